@@ -1,0 +1,87 @@
+"""What the kit says when something goes wrong: what happened, what the service said, what to do next."""
+
+from __future__ import annotations
+
+__all__ = [
+    "BadTable",
+    "EndpointDown",
+    "GraphRefused",
+    "KitError",
+    "NotReady",
+    "PermissionMissing",
+    "SettingsError",
+    "Taken",
+    "WriteNotConfirmed",
+]
+
+
+class KitError(Exception):
+    """Tell the person at the keyboard what happened and what to do next.
+
+    Args:
+        happened: one sentence, ending in a full stop.
+        service: what the service answered (code, request id), or None when no service was asked.
+        next_step: what to do now, as an instruction.
+    """
+
+    def __init__(self, happened: str, *, service: str | None = None, next_step: str) -> None:
+        super().__init__(happened)
+        self.happened = happened
+        self.service = service
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        lines = [self.happened]
+        if self.service:
+            lines.append(f"The service said: {self.service}")
+        lines.append(f"Next: {self.next_step}")
+        return "\n".join(lines)
+
+    def _render_traceback_(self) -> list[str]:
+        """Show a notebook reader the message alone; the full traceback stays in `sys.last_value`."""
+        return f"{type(self).__name__}: {self}".splitlines()
+
+
+class SettingsError(KitError):
+    """A setting, profile or environment variable is missing or cannot be used."""
+
+
+class NotReady(KitError):
+    """Something an earlier notebook makes is not there yet."""
+
+
+class BadTable(KitError):
+    """A table (CSV, JSON lines, Parquet) cannot be read as what it should be."""
+
+
+class EndpointDown(KitError):
+    """The endpoint does not start, or does not answer."""
+
+
+class WriteNotConfirmed(KitError):
+    """A real tenant was about to be changed and nobody confirmed it."""
+
+
+class GraphRefused(KitError):
+    """Microsoft Graph refused a request.
+
+    Args:
+        happened: what the kit was doing, as a sentence.
+        status: the HTTP status.
+        code: the error code in Graph's error body.
+        service: code, message and request id, as one line.
+        next_step: what to do now.
+    """
+
+    def __init__(self, happened: str, *, status: int, code: str, service: str, next_step: str) -> None:
+        super().__init__(happened, service=service, next_step=next_step)
+        self.status = status
+        self.code = code
+
+
+class PermissionMissing(GraphRefused):
+    """The signed-in identity lacks a directory role or a Graph permission."""
+
+
+class Taken(GraphRefused):
+    """A name or identifier is already used by another object."""
