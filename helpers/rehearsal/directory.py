@@ -1,0 +1,264 @@
+"""The stand-in tenant's directory: one SQLite file that holds objects, users, keys and logs.
+
+Everything but users is kept as Graph-shaped JSON by kind. Users have columns for what a sign-in reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Body = dict[str, Any]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS objects (
+    id TEXT PRIMARY KEY, kind TEXT NOT NULL, key TEXT, parent TEXT, body TEXT NOT NULL,
+    created REAL NOT NULL, deleted REAL
+);
+CREATE INDEX IF NOT EXISTS objects_by_kind ON objects (kind, deleted);
+CREATE INDEX IF NOT EXISTS objects_by_key ON objects (kind, key);
+CREATE INDEX IF NOT EXISTS objects_by_parent ON objects (kind, parent);
+CREATE TABLE IF NOT EXISTS users (
+    id TEXT PRIMARY KEY, upn TEXT NOT NULL UNIQUE, sign_in_name TEXT UNIQUE, password_hash TEXT NOT NULL,
+    force_change INTEGER NOT NULL, enabled INTEGER NOT NULL, failed INTEGER NOT NULL DEFAULT 0,
+    locked_until REAL NOT NULL DEFAULT 0, body TEXT NOT NULL, created REAL NOT NULL, deleted REAL
+);
+CREATE TABLE IF NOT EXISTS log (
+    id TEXT PRIMARY KEY, kind TEXT NOT NULL, time REAL NOT NULL, body TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS log_by_time ON log (kind, time);
+"""
+
+
+@dataclass
+class User:
+    """A user as a sign-in sees it; `body` holds the other Graph properties, extension values among them."""
+
+    id: str
+    upn: str
+    sign_in_name: str | None
+    password_hash: str = field(repr=False)
+    force_change: bool
+    enabled: bool
+    failed: int
+    locked_until: float
+    body: Body
+    created: float
+    deleted: float | None = None
+
+
+class Directory:
+    """Keep the tenant's objects in one owner-only SQLite file.
+
+    Args:
+        path: the file; it is made, readable by its owner only, when absent.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        self.path = path
+        self._lock = threading.RLock()
+        self._depth = 0
+        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+        self._db.row_factory = sqlite3.Row
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Apply the writes inside the block together, or none of them. Blocks may nest."""
+        with self._lock:
+            if self._depth == 0:
+                self._db.execute("BEGIN IMMEDIATE")
+            self._depth += 1
+            try:
+                yield
+            except BaseException:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._db.execute("ROLLBACK")
+                raise
+            self._depth -= 1
+            if self._depth == 0:
+                self._db.execute("COMMIT")
+
+    def rows(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
+        """Run one statement and return its rows.
+
+        Args:
+            sql: the statement, with `?` for values.
+            parameters: the values.
+        """
+        with self._lock:
+            return self._db.execute(sql, parameters).fetchall()
+
+    # --- facts about the tenant itself -------------------------------------------------------------------------
+
+    def meta(self, name: str) -> str | None:
+        """Read one fact about the tenant, such as `tenant_id`; None when it was never set."""
+        found = self.rows("SELECT value FROM meta WHERE name = ?", (name,))
+        return str(found[0]["value"]) if found else None
+
+    def set_meta(self, name: str, value: str) -> None:
+        """Store one fact about the tenant."""
+        self.rows("INSERT INTO meta VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value", (name, value))
+
+    # --- objects -----------------------------------------------------------------------------------------------
+
+    def add(self, kind: str, body: Body, *, key: str | None = None, parent: str | None = None) -> Body:
+        """Add an object.
+
+        Args:
+            kind: the Graph collection in the singular, such as `application`.
+            body: its properties; `id` is made when absent.
+            key: a second unique name within the kind, such as the appId.
+            parent: the id of the object that contains it.
+
+        Returns:
+            The body, with its id.
+        """
+        body = {"id": str(uuid.uuid4()), **body}
+        self.rows(
+            "INSERT INTO objects (id, kind, key, parent, body, created) VALUES (?, ?, ?, ?, ?, ?)",
+            (body["id"], kind, key, parent, json.dumps(body), time.time()),
+        )
+        return body
+
+    def get(self, kind: str, id: str) -> Body | None:
+        """Read an object by id; None when there is none or it is in the recycle bin."""
+        found = self.rows("SELECT body FROM objects WHERE id = ? AND kind = ? AND deleted IS NULL", (id, kind))
+        return json.loads(found[0]["body"]) if found else None
+
+    def by_key(self, kind: str, key: str) -> Body | None:
+        """Read an object by its second name; None when there is none or it is in the recycle bin."""
+        found = self.rows("SELECT body FROM objects WHERE kind = ? AND key = ? AND deleted IS NULL", (kind, key))
+        return json.loads(found[0]["body"]) if found else None
+
+    def all(self, kind: str, *, parent: str | None = None, deleted: bool = False) -> list[Body]:
+        """List the objects of a kind in the order they were made.
+
+        Args:
+            kind: the Graph collection in the singular.
+            parent: only those inside this object.
+            deleted: list the recycle bin instead.
+        """
+        where = "kind = ? AND deleted IS " + ("NOT NULL" if deleted else "NULL")
+        parameters: tuple[Any, ...] = (kind,)
+        if parent is not None:
+            where, parameters = where + " AND parent = ?", (kind, parent)
+        found = self.rows(f"SELECT body FROM objects WHERE {where} ORDER BY created, rowid", parameters)  # noqa: S608
+        return [json.loads(row["body"]) for row in found]
+
+    def replace(self, kind: str, body: Body) -> None:
+        """Store a changed object under its id."""
+        self.rows("UPDATE objects SET body = ? WHERE id = ? AND kind = ?", (json.dumps(body), body["id"], kind))
+
+    def discard(self, kind: str, id: str, *, recycle: bool) -> None:
+        """Delete an object, into the recycle bin or for good."""
+        if recycle:
+            self.rows("UPDATE objects SET deleted = ? WHERE id = ? AND kind = ?", (time.time(), id, kind))
+        else:
+            self.rows("DELETE FROM objects WHERE id = ? AND kind = ?", (id, kind))
+
+    def restore(self, kind: str, id: str) -> None:
+        """Bring an object back from the recycle bin."""
+        self.rows("UPDATE objects SET deleted = NULL WHERE id = ? AND kind = ?", (id, kind))
+
+    # --- users -------------------------------------------------------------------------------------------------
+
+    def add_user(self, user: User) -> None:
+        """Add a user. Raises `sqlite3.IntegrityError` when the UPN or the sign-in name is taken."""
+        self.rows(
+            "INSERT INTO users (id, upn, sign_in_name, password_hash, force_change, enabled, body, created)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                user.id,
+                user.upn,
+                user.sign_in_name,
+                user.password_hash,
+                user.force_change,
+                user.enabled,
+                json.dumps(user.body),
+                user.created,
+            ),
+        )
+
+    def user(self, id_or_upn: str) -> User | None:
+        """Read a user by object id or user principal name."""
+        found = self.rows("SELECT * FROM users WHERE (id = ?1 OR upn = ?1) AND deleted IS NULL", (id_or_upn,))
+        return _user(found[0]) if found else None
+
+    def user_by_sign_in_name(self, name: str) -> User | None:
+        """Read a user by the e-mail address or user name they sign in with, in any case."""
+        found = self.rows("SELECT * FROM users WHERE sign_in_name = ? AND deleted IS NULL", (name.lower(),))
+        return _user(found[0]) if found else None
+
+    def update_user(self, id: str, **columns: Any) -> None:
+        """Change columns of a user.
+
+        Args:
+            id: the object id.
+            columns: any of upn, sign_in_name, password_hash, force_change, enabled, failed, locked_until, deleted, and
+                `body` as a dict.
+        """
+        if isinstance(columns.get("body"), Mapping):
+            columns["body"] = json.dumps(columns["body"])
+        assignments = ", ".join(f"{name} = ?" for name in columns)
+        self.rows(f"UPDATE users SET {assignments} WHERE id = ?", (*columns.values(), id))  # noqa: S608
+
+    def set_user_value(self, id: str, name: str, value: Any) -> None:
+        """Set one Graph property of a user, or remove it with None, in one statement."""
+        path = f'$."{name}"'
+        if value is None:
+            self.rows("UPDATE users SET body = json_remove(body, ?) WHERE id = ?", (path, id))
+        else:
+            self.rows("UPDATE users SET body = json_set(body, ?, json(?)) WHERE id = ?", (path, json.dumps(value), id))
+
+    # --- logs --------------------------------------------------------------------------------------------------
+
+    def append_log(self, kind: str, body: Body, *, time: float) -> None:
+        """Append a row to a log.
+
+        Args:
+            kind: `signIn` or `directoryAudit`.
+            body: the row in Graph's shape, with its `id`.
+            time: seconds since the epoch, UTC.
+        """
+        self.rows("INSERT INTO log VALUES (?, ?, ?, ?)", (body["id"], kind, time, json.dumps(body)))
+
+    def log(self, kind: str) -> list[Body]:
+        """List a log, newest first, as Graph does."""
+        found = self.rows("SELECT body FROM log WHERE kind = ? ORDER BY time DESC, rowid DESC", (kind,))
+        return [json.loads(row["body"]) for row in found]
+
+
+def _user(row: sqlite3.Row) -> User:
+    return User(
+        id=row["id"],
+        upn=row["upn"],
+        sign_in_name=row["sign_in_name"],
+        password_hash=row["password_hash"],
+        force_change=bool(row["force_change"]),
+        enabled=bool(row["enabled"]),
+        failed=row["failed"],
+        locked_until=row["locked_until"],
+        body=json.loads(row["body"]),
+        created=row["created"],
+        deleted=row["deleted"],
+    )
