@@ -1,0 +1,185 @@
+"""The profile: which world, which tenant, which names. It holds no secret."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from helpers.errors import SettingsError
+
+__all__ = ["CREDENTIALS", "Credential", "Mode", "Names", "Profile", "home", "load", "save"]
+
+Mode = Literal["rehearsal", "live"]
+Credential = Literal["browser", "device-code", "azure-cli", "client-secret", "client-certificate"]
+CREDENTIALS: tuple[str, ...] = get_args(Credential)
+
+_HOST = re.compile(r"^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$")
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the kit's objects are called in the tenant; a step finds its object by this name."""
+
+    attribute: str = "toBeMigrated"
+    extension_app: str = "JIT password check"
+    client_app: str = "JIT test client"
+    user_flow: str = "JIT sign-up and sign-in"
+    extension: str = "JIT password check on submit"
+    listener: str = "JIT migration listener"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Which world and tenant the notebooks work in.
+
+    Args:
+        mode: `rehearsal` or `live`.
+        tenant: a real tenant's domain or id; empty in rehearsal.
+        credential: how a person or pipeline signs in to a real tenant.
+        client_id: the application a real tenant is entered with; empty for the well-known one.
+        certificate: path of the PEM file for `client-certificate`.
+        endpoint_host: the public host name under which Entra reaches the endpoint.
+        endpoint_port: the loopback port the local endpoint listens on; 0 takes any free one.
+        names: what the kit's objects are called.
+    """
+
+    mode: Mode = "rehearsal"
+    tenant: str = ""
+    credential: Credential = "browser"
+    client_id: str = ""
+    certificate: str = ""
+    endpoint_host: str = "jit-endpoint.woodgrove.example"
+    endpoint_port: int = 7071
+    names: Names = field(default_factory=Names)
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(Mode):
+            raise SettingsError(f"The profile's mode is {self.mode!r}.", next_step="Use 'rehearsal' or 'live'.")
+        if self.credential not in CREDENTIALS:
+            raise SettingsError(
+                f"The profile's credential is {self.credential!r}.", next_step=f"Use one of {', '.join(CREDENTIALS)}."
+            )
+        if self.mode == "live" and not self.tenant:
+            raise SettingsError(
+                "A real tenant needs a name.",
+                next_step="Give its domain, such as kit.choose('live', tenant='contoso.onmicrosoft.com').",
+            )
+        if not _HOST.match(self.endpoint_host):
+            raise SettingsError(
+                f"{self.endpoint_host!r} is not a host name.",
+                next_step="Give the endpoint's public host name alone: no https://, no port, no path.",
+            )
+        if not 0 <= self.endpoint_port <= 65535:
+            raise SettingsError(
+                f"{self.endpoint_port} is not a port.",
+                next_step="Choose a port from 1 to 65535, or 0 for any free one.",
+            )
+
+    @property
+    def target_url(self) -> str:
+        """The address that Entra calls."""
+        return f"https://{self.endpoint_host}/api/JitMigrationEndpoint"
+
+
+def home() -> Path:
+    """Find the folder of the kit's state.
+
+    Returns:
+        `JIT_KIT_HOME` if it is set, else `.kit` beside the `helpers` package.
+    """
+    chosen = os.environ.get("JIT_KIT_HOME")
+    return Path(chosen).resolve() if chosen else Path(__file__).resolve().parents[1] / ".kit"
+
+
+def load(folder: Path) -> Profile:
+    """Read the profile.
+
+    Args:
+        folder: the kit's state folder.
+
+    Returns:
+        The profile, or the rehearsal's when none was saved.
+
+    Raises:
+        SettingsError: the file cannot be read as a profile.
+    """
+    path = folder / "profile.json"
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        names = Names(**raw.pop("names", {}))
+        return Profile(**raw, names=names)
+    except FileNotFoundError:
+        return Profile()
+    except (ValueError, TypeError, AttributeError, OSError) as problem:
+        raise SettingsError(
+            f"The profile {path} cannot be read.",
+            service=str(problem),
+            next_step="Delete that file and choose your world again in notebook 00; nothing in a tenant is lost by that.",
+        ) from problem
+
+
+def save(folder: Path, profile: Profile) -> Path:
+    """Write the profile for its owner alone, whole or not at all.
+
+    Args:
+        folder: the kit's state folder; it is made when absent.
+        profile: what to keep.
+
+    Returns:
+        The file's path.
+    """
+    path = folder / "profile.json"
+    write_private(path, json.dumps(asdict(profile), indent=2).encode())
+    return path
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read, whole or not at all.
+
+    Args:
+        path: where; its folder is made, for its owner alone, when absent.
+        content: what.
+
+    Raises:
+        SettingsError: the folder or file cannot be written.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as problem:
+        raise SettingsError(
+            f"{path} cannot be written.",
+            service=str(problem),
+            next_step="Give yourself write permission there, or set JIT_KIT_HOME to a folder of your own.",
+        ) from problem
+
+
+def changed(profile: Profile, **values: Any) -> Profile:
+    """Copy a profile with some values changed; None leaves a value as it is.
+
+    Args:
+        profile: the profile to start from.
+        values: fields of `Profile`.
+
+    Raises:
+        SettingsError: a value cannot be used.
+    """
+    known = {each.name for each in fields(Profile)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise SettingsError(
+            f"A profile has no {', '.join(unknown)}.", next_step=f"Use one of {', '.join(sorted(known))}."
+        )
+    return replace(profile, **{name: value for name, value in values.items() if value is not None})

@@ -1,0 +1,140 @@
+"""Results as small accessible tables, with what was sent folded under them."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["Card", "Sent", "Table", "figure", "fold"]
+
+_CELL = 'style="text-align:left;vertical-align:top"'
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One request as it went to Microsoft Graph, with secrets left out.
+
+    Args:
+        method: the HTTP method.
+        url: the full URL.
+        body: the JSON that was sent, indented, or None.
+        status: the HTTP status that came back, or None when nothing did.
+    """
+
+    method: str
+    url: str
+    body: str | None = None
+    status: int | None = None
+
+    def __str__(self) -> str:
+        answered = "no answer" if self.status is None else str(self.status)
+        return f"{self.method} {self.url}\n{self.body or ''}".rstrip() + f"\n-> {answered}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """One object of the tenant and what happened to it.
+
+    Args:
+        title: what it is called.
+        status: a word: created, reused, updated, read, removed, missing …
+        facts: label to value, in the order to show them.
+        sent: the requests behind it.
+    """
+
+    title: str
+    status: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+    sent: tuple[Sent, ...] = field(default=(), repr=False)
+
+    def __repr__(self) -> str:
+        return f"<{self.title}: {self.status}>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f'<tr><th scope="row" {_CELL}>{html.escape(label)}</th><td {_CELL}>{_text(value)}</td></tr>'
+            for label, value in self.facts.items()
+        )
+        caption = f"{html.escape(self.title)}: <strong>{html.escape(self.status)}</strong>"
+        return f"<table>{_caption(caption)}<tbody>{rows}</tbody></table>{_sent(self.sent)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows under named columns.
+
+    Args:
+        caption: what the table answers.
+        columns: the column names.
+        rows: the cells, one sequence a row, as long as `columns`.
+        note: a sentence under the table, or an empty string.
+        sent: the requests behind it.
+    """
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    note: str = ""
+    sent: tuple[Sent, ...] = field(default=(), repr=False)
+
+    def __repr__(self) -> str:
+        return f"<{self.caption}: {len(self.rows)} rows>"
+
+    def _repr_html_(self) -> str:
+        head = "".join(f'<th scope="col" {_CELL}>{html.escape(column)}</th>' for column in self.columns)
+        body = "".join(
+            "<tr>" + "".join(f"<td {_CELL}>{_text(cell)}</td>" for cell in row) + "</tr>" for row in self.rows
+        )
+        note = f"<p>{_text(self.note)}</p>" if self.note else ""
+        return (
+            f"<table>{_caption(html.escape(self.caption))}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+            f"{note}{_sent(self.sent)}"
+        )
+
+
+def fold(summary: str, inside: str) -> str:
+    """Hide HTML behind a line that opens it.
+
+    Args:
+        summary: the line, as plain text.
+        inside: the hidden part, as HTML.
+
+    Returns:
+        A `<details>` element.
+    """
+    return f"<details><summary>{html.escape(summary)}</summary>{inside}</details>"
+
+
+def figure(image: str, alt: str, caption: str) -> str:
+    """Show a picture with its alternative text and caption.
+
+    Args:
+        image: the address of the picture; a data URL keeps the page self-contained.
+        alt: what the picture says, in words and numbers.
+        caption: the line under it.
+
+    Returns:
+        A `<figure>` element.
+    """
+    return (
+        f'<figure style="margin:0"><img src="{html.escape(image)}" alt="{html.escape(alt)}" style="max-width:100%">'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+    )
+
+
+def _caption(inner: str) -> str:
+    return f'<caption style="text-align:left;caption-side:top">{inner}</caption>'
+
+
+def _sent(sent: Iterable[Sent]) -> str:
+    requests = list(sent)
+    if not requests:
+        return ""
+    count = "1 request" if len(requests) == 1 else f"{len(requests)} requests"
+    listing = "\n\n".join(str(request) for request in requests)
+    return fold(f"What was sent ({count})", f"<pre>{html.escape(listing)}</pre>")
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value)).replace("\n", "<br>")
