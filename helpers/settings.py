@@ -119,7 +119,7 @@ def load(folder: Path) -> Profile:
         raise SettingsError(
             f"The profile {path} cannot be read.",
             service=str(problem),
-            next_step="Delete that file and choose your world again in notebook 00; nothing in a tenant is lost by that.",
+            next_step="Delete that file and choose your world again in notebook 00; no tenant is changed by that.",
         ) from problem
 
 
