@@ -45,6 +45,7 @@ class Profile:
         certificate: path of the PEM file for `client-certificate`.
         endpoint_host: the public host name under which Entra reaches the endpoint.
         endpoint_port: the loopback port the local endpoint listens on; 0 takes any free one.
+        export: path of the legacy system's user export (CSV); empty takes the sample data in rehearsal.
         names: what the kit's objects are called.
     """
 
@@ -55,6 +56,7 @@ class Profile:
     certificate: str = ""
     endpoint_host: str = "jit-endpoint.woodgrove.example"
     endpoint_port: int = 7071
+    export: str = ""
     names: Names = field(default_factory=Names)
 
     def __post_init__(self) -> None:

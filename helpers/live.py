@@ -1,0 +1,169 @@
+"""The way into a real tenant: credentials, and the typed confirmation before the first write."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from getpass import getpass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from helpers.errors import KitError, SettingsError, WriteNotConfirmed
+from helpers.settings import Profile
+
+__all__ = ["DELEGATED_PERMISSIONS", "Confirmation", "LiveCredential", "transport"]
+
+# Microsoft Graph Command Line Tools: a public client made for administrators; it asks for consent to each scope.
+_PUBLIC_CLIENT = "14d82eec-204b-4c2f-b7e8-296a70dab67e"
+
+DELEGATED_PERMISSIONS = (
+    "Application.ReadWrite.All",
+    "AppRoleAssignment.ReadWrite.All",
+    "AuditLog.Read.All",
+    "CustomAuthenticationExtension.ReadWrite.All",
+    "DelegatedPermissionGrant.ReadWrite.All",
+    "Directory.Read.All",
+    "EventListener.ReadWrite.All",
+    "User.ReadWrite.All",
+)
+
+
+class LiveCredential:
+    """Get tokens for a real tenant, the way the profile says.
+
+    Args:
+        profile: names the tenant and the kind of credential.
+        folder: the kit's state folder; it keeps who signed in, never a token.
+    """
+
+    def __init__(self, profile: Profile, folder: Path) -> None:
+        self._profile = profile
+        self._folder = folder
+        self._inner: Any = None
+
+    @property
+    def scopes(self) -> list[str]:
+        """The scopes to ask for: each permission for a person, the consented set for an application."""
+        if self._profile.credential in ("browser", "device-code"):
+            return [f"https://graph.microsoft.com/{name}" for name in DELEGATED_PERMISSIONS]
+        return ["https://graph.microsoft.com/.default"]
+
+    async def get_token(self, *scopes: str, **options: Any) -> Any:
+        """Return an access token; the first call may open a browser or show a device code."""
+        from azure.core.exceptions import ClientAuthenticationError
+
+        if self._inner is None:
+            self._inner = self._make()
+        try:
+            return await asyncio.to_thread(self._inner.get_token, *scopes, **options)
+        except ClientAuthenticationError as error:
+            raise _sign_in_failed(self._profile, str(error.message)) from None
+
+    async def close(self) -> None:
+        """Close the credential's connections."""
+        if self._inner is not None:
+            await asyncio.to_thread(self._inner.close)
+
+    def _make(self) -> Any:
+        import azure.identity as identity
+
+        profile = self._profile
+        client = profile.client_id or _PUBLIC_CLIENT
+        kinds: dict[str, Callable[[], Any]] = {
+            "browser": lambda: identity.InteractiveBrowserCredential(tenant_id=profile.tenant, client_id=client),
+            "device-code": lambda: identity.DeviceCodeCredential(tenant_id=profile.tenant, client_id=client),
+            "azure-cli": lambda: identity.AzureCliCredential(tenant_id=profile.tenant),
+            "client-secret": lambda: identity.ClientSecretCredential(
+                profile.tenant, _own_client(profile), _typed("AZURE_CLIENT_SECRET", "Client secret")
+            ),
+            "client-certificate": lambda: identity.CertificateCredential(
+                profile.tenant, _own_client(profile), str(_certificate(profile))
+            ),
+        }
+        return kinds[profile.credential]()
+
+
+class Confirmation:
+    """Ask for the tenant's domain before the first write of a session; remember the answer for the session only.
+
+    Args:
+        domain: what has to be typed.
+        ask: shows a question and returns what was typed; `input` in a notebook.
+    """
+
+    def __init__(self, domain: str, ask: Callable[[str], str] = input) -> None:
+        self._domain = domain
+        self._ask = ask
+        self._given = False
+        self._lock = asyncio.Lock()
+
+    async def __call__(self) -> None:
+        """Return once the domain was typed.
+
+        Raises:
+            WriteNotConfirmed: something else was typed, or nobody can be asked.
+        """
+        async with self._lock:
+            if self._given:
+                return
+            question = f"This changes the real tenant {self._domain}. Type its domain to go on: "
+            try:
+                typed = self._ask(question)
+            except (EOFError, RuntimeError, NotImplementedError) as problem:
+                raise self._refused("nobody can be asked here") from problem
+            if typed.strip().lower() != self._domain.lower():
+                raise self._refused("the domain that was typed is another one")
+            self._given = True
+
+    def _refused(self, why: str) -> WriteNotConfirmed:
+        return WriteNotConfirmed(
+            f"Nothing was changed: {why}.",
+            next_step=f"Run the cell again in an interactive notebook and type {self._domain} to allow changes to it.",
+        )
+
+
+def transport() -> httpx.AsyncBaseTransport:
+    """Make the transport to the real Microsoft Graph, with the proxies of the environment left to httpx."""
+    return httpx.AsyncHTTPTransport(http2=True, retries=2)
+
+
+def _own_client(profile: Profile) -> str:
+    if profile.client_id:
+        return profile.client_id
+    raise SettingsError(
+        f"The credential {profile.credential} needs the application it signs in as.",
+        next_step="Give client_id=… to kit.choose in notebook 00: the appId of your own operator application.",
+    )
+
+
+def _certificate(profile: Profile) -> Path:
+    path = Path(profile.certificate).expanduser()
+    if profile.certificate and path.is_file():
+        return path
+    raise SettingsError(
+        "The credential client-certificate needs a PEM file with the certificate and its private key.",
+        next_step="Give certificate='path/to/file.pem' to kit.choose in notebook 00.",
+    )
+
+
+def _typed(variable: str, label: str) -> str:
+    return os.environ.get(variable) or getpass(f"{label} (not shown, kept in memory only): ")
+
+
+def _sign_in_failed(profile: Profile, message: str) -> KitError:
+    line = message.splitlines()[0][:300] if message else "no reason given"
+    if "AADSTS90002" in message or "AADSTS900023" in message:
+        return SettingsError(
+            f"There is no tenant called {profile.tenant!r}.",
+            service=line,
+            next_step="Correct the tenant in notebook 00: its domain (contoso.onmicrosoft.com) or its id.",
+        )
+    return KitError(
+        f"Signing in to {profile.tenant} with {profile.credential} failed.",
+        service=line,
+        next_step="Check the credential in notebook 00, then open the session again. Azure CLI tokens may lack the"
+        " scopes that extensions and listeners need: prefer the browser, a device code or your own application.",
+    )
