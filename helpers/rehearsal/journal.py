@@ -1,0 +1,85 @@
+"""What the tenant writes down about changes: rows of the audit log in Graph's shape, never with a password.
+
+[Microsoft Graph v1.0: directoryAudit; Microsoft Learn, "Microsoft Entra audit log categories and activities"]
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from helpers.rehearsal.directory import Directory
+
+# A word of the activity -> its category, the service that logs it and what kind of object it is about. First one wins.
+_ACTIVITIES: Final = (
+    ("extensionproperty", ("DirectoryManagement", "Core Directory", "Directory")),
+    ("customauthenticationextension", ("Authorization", "B2C", "Other")),
+    ("customextension", ("Authorization", "B2C", "Other")),
+    ("authenticationevent", ("Authorization", "B2C", "Other")),
+    ("user flow", ("Authorization", "B2C", "Other")),
+    ("userflow", ("Authorization", "B2C", "Other")),
+    ("user", ("UserManagement", "Core Directory", "User")),
+    ("password", ("UserManagement", "Core Directory", "User")),
+    ("service principal", ("ApplicationManagement", "Core Directory", "ServicePrincipal")),
+    ("permission grant", ("ApplicationManagement", "Core Directory", "ServicePrincipal")),
+    ("application", ("ApplicationManagement", "Core Directory", "Application")),
+    ("", ("DirectoryManagement", "Core Directory", "Other")),
+)
+
+
+def audit(
+    directory: Directory,
+    activity: str,
+    *,
+    target_id: str,
+    target_name: str = "",
+    changed: Mapping[str, tuple[Any, Any]] | None = None,
+) -> None:
+    """Append a row to the audit log.
+
+    Args:
+        directory: the tenant's directory.
+        activity: what was done, in the service's words, such as `Update user`.
+        target_id: the object it was done to.
+        target_name: what that object is called.
+        changed: property to old and new value. A password is never one of them.
+    """
+    now = time.time()
+    category, service, kind = next(found for word, found in _ACTIVITIES if word in activity.lower())
+    row = {
+        "id": f"Directory_{uuid.uuid4()}",
+        "category": category,
+        "correlationId": str(uuid.uuid4()),
+        "result": "success",
+        "resultReason": "",
+        "activityDisplayName": activity,
+        "activityDateTime": timestamp(now),
+        "loggedByService": service,
+        "initiatedBy": {"user": None, "app": None},
+        "targetResources": [
+            {
+                "id": target_id,
+                "displayName": target_name,
+                "type": kind,
+                "modifiedProperties": [
+                    {"displayName": name, "oldValue": _shown(old), "newValue": _shown(new)}
+                    for name, (old, new) in (changed or {}).items()
+                ],
+            }
+        ],
+        "additionalDetails": [],
+    }
+    directory.append_log("directoryAudit", row, time=now)
+
+
+def timestamp(moment: float) -> str:
+    """Write seconds since the epoch as Graph does, in UTC."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _shown(value: Any) -> str | None:
+    return None if value is None else json.dumps([value])
