@@ -66,7 +66,7 @@ def untidy(address: str, rng: Random) -> str:
     """Write an address as a careless form stored it: capitals, and blanks around it."""
     local, _, domain = address.partition("@")
     capitals = rng.choice((address.upper(), f"{local.title()}@{domain}", f"{local}@{domain.upper()}"))
-    return rng.choice((f" {capitals}", f"{capitals} ", f"  {capitals}  ", f"{capitals}\t"))
+    return rng.choice((f" {capitals}", f"{capitals} ", f"  {capitals}  ", f"{capitals}   "))
 
 
 def strong_password(rng: Random) -> str:

@@ -1,0 +1,202 @@
+"""An export is read as it is, judged in words, and never leaks a hash."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from contextlib import closing
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from helpers.errors import BadTable
+from helpers.legacy_export import normalise, read_export
+
+SAMPLE = Path(__file__).parents[2] / "sample_data" / "legacy_users.csv"
+BCRYPT = "$2b$04$" + "A" * 53
+
+
+def write(folder: Path, text: str, encoding: str = "utf-8") -> Path:
+    path = folder / "export.csv"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def test_the_sample_export_is_read_whole() -> None:
+    export = read_export(SAMPLE)
+    assert (len(export.users), export.set_aside) == (1988, 12)
+    assert len([problem for problem in export.problems if not problem.set_aside]) == 13 + 6 + 4
+    ada = export.users[0]
+    assert (ada.username, ada.display_name, ada.country) == ("ada@woodgrove.example", "Ada Lindqvist", "SE")
+    assert (ada.status, ada.must_change, ada.last_legacy_sign_in) == ("active", False, date(2026, 10, 28))
+    assert len({user.username for user in export.users}) == len(export.users)
+    assert sum(user.must_change for user in export.users) == 37
+
+
+def test_a_name_alone_is_enough(tmp_path: Path) -> None:
+    (user,) = read_export(write(tmp_path, "username\nada@example.com\n")).users
+    assert (user.status, user.must_change, user.display_name, user.last_legacy_sign_in) == ("active", False, "", None)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_separators_byte_order_mark_and_odd_headers(tmp_path: Path, separator: str, encoding: str) -> None:
+    lines = [separator.join(row) for row in ((" Username", "Display_Name", "shoe"), ("A@example.com ", "Zoë", "41"))]
+    (user,) = read_export(write(tmp_path, "\r\n".join(lines), encoding)).users
+    assert (user.username, user.display_name) == ("a@example.com", "Zoë")
+
+
+def test_normalising_keeps_dots_tags_and_sharp_s() -> None:
+    assert normalise(" A.b+C@Example.COM\t") == "a.b+c@example.com"
+    assert normalise("STRAßE@example.com") == "straße@example.com"
+    assert normalise("zoe\u0308@example.com") == "zoë@example.com"
+
+
+def test_rows_that_share_a_name_are_all_set_aside_and_repeated_lines_count_once(tmp_path: Path) -> None:
+    text = "username,country\na@example.com,DE\nA@EXAMPLE.com ,FR\nb@example.com,IT\nb@example.com,IT\n"
+    export = read_export(write(tmp_path, text))
+    assert [user.username for user in export.users] == ["b@example.com"]
+    assert [(problem.line, problem.set_aside) for problem in export.problems] == [(2, True), (3, True), (5, True)]
+    assert "repeats" in export.problems[2].cause
+
+
+@pytest.mark.parametrize(
+    ("row", "cause"),
+    [
+        (",active,0,", "empty"),
+        ("NULL,active,0,", "not an e-mail"),
+        ("ada,active,0,", "not an e-mail"),
+        ("a b@example.com,active,0,", "not an e-mail"),
+        ("a@b@example.com,active,0,", "not an e-mail"),
+        ("a@example.com,suspended,0,", "none of active, locked, disabled"),
+        ("a@example.com,active,perhaps,", "neither 1 nor 0"),
+        ("a@example.com,active,0,2026-01-01,extra", "more or fewer fields"),
+    ],
+)
+def test_rows_nobody_can_be_created_from_are_set_aside(tmp_path: Path, row: str, cause: str) -> None:
+    export = read_export(write(tmp_path, f"username,status,must_change,last_legacy_sign_in\n{row}\nz@example.com,,,\n"))
+    assert [user.username for user in export.users] == ["z@example.com"]
+    (problem,) = export.problems
+    assert (problem.line, problem.set_aside) == (2, True)
+    assert cause in problem.cause
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        ("", "no password hash"),
+        ("NULL", "placeholder"),
+        ("!Xq", "placeholder"),
+        (BCRYPT, None),
+        (f"{BCRYPT}   ", None),
+        (BCRYPT[:40], "cut off"),
+        ("$m=1024,t=1,p=1$abc$def", "like none that is known"),
+        ("{ssha}KnD3YSAycBG7mnc+R8iIidgb7y9gc2E7iGkVpA==", None),
+        ("{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=", None),
+        ("{SHA}W6ph5Mm5Pz8GgiULbPgzG37m", "cut off"),
+        ("{SSHA}KnD3YSAycBG7mnc+", "cut off"),
+        ("AQAAAAEAACcQAAAAEAABAgMEBQYHCAkKCwwNDg+yWU7rLgUwPZb1Itsmra7cbxw2EFpwpVFIEtP+JIuUEw==", None),
+        ("AQAAAAEAACcQAAAAEAABAgMEBQYHCAkKCwwNDg+y", "cut off"),
+        ("$pbkdf2-sha256$1000$MDEyMzQ1Njc4OWFiY2RlZg$Pz0s4HPO.TyHnyTxIR8Lx.fEZojc3Lc26DQkf4ZOWCk", None),
+        ("$pbkdf2-sha256$1000$MDEyMzQ1Njc4OWFiY2RlZg$Pz0s4HPO", "cut off"),
+        ("$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc", None),
+        ("$argon2id$v=19$m=65536,t=2,p=1$c29tZX", "cut off"),
+        ("$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl", None),
+        ("5f4dcc3b5aa765d61d8327deb882cf99", None),
+    ],
+)
+def test_hashes_are_judged_by_their_shape_and_the_person_is_created(
+    tmp_path: Path, stored: str, said: str | None
+) -> None:
+    text = f'username;password_hash\na@example.com;"{stored}"\n'
+    export = read_export(write(tmp_path, text))
+    assert len(export.users) == 1
+    assert [said in problem.cause for problem in export.problems] == ([True] if said else [])
+
+
+def test_no_remark_on_hashes_that_were_not_exported(tmp_path: Path) -> None:
+    assert read_export(write(tmp_path, "username,status\na@example.com,active\n")).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "happened", "next_step"),
+    [
+        ("", "utf-8", "is empty", "Export"),
+        ("\n\n", "utf-8", "is empty", "Export"),
+        ("username,status\n", "utf-8", "no rows", "again"),
+        ("email,name\na@example.com,Zoë\n", "utf-8", "no column username. Its first line holds: email", "'username'"),
+        ("username,username\na,b\n", "utf-8", "2 columns called username", "rename"),
+        ("username,display_name\na@example.com,Ann\nb@example.com,Zoë\n", "cp1252", "line 3", "WINDOWS-1252"),
+        ("username\na@example.com\n", "utf-16", "UTF-16", "CSV UTF-8"),
+        ("username\na@example.com\n", "utf-16-le", "UTF-16", "CSV UTF-8"),
+        ('username,display_name\na@example.com,"Ann\nb@example.com,Bo\n', "utf-8", "begins on line 2", "quotation"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_export_is_refused_with_what_to_do(
+    tmp_path: Path, text: str, encoding: str, happened: str, next_step: str
+) -> None:
+    with pytest.raises(BadTable) as refused:
+        read_export(write(tmp_path, text, encoding))
+    assert happened in refused.value.happened
+    assert next_step in refused.value.next_step
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadTable, match="There is no file"):
+        read_export(tmp_path / "nothing.csv")
+    with pytest.raises(BadTable, match="cannot be read"):
+        read_export(tmp_path)
+
+
+def test_the_table_holds_every_row_as_exported(tmp_path: Path) -> None:
+    path = read_export(SAMPLE).to_sqlite(tmp_path / "store" / "legacy.sqlite3")
+    with closing(sqlite3.connect(path)) as database:
+        rows = database.execute("SELECT username, password_hash, status, must_change FROM legacy_users").fetchall()
+    assert len(rows) == 2000
+    assert rows[4][0::2] == ("eve@woodgrove.example", "active")
+    assert rows[4][3] == 1
+    assert any(username != normalise(username) for username, *_ in rows)
+    assert not any(stored.endswith(" ") for _, stored, *_ in rows)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_table_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    export = read_export(write(tmp_path, f"username,password_hash\na@example.com,{BCRYPT}\n"))
+    target = tmp_path / "legacy.sqlite3"
+    target.mkdir()
+    with pytest.raises(BadTable, match="cannot be written"):
+        export.to_sqlite(target)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["export.csv", "legacy.sqlite3"]
+    target.rmdir()
+    export.to_sqlite(target)
+    export.to_sqlite(target)
+    with closing(sqlite3.connect(target)) as database:
+        assert database.execute("SELECT count(*) FROM legacy_users").fetchone() == (1,)
+
+
+def test_an_export_without_hashes_makes_no_table(tmp_path: Path) -> None:
+    export = read_export(write(tmp_path, "username\na@example.com\n"))
+    with pytest.raises(BadTable, match="no column password_hash"):
+        export.to_sqlite(tmp_path / "legacy.sqlite3")
+
+
+def test_no_hash_reaches_anything_that_is_shown(tmp_path: Path) -> None:
+    shifted = f"display_name,password_hash,username\nBerg, Ann,{BCRYPT},a@example.com\nBo,{BCRYPT[:45]},b@example.com\n"
+    export = read_export(write(tmp_path, shifted))
+    shown = repr(export) + export._repr_html_() + repr(export.users) + repr(export.problems) + repr(vars(export))
+    assert BCRYPT[:20] not in shown
+    for broken in (f"a@example.com,{BCRYPT}\n", f'username,password_hash\na@example.com,"{BCRYPT}\n'):
+        with pytest.raises(BadTable) as refused:
+            read_export(write(tmp_path, broken))
+        assert BCRYPT[:20] not in str(refused.value)
+
+
+def test_reading_an_export_needs_no_pandas() -> None:
+    code = "import sys, helpers.legacy_export; sys.exit('pandas' in sys.modules)"
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, env=os.environ).returncode == 0
