@@ -1,0 +1,85 @@
+"""The command `jitkit`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from helpers.errors import KitError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: the words after `jitkit`; those of the process by default.
+
+    Returns:
+        The exit code: 0 when everything passed, 1 when something did not, 130 after Ctrl-C.
+    """
+    chosen = _parser().parse_args(arguments)
+    try:
+        return int(chosen.run(chosen) or 0)
+    except KitError as problem:
+        print(f"\n{problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped by you. Run the same command again; nothing is lost.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="jitkit", description="Set up, rehearse and follow a just-in-time password migration to Entra External ID."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    rehearse = commands.add_parser("rehearse", help="run every notebook and a wave of sign-ins against a fresh tenant")
+    rehearse.add_argument("--html", type=Path, metavar="DIR", help="also write the executed notebooks as HTML here")
+    rehearse.set_defaults(run=_rehearse)
+
+    lab = commands.add_parser("lab", help="open JupyterLab at the first notebook")
+    lab.set_defaults(run=_lab)
+
+    endpoint = commands.add_parser("endpoint", help="serve the endpoint from environment settings")
+    endpoint.add_argument("--host", default="127.0.0.1")
+    endpoint.add_argument("--port", type=int, default=7071)
+    endpoint.set_defaults(run=_endpoint)
+
+    rehearsal = commands.add_parser("rehearsal", help="serve the rehearsal tenant on loopback")
+    rehearsal.add_argument("--port", type=int, default=0)
+    rehearsal.set_defaults(run=_rehearsal)
+    return parser
+
+
+def _rehearse(chosen: argparse.Namespace) -> int:
+    from helpers.rehearse import rehearse
+
+    return rehearse(html=chosen.html)
+
+
+def _lab(chosen: argparse.Namespace) -> int:
+    import subprocess
+
+    folder = Path(__file__).resolve().parents[1] / "notebooks"
+    command = [sys.executable, "-m", "jupyter", "lab", str(folder / "00-start-here.ipynb")]
+    return subprocess.run(command, check=False).returncode  # noqa: S603
+
+
+def _endpoint(chosen: argparse.Namespace) -> None:
+    from helpers.endpoint.serve import serve
+
+    serve(host=chosen.host, port=chosen.port)
+
+
+def _rehearsal(chosen: argparse.Namespace) -> None:
+    from helpers.rehearsal.serve import serve
+    from helpers.settings import home
+
+    serve(home() / "rehearsal.sqlite3", port=chosen.port)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,269 @@
+"""The endpoint on your bench: run it here, look at a callout, throw good and bad ones at it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from helpers.errors import EndpointDown, NotReady
+from helpers.layers import peel
+from helpers.local_endpoint import LocalEndpoint
+from helpers.settings import Profile
+from helpers.show import Card, Table
+
+if TYPE_CHECKING:
+    from helpers.rehearsal.callout import Callout
+    from helpers.tenant.encryption_key import EncryptionKey
+    from helpers.tenant.extension_app import ExtensionApp
+    from helpers.worlds import World
+
+__all__ = ["Bench"]
+
+_ONLY_ENTRA = "skipped in live mode: only Entra can sign a callout of a real tenant; notebook 07 makes it do so"
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A callout to send: what is wrong with it, its headers and its body."""
+
+    what: str
+    headers: dict[str, str]
+    body: dict[str, Any] | str
+
+
+class Bench:
+    """Run the endpoint on this machine and try it out.
+
+    Args:
+        world: composes callouts and leads the public host name here.
+        profile: names the host and the port.
+        folder: the kit's state folder: key, legacy store, ledger and log are in it.
+        app: the extension's app registration, which the endpoint's settings are read from.
+        key: the encryption key.
+    """
+
+    def __init__(self, world: World, profile: Profile, folder: Path, app: ExtensionApp, key: EncryptionKey) -> None:
+        self._world = world
+        self._profile = profile
+        self._folder = folder
+        self._app = app
+        self._key = key
+        self._process = LocalEndpoint(folder / "endpoint.log")
+
+    @property
+    def ledger_path(self) -> Path:
+        """The endpoint's ledger."""
+        return self._folder / "ledger.jsonl"
+
+    async def ensure(self) -> Card:
+        """Start the endpoint here, or keep the one that runs, and lead the public host name to it.
+
+        Returns:
+            Where it listens, how Entra reaches it, which store it asks.
+
+        Raises:
+            NotReady: the app registration, the key or the legacy export is missing.
+            EndpointDown: it does not start.
+        """
+        running = self._process.running
+        settings = {} if running else await self._settings()
+        url = await self._process.start(settings, port=self._profile.endpoint_port)
+        reached = self._world.publish(self._profile.endpoint_host, url.split("/api/")[0])
+        return Card(
+            title="Local endpoint",
+            status="reused" if running else "started",
+            facts={
+                "Listens at": url,
+                "Entra calls": self._profile.target_url,
+                "How Entra gets here": reached,
+                "Legacy store": self._store()[0],
+                "Ledger": str(self.ledger_path),
+            },
+        )
+
+    async def show(self) -> Card:
+        """Ask the endpoint how it is, with the GET that a monitor sends."""
+        answer = await self._process.health()
+        return Card(
+            title="Endpoint health",
+            status="answers" if answer.status_code == 200 else f"answers {answer.status_code}",
+            facts={"GET": self._process.url or "", "Body": answer.text},
+        )
+
+    async def stop(self) -> Card:
+        """Stop the endpoint; Entra's next call finds nobody."""
+        was_running = self._process.running
+        await self._process.stop()
+        return Card(title="Local endpoint", status="stopped" if was_running else "was not running")
+
+    async def context(self, username: str) -> Card | Table:
+        """Open the encrypted password context of one callout, layer by layer.
+
+        Args:
+            username: one of the invented people.
+        """
+        callout = await self._world.compose(username, None)
+        if callout is None:
+            return Card(title="Password context", status=_ONLY_ENTRA)
+        return peel(callout.context, self._key.private_key_path)
+
+    async def envelope(self, username: str) -> Card | Table:
+        """Show the JSON around the password context, as Entra would send it."""
+        callout = await self._world.compose(username, None)
+        if callout is None:
+            return Card(title="Callout", status=_ONLY_ENTRA)
+        body = {**callout.body, "data": {**callout.body["data"], "encryptedPasswordContext": "(five parts, see above)"}}
+        return Card(
+            title="Callout",
+            status="composed, not sent",
+            facts={
+                "POST": callout.target_url,
+                "Authorization": "Bearer … (a token that only the tenant can sign; never shown)",
+                "Body": json.dumps(body, indent=2),
+            },
+        )
+
+    async def try_person(self, username: str, *, password: str | None = None) -> Card:
+        """Send the endpoint the callout of one invented person and show its answer.
+
+        Args:
+            username: what the person types as name.
+            password: what the person types as password; without it, the right one.
+
+        Raises:
+            EndpointDown: the endpoint does not run here.
+        """
+        callout = await self._world.compose(username, password)
+        if callout is None:
+            return Card(title=f"{username} signs in", status=_ONLY_ENTRA)
+        answer, milliseconds = await self._post(callout.headers, callout.body)
+        data = answer.json()["data"] if answer.status_code == 200 else {}
+        action = data["actions"][0] if data else {}
+        facts = {
+            "HTTP status": str(answer.status_code),
+            "Action": action.get("@odata.type", "none"),
+            "Title and message": " · ".join(action[name] for name in ("title", "message") if action.get(name))
+            or "none",
+            "Nonce": "the one that was sent" if data.get("nonce") == callout.nonce else "another one, or none",
+            "Took": f"{milliseconds:.0f} ms of the 2,000 that Entra waits",
+        }
+        return Card(title=f"{username} signs in", status=str(facts["Action"]).rsplit(".", 1)[-1], facts=facts)
+
+    async def try_bad(self, username: str) -> Card | Table:
+        """Send the endpoint callouts that nobody should answer and show how it refuses each.
+
+        Args:
+            username: one of the invented people, whose callout is spoilt.
+        """
+        callout = await self._world.compose(username, None)
+        if callout is None:
+            return Card(title="Bad callouts", status=_ONLY_ENTRA)
+        rows = []
+        for attempt in _spoilt(callout):
+            answer, _ = await self._post(attempt.headers, attempt.body)
+            rows.append((attempt.what, answer.status_code, self._last_cause()))
+        return Table(
+            caption="Callouts that nobody should answer",
+            columns=("what is wrong", "HTTP status", "cause in the ledger"),
+            rows=rows,
+            note="The caller learns the status alone; the cause is for you.",
+        )
+
+    def ledger(self, last: int = 10) -> Table:
+        """Show the last lines of the endpoint's ledger.
+
+        Args:
+            last: how many.
+        """
+        columns = ("time", "action", "cause", "legacy", "duration_ms", "attempt", "correlation_id")
+        lines = self._ledger_lines()[-last:]
+        return Table(
+            caption="The endpoint's ledger, last lines",
+            columns=columns,
+            rows=[tuple(line.get(name) if line.get(name) is not None else "" for name in columns) for line in lines],
+            note="No name, password, nonce or token is ever in it.",
+        )
+
+    async def _settings(self) -> dict[str, str]:
+        app = await self._app.show()
+        tenant = await self._world.tenant()
+        key = self._key.private_key_path
+        if not key.is_file():
+            raise NotReady("There is no private key on this machine.", next_step="Run notebook 04-key-pair first.")
+        settings = {
+            "JIT_TENANT_ID": tenant.id,
+            "JIT_EXTENSION_APP_ID": app.app_id,
+            "JIT_IDENTIFIER_URI": app.identifier_uri,
+            "JIT_OPENID_CONFIGURATION": self._world.documents(),
+            "DecryptionPrivateKey": key.read_text(encoding="utf-8"),
+            "LegacyApiConnectionString": self._store()[1],
+            "JIT_LEDGER": str(self.ledger_path),
+        }
+        return {name: value for name, value in settings.items() if value}
+
+    def _store(self) -> tuple[str, str]:
+        own = os.environ.get("LegacyApiConnectionString")
+        if own:
+            return "the one that the environment names (LegacyApiConnectionString)", own
+        path = self._folder / "legacy.sqlite3"
+        export = self._world.export()
+        if not path.exists() or path.stat().st_mtime < export.stat().st_mtime:
+            from helpers.legacy_export import read_export
+
+            read_export(export).to_sqlite(path)
+        return f"SQLite, made from {export.name}", f"sqlite:///{path}"
+
+    async def _post(self, headers: dict[str, str], body: dict[str, Any] | str) -> tuple[httpx.Response, float]:
+        if not (self._process.running and self._process.url):
+            raise EndpointDown("The endpoint is not running here.", next_step="Run `await s.endpoint.ensure()` first.")
+        content = body if isinstance(body, str) else json.dumps(body)
+        async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+            started = time.perf_counter()
+            answer = await client.post(self._process.url, content=content, headers=headers)
+            return answer, (time.perf_counter() - started) * 1000
+
+    def _ledger_lines(self) -> list[dict[str, Any]]:
+        try:
+            return [json.loads(line) for line in self.ledger_path.read_text(encoding="utf-8").splitlines()]
+        except FileNotFoundError:
+            return []
+
+    def _last_cause(self) -> str:
+        lines = self._ledger_lines()
+        return str(lines[-1].get("cause") or "") if lines else ""
+
+
+def _spoilt(callout: Callout) -> list[_Attempt]:
+    headers, body, data = callout.headers, callout.body, callout.body["data"]
+
+    def context(change: Callable[[list[str]], list[str]]) -> dict[str, Any]:
+        spoilt = ".".join(change(callout.context.split(".")))
+        return {**body, "data": {**data, "encryptedPasswordContext": spoilt}}
+
+    without = {name: value for name, value in headers.items() if name.lower() != "authorization"}
+    bearer = headers["Authorization"]
+    return [
+        _Attempt("no bearer token", without, body),
+        _Attempt("a bearer token with one character changed", {**headers, "Authorization": _flip(bearer)}, body),
+        _Attempt("the event of another kind", headers, {**body, "type": body["type"] + "Start"}),
+        _Attempt(
+            "a password context with a changed tag", headers, context(lambda parts: [*parts[:4], _flip(parts[4])])
+        ),
+        _Attempt("a password context of four parts", headers, context(lambda parts: parts[:4])),
+        _Attempt(
+            "no password context", headers, {**body, "data": {**data, "encryptedPasswordContext": None}}
+        ),
+        _Attempt("a body that is no JSON", headers, "user-password=…"),
+    ]
+
+
+def _flip(text: str) -> str:
+    position = len(text) - 6
+    return text[:position] + ("A" if text[position] != "A" else "B") + text[position + 1 :]

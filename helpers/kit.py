@@ -1,0 +1,246 @@
+"""The notebooks' door: open a session, choose a world, check this machine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from helpers import settings
+from helpers.errors import SettingsError
+from helpers.settings import Mode, Profile
+from helpers.show import Card, Table
+
+if TYPE_CHECKING:
+    from helpers.bench import Bench
+    from helpers.progress.session import Progress
+    from helpers.tenant.attribute import MigrationFlag
+    from helpers.tenant.consents import ClientConsent, PayloadConsent
+    from helpers.tenant.encryption_key import EncryptionKey
+    from helpers.tenant.extension_app import ExtensionApp
+    from helpers.tenant.policies import Listener, PasswordExtension
+    from helpers.tenant.test_client import TestClient
+    from helpers.tenant.user_flow import UserFlow
+    from helpers.tenant.users import Users
+    from helpers.worlds import TenantFacts, World
+
+__all__ = ["Session", "choose", "environment", "open"]
+
+
+@dataclass(frozen=True)
+class Apps:
+    """The two app registrations, their consents, and the user flow of the client."""
+
+    extension: ExtensionApp
+    extension_consent: PayloadConsent
+    client: TestClient
+    client_consent: ClientConsent
+    user_flow: UserFlow
+
+
+@dataclass(frozen=True)
+class Policies:
+    """The custom authentication extension and the listener that calls it."""
+
+    extension: PasswordExtension
+    listener: Listener
+
+
+@dataclass(frozen=True)
+class Session:
+    """One notebook's way into a tenant: things to ensure, show, check and remove.
+
+    Args:
+        profile: which world, tenant and names.
+        folder: the kit's state folder.
+        tenant: which tenant answered.
+        done: what is there already, in words.
+    """
+
+    profile: Profile
+    folder: Path
+    tenant: TenantFacts
+    attribute: MigrationFlag = field(repr=False)
+    apps: Apps = field(repr=False)
+    policies: Policies = field(repr=False)
+    key: EncryptionKey = field(repr=False)
+    users: Users = field(repr=False)
+    endpoint: Bench = field(repr=False)
+    progress: Progress = field(repr=False)
+    world: World = field(repr=False)
+
+    def __repr__(self) -> str:
+        return f"<Session: {self.world.words}, {self.tenant.domain}>"
+
+    def _repr_html_(self) -> str:
+        card = Card(
+            title="You are in",
+            status=self.world.words,
+            facts={
+                "Tenant": f"{self.tenant.name} · {self.tenant.domain} · {self.tenant.id}",
+                "Signed in with": "the rehearsal's administrator"
+                if self.profile.mode == "rehearsal"
+                else self.profile.credential,
+                "State on this machine": str(self.folder),
+            },
+        )
+        return card._repr_html_()
+
+    async def sign_in(self, username: str, *, password: str | None = None, new_password: str | None = None) -> Any:
+        """Sign a customer in at the test client and say what happened, step by step.
+
+        Args:
+            username: the name that is typed.
+            password: the password that is typed. In the rehearsal it may be left out: then it is the right one of this
+                invented person. A real tenant never takes a password from a cell; it gets a page to open.
+            new_password: what the person chooses if a new password is asked for.
+        """
+        client = await self.apps.client.show()
+        return await self.world.sign_in(username, password, new_password, client.app_id)
+
+    async def require(self, notebook: str) -> Table:
+        """Check that what a notebook needs is there.
+
+        Args:
+            notebook: its two digits.
+
+        Raises:
+            NotReady: something is missing; the message says which notebook makes it.
+        """
+        from helpers.promises import judge, needs_of
+
+        return await judge(self, needs_of(notebook), "What this notebook needs")
+
+    async def checkpoint(self, notebook: str) -> Table:
+        """Check, by asking the tenant again, that a notebook left what it promised.
+
+        Args:
+            notebook: its two digits.
+
+        Raises:
+            NotReady: something is missing.
+        """
+        from helpers.promises import judge, promises_of
+
+        return await judge(self, promises_of(notebook), "Checkpoint: what is there now")
+
+    async def close(self) -> None:
+        """Stop the endpoint and close everything."""
+        await self.endpoint.stop()
+        await self.world.close()
+
+
+async def open(folder: Path | None = None) -> Session:
+    """Open a session in the world that notebook 00 chose: the rehearsal tenant unless you chose a real one.
+
+    Args:
+        folder: the kit's state folder; `.kit` unless JIT_KIT_HOME names another.
+
+    Returns:
+        The session.
+
+    Raises:
+        KitError: the profile, the sign-in or the tenant is not right; the message says what to do.
+
+    Example:
+        >>> from helpers import kit
+        >>> s = await kit.open()  # doctest: +SKIP
+    """
+    from helpers.worlds import enter
+
+    folder = folder or settings.home()
+    profile = settings.load(folder)
+    world = enter(profile, folder)
+    try:
+        return _session(world, profile, folder, await world.tenant())
+    except BaseException:
+        await world.close()
+        raise
+
+
+def choose(mode: Mode, **values: Any) -> Card:
+    """Choose where the notebooks work, and keep the choice.
+
+    Args:
+        mode: `rehearsal` or `live`.
+        values: any field of the profile: tenant, credential, client_id, certificate, endpoint_host, endpoint_port,
+            export. What you leave out stays as it was.
+
+    Returns:
+        The profile in words, with status chosen or unchanged.
+
+    Raises:
+        SettingsError: a value cannot be used.
+    """
+    folder = settings.home()
+    before = settings.load(folder)
+    profile = settings.changed(before, mode=mode, **values)
+    known = (folder / "profile.json").exists()
+    if not known or profile != before:
+        settings.save(folder, profile)
+    facts = {"Mode": profile.mode, "Endpoint": profile.target_url}
+    if profile.mode == "live":
+        facts |= {"Tenant": profile.tenant, "Credential": profile.credential}
+    return Card(title="World", status="unchanged" if known and profile == before else "chosen", facts=facts)
+
+
+def environment() -> Table:
+    """Check this machine: Python, the packages, and the folder where the kit keeps its state.
+
+    Raises:
+        SettingsError: something is missing; the message says what to install or change.
+    """
+    import sys
+    from importlib.metadata import PackageNotFoundError, version
+
+    packages = ("jupyterlab", "msgraph-sdk", "azure-identity", "jwcrypto", "pandas", "ipywidgets")
+    rows: list[tuple[str, str, str]] = [("Python", ".".join(map(str, sys.version_info[:3])), "3.11 or newer")]
+    missing = []
+    for name in packages:
+        try:
+            rows.append((name, version(name), "installed"))
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        raise SettingsError(
+            f"These packages are missing: {', '.join(missing)}.",
+            next_step="Run `pip install -e . -c constraints.txt` in the kit's folder, then restart the kernel.",
+        )
+    folder = settings.home()
+    probe = folder / ".probe"
+    settings.write_private(probe, b"")
+    probe.unlink()
+    rows.append(("State folder", str(folder), "writable; for your account only, ignored by git"))
+    rows.append(("Processors", str(os.cpu_count()), "two are enough"))
+    return Table(caption="This machine", columns=("what", "found", "in words"), rows=rows)
+
+
+def _session(world: World, profile: Profile, folder: Path, tenant: TenantFacts) -> Session:
+    from helpers.bench import Bench
+    from helpers.progress.session import Progress
+    from helpers.tenant.attribute import MigrationFlag
+    from helpers.tenant.consents import ClientConsent, PayloadConsent
+    from helpers.tenant.encryption_key import EncryptionKey
+    from helpers.tenant.extension_app import ExtensionApp
+    from helpers.tenant.policies import Listener, PasswordExtension
+    from helpers.tenant.test_client import TestClient
+    from helpers.tenant.user_flow import UserFlow
+    from helpers.tenant.users import Users
+
+    where = (world.graph, profile, folder)
+    app, key = ExtensionApp(*where), EncryptionKey(*where)
+    bench = Bench(world, profile, folder, app, key)
+    return Session(
+        profile=profile,
+        folder=folder,
+        tenant=tenant,
+        attribute=MigrationFlag(*where),
+        apps=Apps(app, PayloadConsent(*where), TestClient(*where), ClientConsent(*where), UserFlow(*where)),
+        policies=Policies(PasswordExtension(*where), Listener(*where)),
+        key=key,
+        users=Users(*where),
+        endpoint=bench,
+        progress=Progress(*where, ledger=bench.ledger_path),
+        world=world,
+    )

@@ -1,0 +1,81 @@
+"""A wave of customers: the sample's invented people sign in at the rehearsal tenant, as people do."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import string
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from helpers.rehearsal.sign_in import SignIn
+    from helpers.rehearsal.tenant import RehearsalTenant
+
+__all__ = ["roll"]
+
+_AT_ONCE = 8
+_STAYS_AWAY = 0.12
+_MISTYPES = 0.06
+_COMES_TWICE = 0.15
+_CHOOSES_NEW = 0.5
+
+
+async def roll(
+    tenant: RehearsalTenant,
+    people: Mapping[str, str],
+    client_app_id: str,
+    *,
+    seed: int,
+    each: Callable[[], None] | None = None,
+) -> Counter[str]:
+    """Let people sign in: most come once, some twice, some mistype, some stay away.
+
+    Args:
+        tenant: the rehearsal tenant.
+        people: what each types: name to password.
+        client_app_id: the application they sign in to.
+        seed: makes the same people do the same things.
+        each: called after each person.
+
+    Returns:
+        How many sign-ins ended in which way.
+    """
+    dice = random.Random(seed)  # noqa: S311
+    habits = {name: [dice.random() for _ in range(4)] for name in people}
+    order = list(people)
+    dice.shuffle(order)
+    ends: Counter[str] = Counter()
+    places = asyncio.Semaphore(_AT_ONCE)
+
+    async def come(name: str) -> None:
+        async with places:
+            away, mistypes, twice, new = habits[name]
+            if away < _STAYS_AWAY:
+                return
+            typed = [people[name]]
+            if mistypes < _MISTYPES:
+                typed.insert(0, people[name] + "x")
+            if twice < _COMES_TWICE:
+                typed.append(people[name])
+            for password in typed:
+                chosen = _new_password() if new < _CHOOSES_NEW else None
+                result: SignIn = await tenant.sign_in(
+                    name, password, client_app_id=client_app_id, new_password=chosen
+                )
+                ends[result.outcome] += 1
+
+    async def counted(name: str) -> None:
+        await come(name)
+        if each is not None:
+            each()
+
+    await asyncio.gather(*(counted(name) for name in order))
+    return ends
+
+
+def _new_password() -> str:
+    letters = "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(16))
+    return f"{letters}aA1!"

@@ -1,0 +1,242 @@
+"""The two worlds a session can work in. Above this module nobody asks which one it is."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlencode
+
+from helpers import protocol
+from helpers.errors import NotReady, SettingsError
+from helpers.graph import Graph
+from helpers.settings import Profile
+from helpers.show import Card
+
+if TYPE_CHECKING:
+    from helpers.rehearsal.callout import Callout
+    from helpers.rehearsal.tenant import RehearsalTenant
+
+__all__ = ["LiveWorld", "RehearsalWorld", "TenantFacts", "World", "enter"]
+
+SAMPLE_DATA = Path(__file__).resolve().parents[1] / "sample_data"
+
+
+@dataclass(frozen=True)
+class TenantFacts:
+    """Which tenant this is: its id, its initial domain, its display name."""
+
+    id: str
+    domain: str
+    name: str
+
+
+class World(Protocol):
+    """What a session needs from where it works."""
+
+    words: str
+    graph: Graph
+
+    async def tenant(self) -> TenantFacts:
+        """Ask the tenant who it is."""
+
+    def export(self) -> Path:
+        """Where the legacy system's user export lies."""
+
+    def documents(self) -> str:
+        """The endpoint's JIT_OPENID_CONFIGURATION; empty for the tenant's own public documents."""
+
+    def publish(self, host: str, url: str) -> str:
+        """Make a public host name lead to a loopback address; returns how, in words."""
+
+    async def compose(self, username: str, password: str | None) -> Callout | None:
+        """Compose a callout as Entra would send it, or None where only Entra can."""
+
+    async def sign_in(self, username: str, password: str | None, new_password: str | None, client_app_id: str) -> Any:
+        """Sign a customer in, or say how to do it by hand."""
+
+    async def close(self) -> None:
+        """Release everything."""
+
+
+class RehearsalWorld:
+    """A stand-in tenant in this process.
+
+    Args:
+        profile: the profile.
+        folder: the kit's state folder.
+    """
+
+    words = "rehearsal (a stand-in tenant on this machine)"
+
+    def __init__(self, profile: Profile, folder: Path) -> None:
+        from helpers.rehearsal.tenant import RehearsalTenant
+
+        self._profile = profile
+        self.stand_in: RehearsalTenant = RehearsalTenant.open(folder / "rehearsal.sqlite3")
+        self.graph = Graph(self.stand_in.credential(), self.stand_in.transport())
+        self._documents: Any = None
+        self._people: dict[str, str] | None = None
+
+    async def tenant(self) -> TenantFacts:
+        """Ask the stand-in tenant who it is, over Graph."""
+        return await _organization(self.graph)
+
+    def export(self) -> Path:
+        """The export of the profile, or the sample data."""
+        return Path(self._profile.export).expanduser() if self._profile.export else SAMPLE_DATA / "legacy_users.csv"
+
+    def documents(self) -> str:
+        """Serve the stand-in tenant's OpenID documents on loopback and name them."""
+        from helpers.rehearsal.serve import DocumentServer
+
+        if self._documents is None:
+            self._documents = DocumentServer(self.stand_in)
+            self._documents.start()
+        return ",".join(self._documents.urls)
+
+    def publish(self, host: str, url: str) -> str:
+        """Let the stand-in tenant reach this host at a loopback address, as a tunnel would."""
+        self.stand_in.publish(host, url)
+        return f"the rehearsal tenant reaches {host} at {url}, as a tunnel would"
+
+    async def compose(self, username: str, password: str | None) -> Callout | None:
+        """Compose a callout with the stand-in tenant's own keys."""
+        return await self.stand_in.compose_callout(username, self._password(username, password))
+
+    async def sign_in(self, username: str, password: str | None, new_password: str | None, client_app_id: str) -> Any:
+        """Sign in at the stand-in tenant; without a password, with the one this invented person types."""
+        return await self.stand_in.sign_in(
+            username, self._password(username, password), client_app_id=client_app_id, new_password=new_password
+        )
+
+    @property
+    def people(self) -> dict[str, str]:
+        """What the invented people type: name to password."""
+        if self._people is None:
+            with (SAMPLE_DATA / "people.csv").open(encoding="utf-8", newline="") as file:
+                self._people = {row["username"]: row["password"] for row in csv.DictReader(file)}
+        return self._people
+
+    async def close(self) -> None:
+        """Stop serving documents and close the directory."""
+        if self._documents is not None:
+            self._documents.stop()
+        await self.graph.close()
+        self.stand_in.close()
+
+    def _password(self, username: str, password: str | None) -> str:
+        if password is not None:
+            return password
+        try:
+            return self.people[username]
+        except KeyError:
+            raise NotReady(
+                f"{username} is not among the invented people of sample_data/people.csv.",
+                next_step="Give password=… as well; in the rehearsal nobody real is behind it.",
+            ) from None
+
+
+class LiveWorld:
+    """A real tenant.
+
+    Args:
+        profile: names the tenant and the credential.
+        folder: the kit's state folder.
+    """
+
+    words = "live (a real tenant)"
+
+    def __init__(self, profile: Profile, folder: Path) -> None:
+        from helpers import live
+
+        self._profile = profile
+        self._facts: TenantFacts | None = None
+        self._confirmation: live.Confirmation | None = None
+        credential = live.LiveCredential(profile, folder)
+        self.graph = Graph(
+            credential, live.transport(), before_write=self._before_write, scopes=tuple(credential.scopes)
+        )
+
+    async def tenant(self) -> TenantFacts:
+        """Ask the real tenant who it is."""
+        if self._facts is None:
+            self._facts = await _organization(self.graph)
+        return self._facts
+
+    def export(self) -> Path:
+        """The export of the profile; sample data never goes into a real tenant unasked."""
+        if self._profile.export:
+            return Path(self._profile.export).expanduser()
+        raise SettingsError(
+            "No user export is chosen for this tenant.",
+            next_step="Give export='path/to/users.csv' to kit.choose in notebook 00.",
+        )
+
+    def documents(self) -> str:
+        """Leave the endpoint with the tenant's own public documents."""
+        return ""
+
+    def publish(self, host: str, url: str) -> str:
+        """Say how a real tenant reaches this machine."""
+        port = url.rsplit(":", 1)[-1].split("/")[0]
+        return f"open a tunnel that leads https://{host} to port {port} of this machine"
+
+    async def compose(self, username: str, password: str | None) -> Callout | None:
+        """Only Entra can sign a callout of a real tenant."""
+        return None
+
+    async def sign_in(self, username: str, password: str | None, new_password: str | None, client_app_id: str) -> Card:
+        """Name the page where a person signs in; a cell never takes a real password."""
+        facts = await self.tenant()
+        query = urlencode(
+            {
+                "client_id": client_app_id,
+                "response_type": "id_token",
+                "redirect_uri": protocol.TEST_CLIENT_REDIRECT,
+                "scope": "openid",
+                "state": "jit",
+                "nonce": "jit-test",
+            }
+        )
+        address = f"https://{facts.domain.split('.')[0]}.ciamlogin.com/{facts.id}/oauth2/v2.0/authorize?{query}"
+        return Card(
+            title=f"Sign in as {username}",
+            status="to do by hand",
+            facts={
+                "Open in a private window": address,
+                "Then": "type the password there, and read the sign-in log in notebook 08",
+                "Unverified here": "this kit has only been run against its rehearsal tenant",
+            },
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.graph.close()
+
+    async def _before_write(self) -> None:
+        from helpers.live import Confirmation
+
+        if self._confirmation is None:
+            self._confirmation = Confirmation((await self.tenant()).domain)
+        await self._confirmation()
+
+
+def enter(profile: Profile, folder: Path) -> World:
+    """Enter the world that the profile names.
+
+    Args:
+        profile: the profile.
+        folder: the kit's state folder.
+    """
+    return LiveWorld(profile, folder) if profile.mode == "live" else RehearsalWorld(profile, folder)
+
+
+async def _organization(graph: Graph) -> TenantFacts:
+    from helpers.refusals import explained
+
+    with explained("read which tenant this is"):
+        found = (await graph.send("GET", "/organization?$select=id,displayName,verifiedDomains"))["value"][0]
+    initial = next(each["name"] for each in found["verifiedDomains"] if each.get("isInitial"))
+    return TenantFacts(found["id"], initial, found["displayName"])
