@@ -1,0 +1,163 @@
+"""The way into a real tenant: nothing is written before the domain was typed, and failures say what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import ClientAuthenticationError
+
+from helpers import live
+from helpers.errors import KitError, SettingsError, WriteNotConfirmed
+from helpers.graph import Graph
+from helpers.settings import CREDENTIALS, Profile
+
+TENANT = "contoso.onmicrosoft.com"
+
+
+class Answers(httpx.AsyncBaseTransport):
+    """Stands where the network would be, and counts what gets there."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.seen.append(request.method)
+        return httpx.Response(200, json={"value": [], "responses": [{"id": "0", "status": 200}]}, request=request)
+
+
+class Token:
+    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        return AccessToken("token", 2**31)
+
+    async def close(self) -> None: ...
+
+
+def graph(network: Answers, typed: list[str], asked: list[str]) -> Graph:
+    def ask(question: str) -> str:
+        asked.append(question)
+        return typed.pop(0)
+
+    return Graph(Token(), network, before_write=live.Confirmation(TENANT, ask))
+
+
+async def test_reads_need_no_confirmation() -> None:
+    network, asked = Answers(), []
+    client = graph(network, [], asked)
+    await client.send("GET", "/users")
+    await client.send("POST", "/$batch", body={"requests": [{"id": "0", "method": "GET", "url": "/users"}]})
+    assert network.seen == ["GET", "POST"]
+    assert asked == []
+
+
+async def test_the_first_write_asks_for_the_domain_and_the_second_does_not() -> None:
+    network, asked = Answers(), []
+    client = graph(network, [f" {TENANT.upper()} "], asked)
+    await client.send("POST", "/applications", body={})
+    await client.send("PATCH", "/applications/1", body={})
+    assert network.seen == ["POST", "PATCH"]
+    assert len(asked) == 1
+    assert TENANT in asked[0]
+
+
+@pytest.mark.parametrize("typed", ["", "yes", "fabrikam.onmicrosoft.com"])
+async def test_another_answer_leaves_the_tenant_unchanged(typed: str) -> None:
+    network, asked = Answers(), []
+    client = graph(network, [typed], asked)
+    with pytest.raises(WriteNotConfirmed, match="Nothing was changed"):
+        await client.send("DELETE", "/applications/1")
+    batch = {"requests": [{"id": "0", "method": "POST", "url": "/users", "body": {}}]}
+    asked_again = graph(network, [typed], asked)
+    with pytest.raises(WriteNotConfirmed):
+        await asked_again.send("POST", "/$batch", body=batch)
+    assert network.seen == []
+
+
+async def test_nobody_to_ask_leaves_the_tenant_unchanged() -> None:
+    def nobody(question: str) -> str:
+        raise EOFError
+
+    network = Answers()
+    client = Graph(Token(), network, before_write=live.Confirmation(TENANT, nobody))
+    with pytest.raises(WriteNotConfirmed, match="nobody can be asked"):
+        await client.send("POST", "/applications", body={})
+    assert network.seen == []
+
+
+async def test_the_sdk_passes_the_same_gate() -> None:
+    from msgraph.generated.models.application import Application
+
+    network, asked = Answers(), []
+    client = graph(network, ["no"], asked)
+    with pytest.raises(WriteNotConfirmed):
+        await client.client.applications.post(Application(display_name="x"))
+    assert network.seen == []
+
+
+@pytest.mark.parametrize("kind", CREDENTIALS)
+def test_every_kind_of_credential_can_be_made(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_CLIENT_SECRET", "s" * 20)
+    certificate = tmp_path / "c.pem"
+    certificate.write_bytes(_pem())
+    profile = Profile(
+        mode="live",
+        tenant=TENANT,
+        credential=kind,
+        client_id="1" * 8,
+        certificate=str(certificate),  # type: ignore[arg-type]
+    )
+    made = live.LiveCredential(profile, tmp_path)._make()
+    assert callable(made.get_token)
+
+
+@pytest.mark.parametrize(("kind", "word"), [("client-secret", "client_id"), ("client-certificate", "client_id")])
+def test_an_application_credential_asks_for_its_client_id(kind: str, word: str, tmp_path: Path) -> None:
+    profile = Profile(mode="live", tenant=TENANT, credential=kind)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError) as caught:
+        live.LiveCredential(profile, tmp_path)._make()
+    assert word in caught.value.next_step
+
+
+class Refusing:
+    def __init__(self, message: str) -> None:
+        self._message = message
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        raise ClientAuthenticationError(self._message)
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [("AADSTS90002: Tenant 'contoso' not found.", SettingsError), ("AADSTS7000215: Invalid client secret.", KitError)],
+)
+async def test_a_failed_sign_in_says_what_to_do(message: str, kind: type[KitError], tmp_path: Path) -> None:
+    credential = live.LiveCredential(Profile(mode="live", tenant=TENANT), tmp_path)
+    credential._inner = Refusing(message)
+    with pytest.raises(kind) as caught:
+        await credential.get_token("scope")
+    assert message.split(":")[0] in str(caught.value)
+    assert "notebook 00" in caught.value.next_step
+
+
+def _pem() -> bytes:
+    from datetime import UTC, datetime, timedelta
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "operator")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return private + certificate

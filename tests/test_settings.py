@@ -1,0 +1,91 @@
+"""The profile: kept for its owner alone, whole or not at all, and refused when it cannot be used."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from helpers import kit, settings
+from helpers.errors import SettingsError
+from helpers.settings import Names, Profile
+
+
+def test_no_profile_means_the_rehearsal(tmp_path: Path) -> None:
+    assert settings.load(tmp_path) == Profile()
+    assert Profile().mode == "rehearsal"
+
+
+def test_what_was_saved_is_read_again(tmp_path: Path) -> None:
+    profile = Profile(mode="live", tenant="contoso.onmicrosoft.com", credential="azure-cli", names=Names(attribute="x"))
+    path = settings.save(tmp_path / "new", profile)
+    assert settings.load(tmp_path / "new") == profile
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"mode": "production"}', '{"unknown": 1}', '{"names": {"unknown": "x"}}', '{"names": 3}'],
+)
+def test_a_stale_or_broken_profile_is_named_with_what_to_do(tmp_path: Path, content: str) -> None:
+    (tmp_path / "profile.json").write_text(content)
+    with pytest.raises(SettingsError) as caught:
+        settings.load(tmp_path)
+    assert caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"mode": "live"}, "tenant"),
+        ({"credential": "magic"}, "credential"),
+        ({"endpoint_host": "https://x.example/y"}, "host"),
+        ({"endpoint_host": "localhost"}, "host"),
+        ({"endpoint_port": 70000}, "port"),
+    ],
+)
+def test_values_that_cannot_work_are_refused(values: dict[str, object], word: str) -> None:
+    with pytest.raises(SettingsError, match=word):
+        Profile(**values)  # type: ignore[arg-type]
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_crumbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.write_private(tmp_path / "a", b"old")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "fdopen", refuse)
+    with pytest.raises(SettingsError, match="cannot be written"):
+        settings.write_private(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_home_that_is_a_file_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match="cannot be written"):
+        settings.save(tmp_path / "file", Profile())
+
+
+def test_choosing_twice_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JIT_KIT_HOME", str(tmp_path))
+    assert kit.choose("rehearsal").status == "chosen"
+    before = (tmp_path / "profile.json").stat().st_mtime_ns
+    assert kit.choose("rehearsal").status == "unchanged"
+    assert (tmp_path / "profile.json").stat().st_mtime_ns == before
+
+
+def test_choosing_an_unknown_field_names_the_known_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JIT_KIT_HOME", str(tmp_path))
+    with pytest.raises(SettingsError, match="no tennant"):
+        kit.choose("live", tennant="contoso.onmicrosoft.com")
+
+
+def test_the_machine_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JIT_KIT_HOME", str(tmp_path / "home"))
+    table = kit.environment()
+    assert {"Python", "msgraph-sdk", "State folder"} <= {str(row[0]) for row in table.rows}

@@ -1,0 +1,41 @@
+"""Results: escaped, captioned, with what was sent folded under them."""
+
+from __future__ import annotations
+
+from helpers.errors import KitError
+from helpers.show import Card, Sent, Table, figure
+
+
+def test_a_card_escapes_what_it_shows_and_names_its_status() -> None:
+    card = Card(title="<App>", status="created", facts={"Name": "<script>alert(1)</script>"})
+    page = card._repr_html_()
+    assert "<script>" not in page
+    assert "&lt;App&gt;" in page
+    assert "<caption" in page
+    assert 'scope="row"' in page
+    assert repr(card) == "<<App>: created>"
+
+
+def test_what_was_sent_is_folded_under_the_result() -> None:
+    sent = Sent("POST", "https://graph.microsoft.com/v1.0/applications", '{"displayName": "x"}', 201)
+    page = Card(title="App", status="created", sent=(sent,))._repr_html_()
+    assert "<details><summary>What was sent (1 request)</summary>" in page
+    assert "-&gt; 201" in page
+    assert "What was sent" not in Card(title="App", status="read")._repr_html_()
+
+
+def test_a_table_has_column_headers_and_a_note() -> None:
+    page = Table(caption="Who", columns=("a", "b"), rows=[(1, "<x>")], note="n & m")._repr_html_()
+    assert page.count('scope="col"') == 2
+    assert "&lt;x&gt;" in page
+    assert "n &amp; m" in page
+
+
+def test_a_figure_has_its_alternative_text() -> None:
+    assert 'alt="&quot;10&quot; of 20"' in figure("data:image/png;base64,", '"10" of 20', "c")
+
+
+def test_an_error_shows_a_notebook_reader_three_lines() -> None:
+    error = KitError("It broke.", service="500", next_step="Mend it.")
+    assert error._render_traceback_() == ["KitError: It broke.", "The service said: 500", "Next: Mend it."]
+    assert str(KitError("It broke.", next_step="Mend it.")).count("\n") == 1
