@@ -79,9 +79,7 @@ class Session:
             status=self.world.words,
             facts={
                 "Tenant": f"{self.tenant.name} · {self.tenant.domain} · {self.tenant.id}",
-                "Signed in with": "the rehearsal's administrator"
-                if self.profile.mode == "rehearsal"
-                else self.profile.credential,
+                "Signed in with": self.world.administrator,
                 "State on this machine": str(self.folder),
             },
         )
@@ -124,6 +122,16 @@ class Session:
         from helpers.promises import judge, promises_of
 
         return await judge(self, promises_of(notebook), "Checkpoint: what is there now")
+
+    async def remove(self, *, dry_run: bool = True) -> Table:
+        """Remove what the kit made in this tenant, or say what would be removed.
+
+        Args:
+            dry_run: only look; give False to remove.
+        """
+        from helpers.clean_up import clean_up
+
+        return await clean_up(self, dry_run=dry_run)
 
     async def close(self) -> None:
         """Stop the endpoint and close everything."""

@@ -36,6 +36,7 @@ class World(Protocol):
     """What a session needs from where it works."""
 
     words: str
+    administrator: str
     graph: Graph
 
     async def tenant(self) -> TenantFacts:
@@ -69,6 +70,7 @@ class RehearsalWorld:
     """
 
     words = "rehearsal (a stand-in tenant on this machine)"
+    administrator = "the rehearsal tenant's administrator"
 
     def __init__(self, profile: Profile, folder: Path) -> None:
         from helpers.rehearsal.tenant import RehearsalTenant
@@ -152,6 +154,7 @@ class LiveWorld:
         from helpers import live
 
         self._profile = profile
+        self.administrator = profile.credential
         self._facts: TenantFacts | None = None
         self._confirmation: live.Confirmation | None = None
         credential = live.LiveCredential(profile, folder)

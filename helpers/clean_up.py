@@ -1,0 +1,57 @@
+"""Take back what the kit made, in the order in which nothing is left pointing at something gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from helpers.errors import NotReady
+from helpers.sent import recording
+from helpers.show import Table
+
+if TYPE_CHECKING:
+    from helpers.kit import Session
+
+__all__ = ["clean_up"]
+
+
+async def clean_up(session: Session, *, dry_run: bool) -> Table:
+    """Remove the kit's objects from the tenant, or say what would be removed.
+
+    The listener goes first: from then on nobody's sign-in calls the endpoint. Users stay, and so does the
+    `b2c-extensions-app`, which belongs to the tenant.
+
+    Args:
+        session: the open session.
+        dry_run: only look.
+
+    Returns:
+        One row a thing: what it is, what was found, what happened.
+    """
+    things = (
+        ("listener", session.policies.listener),
+        ("custom authentication extension", session.policies.extension),
+        ("user flow", session.apps.user_flow),
+        ("test client's consent", session.apps.client_consent),
+        ("test client", session.apps.client),
+        ("consent to receive payloads", session.apps.extension_consent),
+        ("extension's app registration, its key with it", session.apps.extension),
+        ("migration flag", session.attribute),
+    )
+    rows = []
+    with recording() as sent:
+        for what, thing in things:
+            try:
+                found = (await thing.show()).title
+            except NotReady:
+                rows.append((what, "not there", "nothing to do"))
+                continue
+            happened = "would be removed" if dry_run else (await thing.remove()).status
+            rows.append((what, found, happened))
+    return Table(
+        caption="What would be removed" if dry_run else "What was removed",
+        columns=("what", "found", "happens" if dry_run else "happened"),
+        rows=rows,
+        note="Users stay. Whoever has not migrated by then needs a password reset: their temporary password is known to"
+        " nobody. Removed app registrations can be restored for 30 days.",
+        sent=tuple(sent),
+    )
