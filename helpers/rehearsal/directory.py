@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,14 @@ CREATE INDEX IF NOT EXISTS objects_by_kind ON objects (kind, deleted);
 CREATE INDEX IF NOT EXISTS objects_by_key ON objects (kind, key);
 CREATE INDEX IF NOT EXISTS objects_by_parent ON objects (kind, parent);
 CREATE TABLE IF NOT EXISTS users (
-    id TEXT PRIMARY KEY, upn TEXT NOT NULL UNIQUE, sign_in_name TEXT UNIQUE, password_hash TEXT NOT NULL,
+    id TEXT PRIMARY KEY, upn TEXT NOT NULL UNIQUE COLLATE NOCASE, sign_in_name TEXT, password_hash TEXT NOT NULL,
     force_change INTEGER NOT NULL, enabled INTEGER NOT NULL, failed INTEGER NOT NULL DEFAULT 0,
     locked_until REAL NOT NULL DEFAULT 0, body TEXT NOT NULL, created REAL NOT NULL, deleted REAL
 );
+CREATE TABLE IF NOT EXISTS sign_in_names (
+    name TEXT PRIMARY KEY COLLATE NOCASE, user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS sign_in_names_by_user ON sign_in_names (user_id);
 CREATE TABLE IF NOT EXISTS log (
     id TEXT PRIMARY KEY, kind TEXT NOT NULL, time REAL NOT NULL, body TEXT NOT NULL
 );
@@ -74,6 +79,8 @@ class Directory:
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute("PRAGMA foreign_keys=ON")
+        self._db.create_function("has_word", 2, _has_word, deterministic=True)
         self._db.executescript(_SCHEMA)
 
     def close(self) -> None:
@@ -108,6 +115,14 @@ class Directory:
         with self._lock:
             return self._db.execute(sql, parameters).fetchall()
 
+    def clear(self) -> None:
+        """Empty the directory. The tenant's id, domain, keys and administrator stay."""
+        kept = ("tenant_id", "domain", "subdomain", "signing_keys", "admin_client_id", "admin_client_secret")
+        with self.transaction():
+            for table in ("sign_in_names", "users", "objects", "log"):
+                self.rows(f"DELETE FROM {table}")  # noqa: S608
+            self.rows(f"DELETE FROM meta WHERE name NOT IN ({', '.join('?' * len(kept))})", kept)  # noqa: S608
+
     # --- facts about the tenant itself -------------------------------------------------------------------------
 
     def meta(self, name: str) -> str | None:
@@ -117,7 +132,9 @@ class Directory:
 
     def set_meta(self, name: str, value: str) -> None:
         """Store one fact about the tenant."""
-        self.rows("INSERT INTO meta VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value", (name, value))
+        self.rows(
+            "INSERT INTO meta VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value", (name, value)
+        )
 
     # --- objects -----------------------------------------------------------------------------------------------
 
@@ -183,31 +200,47 @@ class Directory:
     # --- users -------------------------------------------------------------------------------------------------
 
     def add_user(self, user: User) -> None:
-        """Add a user. Raises `sqlite3.IntegrityError` when the UPN or the sign-in name is taken."""
-        self.rows(
-            "INSERT INTO users (id, upn, sign_in_name, password_hash, force_change, enabled, body, created)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                user.id,
-                user.upn,
-                user.sign_in_name,
-                user.password_hash,
-                user.force_change,
-                user.enabled,
-                json.dumps(user.body),
-                user.created,
-            ),
-        )
+        """Add a user. Raises `sqlite3.IntegrityError` when the UPN or a sign-in name is taken."""
+        with self.transaction():
+            self.rows(
+                "INSERT INTO users (id, upn, sign_in_name, password_hash, force_change, enabled, body, created)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    user.id,
+                    user.upn,
+                    user.sign_in_name,
+                    user.password_hash,
+                    user.force_change,
+                    user.enabled,
+                    json.dumps(user.body),
+                    user.created,
+                ),
+            )
+            self.set_sign_in_names(user.id, sign_in_names(user))
+
+    def set_sign_in_names(self, id: str, names: Iterable[str]) -> None:
+        """Let a user sign in by these names and no others. Raises `sqlite3.IntegrityError` when one is taken."""
+        with self.transaction():
+            self.rows("DELETE FROM sign_in_names WHERE user_id = ?", (id,))
+            for name in names:
+                self.rows("INSERT INTO sign_in_names VALUES (?, ?)", (name.lower(), id))
+
+    def sign_in_name_taken(self, name: str) -> bool:
+        """Tell whether a user signs in by this name already."""
+        return bool(self.rows("SELECT 1 FROM sign_in_names WHERE name = ?", (name.lower(),)))
 
     def user(self, id_or_upn: str) -> User | None:
         """Read a user by object id or user principal name."""
         found = self.rows("SELECT * FROM users WHERE (id = ?1 OR upn = ?1) AND deleted IS NULL", (id_or_upn,))
-        return _user(found[0]) if found else None
+        return user_of(found[0]) if found else None
 
     def user_by_sign_in_name(self, name: str) -> User | None:
         """Read a user by the e-mail address or user name they sign in with, in any case."""
-        found = self.rows("SELECT * FROM users WHERE sign_in_name = ? AND deleted IS NULL", (name.lower(),))
-        return _user(found[0]) if found else None
+        found = self.rows(
+            "SELECT users.* FROM sign_in_names JOIN users ON users.id = user_id WHERE name = ? AND deleted IS NULL",
+            (name.lower(),),
+        )
+        return user_of(found[0]) if found else None
 
     def update_user(self, id: str, **columns: Any) -> None:
         """Change columns of a user.
@@ -248,7 +281,15 @@ class Directory:
         return [json.loads(row["body"]) for row in found]
 
 
-def _user(row: sqlite3.Row) -> User:
+def sign_in_names(user: User) -> list[str]:
+    """The names a user signs in by: every local identity but the synthetic `userPrincipalName`."""
+    local = [item for item in user.body.get("identities", []) if item.get("signInType") != "federated"]
+    names = [item["issuerAssignedId"].lower() for item in local if item.get("signInType") != "userPrincipalName"]
+    return list(dict.fromkeys(names + ([user.sign_in_name.lower()] if user.sign_in_name else [])))
+
+
+def user_of(row: sqlite3.Row) -> User:
+    """Build a user from a row of the table `users`."""
     return User(
         id=row["id"],
         upn=row["upn"],
@@ -262,3 +303,9 @@ def _user(row: sqlite3.Row) -> User:
         created=row["created"],
         deleted=row["deleted"],
     )
+
+
+def _has_word(text: str, beginning: str) -> bool:
+    """Tell whether a word of the text begins so; words also begin at capitals, as `Web` in `DotNetWeb-App`."""
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", text) + re.findall(r"\w+", text)
+    return any(word.lower().startswith(beginning.lower()) for word in words)

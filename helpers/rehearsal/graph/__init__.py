@@ -1,0 +1,1 @@
+"""Microsoft Graph as the stand-in tenant serves it: one file a resource, rules and routes together."""

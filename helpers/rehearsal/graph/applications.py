@@ -1,0 +1,233 @@
+"""Application registrations: Graph v1.0 `/applications`, and what the recycle bin does to them.
+
+Shapes and rules: Graph v1.0, application resource and its pages; identifier URIs: "Restrictions on identifier URIs of
+Microsoft Entra applications".
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from helpers.rehearsal import journal
+from helpers.rehearsal.directory import Body
+from helpers.rehearsal.graph import key_credentials, odata, schema
+from helpers.rehearsal.graph.wire import Answer, Call, GraphRoute, bad_request, new_id, not_found, now
+
+_READ = ("Application.Read.All", "Application.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All")
+_WRITE = ("Application.ReadWrite.All", "Directory.ReadWrite.All")
+_SERVER_MADE = frozenset({"id", "appId", "createdDateTime", "deletedDateTime", "publisherDomain"})
+
+_DEFAULTS: Body = {
+    "deletedDateTime": None,
+    "applicationTemplateId": None,
+    "disabledByMicrosoftStatus": None,
+    "description": None,
+    "groupMembershipClaims": None,
+    "identifierUris": [],
+    "isDeviceOnlyAuthSupported": None,
+    "isFallbackPublicClient": None,
+    "nativeAuthenticationApisEnabled": None,
+    "notes": None,
+    "serviceManagementReference": None,
+    "samlMetadataUrl": None,
+    "signInAudience": "AzureADandPersonalMicrosoftAccount",
+    "tags": [],
+    "tokenEncryptionKeyId": None,
+    "defaultRedirectUri": None,
+    "certification": None,
+    "optionalClaims": None,
+    "addIns": [],
+    "api": {
+        "acceptMappedClaims": None,
+        "knownClientApplications": [],
+        "requestedAccessTokenVersion": None,
+        "oauth2PermissionScopes": [],
+        "preAuthorizedApplications": [],
+    },
+    "appRoles": [],
+    "info": {
+        "logoUrl": None,
+        "marketingUrl": None,
+        "privacyStatementUrl": None,
+        "supportUrl": None,
+        "termsOfServiceUrl": None,
+    },
+    "keyCredentials": [],
+    "parentalControlSettings": {"countriesBlockedForMinors": [], "legalAgeGroupRule": "Allow"},
+    "passwordCredentials": [],
+    "publicClient": {"redirectUris": []},
+    "requiredResourceAccess": [],
+    "verifiedPublisher": {"displayName": None, "verifiedPublisherId": None, "addedDateTime": None},
+    "web": {
+        "homePageUrl": None,
+        "logoutUrl": None,
+        "redirectUris": [],
+        "implicitGrantSettings": {"enableAccessTokenIssuance": False, "enableIdTokenIssuance": False},
+    },
+    "spa": {"redirectUris": []},
+}
+
+
+def routes() -> list[GraphRoute]:
+    """The operations on application registrations."""
+    return [
+        GraphRoute("GET", "/applications", list_all, _READ),
+        GraphRoute("GET", "/applications/$count", count, _READ),
+        GraphRoute("POST", "/applications", create, _WRITE),
+        *(
+            route
+            for path in ("/applications/{id}", "/applications(appId='{appId}')")
+            for route in (
+                GraphRoute("GET", path, get, _READ),
+                GraphRoute("PATCH", path, update, _WRITE),
+                GraphRoute("DELETE", path, delete, _WRITE),
+            )
+        ),
+    ]
+
+
+def new_application(body: Body, domain: str) -> Body:
+    """Fill a new registration as the service does.
+
+    Args:
+        body: what the caller sent, already checked.
+        domain: the tenant's initial domain.
+    """
+    made: Body = {"id": new_id(), "appId": new_id(), "createdDateTime": now(), "publisherDomain": domain}
+    app = merge({**made, **copy.deepcopy(_DEFAULTS)}, body)
+    if app["signInAudience"].endswith("PersonalMicrosoftAccount") and not (body.get("api") or {}):
+        app["api"]["requestedAccessTokenVersion"] = 2
+    return app
+
+
+def find(call: Call) -> Body:
+    """Read the application that the route names, by object id or appId. Raises GraphError 404."""
+    if "appId" in call.ids:
+        found, named = call.directory.by_key("application", call.ids["appId"]), call.ids["appId"]
+    else:
+        found, named = call.directory.get("application", call.ids["id"]), call.ids["id"]
+    if found is None:
+        raise not_found(named)
+    return found
+
+
+def list_all(call: Call) -> Answer:
+    """List registrations; the public keys in `keyCredentials` are null."""
+    items = _collection()
+    odata.check_select(call, items)
+    return odata.page(call, items, lambda row: key_credentials.hidden(odata.body_of(row)))
+
+
+def count(call: Call) -> Answer:
+    """Count registrations."""
+    return odata.count(call, _collection())
+
+
+def get(call: Call) -> Answer:
+    """Read one registration; public keys come only with `$select=keyCredentials`."""
+    names = odata.check_select(call, _collection())
+    app = find(call)
+    if "keyCredentials" not in names:
+        app = key_credentials.hidden(app)
+    return odata.one(call, "applications", app, names)
+
+
+def create(call: Call) -> Answer:
+    """Register an application. Its service principal is a separate object."""
+    body = _checked(call)
+    if not body.get("displayName"):
+        raise bad_request("A value is required for property 'displayName' of resource 'Application'.")
+    _check_identifier_uris(call, body.get("identifierUris", []), None)
+    app = new_application(body, call.tenant.domain)
+    app["keyCredentials"] = key_credentials.replaced(app["keyCredentials"], [])
+    key_credentials.check_token_encryption(app)
+    call.directory.add("application", app, key=app["appId"])
+    journal.audit(call.directory, "Add application", target_id=app["id"], target_name=app["displayName"])
+    return call.entity(201, "applications", key_credentials.hidden(app))
+
+
+def update(call: Call) -> Answer:
+    """Change a registration: collections are replaced as a whole, complex properties member by member."""
+    before, body = find(call), _checked(call)
+    if "identifierUris" in body:
+        _check_identifier_uris(call, body["identifierUris"], before["id"])
+    after = merge(copy.deepcopy(before), body)
+    if "keyCredentials" in body:
+        after["keyCredentials"] = key_credentials.replaced(body["keyCredentials"], before["keyCredentials"])
+    key_credentials.check_token_encryption(after)
+    call.directory.replace("application", after)
+    _refresh_principal(call, after)
+    journal.audit(
+        call.directory,
+        "Update application",
+        target_id=after["id"],
+        target_name=after["displayName"],
+        changed={
+            name: (key_credentials.public(before.get(name)), key_credentials.public(after.get(name)))
+            for name in body
+            if before.get(name) != after.get(name)
+        },
+    )
+    return Answer(204)
+
+
+def delete(call: Call) -> Answer:
+    """Move a registration and its service principal to the recycle bin."""
+    app = find(call)
+    call.directory.discard("application", app["id"], recycle=True)
+    principal = call.directory.by_key("servicePrincipal", app["appId"])
+    if principal:
+        call.directory.discard("servicePrincipal", principal["id"], recycle=True)
+    journal.audit(call.directory, "Delete application", target_id=app["id"], target_name=app["displayName"])
+    return Answer(204)
+
+
+def merge(target: Body, changes: Body) -> Body:
+    """Apply a partial body: objects are merged, everything else, lists among it, is replaced."""
+    for name, value in changes.items():
+        if name.startswith("@odata"):
+            continue
+        if isinstance(value, dict) and isinstance(target.get(name), dict):
+            merge(target[name], value)
+        else:
+            target[name] = value
+    return target
+
+
+def _checked(call: Call) -> Body:
+    body = call.json()
+    schema.check("Application", body, code="Request_BadRequest")
+    for name in _SERVER_MADE & body.keys():
+        raise bad_request(f"Property '{name}' is read-only and cannot be set.")
+    return body
+
+
+def _collection() -> odata.Collection:
+    return odata.of_kind("application", "applications", "Application")
+
+
+def _check_identifier_uris(call: Call, uris: list[Any], own_id: str | None) -> None:
+    others = [app for app in call.directory.all("application") if app["id"] != own_id]
+    taken = {uri.lower() for app in others for uri in app["identifierUris"]}
+    for uri in uris:
+        if "://" not in uri and not uri.startswith("urn:"):
+            raise bad_request(
+                f"Invalid value specified for property 'identifierUris' of resource 'Application': '{uri}'."
+            )
+        if uri.endswith("/"):
+            raise bad_request(f"The identifier URI '{uri}' must not end with a slash ('/').")
+        if uri.lower() in taken:
+            raise bad_request("Another object with the same value for property identifierUris already exists.")
+    if len({uri.lower() for uri in uris}) != len(uris):
+        raise bad_request("Property identifierUris contains duplicate values.")
+
+
+def _refresh_principal(call: Call, app: Body) -> None:
+    """Keep what a service principal mirrors from its application."""
+    principal = call.directory.by_key("servicePrincipal", app["appId"])
+    if principal is None:
+        return
+    from helpers.rehearsal.graph.service_principals import mirrored
+
+    call.directory.replace("servicePrincipal", {**principal, **mirrored(app)})

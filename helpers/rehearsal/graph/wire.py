@@ -1,0 +1,161 @@
+"""A Graph request, its answer and its errors, whether it came alone or inside a `$batch`.
+
+Error bodies: Microsoft Graph documentation, "Microsoft Graph error responses and resource types".
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from helpers.rehearsal.directory import Body, Directory
+
+if TYPE_CHECKING:
+    from helpers.rehearsal.tenant import RehearsalTenant
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What Graph sends back: a JSON body, or plain text for `$count`, or nothing."""
+
+    status: int
+    body: Any = None
+    text: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class GraphError(Exception):
+    """Refuse a request the way Graph does.
+
+    Args:
+        status: the HTTP status.
+        code: Graph's error code, such as `Request_BadRequest`.
+        message: Graph's sentence.
+    """
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+    def answer(self, headers: Mapping[str, str]) -> Answer:
+        """Build the error body.
+
+        Args:
+            headers: the answer's `request-id` and `client-request-id`.
+        """
+        inner = {"date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), **headers}
+        return Answer(self.status, {"error": {"code": self.code, "message": self.message, "innerError": inner}})
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request to Graph.
+
+    Args:
+        tenant: the stand-in tenant it is for.
+        method: the HTTP method.
+        base: scheme and host it was sent to, for links back.
+        version: `v1.0` or `beta`.
+        path: the path after the version.
+        ids: the values of the route's placeholders.
+        query: the query options, with their `$`.
+        headers: the request headers, names in lower case.
+        permissions: what the caller's token allows.
+        body: the JSON body; None when there is none.
+    """
+
+    tenant: RehearsalTenant
+    method: str
+    base: str
+    version: str
+    path: str
+    ids: Mapping[str, str]
+    query: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
+    permissions: frozenset[str]
+    body: Any = field(default=None, repr=False)
+
+    @property
+    def directory(self) -> Directory:
+        """The tenant's directory."""
+        return self.tenant.directory
+
+    @property
+    def eventual(self) -> bool:
+        """Whether the caller asked for advanced query capabilities."""
+        return self.headers.get("consistencylevel", "").lower() == "eventual"
+
+    def context(self, what: str) -> str:
+        """Build the `@odata.context` of an answer.
+
+        Args:
+            what: the part after `$metadata#`.
+        """
+        return f"{self.base}/{self.version}/$metadata#{what}"
+
+    def entity(self, status: int, what: str, body: Mapping[str, Any]) -> Answer:
+        """Answer with one object.
+
+        Args:
+            status: 200 or 201.
+            what: the collection it belongs to, for `@odata.context`.
+            body: the object.
+        """
+        return Answer(status, {"@odata.context": self.context(f"{what}/$entity"), **body})
+
+    def json(self) -> Body:
+        """Return the request's JSON object. Raises GraphError when there is none."""
+        if self.body is None:
+            raise GraphError(400, "BadRequest", "Empty Payload. JSON content expected.")
+        if not isinstance(self.body, dict):
+            raise GraphError(400, "BadRequest", "Unable to read JSON request payload: a JSON object is expected.")
+        return self.body
+
+
+Handler = Callable[[Call], Answer | Awaitable[Answer]]
+
+
+@dataclass(frozen=True)
+class GraphRoute:
+    """One operation of Graph.
+
+    Args:
+        method: the HTTP method.
+        path: the path after the version, with `{placeholders}`.
+        handler: what answers it.
+        permissions: any one of these lets a caller in; `A + B` means both. Empty: any valid token.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    permissions: tuple[str, ...] = ()
+
+
+def now() -> str:
+    """The current time as Graph writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def new_id() -> str:
+    """A new object id."""
+    return str(uuid.uuid4())
+
+
+def not_found(id: str) -> GraphError:
+    """The refusal for an id that names no directory object."""
+    return GraphError(
+        404,
+        "Request_ResourceNotFound",
+        f"Resource '{id}' does not exist or one of its queried reference-property objects are not present.",
+    )
+
+
+def bad_request(message: str) -> GraphError:
+    """The refusal of a directory object whose values are wrong."""
+    return GraphError(400, "Request_BadRequest", message)

@@ -1,0 +1,213 @@
+"""A stand-in external tenant that lives in one file.
+
+The seam to everything else is HTTP: `transport()` answers the URLs of Graph and of the sign-in service in this process,
+without a socket, and refuses every other host.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from helpers.rehearsal import identity, publications
+from helpers.rehearsal.directory import Directory
+
+if TYPE_CHECKING:
+    from azure.core.credentials import AccessToken
+    from starlette.applications import Starlette
+
+    from helpers.rehearsal.callout import Caller, Callout
+    from helpers.rehearsal.sign_in import SignIn
+
+_GRAPH_HOST = "graph.microsoft.com"
+_TOKEN_LIFETIME = 3600
+
+
+class RehearsalTenant:
+    """A tenant to rehearse with. Use `RehearsalTenant.open`.
+
+    Args:
+        path: the file that holds it.
+        permissions: what the administrator's token allows.
+    """
+
+    def __init__(self, path: Path, permissions: Collection[str]) -> None:
+        self.path = path
+        self.directory = Directory(path)
+        self._permissions = tuple(permissions)
+
+    @classmethod
+    def open(cls, path: Path, *, permissions: Collection[str] | None = None) -> RehearsalTenant:
+        """Open the tenant kept in a file; where there is none, a new one is made, as untouched as a real one.
+
+        Args:
+            path: the file.
+            permissions: Graph permissions of the administrator's token; None means all that the set-up needs.
+        """
+        tenant = cls(path, identity.ADMINISTRATOR_PERMISSIONS if permissions is None else permissions)
+        tenant._seed()
+        return tenant
+
+    @property
+    def tenant_id(self) -> str:
+        """The tenant's id, a GUID."""
+        return self._fact("tenant_id")
+
+    @property
+    def domain(self) -> str:
+        """The initial and default domain, `<subdomain>.onmicrosoft.com`."""
+        return self._fact("domain")
+
+    @property
+    def subdomain(self) -> str:
+        """The first label of the tenant's ciamlogin.com host."""
+        return self._fact("subdomain")
+
+    @functools.cached_property
+    def app(self) -> Starlette:
+        """The ASGI application: Graph, tokens and OpenID documents."""
+        from helpers.rehearsal.app import make_app
+
+        return make_app(self)
+
+    @functools.cached_property
+    def caller(self) -> Caller:
+        """What calls the endpoint at a sign-in."""
+        from helpers.rehearsal.callout import Caller
+
+        return Caller(self.directory)
+
+    def credential(self) -> Credential:
+        """Make a credential of the tenant's administrator, as azure-identity's asynchronous ones."""
+        return Credential(self.directory, self._permissions)
+
+    def transport(self) -> httpx.AsyncBaseTransport:
+        """Make an httpx transport that hands requests for Graph and for sign-in to this tenant, and no other."""
+        hosts = {_GRAPH_HOST, identity.LOGIN_HOST, f"{self.subdomain}.ciamlogin.com", f"{self.tenant_id}.ciamlogin.com"}
+        return _InProcess(self.app, frozenset(hosts))
+
+    async def sign_in(
+        self, username: str, password: str, *, client_app_id: str | None = None, new_password: str | None = None
+    ) -> SignIn:
+        """Sign a user in, as the browser journey of a user flow does.
+
+        Args:
+            username: what the person types as e-mail address or user name.
+            password: what the person types as password.
+            client_app_id: the app they sign in to; None means the only one that is set up for it.
+            new_password: what they type if the journey asks for a new password.
+        """
+        from helpers.rehearsal import sign_in
+
+        return await sign_in.sign_in(self, username, password, client_app_id=client_app_id, new_password=new_password)
+
+    async def compose_callout(self, username: str, password: str, *, client_app_id: str | None = None) -> Callout:
+        """Compose what a sign-in would send to the endpoint, without sending it.
+
+        Args:
+            username: the user it is about.
+            password: the password to encrypt into it.
+            client_app_id: the app they sign in to; None means the only one that is set up for it.
+        """
+        from helpers.rehearsal import callout
+
+        return await callout.compose(self, username, password, client_app_id=client_app_id)
+
+    def publish(self, host: str, base_url: str) -> None:
+        """Let `https://{host}` reach a loopback address: the stand-in for a tunnel or for hosting.
+
+        Args:
+            host: the public host name.
+            base_url: where it leads, such as `http://127.0.0.1:7071`.
+        """
+        publications.publish(self.directory, host, base_url)
+
+    def unpublish(self, host: str) -> None:
+        """Let a public host lead nowhere again."""
+        publications.unpublish(self.directory, host)
+
+    def sign_in_rows(self) -> list[dict[str, Any]]:
+        """List the sign-in log, newest first, in the shape of Graph's beta `signIn`."""
+        return self.directory.log("signIn")
+
+    def audit_rows(self) -> list[dict[str, Any]]:
+        """List the audit log, newest first, in the shape of Graph's `directoryAudit`."""
+        return self.directory.log("directoryAudit")
+
+    def reset(self) -> None:
+        """Make the tenant untouched again. Its id, its domain and its keys stay."""
+        self.directory.clear()
+        self._seed()
+
+    def close(self) -> None:
+        """Close the file."""
+        if "caller" in vars(self):
+            self.caller.close()
+        self.directory.close()
+
+    def _seed(self) -> None:
+        if self.directory.meta("seeded") is None:
+            from helpers.rehearsal.seed import seed
+
+            seed(self.directory)
+
+    def _fact(self, name: str) -> str:
+        return self.directory.meta(name) or ""
+
+
+class Credential:
+    """The administrator's access tokens for Graph, issued by the tenant itself."""
+
+    def __init__(self, directory: Directory, permissions: tuple[str, ...]) -> None:
+        self._directory, self._permissions = directory, permissions
+        self._token: AccessToken | None = None
+
+    async def get_token(self, *scopes: str, **_: Any) -> AccessToken:
+        """Return a token that is good for five minutes at least.
+
+        Args:
+            scopes: what azure-identity is asked for; the token is always one for Graph.
+        """
+        from azure.core.credentials import AccessToken
+
+        if self._token is None or self._token.expires_on < time.time() + 300:
+            expires = int(time.time()) + _TOKEN_LIFETIME
+            text = identity.issue_token(
+                self._directory,
+                audience=identity.GRAPH,
+                client_app_id=self._directory.meta("admin_client_id") or "",
+                roles=self._permissions,
+                lifetime=_TOKEN_LIFETIME,
+            )
+            self._token = AccessToken(text, expires)
+        return self._token
+
+    async def close(self) -> None:
+        """Forget the token."""
+        self._token = None
+
+    async def __aenter__(self) -> Credential:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+class _InProcess(httpx.AsyncBaseTransport):
+    """Hand requests to an ASGI application; refuse hosts it does not stand in for."""
+
+    def __init__(self, app: Starlette, hosts: frozenset[str]) -> None:
+        self._asgi = httpx.ASGITransport(app=app)
+        self._hosts = hosts
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.host not in self._hosts:
+            raise httpx.ConnectError(
+                f"The rehearsal tenant does not stand in for {request.url.host}: nothing was sent.", request=request
+            )
+        return await self._asgi.handle_async_request(request)
