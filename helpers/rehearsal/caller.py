@@ -1,0 +1,120 @@
+"""What the calling side of a tenant keeps while a process runs: connections, bearer tokens, turns and the rate."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import secrets
+import time
+import uuid
+import weakref
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx
+
+from helpers.protocol import CALLER_APP_ID, CALLS_PER_SECOND, TIMEOUT_MS
+from helpers.rehearsal import identity
+from helpers.rehearsal.directory import Directory
+from helpers.rehearsal.password_context import seal
+from helpers.rehearsal.prerequisites import Target
+
+_TOKEN_LIFETIME: Final = 3600
+_RENEW_BEFORE: Final = 300
+
+
+@dataclass
+class _PerLoop:
+    client: httpx.AsyncClient
+    turns: weakref.WeakValueDictionary[str, asyncio.Lock] = field(default_factory=weakref.WeakValueDictionary)
+
+
+class Caller:
+    """Call endpoints on behalf of one tenant.
+
+    Args:
+        directory: the tenant's directory.
+    """
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._bearers: dict[tuple[object, ...], tuple[float, str]] = {}
+        self._recent: collections.deque[float] = collections.deque()
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _PerLoop] = weakref.WeakKeyDictionary()
+
+    def client(self) -> httpx.AsyncClient:
+        """Return the HTTP client of the running event loop.
+
+        It keeps no idle connection, so there is nothing to close, and an endpoint may stop and start between two calls.
+        """
+        return self._per_loop().client
+
+    def turn(self, user_id: str) -> asyncio.Lock:
+        """Return the lock that lets the sign-ins of one user go one after the other."""
+        return self._per_loop().turns.setdefault(user_id, asyncio.Lock())
+
+    def admit(self) -> bool:
+        """Count one call, unless the tenant already made as many within a second as the service allows.
+
+        [Microsoft Learn, "Service limits" of External ID]; the tenant's `callouts_per_second` changes the number.
+        """
+        limit = int(self._directory.meta("callouts_per_second") or CALLS_PER_SECOND)
+        now = time.monotonic()
+        while self._recent and self._recent[0] <= now - 1:
+            self._recent.popleft()
+        if len(self._recent) >= limit:
+            return False
+        self._recent.append(now)
+        return True
+
+    def bearer(self, target: Target) -> str:
+        """Return the token that proves to the endpoint who calls; one token serves until it is about to expire.
+
+        It is encrypted for the extension's app, as every token for an app with a `tokenEncryptionKeyId` is.
+
+        Args:
+            target: the extension to call.
+        """
+        wanted = (
+            target.app_id,
+            target.resource_id,
+            target.token_version,
+            target.caller_id,
+            target.recipient.thumbprint,
+        )
+        renew_at, token = self._bearers.get(wanted, (0.0, ""))
+        if time.time() >= renew_at:
+            token = self._issue(target)
+            self._bearers = {wanted: (time.time() + _TOKEN_LIFETIME - _RENEW_BEFORE, token)}
+        return token
+
+    def _issue(self, target: Target) -> str:
+        tenant_id = self._directory.meta("tenant_id") or ""
+        principal_id = target.caller_id or str(uuid.uuid5(uuid.UUID(tenant_id), CALLER_APP_ID))
+        now, uti = int(time.time()), secrets.token_urlsafe(16)
+        claims: dict[str, Any] = {
+            "iat": now,
+            "nbf": now,
+            "exp": now + _TOKEN_LIFETIME,
+            "oid": principal_id,
+            "sub": principal_id,
+            "tid": tenant_id,
+            "uti": uti,
+        }
+        if target.token_version == 2:  # [observed]
+            issuer = identity.ciam_issuer(self._directory)
+            claims |= {"aud": target.app_id, "iss": issuer, "azp": CALLER_APP_ID, "azpacr": "2", "ver": "2.0"}
+        else:  # [Microsoft Learn, "Access token claims reference"]
+            issuer = f"https://sts.windows.net/{tenant_id}/"
+            claims |= {"aud": target.resource_id, "iss": issuer, "appid": CALLER_APP_ID, "appidacr": "2", "ver": "1.0"}
+        signed = identity.sign(self._directory, claims, use="callout")
+        return seal(target.recipient, signed.encode(), {"xms_hd_uti": uti, "xms_hd_iat": now})
+
+    def _per_loop(self) -> _PerLoop:
+        loop = asyncio.get_running_loop()
+        found = self._loops.get(loop)
+        if found is None:
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+            client = httpx.AsyncClient(limits=limits, trust_env=False, timeout=TIMEOUT_MS / 1000)
+            found = self._loops[loop] = _PerLoop(client)
+        return found

@@ -1,0 +1,41 @@
+"""The token an app receives when somebody has signed in [Microsoft Learn, "ID token claims reference"]."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import time
+
+from helpers.rehearsal import identity
+from helpers.rehearsal.directory import Directory, User
+
+
+def id_token(directory: Directory, user: User, app_id: str) -> str:
+    """Issue an ID token for a user.
+
+    Args:
+        directory: the tenant's directory.
+        user: who signed in.
+        app_id: the app they signed in to.
+
+    Returns:
+        An RS256 JWT.
+    """
+    now, pair = int(time.time()), f"{user.id}{app_id}".encode()
+    claims = {
+        "aud": app_id,
+        "iss": identity.ciam_issuer(directory),
+        "iat": now,
+        "nbf": now,
+        "exp": now + 3600,
+        "name": user.body.get("displayName") or "unknown",
+        "preferred_username": user.sign_in_name or user.upn,
+        "nonce": secrets.token_urlsafe(16),
+        "oid": user.id,
+        "sub": base64.urlsafe_b64encode(hashlib.sha256(pair).digest()).rstrip(b"=").decode(),
+        "tid": directory.meta("tenant_id"),
+        "uti": secrets.token_urlsafe(16),
+        "ver": "2.0",
+    }
+    return identity.sign(directory, claims, use="shared")
