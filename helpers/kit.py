@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from helpers.tenant.consents import ClientConsent, PayloadConsent
     from helpers.tenant.encryption_key import EncryptionKey
     from helpers.tenant.extension_app import ExtensionApp
-    from helpers.tenant.policies import Listener, PasswordExtension
+    from helpers.tenant.listener import Listener
+    from helpers.tenant.password_extension import PasswordExtension
     from helpers.tenant.test_client import TestClient
     from helpers.tenant.user_flow import UserFlow
     from helpers.tenant.users import Users
@@ -231,24 +232,25 @@ def _session(world: World, profile: Profile, folder: Path, tenant: TenantFacts) 
     from helpers.tenant.consents import ClientConsent, PayloadConsent
     from helpers.tenant.encryption_key import EncryptionKey
     from helpers.tenant.extension_app import ExtensionApp
-    from helpers.tenant.policies import Listener, PasswordExtension
+    from helpers.tenant.listener import Listener
+    from helpers.tenant.password_extension import PasswordExtension
     from helpers.tenant.test_client import TestClient
     from helpers.tenant.user_flow import UserFlow
     from helpers.tenant.users import Users
 
     where = (world.graph, profile, folder)
     app, key = ExtensionApp(*where), EncryptionKey(*where)
-    bench = Bench(world, profile, folder, app, key)
+    attribute, bench = MigrationFlag(*where), Bench(world, profile, folder, app, key)
     return Session(
         profile=profile,
         folder=folder,
         tenant=tenant,
-        attribute=MigrationFlag(*where),
+        attribute=attribute,
         apps=Apps(app, PayloadConsent(*where), TestClient(*where), ClientConsent(*where), UserFlow(*where)),
         policies=Policies(PasswordExtension(*where), Listener(*where)),
         key=key,
         users=Users(*where),
         endpoint=bench,
-        progress=Progress(*where, ledger=bench.ledger_path),
+        progress=Progress(world.graph, attribute, bench.ledger_path),
         world=world,
     )
