@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import sqlite3
 import threading
 import time
@@ -18,31 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-Body = dict[str, Any]
+from helpers.rehearsal.tables import SCHEMA, has_word
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS objects (
-    id TEXT PRIMARY KEY, kind TEXT NOT NULL, key TEXT, parent TEXT, body TEXT NOT NULL,
-    created REAL NOT NULL, deleted REAL
-);
-CREATE INDEX IF NOT EXISTS objects_by_kind ON objects (kind, deleted);
-CREATE INDEX IF NOT EXISTS objects_by_key ON objects (kind, key);
-CREATE INDEX IF NOT EXISTS objects_by_parent ON objects (kind, parent);
-CREATE TABLE IF NOT EXISTS users (
-    id TEXT PRIMARY KEY, upn TEXT NOT NULL UNIQUE COLLATE NOCASE, sign_in_name TEXT, password_hash TEXT NOT NULL,
-    force_change INTEGER NOT NULL, enabled INTEGER NOT NULL, failed INTEGER NOT NULL DEFAULT 0,
-    locked_until REAL NOT NULL DEFAULT 0, body TEXT NOT NULL, created REAL NOT NULL, deleted REAL
-);
-CREATE TABLE IF NOT EXISTS sign_in_names (
-    name TEXT PRIMARY KEY COLLATE NOCASE, user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS sign_in_names_by_user ON sign_in_names (user_id);
-CREATE TABLE IF NOT EXISTS log (
-    id TEXT PRIMARY KEY, kind TEXT NOT NULL, time REAL NOT NULL, body TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS log_by_time ON log (kind, time);
-"""
+Body = dict[str, Any]
 
 
 @dataclass
@@ -80,8 +57,8 @@ class Directory:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute("PRAGMA foreign_keys=ON")
-        self._db.create_function("has_word", 2, _has_word, deterministic=True)
-        self._db.executescript(_SCHEMA)
+        self._db.create_function("has_word", 2, has_word, deterministic=True)
+        self._db.executescript(SCHEMA)
 
     def close(self) -> None:
         """Close the file."""
@@ -303,9 +280,3 @@ def user_of(row: sqlite3.Row) -> User:
         created=row["created"],
         deleted=row["deleted"],
     )
-
-
-def _has_word(text: str, beginning: str) -> bool:
-    """Tell whether a word of the text begins so; words also begin at capitals, as `Web` in `DotNetWeb-App`."""
-    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", text) + re.findall(r"\w+", text)
-    return any(word.lower().startswith(beginning.lower()) for word in words)

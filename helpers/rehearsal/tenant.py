@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from azure.core.credentials import AccessToken
     from starlette.applications import Starlette
 
-    from helpers.rehearsal.callout import Caller, Callout
-    from helpers.rehearsal.sign_in import SignIn
+    from helpers.rehearsal.caller import Caller
+    from helpers.rehearsal.callout import Callout
+    from helpers.rehearsal.sign_in_result import SignIn
 
 _GRAPH_HOST = "graph.microsoft.com"
 _TOKEN_LIFETIME = 3600
@@ -78,7 +79,7 @@ class RehearsalTenant:
     @functools.cached_property
     def caller(self) -> Caller:
         """What calls the endpoint at a sign-in."""
-        from helpers.rehearsal.callout import Caller
+        from helpers.rehearsal.caller import Caller
 
         return Caller(self.directory)
 
@@ -146,8 +147,6 @@ class RehearsalTenant:
 
     def close(self) -> None:
         """Close the file."""
-        if "caller" in vars(self):
-            self.caller.close()
         self.directory.close()
 
     def _seed(self) -> None:

@@ -11,17 +11,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from helpers.rehearsal import identity
+from helpers.rehearsal import identity, sign_in_log
 from helpers.rehearsal.directory import Directory
 from helpers.rehearsal.graph import (
     applications,
     batch,
     consent,
     custom_extensions,
+    deleted_items,
     extension_properties,
     listeners,
     organization,
     service_principals,
+    user_flow_attributes,
+    user_flows,
     users,
 )
 from helpers.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, new_id
@@ -41,10 +44,13 @@ def all_routes() -> list[GraphRoute]:
         consent,
         custom_extensions,
         listeners,
+        user_flows,
+        user_flow_attributes,
         organization,
         users,
+        deleted_items,
     )
-    return [route for module in modules for route in module.routes()]
+    return [*(route for module in modules for route in module.routes()), *sign_in_log.graph_routes()]
 
 
 class Dispatcher:
@@ -107,8 +113,8 @@ class Dispatcher:
     def unreadable(self, headers: Mapping[str, str]) -> Answer:
         """Answer a request whose body is not JSON."""
         message = (
-            "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid JSON "
-            "format."
+            "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid "
+            "JSON format."
         )
         return _identified(GraphError(400, "BadRequest", message), headers)
 

@@ -25,6 +25,12 @@ _TOKEN = re.compile(
 _COMPARE = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 
+class _Moment(str):
+    """A date literal, in UTC."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Scope:
     """What a `$filter` may speak of.
@@ -77,6 +83,7 @@ class _Compiler:
         self._parameters: list[Any] = []
         self._advanced: str | None = None
         self._variables: dict[str, tuple[str, str]] = {}
+        self._source = ""
 
     def compile(self) -> Where:
         sql = self._or()
@@ -170,14 +177,17 @@ class _Compiler:
             self._advanced = self._advanced or "NotEqualsMatch"
         if value is None:
             return f"{expression} IS {'NOT ' if operator == 'ne' else ''}NULL"
-        loose = self._scope.loose.get(name, "")
+        if isinstance(value, _Moment):
+            # As text, 10:00:00.5Z would come before 10:00:00Z.
+            expression, placeholder = f"julianday({expression})", "julianday(?)"
+        else:
+            placeholder = "? COLLATE NOCASE"
         self._parameters.append(value)
         if operator == "ne":
-            return f"({expression} IS NULL OR {expression} <> ? COLLATE NOCASE)"
-        compared = f"{expression} {_COMPARE[operator]} ? COLLATE NOCASE"
-        if loose:
-            return f"({loose.format(self._variables[''][0])} OR {compared})"
-        return compared
+            return f"({expression} IS NULL OR {expression} <> {placeholder})"
+        compared = f"{expression} {_COMPARE[operator]} {placeholder}"
+        loose = self._scope.loose.get(name)
+        return f"({loose.format(self._source)} OR {compared})" if loose else compared
 
     def _in(self, expression: str) -> str:
         self._take("(")
@@ -199,7 +209,7 @@ class _Compiler:
         if kind == "number":
             return int(text)
         if kind == "date":
-            return _utc(text)
+            return _moment(text)
         if kind == "name" and text in {"true", "false", "null"}:
             return {"true": True, "false": False, "null": None}[text]
         raise self._invalid()
@@ -213,8 +223,8 @@ class _Compiler:
             names.append(self._take("name"))
         names = [name for name in names if not name.startswith("microsoft.graph.")]
         if names and names[0] in self._variables:
-            source, collection = self._variables[names[0]]
-            return _member(source, names[1:]), "/".join([collection, *names[1:]])
+            self._source, collection = self._variables[names[0]]
+            return _member(self._source, names[1:]), "/".join([collection, *names[1:]])
         return self._property(names), names[0] if len(names) == 1 else "/".join(names)
 
     def _property(self, names: list[str]) -> str:
@@ -240,12 +250,12 @@ class _Compiler:
         variable = self._take("name")
         self._take(":")
         alias = f"e{len(self._variables)}"
-        self._variables[variable] = self._variables[""] = (f"{alias}.value", "/".join(names))
+        self._variables[variable] = (f"{alias}.value", "/".join(names))
         self._property(names)
         inner = self._or()
         self._take(")")
         path = '"."'.join(names)
-        return f"""EXISTS (SELECT 1 FROM json_each(body, '$."{path}"') {alias} WHERE {inner})"""
+        return f"""EXISTS (SELECT 1 FROM json_each(body, '$."{path}"') {alias} WHERE {inner})"""  # noqa: S608
 
     def _check_types(self, name: str, value: Any, operator: str) -> None:
         if value is None or "/" in name or not name:
@@ -268,7 +278,7 @@ def _member(source: str, names: list[str]) -> str:
     return f"""json_extract({source}, '$."{'"."'.join(names)}"')""" if names else source
 
 
-def _utc(text: str) -> str:
+def _moment(text: str) -> _Moment:
     moment = datetime.fromisoformat(text)
     moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0").rstrip(".") + "Z"
+    return _Moment(moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"))

@@ -64,7 +64,7 @@ def check_token_encryption(app: Body) -> None:
         item["keyId"].lower() == wanted.lower() and item["usage"] == "Encrypt" for item in app["keyCredentials"]
     ):
         raise bad_request(
-            f"The tokenEncryptionKeyId '{wanted}' does not match the keyId of a key in keyCredentials with usage 'Encrypt'."
+            f"The tokenEncryptionKeyId '{wanted}' does not match the keyId of a key with usage 'Encrypt'."
         )
 
 

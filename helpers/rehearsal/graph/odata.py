@@ -42,6 +42,7 @@ class Collection:
         extensions: directory extensions the items may carry: full name to data type.
         loose: see `filters.Scope`.
         top: page size when none is asked for, and at most.
+        order: the SQL expression that orders the items when no `$orderby` is given, and whether it goes down.
     """
 
     context: str
@@ -53,6 +54,7 @@ class Collection:
     extensions: Mapping[str, str] = field(default_factory=dict)
     loose: Mapping[str, str] = field(default_factory=dict)
     top: tuple[int, int] = (100, 999)
+    order: tuple[str, bool] = ("''", False)
 
     @property
     def scope(self) -> Scope:
@@ -223,7 +225,7 @@ def _top(call: Call, items: Collection) -> int:
 def _order(call: Call, items: Collection) -> tuple[str, bool]:
     text = call.query.get("$orderby", "").strip()
     if not text:
-        return "''", False
+        return items.order
     name, _, direction = text.partition(" ")
     if not re.fullmatch(r"\w+", name) or direction.strip().lower() not in {"", "asc", "desc"}:
         raise unsupported(f"Unsupported sort property '{text}'.")

@@ -62,9 +62,9 @@ def model_class(name: str) -> Any:
 
 
 @lru_cache(maxsize=512)
-def fields_of(model: type) -> Fields:
+def fields_of(model: Any) -> Fields:
     """List a model's JSON properties, each with the function that reads it from a node."""
-    fields: Fields = model().get_field_deserializers()  # type: ignore[attr-defined]
+    fields: Fields = model().get_field_deserializers()
     return fields
 
 
@@ -203,7 +203,7 @@ class _Node:
             return
         if not isinstance(self._value, Mapping):
             raise self._refuse(f"Invalid value specified for property '{self._path}': an object is expected.")
-        model = type(factory.create_from_discriminator_value(self))
+        model: Any = type(factory.create_from_discriminator_value(self))
         self._check_type_name(model)
         fields = fields_of(model)
         documented = {name: kind for base in model.__mro__ for name, kind in _DOCUMENTED.get(base.__name__, {}).items()}

@@ -7,7 +7,7 @@ import copy
 from helpers.rehearsal import journal
 from helpers.rehearsal.directory import Body
 from helpers.rehearsal.graph import key_credentials, odata, schema
-from helpers.rehearsal.graph.wire import Answer, Call, GraphRoute, bad_request, new_id, not_found
+from helpers.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, bad_request, new_id, not_found
 
 READ = ("Application.Read.All", "Application.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All")
 _WRITE = ("Application.ReadWrite.All", "Directory.ReadWrite.All")
@@ -116,7 +116,8 @@ def create(call: Call) -> Answer:
     app = call.directory.by_key("application", body.get("appId") or "")
     if app is None:
         raise bad_request(
-            f"The appId '{body.get('appId') or ''}' of the service principal does not reference a valid application object."
+            f"The appId '{body.get('appId') or ''}' of the service principal does not reference a valid application "
+            "object."
         )
     if call.directory.by_key("servicePrincipal", app["appId"]):
         raise _taken(app["appId"])
@@ -164,9 +165,7 @@ def _collection() -> odata.Collection:
     return odata.of_kind("servicePrincipal", "servicePrincipals", "ServicePrincipal")
 
 
-def _taken(app_id: str) -> Exception:
-    from helpers.rehearsal.graph.wire import GraphError
-
+def _taken(app_id: str) -> GraphError:
     return GraphError(
         409,
         "Request_MultipleObjectsWithSameKeyValue",

@@ -1,0 +1,41 @@
+"""The tables of the stand-in tenant's directory, and the function its searches need."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS objects (
+    id TEXT PRIMARY KEY, kind TEXT NOT NULL, key TEXT, parent TEXT, body TEXT NOT NULL,
+    created REAL NOT NULL, deleted REAL
+);
+CREATE INDEX IF NOT EXISTS objects_by_kind ON objects (kind, deleted);
+CREATE INDEX IF NOT EXISTS objects_by_key ON objects (kind, key);
+CREATE INDEX IF NOT EXISTS objects_by_parent ON objects (kind, parent);
+CREATE TABLE IF NOT EXISTS users (
+    id TEXT PRIMARY KEY, upn TEXT NOT NULL UNIQUE COLLATE NOCASE, sign_in_name TEXT, password_hash TEXT NOT NULL,
+    force_change INTEGER NOT NULL, enabled INTEGER NOT NULL, failed INTEGER NOT NULL DEFAULT 0,
+    locked_until REAL NOT NULL DEFAULT 0, body TEXT NOT NULL, created REAL NOT NULL, deleted REAL
+);
+CREATE TABLE IF NOT EXISTS sign_in_names (
+    name TEXT PRIMARY KEY COLLATE NOCASE, user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS sign_in_names_by_user ON sign_in_names (user_id);
+CREATE TABLE IF NOT EXISTS log (
+    id TEXT PRIMARY KEY, kind TEXT NOT NULL, time REAL NOT NULL, body TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS log_by_time ON log (kind, time);
+"""
+
+
+def has_word(text: str, beginning: str) -> bool:
+    """Tell whether a word of a text begins so, as `$search` does.
+
+    Args:
+        text: the text; its words also begin at capitals, as `Web` in `DotNetWeb-App`.
+        beginning: what is looked for, in any case.
+    """
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", text) + re.findall(r"\w+", text)
+    return any(word.lower().startswith(beginning.lower()) for word in words)
