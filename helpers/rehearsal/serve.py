@@ -1,0 +1,142 @@
+"""Serve a stand-in tenant on loopback: the whole of it for other clients, or its OpenID documents for an endpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from helpers.errors import KitError, NotReady, SettingsError
+from helpers.rehearsal import control, identity
+from helpers.rehearsal.prerequisites import LOOPBACK
+from helpers.rehearsal.tenant import RehearsalTenant
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+
+def serve(path: Path, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    """Serve a stand-in tenant until it is interrupted.
+
+    Prints one line of JSON once it accepts requests: `graph` (append `/v1.0` or `/beta`), `authority` (append the
+    tenant id), `tenant_id`, `client_id` and `client_secret` of the administrator, `ca` (null: plain HTTP), and
+    `openid_configuration`, the two documents. Extensions of this tenant may name a loopback address as target.
+
+    Args:
+        path: the tenant's file; a new tenant is made when it is absent.
+        host: a loopback address.
+        port: the port; 0 takes any free one.
+
+    Raises:
+        SettingsError: the host is not this machine.
+        KitError: the port is in use.
+    """
+    if host not in LOOPBACK:
+        raise SettingsError(
+            f"The stand-in tenant does not listen on {host}.", next_step=f"Use one of {', '.join(LOOPBACK)}."
+        )
+    listening = _listen(host, port)
+    tenant = RehearsalTenant.open(path)
+    tenant.directory.set_meta("allow_loopback", "1")
+    app = Starlette(routes=[*control.routes(), Mount("/", tenant.app)])
+    app.state.tenant = tenant
+    base = _base(listening)
+    line = {
+        "graph": base,
+        "authority": base,
+        "tenant_id": tenant.tenant_id,
+        "client_id": tenant.directory.meta("admin_client_id"),
+        "client_secret": tenant.directory.meta("admin_client_secret"),
+        "ca": None,
+        "openid_configuration": _documents(base, tenant.tenant_id),
+    }
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            _server(app).run(sockets=[listening])
+    finally:
+        tenant.close()
+
+
+class DocumentServer:
+    """Serve a tenant's OpenID documents on a free loopback port, in a thread, for an endpoint that checks tokens.
+
+    Args:
+        tenant: the stand-in tenant.
+    """
+
+    def __init__(self, tenant: RehearsalTenant) -> None:
+        self._tenant = tenant
+        self._running: tuple[uvicorn.Server, threading.Thread, socket.socket] | None = None
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The addresses of the two documents: the ciamlogin.com one, then the login.microsoftonline.com one.
+
+        Raises:
+            NotReady: the server was not started.
+        """
+        if self._running is None:
+            raise NotReady("The document server is not running.", next_step="Start it first.")
+        return tuple(_documents(_base(self._running[2]), self._tenant.tenant_id))
+
+    def start(self) -> None:
+        """Start serving; does nothing when it already serves."""
+        if self._running is not None:
+            return
+        app = Starlette(routes=identity.routes())
+        app.state.tenant = self._tenant
+        listening = _listen("127.0.0.1", 0)
+        server = _server(app)
+        thread = threading.Thread(
+            target=server.run, kwargs={"sockets": [listening]}, name="openid-documents", daemon=True
+        )
+        thread.start()
+        self._running = (server, thread, listening)
+
+    def stop(self) -> None:
+        """Stop serving."""
+        if self._running is None:
+            return
+        server, thread, listening = self._running
+        self._running = None
+        server.should_exit = True
+        thread.join()
+        listening.close()
+
+
+def _server(app: ASGIApp) -> uvicorn.Server:
+    return uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Open the port at once, so that requests wait for the server rather than fail."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as problem:
+        raise KitError(
+            f"Port {port} on {host} cannot be opened.",
+            service=problem.strerror,
+            next_step="Stop what is using it, or choose another port; 0 takes any free one.",
+        ) from problem
+
+
+def _base(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _documents(base: str, tenant_id: str) -> list[str]:
+    path = f"/{tenant_id}/v2.0/.well-known/openid-configuration"
+    return [f"{base}{path}", f"{base}/{identity.LOGIN_HOST}{path}"]
