@@ -257,9 +257,7 @@ def _spoilt(callout: Callout) -> list[_Attempt]:
             "a password context with a changed tag", headers, context(lambda parts: [*parts[:4], _flip(parts[4])])
         ),
         _Attempt("a password context of four parts", headers, context(lambda parts: parts[:4])),
-        _Attempt(
-            "no password context", headers, {**body, "data": {**data, "encryptedPasswordContext": None}}
-        ),
+        _Attempt("no password context", headers, {**body, "data": {**data, "encryptedPasswordContext": None}}),
         _Attempt("a body that is no JSON", headers, "user-password=…"),
     ]
 

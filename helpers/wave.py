@@ -62,9 +62,7 @@ async def roll(
                 typed.append(people[name])
             for password in typed:
                 chosen = _new_password() if new < _CHOOSES_NEW else None
-                result: SignIn = await tenant.sign_in(
-                    name, password, client_app_id=client_app_id, new_password=chosen
-                )
+                result: SignIn = await tenant.sign_in(name, password, client_app_id=client_app_id, new_password=chosen)
                 ends[result.outcome] += 1
 
     async def counted(name: str) -> None:

@@ -1,0 +1,130 @@
+"""`jitkit rehearse`: the whole migration against a fresh tenant, from the first notebook to the report."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from helpers import notebook_runs, settings, wave
+from helpers.errors import KitError
+
+if TYPE_CHECKING:
+    from helpers.worlds import RehearsalWorld
+
+__all__ = ["Result", "play", "rehearse"]
+
+_SEED = 20261101
+
+
+@dataclass(frozen=True)
+class Result:
+    """How far a rehearsal got.
+
+    Args:
+        migrated: users whose flag is false in the tenant.
+        remaining: users whose flag is true.
+        blocked: of those, users whose last call was answered with Block.
+        report: the report's page.
+        home: where the rehearsal's tenant, ledger and report are kept.
+    """
+
+    migrated: int
+    remaining: int
+    blocked: int
+    report: Path
+    home: Path
+
+
+def rehearse(*, html: Path | None = None) -> int:
+    """Play the whole migration and say how far it got.
+
+    It has a state folder of its own inside the kit's, so that it never touches what you set up by hand.
+
+    Args:
+        html: a folder for the executed notebooks as pages, or None.
+
+    Returns:
+        0 when every cell and checkpoint passed and the figures agree with the tenant.
+    """
+    started = time.monotonic()
+    result = play(settings.home() / "rehearse", html=html)
+    minutes, seconds = divmod(round(time.monotonic() - started), 60)
+    tqdm.write(
+        f"""
+Migrated   {result.migrated:>6,} users: their flag is false in the rehearsal tenant
+Remaining  {result.remaining:>6,} users
+Blocked    {result.blocked:>6,} of the remaining: the endpoint answered Block
+Took       {minutes} min {seconds} s
+
+Report     {result.report}
+Tenant     JIT_KIT_HOME={result.home} jitkit rehearsal    serves it for a closer look
+Next       jitkit lab    and do it by hand, with an untouched tenant"""
+    )
+    return 0
+
+
+def play(home: Path, *, html: Path | None = None) -> Result:
+    """Run every notebook in a fresh kernel against a fresh tenant, then a wave of sign-ins, then the report.
+
+    Args:
+        home: the state folder; an earlier rehearsal in it is replaced.
+        html: a folder for the executed notebooks as pages, or None.
+
+    Raises:
+        KitError: a cell failed, or the report and the tenant disagree.
+    """
+    _fresh(home)
+    paths = notebook_runs.in_order()
+    for path in tqdm(paths, desc="Notebooks", unit="notebook", ncols=88):
+        executed = notebook_runs.run(path, home=home)
+        if html is not None:
+            notebook_runs.write_html(executed, html / f"{path.stem}.html")
+    return asyncio.run(_wave_and_report(home))
+
+
+async def _wave_and_report(home: Path) -> Result:
+    from helpers import kit
+    from helpers.progress.report import write_report
+
+    session = await kit.open(home)
+    world: RehearsalWorld = session.world  # type: ignore[assignment]
+    try:
+        await session.endpoint.ensure()
+        client = await session.apps.client.show()
+        with tqdm(total=len(world.people), desc="Sign-ins  ", unit="person", ncols=88) as bar:
+            each: Callable[[], object] = bar.update
+            await wave.roll(world.stand_in, world.people, client.app_id, seed=_SEED, each=each)
+        figures = await session.progress.collect()
+        counts = await session.users.counts()
+        totals = figures.counts
+        if (totals["migrated"], totals["remaining"]) != (counts.migrated, counts.to_migrate):
+            raise KitError(
+                f"The report counts {totals['migrated']} migrated and {totals['remaining']} remaining users; the tenant"
+                f" {counts.migrated} and {counts.to_migrate}.",
+                next_step=f"Keep {home} as it is and report this: the figures have to agree.",
+            )
+        report = write_report(figures.tables, home / "report")
+        return Result(counts.migrated, counts.to_migrate, figures.blocked, report, home)
+    finally:
+        await session.close()
+
+
+def _fresh(home: Path) -> None:
+    try:
+        if home.exists():
+            shutil.rmtree(home)
+    except OSError as problem:
+        raise KitError(
+            f"The earlier rehearsal in {home} cannot be removed.",
+            service=str(problem),
+            next_step="Close notebooks and servers that use it, then run this again.",
+        ) from problem
+    # Any free port, so that a rehearsal never meets an endpoint that runs already.
+    settings.save(home, settings.Profile(endpoint_port=0))
