@@ -48,6 +48,11 @@ class Card:
     facts: Mapping[str, str] = field(default_factory=dict)
     sent: tuple[Sent, ...] = field(default=(), repr=False)
 
+    def __init_subclass__(cls) -> None:
+        # A dataclass makes its own repr unless the class has one: every card keeps its one line.
+        if "__repr__" not in cls.__dict__:
+            cls.__repr__ = Card.__repr__  # type: ignore[method-assign]
+
     def __repr__(self) -> str:
         return f"<{self.title}: {self.status}>"
 

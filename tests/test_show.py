@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from helpers.errors import KitError
 from helpers.show import Card, Sent, Table, figure
 
@@ -14,6 +16,14 @@ def test_a_card_escapes_what_it_shows_and_names_its_status() -> None:
     assert "<caption" in page
     assert 'scope="row"' in page
     assert repr(card) == "<<App>: created>"
+
+
+def test_a_kind_of_card_keeps_the_one_line() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class App(Card):
+        app_id: str
+
+    assert repr(App(title="App", status="created", app_id="1")) == "<App: created>"
 
 
 def test_what_was_sent_is_folded_under_the_result() -> None:
