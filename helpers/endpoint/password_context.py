@@ -1,0 +1,93 @@
+"""The encrypted password context: what the customer typed, and the nonce that the answer must repeat.
+
+Sources: [how-to] for the three claims; [observed] for the unsigned token inside and its other claims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from helpers import protocol
+from helpers.endpoint.config import GUID
+from helpers.endpoint.jose import SKEW, audience_is, decrypt, json_object, numeric_date, segments
+from helpers.endpoint.keys import DecryptionKey
+from helpers.endpoint.refused import Refused
+
+__all__ = ["PasswordContext", "open_context"]
+
+# A password has at most a few hundred characters; the observed context has about 700 bytes.
+_LARGEST = 32 * 1024
+_BAD: Final = 400
+
+
+@dataclass(frozen=True)
+class PasswordContext:
+    """Hold what the customer typed, for as long as one request takes."""
+
+    username: str = field(repr=False)
+    password: str = field(repr=False)
+    nonce: str = field(repr=False)
+
+
+def open_context(token: str, keys: Sequence[DecryptionKey], *, audiences: Sequence[str], now: float) -> PasswordContext:
+    """Decrypt a password context and check everything that can be checked about it.
+
+    What is inside is unsigned, and the public key is public: that the caller is Entra must be known before.
+
+    Args:
+        token: the compact JWE.
+        keys: the decryption keys, current first.
+        audiences: the values of `aud` that mean this endpoint.
+        now: seconds since the epoch.
+
+    Raises:
+        Refused: status 400 and a short cause.
+    """
+    claims = _claims(decrypt(token, keys, status=_BAD, limit=_LARGEST))
+    if "aud" in claims and not audience_is(claims["aud"], audiences):
+        raise Refused(_BAD, "context_audience")
+    _check_times(claims, now)
+    username = _text(claims, protocol.CLAIM_USERNAME, "context_username")
+    password = _text(claims, protocol.CLAIM_PASSWORD, "context_password")
+    nonce = _text(claims, protocol.CLAIM_NONCE, "context_nonce")
+    if not username.strip():
+        raise Refused(_BAD, "context_username")
+    if not GUID.fullmatch(nonce):
+        raise Refused(_BAD, "context_nonce")
+    return PasswordContext(username, password, nonce)
+
+
+def _claims(plaintext: bytes) -> dict[str, Any]:
+    """Read the unsigned token inside, or the flat JSON that early samples had in its place."""
+    if plaintext.lstrip()[:1] == b"{":
+        claims = json_object(plaintext)
+    else:
+        parts = segments(plaintext.decode("ascii", "replace"), 3)
+        header = json_object(parts[0]) if parts else None
+        if parts is None or header is None or header.get("alg") != "none" or "crit" in header or parts[2]:
+            raise Refused(_BAD, "context_form")
+        claims = json_object(parts[1])
+    if claims is None:
+        raise Refused(_BAD, "context_claims")
+    return claims
+
+
+def _check_times(claims: dict[str, Any], now: float) -> None:
+    times = {name: numeric_date(claims[name]) for name in ("exp", "nbf", "iat") if name in claims}
+    for name, seconds in times.items():
+        if seconds is None:
+            raise Refused(_BAD, "context_claims")
+        if name == "exp" and seconds < now - SKEW:
+            raise Refused(_BAD, "context_expired")
+        if name != "exp" and seconds > now + SKEW:
+            raise Refused(_BAD, "context_not_yet_valid")
+
+
+def _text(claims: dict[str, Any], name: str, cause: str) -> str:
+    """Read a claim that is text, is not empty and can be written as UTF-8 (JSON may hold half a surrogate pair)."""
+    value = claims.get(name)
+    if not isinstance(value, str) or not value or any("\ud800" <= char <= "\udfff" for char in value):
+        raise Refused(_BAD, cause)
+    return value

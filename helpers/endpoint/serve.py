@@ -1,0 +1,100 @@
+"""Serve the endpoint from environment settings, until it is asked to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+
+import uvicorn
+
+from helpers.endpoint.app import ROUTE, create_app
+from helpers.endpoint.config import Settings
+from helpers.errors import EndpointDown
+
+__all__ = ["serve"]
+
+
+def serve(*, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; a request that is being answered gets its answer.
+
+    Settings come from the environment. With `JIT_STOP_WITH_STDIN=1` the end of standard input stops it too, so that it
+    does not outlive the process that started it. One JSON line on standard output says where it listens, once it
+    accepts requests.
+
+    Args:
+        host: the address to listen on.
+        port: the port, or 0 for a free one.
+
+    Raises:
+        SettingsError: a setting is missing or cannot be used.
+        EndpointDown: the address cannot be listened on.
+    """
+    app = create_app(Settings.from_environment(os.environ))
+    listener = _listen(host, port)
+    config = uvicorn.Config(
+        app,
+        access_log=False,
+        log_level="warning",
+        lifespan="on",
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=5,
+    )
+    server = _Server(config, listener)
+    if os.environ.get("JIT_STOP_WITH_STDIN") == "1":
+        threading.Thread(target=_stop_with_stdin, args=(server,), daemon=True, name="stdin").start()
+    server.run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Say where it listens, and end quietly: uvicorn would raise the signal again once everything has stopped."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
+        super().__init__(config)
+        self._listener = listener
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        host, port = self._listener.getsockname()[:2]
+        name = f"[{host}]" if ":" in host else host
+        sys.stdout.write(json.dumps({"url": f"http://{name}:{port}{ROUTE}"}) + "\n")
+        sys.stdout.flush()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":  # elsewhere this option would let two servers share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(128)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise EndpointDown(
+            f"The endpoint cannot listen on {host}, port {port}.",
+            service=error.strerror if isinstance(error, OSError) else "the port is not a number from 0 to 65535",
+            next_step="Stop whatever uses that port, or choose another one; port 0 takes a free one.",
+        ) from None
+    return listener
+
+
+def _stop_with_stdin(server: uvicorn.Server) -> None:
+    while sys.stdin.buffer.read(1024):
+        pass
+    server.should_exit = True

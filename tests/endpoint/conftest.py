@@ -1,0 +1,65 @@
+"""A running endpoint in this process, with Entra's side beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from helpers.endpoint.app import create_app
+
+from . import issuer
+from .issuer import AskedStore, Documents
+
+
+@dataclass
+class Endpoint:
+    """The endpoint, what it asks, and what it wrote."""
+
+    http: httpx.AsyncClient
+    store: AskedStore
+    documents: Documents
+    ledger: Path
+
+    async def post(self, body: object = None, *, token: str | None = "", **request: Any) -> httpx.Response:
+        """Call as Entra does; `token` None sends none, empty sends a good one."""
+        headers = {} if token is None else {"authorization": f"Bearer {token or issuer.bearer()}"}
+        headers |= {"content-type": "application/json"} | request.pop("headers", {})
+        content = request.pop("content", None)
+        if content is None:
+            content = json.dumps(issuer.envelope(issuer.context()) if body is None else body)
+        return await self.http.post(issuer.ROUTE, content=content, headers=headers, **request)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.ledger.read_text().splitlines()]
+
+
+Opener = Callable[..., Any]
+
+
+@pytest.fixture
+async def open_endpoint(tmp_path: Path) -> AsyncIterator[Opener]:
+    async with AsyncExitStack() as stack:
+
+        async def opener(store: Any = None, documents: Documents | None = None, **changes: str) -> Endpoint:
+            store, documents = store or AskedStore(), documents or Documents()
+            ledger = tmp_path / "ledger.jsonl"
+            client = await stack.enter_async_context(documents.client())
+            app = create_app(issuer.settings(JIT_LEDGER=str(ledger), **changes), http=client, store=store)
+            await stack.enter_async_context(app.router.lifespan_context(app))
+            http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://endpoint")
+            return Endpoint(await stack.enter_async_context(http), store, documents, ledger)
+
+        yield opener
+
+
+@pytest.fixture
+async def endpoint(open_endpoint: Opener) -> Endpoint:
+    opened: Endpoint = await open_endpoint()
+    return opened
