@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -38,6 +39,10 @@ class World(Protocol):
     words: str
     administrator: str
     graph: Graph
+
+    @property
+    def people(self) -> Mapping[str, str]:
+        """What invented people type, name to password; nobody where the people are real."""
 
     async def tenant(self) -> TenantFacts:
         """Ask the tenant who it is."""
@@ -154,7 +159,7 @@ class LiveWorld:
         from helpers import live
 
         self._profile = profile
-        self.administrator = profile.credential
+        self.administrator: str = profile.credential
         self._facts: TenantFacts | None = None
         self._confirmation: live.Confirmation | None = None
         credential = live.LiveCredential(profile, folder)
@@ -176,6 +181,11 @@ class LiveWorld:
             "No user export is chosen for this tenant.",
             next_step="Give export='path/to/users.csv' to kit.choose in notebook 00.",
         )
+
+    @property
+    def people(self) -> Mapping[str, str]:
+        """Know nobody's password."""
+        return {}
 
     def documents(self) -> str:
         """Leave the endpoint with the tenant's own public documents."""

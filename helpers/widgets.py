@@ -1,0 +1,156 @@
+"""Thin views for the notebooks: press a button for what a line of code does as well."""
+
+from __future__ import annotations
+
+import asyncio
+from html import escape
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as ui
+
+from helpers.errors import KitError
+from helpers.show import Card
+
+if TYPE_CHECKING:
+    from helpers.kit import Session
+
+__all__ = ["ProgressBar", "SignInBox"]
+
+_NAMES_OFFERED = 40
+_THE_RIGHT_ONE = "the right one"
+_ANOTHER_ONE = "another one, typed below"
+_WIDE = {"description_width": "initial"}
+
+
+class SignInBox:
+    """Sign somebody in with a button; `await s.sign_in(name)` does the same.
+
+    The password fields exist only where the people are invented. They are emptied at every press, and nothing happens
+    before the button is pressed.
+
+    Args:
+        session: the open session.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._value: Any = None
+        self._running: asyncio.Task[None] | None = None
+        people = session.world.people
+        self.name = ui.Combobox(
+            description="Sign-in name",
+            options=tuple(islice(people, _NAMES_OFFERED)),
+            placeholder=next(iter(people), "somebody@example.com"),
+            style=_WIDE,
+            layout={"width": "100%"},
+        )
+        self.typed = ui.RadioButtons(
+            description="Password", options=(_THE_RIGHT_ONE, _ANOTHER_ONE), style=_WIDE, layout={"width": "100%"}
+        )
+        self.password = _masked("Another password")
+        self.new_password = _masked("New password, if one is asked for")
+        self.button = ui.Button(description="Sign in", button_style="primary")
+        self.button.on_click(self._pressed)
+        self.status = ui.HTML(_status("Choose a name, then press Sign in."))
+        self.result = ui.HTML()
+        secret = [self.typed, self.password, self.new_password] if people else []
+        self.view = ui.VBox([self.name, *secret, self.button, self.status, self.result])
+
+    @property
+    def value(self) -> Any:
+        """What the last sign-in came to; None before the first, or when it could not be tried."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "<SignInBox: a name, a password and a button, shown while the notebook runs>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return _shown(self.view, repr(self))
+
+    def _pressed(self, _: ui.Button) -> None:
+        name, typed, new = self.name.value.strip(), self._typed_password(), self.new_password.value or None
+        self.password.value = self.new_password.value = ""
+        if not name:
+            self.status.value = _status("Choose or type a sign-in name first.")
+            return
+        self.button.disabled = True
+        self.status.value = _status(f"{name} is signing in …")
+        self._running = asyncio.get_running_loop().create_task(self._sign_in(name, typed, new))
+
+    def _typed_password(self) -> str | None:
+        return None if self.typed.value == _THE_RIGHT_ONE else str(self.password.value)
+
+    async def _sign_in(self, name: str, typed: str | None, new: str | None) -> None:
+        self._value, self.result.value = None, ""
+        try:
+            self._value = await self._session.sign_in(name, password=typed, new_password=new)
+        except KitError as problem:
+            self.status.value = _status(str(problem))
+        except Exception as problem:
+            self.status.value = _status(f"Something unexpected happened: {type(problem).__name__}.")
+            raise
+        else:
+            words = self._value.status if isinstance(self._value, Card) else self._value.outcome
+            self.status.value = _status(f"{name}: {words}")
+            self.result.value = self._value._repr_html_()
+        finally:
+            self.button.disabled = False
+
+
+class ProgressBar:
+    """Show how far a long step is; give it as `progress=` to the step.
+
+    Args:
+        label: what is counted.
+    """
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._told = 0
+        self.bar = ui.IntProgress(description=label, min=0, max=1, style=_WIDE, layout={"width": "100%"})
+        self.status = ui.HTML(_status(f"{label}: not started"))
+        self.view = ui.VBox([self.bar, self.status])
+
+    def __call__(self, done: int, total: int) -> None:
+        """Move the bar.
+
+        Args:
+            done: how many are done.
+            total: how many there are.
+        """
+        self.bar.max = max(total, 1)
+        self.bar.value = done
+        tenth = 10 * done // self.bar.max
+        if tenth != self._told or done in (0, total):
+            # A screen reader speaks every change of the line: ten are enough.
+            self._told = tenth
+            self.status.value = _status(f"{self._label}: {done:,} of {total:,}")
+
+    @property
+    def value(self) -> int:
+        """How many are done."""
+        return int(self.bar.value)
+
+    def __repr__(self) -> str:
+        return f"<ProgressBar: {self._label}, shown while the notebook runs>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return _shown(self.view, repr(self))
+
+
+def _masked(label: str) -> ui.Password:
+    return ui.Password(
+        description=label, placeholder="invented, for the rehearsal only", style=_WIDE, layout={"width": "100%"}
+    )
+
+
+def _status(text: str) -> str:
+    lines = "<br>".join(escape(line) for line in text.splitlines())
+    return f'<div role="status">{lines}</div>'
+
+
+def _shown(view: ui.VBox, text: str) -> dict[str, Any]:
+    """Show the widget where widgets work, and a line of text in a page that has been exported."""
+    bundle: dict[str, Any] = view._repr_mimebundle_()
+    return bundle | {"text/plain": text}
