@@ -1,0 +1,84 @@
+"""What a cause means and what mends it, in words.
+
+Causes are the short words of the endpoint's ledger, and the 1003xxx codes of the sign-in log [Microsoft Learn,
+"Troubleshoot custom authentication extensions"].
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from helpers.protocol import CALLOUT_ERRORS, TIMEOUT_MS
+
+__all__ = ["callout_cause", "meaning", "mend"]
+
+_LOOK_UP: Final = "Look the code up in Microsoft's list of custom extension errors, and in the sign-in's details."
+
+# Cause -> what it means, what mends it.
+_CAUSES: Final = {
+    "locked": ("the legacy account is locked", "Unlock it in the legacy system, or let the person reset the password."),
+    "disabled": ("the legacy account is disabled", "Decide whether this person may come back; if not, clear the flag."),
+    "malformed": ("the stored hash cannot be read", "Correct the hash in the legacy store, or ask for a reset."),
+    "ambiguous": ("two legacy accounts share the sign-in name", "Merge the two accounts in the legacy store."),
+    "throttled": ("the legacy system refused the load", "Raise its limit for the endpoint, or spread the return."),
+    "down": ("the legacy system did not answer", "Bring the legacy system back; nobody has to be told to try again."),
+    "legacy_timeout": ("the legacy system answered too late", "Make the legacy check faster; look at the latency."),
+    "busy": ("too many calls at once", "Run more copies of the endpoint."),
+    "no_token": ("a caller without a token", "Nothing, if it was not Entra; else look at the gateway in front."),
+    "no_signing_keys": ("Entra's signing keys were not reachable", "Let the endpoint reach the OpenID documents."),
+    "nonce_reused": ("one call came twice with another password", "Treat it as an attack; look at who called."),
+    "unknown_key": ("encrypted for a key the endpoint lacks", "Give the endpoint the certificate's private key."),
+    "decrypt_failed": ("the password could not be decrypted", "Check that certificate and private key are one pair."),
+}  # fmt: skip
+_FAMILIES: Final = {
+    "token_": ("the caller's token was refused", "Compare tenant, audience and issuer with the endpoint's settings."),
+    "jwe_": (
+        "the encrypted password has a form that is not taken",
+        "Check what stands between Entra and the endpoint.",
+    ),
+    "context_": ("the decrypted password context does not hold", "Check the clock, and the extension app's id."),
+}
+_CALLOUTS: Final = {
+    1003002: ("the endpoint answered with a status other than 200", "Read the endpoint's ledger for the same time."),
+    1003003: (
+        "the endpoint's answer has the wrong form",
+        "Compare the answer with the documented schema; echo the nonce.",
+    ),
+    1003004: ("too many calls a second", "Spread the return of people: the limit counts for the whole tenant."),
+    1003005: (f"no answer within {TIMEOUT_MS:,} ms", "Keep the endpoint warm and the legacy check fast."),
+    1003014: (
+        "the resource id has the wrong form",
+        "Use api://{host of the endpoint}/{application id}; run notebook 02.",
+    ),
+    1003015: ("the endpoint's host is not that of the resource id", "Change both together; run notebooks 02 and 03."),
+    1003016: ("the extension's app has no service principal", "Run notebook 02."),
+    1003021: ("Receive.Payload is not consented", "Grant admin consent; run notebook 02."),
+    1003027: ("the endpoint could not be reached", "Check that it runs, its name and its certificate."),
+}
+
+
+def callout_cause(code: int) -> str:
+    """Name a callout error of the sign-in log, with its code in front."""
+    return f"{code} {CALLOUT_ERRORS.get(code, 'unknown error')}"
+
+
+def meaning(cause: str) -> str:
+    """Say what a cause means."""
+    return _explained(cause)[0]
+
+
+def mend(cause: str) -> str:
+    """Say what to do about a cause."""
+    return _explained(cause)[1]
+
+
+def _explained(cause: str) -> tuple[str, str]:
+    if cause in _CAUSES:
+        return _CAUSES[cause]
+    for beginning, words in _FAMILIES.items():
+        if cause.startswith(beginning):
+            return words
+    code = cause.partition(" ")[0]
+    if code.isdigit():
+        return _CALLOUTS.get(int(code), ("Entra could not use the extension", _LOOK_UP))
+    return cause, "Read the endpoint's log for the same time."

@@ -1,0 +1,116 @@
+"""One HTML file that needs nothing else: it opens offline, prints, and follows a light or dark screen."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+
+import pandas as pd
+
+from helpers.progress.chart import Chart, rows_of
+
+__all__ = ["details", "document", "picture", "section", "table", "tiles"]
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1b1b1b; --soft: #565656; --paper: #ffffff; --line: #c9c9c9; --tile: #f4f4f4; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #ededed; --soft: #b5b5b5; --paper: #161616; --line: #4a4a4a; --tile: #242424; }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 60rem; padding: 1.5rem; background: var(--paper); color: var(--ink);
+  font: 1rem/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .25rem; }
+h2 { font-size: 1.25rem; margin: 2.25rem 0 .5rem; }
+.soft, figcaption { color: var(--soft); }
+dl { display: flex; flex-wrap: wrap; gap: .75rem; margin: 1.25rem 0; }
+dl div { flex: 1 1 9rem; background: var(--tile); border: 1px solid var(--line); border-radius: .4rem;
+  padding: .6rem .8rem; }
+dt { font-size: .9rem; color: var(--soft); }
+dd { margin: 0; font-size: 1.5rem; font-weight: 600; }
+figure { margin: 1rem 0 .5rem; }
+img { max-width: 100%; height: auto; background: #ffffff; border-radius: .4rem; padding: .25rem; }
+figcaption { font-size: .9rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; margin: .75rem 0; font-size: .95rem; }
+caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
+th, td { border-bottom: 1px solid var(--line); padding: .3rem .9rem .3rem 0; text-align: left; vertical-align: top; }
+th.number, td.number { text-align: right; font-variant-numeric: tabular-nums; }
+summary { cursor: pointer; margin: .5rem 0; }
+@media print {
+  :root { --ink: #000000; --soft: #333333; --paper: #ffffff; --line: #999999; --tile: #ffffff; }
+  body { max-width: none; padding: 0; font-size: 10.5pt; }
+  h2 { break-after: avoid; }
+  figure, tr, dl { break-inside: avoid; }
+  details:not([open]) { display: none; }
+}
+"""
+
+
+def document(title: str, subtitle: str, parts: Iterable[str]) -> str:
+    """Put a page together.
+
+    Args:
+        title: the page's name and only first-level heading.
+        subtitle: the line under it.
+        parts: the sections, as HTML.
+    """
+    shown = html.escape(title)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{shown}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f'<h1>{shown}</h1>\n<p class="soft">{html.escape(subtitle)}</p>\n'
+        + "\n".join(parts)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def tiles(figures: Iterable[tuple[str, str]]) -> str:
+    """Set a few figures side by side, each under its name."""
+    inner = "".join(f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>" for name, value in figures)
+    return f"<dl>{inner}</dl>"
+
+
+def section(heading: str, words: str, *parts: str) -> str:
+    """Answer one question.
+
+    Args:
+        heading: the question.
+        words: the answer in a sentence.
+        parts: what shows it, as HTML.
+    """
+    name = "".join(letter for letter in heading.lower() if letter.isalnum())
+    return (
+        f'<section aria-labelledby="{name}">\n<h2 id="{name}">{html.escape(heading)}</h2>\n'
+        f"<p>{html.escape(words)}</p>\n" + "\n".join(parts) + "\n</section>"
+    )
+
+
+def picture(chart: Chart) -> str:
+    """Show a chart with its words, its numbers folded under it."""
+    shown = (
+        f'<figure><img src="{chart.source}" alt="{html.escape(chart.alt)}">'
+        f"<figcaption>{html.escape(chart.title)}</figcaption></figure>"
+    )
+    return shown + details("The numbers", table(chart.title, chart.data))
+
+
+def details(summary: str, inner: str) -> str:
+    """Fold something away; print leaves it out."""
+    return f"<details><summary>{html.escape(summary)}</summary>{inner}</details>"
+
+
+def table(caption: str, frame: pd.DataFrame) -> str:
+    """Show a table whose first column names its rows."""
+    kinds = [' class="number"' if pd.api.types.is_numeric_dtype(frame[name]) else "" for name in frame.columns]
+    head = "".join(
+        f'<th scope="col"{kind}>{html.escape(str(name))}</th>' for name, kind in zip(frame.columns, kinds, strict=True)
+    )
+    body = []
+    for first, *rest in rows_of(frame):
+        cells = "".join(f"<td{kind}>{html.escape(cell)}</td>" for cell, kind in zip(rest, kinds[1:], strict=True))
+        body.append(f'<tr><th scope="row"{kinds[0]}>{html.escape(first)}</th>{cells}</tr>')
+    return (
+        f'<div class="wide"><table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+    )

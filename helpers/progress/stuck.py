@@ -1,0 +1,84 @@
+"""Who is not moved yet, and why."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pandas as pd
+
+from helpers.progress.mends import callout_cause, mend
+from helpers.progress.metrics import calls, counted
+from helpers.progress.tables import Tables
+from helpers.protocol import BLOCK, MIGRATE, RETRY, UPDATE
+
+__all__ = ["blocked", "reasons", "remaining"]
+
+_NEVER_TRIED: Final = "never tried to sign in"
+_NOT_ASKED: Final = "tried, and the endpoint was not asked"
+_DECIDED: Final = {
+    RETRY: "typed a password that the legacy system does not know",
+    UPDATE: "was asked for a new password and has not chosen one",
+    MIGRATE: "the endpoint said yes, and the flag is still set",
+}
+_ADVICE: Final = {
+    _NEVER_TRIED: "Wait, or send a reminder.",
+    _NOT_ASKED: "Check that the app is in the listener's list, and that the flag is set.",
+    _DECIDED[RETRY]: "Point people to “Forgot password”: a new password moves them as well.",
+    _DECIDED[UPDATE]: "Check that password reset by e-mail code is on, then remind these people.",
+    _DECIDED[MIGRATE]: "Check that forceChangePasswordNextSignIn is false for these users.",
+}
+
+
+def remaining(tables: Tables) -> pd.DataFrame:
+    """Say why each user who is not moved yet is not: one reason a user, the latest.
+
+    Returns:
+        `reason`, `users`, `mend`; the most frequent first. `users` sums to what `totals` calls remaining.
+    """
+    frame = counted(reasons(tables).value_counts(), "reason").rename(columns={"count": "users"})
+    return frame.assign(mend=frame["reason"].map(_advice))
+
+
+def blocked(tables: Tables) -> int:
+    """Count the users who are not moved and whose latest call the endpoint answered with Block."""
+    return int(reasons(tables).str.startswith("blocked: ").sum())
+
+
+def reasons(tables: Tables) -> pd.Series:
+    """Give each remaining user the reason that the latest row about them tells.
+
+    Returns:
+        the reason, with the user id as index.
+    """
+    waiting = tables.users.loc[tables.users["migrated_at"].isna(), "user_id"]
+    result = pd.Series(_NEVER_TRIED, index=pd.Index(waiting, name="user_id"), dtype="object")
+    logged = _logged(tables.sign_ins[tables.sign_ins["user_id"].isin(waiting)])
+    answered = _answered(calls(tables).query("user_id in @waiting"))
+    # A sign-in that both tell of counts once: what the endpoint refused or blocked is told by the endpoint, what broke
+    # on the way by Entra, and the rest by the endpoint.
+    told = answered.loc[answered["final"], "correlation_id"].dropna()
+    broken = logged.loc[logged["broken"] & ~logged["correlation_id"].isin(told), "correlation_id"].dropna()
+    answered = answered[answered["final"] | ~answered["correlation_id"].isin(broken)]
+    logged = logged[~logged["correlation_id"].isin(answered["correlation_id"].dropna())]
+    columns = ["time", "user_id", "reason"]
+    latest = pd.concat([logged[columns], answered[columns]]).sort_values(["time", "reason"], kind="stable")
+    result.update(latest.drop_duplicates("user_id", keep="last").set_index("user_id")["reason"])
+    return result
+
+
+def _logged(sign_ins: pd.DataFrame) -> pd.DataFrame:
+    codes = sign_ins["callout_error"].fillna(0)
+    reason = codes.map(lambda code: f"failed: {callout_cause(int(code))}" if code else _NOT_ASKED).astype("object")
+    return sign_ins[["time", "user_id", "correlation_id"]].assign(reason=reason, broken=codes > 0)
+
+
+def _answered(answered: pd.DataFrame) -> pd.DataFrame:
+    cause = answered["cause"].fillna("no cause given")
+    reason = answered["action"].map(_DECIDED).astype("object")
+    reason = reason.where(reason.notna(), answered["action"].map({BLOCK: "blocked: "}).fillna("refused: ") + cause)
+    final = ~answered["action"].isin(_DECIDED)
+    return answered[["time", "user_id", "correlation_id"]].assign(reason=reason, final=final)
+
+
+def _advice(reason: str) -> str:
+    return _ADVICE.get(reason) or mend(reason.partition(": ")[2])
