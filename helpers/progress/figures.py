@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from helpers.progress import charts, metrics, report, stuck
 from helpers.progress.chart import Chart
@@ -24,11 +25,21 @@ class Figures:
     tables: Tables = field(repr=False)
 
     def __repr__(self) -> str:
-        counts = metrics.totals(self.tables)
+        counts = self.counts
         return f"<Figures: {counts['migrated']:,} of {counts['in_scope']:,} users migrated, {self._as_of}>"
 
     def _repr_html_(self) -> str:
         return self.totals()._repr_html_()
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """The figures of `metrics.totals`."""
+        return metrics.totals(self.tables)
+
+    @property
+    def blocked(self) -> int:
+        """How many users are not moved and were turned away at their latest call."""
+        return stuck.blocked(self.tables)
 
     @property
     def _as_of(self) -> str:
@@ -36,14 +47,14 @@ class Figures:
 
     def totals(self) -> Table:
         """Count who is migrated, who is not, and who of them is blocked."""
-        counts = metrics.totals(self.tables)
+        counts = self.counts
         share = counts["migrated_share"]
         rows = [
             ("In scope", f"{counts['in_scope']:,}"),
             ("Migrated", f"{counts['migrated']:,}" + ("" if share is None else f" ({share:.1%})")),
             *((f"… {charts.words_of(path)}", f"{count:,}") for path, count in counts["by_path"].items()),
             ("Not moved yet", f"{counts['remaining']:,}"),
-            ("… of them blocked", f"{stuck.blocked(self.tables):,}"),
+            ("… of them blocked", f"{self.blocked:,}"),
         ]
         return Table(caption=f"How far the migration is, {self._as_of}", columns=("what", "users"), rows=rows)
 
