@@ -119,7 +119,10 @@ class Bench:
         callout = await self._world.compose(username, None)
         if callout is None:
             return Card(title="Callout", status=_ONLY_ENTRA)
-        body = {**callout.body, "data": {**callout.body["data"], "encryptedPasswordContext": "(five parts, see above)"}}
+        body = {
+            **callout.body,
+            "data": {**callout.body["data"], "encryptedPasswordContext": "(five parts, opened in the next step)"},
+        }
         return Card(
             title="Callout",
             status="composed, not sent",

@@ -43,7 +43,7 @@ async def _extension_app(s: Session) -> str:
 
 
 async def _payload_consent(s: Session) -> str:
-    return (await s.apps.extension_consent.show()).status
+    return ", ".join((await s.apps.extension_consent.show()).permissions)
 
 
 async def _client(s: Session) -> str:
@@ -51,7 +51,7 @@ async def _client(s: Session) -> str:
 
 
 async def _client_consent(s: Session) -> str:
-    return (await s.apps.client_consent.show()).status
+    return ", ".join((await s.apps.client_consent.show()).permissions)
 
 
 async def _user_flow(s: Session) -> str:
@@ -89,6 +89,26 @@ async def _somebody_migrated(s: Session) -> str:
     return f"{counts.migrated} migrated"
 
 
+async def _figures(s: Session) -> str:
+    collected, counted = (await s.progress.collect()).counts["migrated"], (await s.users.counts()).migrated
+    if collected != counted:
+        raise NotReady(
+            f"The figures say that {collected} have migrated, the tenant counts {counted}.",
+            next_step="Run the cell again: new values can take some seconds to appear in counts.",
+        )
+    return f"{counted} migrated, in the figures and in the tenant"
+
+
+async def _left(s: Session) -> str:
+    left = [str(what) for what, found, _ in (await s.remove(dry_run=True)).rows if found != "not there"]
+    if "listener" in left and "custom authentication extension" not in left:
+        raise NotReady(
+            "The listener points to an extension that is gone: sign-ins of flagged users fail.",
+            next_step="Set really = True in notebook 99 and run it again, or run notebook 03.",
+        )
+    return ", ".join(left) or "nothing"
+
+
 PROMISES = (
     Promise("a tenant that answers", "00", _tenant),
     Promise("the migration flag", "01", _flag),
@@ -103,6 +123,8 @@ PROMISES = (
     Promise("an endpoint that answers", "05", _endpoint),
     Promise("users to migrate", "06", _users),
     Promise("somebody who has migrated", "07", _somebody_migrated),
+    Promise("figures that equal the tenant's own count", "08", _figures),
+    Promise("what is left of the kit in the tenant", "99", _left),
 )
 
 _NEEDS = {

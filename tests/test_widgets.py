@@ -1,0 +1,171 @@
+"""The notebooks' widgets, pressed for real against the rehearsal tenant."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from helpers import kit, settings
+from helpers.kit import Session
+from helpers.settings import Profile
+from helpers.widgets import ProgressBar, SignInBox
+from helpers.worlds import LiveWorld
+
+CANARY = "Canary-Finch-9041"
+
+
+@pytest_asyncio.fixture
+async def session(tmp_path: Path) -> AsyncIterator[Session]:
+    settings.save(tmp_path, Profile(endpoint_port=0))
+    opened = await kit.open(tmp_path)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+@pytest_asyncio.fixture
+async def ready(session: Session) -> Session:
+    """A tenant where Ada has an account with the canary as its password, and an app to sign in to."""
+    await session.apps.client.ensure()
+    await session.apps.client_consent.ensure()
+    await session.apps.user_flow.ensure()
+    name = {"signInType": "emailAddress", "issuer": session.tenant.domain, "issuerAssignedId": "ada@woodgrove.example"}
+    ada = {
+        "accountEnabled": True,
+        "creationType": "LocalAccount",
+        "displayName": "Ada",
+        "identities": [name],
+        "passwordPolicies": "DisablePasswordExpiration",
+        "passwordProfile": {"password": CANARY, "forceChangePasswordNextSignIn": False},
+    }
+    await session.world.graph.send("POST", "/users", body=ada)
+    return session
+
+
+def log_of(session: Session) -> list[Any]:
+    return session.world.stand_in.sign_in_rows()  # type: ignore[attr-defined]
+
+
+async def press(box: SignInBox) -> None:
+    done = asyncio.Event()
+    box.button.observe(lambda change: None if change["new"] else done.set(), "disabled")
+    box.button.click()
+    if box.button.disabled:
+        await asyncio.wait_for(done.wait(), 30)
+
+
+def type_in(box: SignInBox, name: str, password: str | None = None) -> None:
+    box.name.value = name
+    if password is not None:
+        box.typed.value = box.typed.options[1]
+        box.password.value = password
+
+
+async def test_choosing_alone_signs_nobody_in(ready: Session) -> None:
+    box = SignInBox(ready)
+    type_in(box, "ada@woodgrove.example", CANARY)
+    await asyncio.sleep(0.05)
+    assert box.value is None
+    assert log_of(ready) == []
+
+
+async def test_a_press_does_what_the_call_does(ready: Session) -> None:
+    box = SignInBox(ready)
+    type_in(box, "ada@woodgrove.example", CANARY)
+    await press(box)
+    called = await ready.sign_in("ada@woodgrove.example", password=CANARY)
+    assert (box.value.outcome, box.value.code) == (called.outcome, called.code) == ("signed in", 0)
+    assert len(log_of(ready)) == 2
+    assert "ada@woodgrove.example: signed in" in box.status.value
+    assert 'role="status"' in box.status.value
+    assert "<table" in box.result.value
+
+
+async def test_the_right_one_is_what_the_invented_person_types(ready: Session) -> None:
+    box = SignInBox(ready)
+    type_in(box, "ada@woodgrove.example")
+    await press(box)
+    assert box.value.outcome == "wrong password"
+    assert ready.world.people["ada@woodgrove.example"] != CANARY
+
+
+async def test_a_typed_password_is_forgotten_at_once_and_shown_nowhere(ready: Session) -> None:
+    box = SignInBox(ready)
+    type_in(box, "ada@woodgrove.example", CANARY)
+    box.new_password.value = CANARY + "-new"
+    await press(box)
+    assert box.password.value == box.new_password.value == ""
+    shown = [box.status.value, box.result.value, repr(box.value), repr(box), json.dumps(box._repr_mimebundle_())]
+    assert not [text for text in shown if CANARY in text]
+
+
+async def test_a_name_that_breaks_html_is_shown_as_text(ready: Session) -> None:
+    box = SignInBox(ready)
+    type_in(box, "<b>ada</b>@woodgrove.example", "Any-Password-1")
+    await press(box)
+    assert "<b>" not in box.status.value + box.result.value
+    assert "&lt;b&gt;ada" in box.status.value
+
+
+async def test_without_a_name_it_asks_for_one(ready: Session) -> None:
+    box = SignInBox(ready)
+    await press(box)
+    assert "sign-in name first" in box.status.value
+    assert log_of(ready) == []
+
+
+async def test_what_is_missing_is_said_and_the_button_works_again(session: Session) -> None:
+    box = SignInBox(session)
+    type_in(box, "ada@woodgrove.example")
+    await press(box)
+    assert box.value is None
+    assert "Next:" in box.status.value
+    assert not box.button.disabled
+
+
+async def test_a_second_try_that_fails_leaves_no_result_of_the_first(ready: Session) -> None:
+    box = SignInBox(ready)
+    type_in(box, "ada@woodgrove.example", CANARY)
+    await press(box)
+    type_in(box, "nobody-in-the-sample@woodgrove.example")
+    box.typed.value = box.typed.options[0]
+    await press(box)
+    assert box.value is None
+    assert box.result.value == ""
+
+
+async def test_a_real_tenant_gets_no_password_field(session: Session, tmp_path: Path) -> None:
+    live = LiveWorld(Profile(mode="live", tenant="contoso.onmicrosoft.com"), tmp_path)
+    try:
+        rehearsed, real = SignInBox(session), SignInBox(replace(session, world=live))
+    finally:
+        await live.close()
+    assert rehearsed.password in rehearsed.view.children
+    assert not {real.typed, real.password, real.new_password} & set(real.view.children)
+
+
+def test_a_bar_counts_and_speaks_ten_times_at_most() -> None:
+    bar = ProgressBar("Users created")
+    spoken: list[str] = []
+    bar.status.observe(lambda change: spoken.append(change["new"]), "value")
+    for done in range(0, 2001, 20):
+        bar(done, 2000)
+    assert bar.value == bar.bar.value == bar.bar.max == 2000
+    assert len(spoken) <= 11
+    assert "Users created: 2,000 of 2,000" in spoken[-1]
+    assert 'role="status"' in spoken[-1]
+
+
+@pytest.mark.parametrize(("done", "total"), [(0, 0), (1, 1)])
+def test_a_bar_takes_the_smallest_totals(done: int, total: int) -> None:
+    bar = ProgressBar("Users created")
+    bar(done, total)
+    assert f"{done} of {total}" in bar.status.value
