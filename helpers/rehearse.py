@@ -70,17 +70,18 @@ Next       jitkit lab    and do it by hand, with an untouched tenant"""
     return 0
 
 
-def play(home: Path, *, html: Path | None = None) -> Result:
+def play(home: Path, *, html: Path | None = None, export: Path | None = None) -> Result:
     """Run every notebook in a fresh kernel against a fresh tenant, then a wave of sign-ins, then the report.
 
     Args:
         home: the state folder; an earlier rehearsal in it is replaced.
         html: a folder for the executed notebooks as pages, or None.
+        export: a legacy export with its `people.csv` beside it, instead of the sample data.
 
     Raises:
         KitError: a cell failed, or the report and the tenant disagree.
     """
-    _fresh(home)
+    _fresh(home, export)
     paths = notebook_runs.in_order()
     for path in tqdm(paths, desc="Notebooks", unit="notebook", ncols=88):
         executed = notebook_runs.run(path, home=home)
@@ -116,7 +117,7 @@ async def _wave_and_report(home: Path) -> Result:
         await session.close()
 
 
-def _fresh(home: Path) -> None:
+def _fresh(home: Path, export: Path | None) -> None:
     try:
         if home.exists():
             shutil.rmtree(home)
@@ -127,4 +128,4 @@ def _fresh(home: Path) -> None:
             next_step="Close notebooks and servers that use it, then run this again.",
         ) from problem
     # Any free port, so that a rehearsal never meets an endpoint that runs already.
-    settings.save(home, settings.Profile(endpoint_port=0))
+    settings.save(home, settings.Profile(endpoint_port=0, export=str(export or "")))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
 from helpers import protocol
-from helpers.errors import NotReady, SettingsError
+from helpers.errors import BadTable, NotReady, SettingsError
 from helpers.graph import Graph
 from helpers.settings import Profile
 from helpers.show import Card
@@ -120,10 +120,18 @@ class RehearsalWorld:
 
     @property
     def people(self) -> dict[str, str]:
-        """What the invented people type: name to password."""
+        """What the invented people type: name to password, from the `people.csv` beside the export."""
         if self._people is None:
-            with (SAMPLE_DATA / "people.csv").open(encoding="utf-8", newline="") as file:
-                self._people = {row["username"]: row["password"] for row in csv.DictReader(file)}
+            path = self.export().with_name("people.csv")
+            try:
+                with path.open(encoding="utf-8", newline="") as file:
+                    self._people = {row["username"]: row["password"] for row in csv.DictReader(file)}
+            except (OSError, KeyError, UnicodeDecodeError) as problem:
+                raise BadTable(
+                    f"{path} does not say what the invented people type.",
+                    service=f"{type(problem).__name__}",
+                    next_step="Give a UTF-8 file with the columns username and password; sample_data has one.",
+                ) from None
         return self._people
 
     async def close(self) -> None:
@@ -140,7 +148,7 @@ class RehearsalWorld:
             return self.people[username]
         except KeyError:
             raise NotReady(
-                f"{username} is not among the invented people of sample_data/people.csv.",
+                f"{username} is not among the invented people of people.csv.",
                 next_step="Give password=… as well; in the rehearsal nobody real is behind it.",
             ) from None
 
