@@ -121,7 +121,7 @@ class Callers:
         if not_before > now + SKEW:
             raise Refused(_UNKNOWN, "token_not_yet_valid")
         tenant = self._settings.tenant_id
-        issuers = {form.replace("{tenantid}", tenant) for form in (*_ISSUERS, *self._keys.issuers)}
+        issuers = [form.replace("{tenantid}", tenant) for form in (*_ISSUERS, *self._keys.issuers)]
         if claims.get("iss") not in issuers:
             raise Refused(_UNKNOWN, "token_issuer")
         if str(claims.get("tid")).lower() != tenant:

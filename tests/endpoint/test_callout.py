@@ -207,11 +207,11 @@ async def test_a_fault_inside_is_a_kind_block_when_the_nonce_is_known(open_endpo
 
 
 async def test_a_slow_store_is_cancelled_and_answered_in_time(open_endpoint: Opener) -> None:
-    endpoint = await open_endpoint(AskedStore(delay=30), JIT_DEADLINE_MS="200")
+    endpoint = await open_endpoint(AskedStore(delay=30), JIT_DEADLINE_MS="1000")
     started = asyncio.get_running_loop().time()
     name, _ = decision(await endpoint.post())
     assert name == "Block"
-    assert asyncio.get_running_loop().time() - started < 1
+    assert asyncio.get_running_loop().time() - started < 2
     assert endpoint.store.cancelled == 1
     assert endpoint.lines()[0]["cause"] == "legacy_timeout"
 

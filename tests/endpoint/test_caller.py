@@ -1,0 +1,244 @@
+"""Who may call: bearer tokens, good and bad, bare and encrypted."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from helpers.endpoint.caller import Callers
+from helpers.endpoint.refused import Refused
+from helpers.endpoint.signing_keys import SigningKeys
+
+from . import issuer
+from .conftest import Endpoint, Opener
+from .issuer import Documents
+
+NOW = int(time.time())
+
+
+def none_token() -> str:
+    return issuer.unsigned(issuer.token_claims())
+
+
+def hmac_token() -> str:
+    """Sign with HS256 and the public key as the secret."""
+    public = issuer.rsa_key("signing").public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    text = f"{issuer.b64json({'alg': 'HS256', 'kid': 'signing'})}.{issuer.b64json(issuer.token_claims())}"
+    return f"{text}.{issuer.b64(hmac.digest(public, text.encode(), 'sha256'))}"
+
+
+def bad_signature() -> str:
+    head, body, signature = issuer.bearer().split(".")
+    broken = bytearray(base64.urlsafe_b64decode(signature + "=="))
+    broken[40] ^= 1
+    return f"{head}.{body}.{issuer.b64(bytes(broken))}"
+
+
+def changed_claims() -> str:
+    head, _, signature = issuer.bearer(azp=issuer.CLIENT).split(".")
+    return f"{head}.{issuer.b64json(issuer.token_claims())}.{signature}"
+
+
+REFUSED: list[tuple[str, str, int]] = [
+    ("token_algorithm", none_token(), 401),
+    ("token_algorithm", hmac_token(), 401),
+    ("token_algorithm", issuer.jws(issuer.token_claims(), header={"alg": "RS512"}), 401),
+    ("token_signature", bad_signature(), 401),
+    ("token_signature", changed_claims(), 401),
+    ("token_signature", issuer.jws(issuer.token_claims(), "stranger", {"kid": "signing"}), 401),
+    ("token_key", issuer.jws(issuer.token_claims(), "stranger"), 401),
+    ("token_key", issuer.jws(issuer.token_claims(), header={"kid": None}), 401),
+    ("token_form", issuer.jws(issuer.token_claims(), header={"crit": ["exp"]}), 401),
+    ("token_form", issuer.jws([1, 2]), 401),
+    ("token_form", "a.b.c", 401),
+    ("token_form", issuer.bearer(exp=None), 401),
+    ("token_form", issuer.bearer(exp="tomorrow"), 401),
+    ("token_form", issuer.bearer(exp=True), 401),
+    ("token_form", issuer.bearer(exp=float("inf")), 401),
+    ("token_form", issuer.bearer(exp=10**400), 401),
+    ("token_expired", issuer.bearer(exp=NOW - 301), 401),
+    ("token_not_yet_valid", issuer.bearer(nbf=NOW + 600), 401),
+    ("token_audience", issuer.bearer(aud=issuer.CLIENT), 401),
+    ("token_audience", issuer.bearer(aud=None), 401),
+    ("token_audience", issuer.bearer(aud=[issuer.CLIENT, 7, None]), 401),
+    ("token_issuer", issuer.bearer(iss=issuer.CIAM.replace("1111", "2222")), 401),
+    ("token_issuer", issuer.bearer(iss=None), 401),
+    ("token_issuer", issuer.bearer(iss=[issuer.CIAM]), 401),
+    ("token_tenant", issuer.bearer(tid=issuer.USER), 401),
+    ("token_tenant", issuer.bearer(tid=None), 401),
+    ("token_caller", issuer.bearer(azp=None), 403),
+    ("token_caller", issuer.bearer(azp=issuer.CLIENT), 403),
+    ("token_caller", issuer.bearer(azp=[issuer.ENTRA]), 403),
+    ("token_caller", issuer.bearer(appid=issuer.CLIENT), 403),
+    ("token_caller", issuer.bearer(scp="access_as_user"), 403),
+]
+
+
+@pytest.mark.parametrize(("cause", "token", "status"), REFUSED, ids=[f"{n}-{row[0]}" for n, row in enumerate(REFUSED)])
+@pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "encrypted"])
+async def test_refused(endpoint: Endpoint, cause: str, token: str, status: int, wrapped: bool) -> None:
+    response = await endpoint.post(token=issuer.encrypted_bearer(token) if wrapped else token)
+    assert (response.status_code, response.content) == (status, b"{}")
+    assert endpoint.lines()[0]["cause"] == cause
+    assert not endpoint.store.asked
+
+
+@pytest.mark.parametrize("value", [None, "", "Bearer", "Bearer ", "Basic YTpi", f"Token {issuer.bearer()}"])
+async def test_a_perfect_body_without_a_token_proves_nothing(endpoint: Endpoint, value: str | None) -> None:
+    headers = {} if value is None else {"authorization": value}
+    response = await endpoint.post(token=None, headers=headers)
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert not endpoint.store.asked
+
+
+async def test_two_authorization_headers_are_refused(endpoint: Endpoint) -> None:
+    headers = [("content-type", "application/json"), ("authorization", f"Bearer {issuer.bearer()}")]
+    body = json.dumps(issuer.envelope(issuer.context()))
+    response = await endpoint.http.post(issuer.ROUTE, content=body, headers=[*headers, headers[1]])
+    assert response.status_code == 401
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"aud": issuer.URI},
+        {"aud": [issuer.CLIENT, issuer.APP]},
+        {"iss": issuer.LOGIN},
+        {"iss": f"https://sts.windows.net/{issuer.TENANT}/", "azp": None, "appid": issuer.ENTRA},
+        {"exp": NOW - 200, "nbf": NOW - 4000},
+        {"nbf": NOW + 200},
+        {"nbf": None},
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "encrypted"])
+async def test_accepted(endpoint: Endpoint, changes: dict[str, Any], wrapped: bool) -> None:
+    token = issuer.bearer(**changes)
+    response = await endpoint.post(token=issuer.encrypted_bearer(token) if wrapped else token)
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("key", ["signing", "other-signing"])
+async def test_the_keys_of_both_documents_are_accepted(endpoint: Endpoint, key: str) -> None:
+    assert (await endpoint.post(token=issuer.bearer(key))).status_code == 200
+
+
+async def test_an_issuer_of_the_documents_is_accepted_with_the_tenant_filled_in(open_endpoint: Opener) -> None:
+    form = "https://contoso.ciamlogin.com/{tenantid}/v2.0"
+    documents = Documents(keys={form.replace("{tenantid}", issuer.TENANT): ["signing"]})
+    url = f"https://contoso.ciamlogin.com/{issuer.TENANT}/v2.0/.well-known/openid-configuration"
+    endpoint = await open_endpoint(documents=documents, JIT_OPENID_CONFIGURATION=url)
+    token = issuer.bearer(iss=form.replace("{tenantid}", issuer.TENANT))
+    assert (await endpoint.post(token=token)).status_code == 200
+    assert (await endpoint.post(token=issuer.bearer(iss=form))).status_code == 401
+
+
+async def test_an_encrypted_token_for_the_previous_key_is_accepted(open_endpoint: Opener) -> None:
+    endpoint = await open_endpoint(DecryptionPrivateKeyPrevious=issuer.pair_pem("previous"))
+    for key in ("encryption", "previous"):
+        assert (await endpoint.post(token=issuer.encrypted_bearer(key=key))).status_code == 200
+    assert (await endpoint.post(token=issuer.encrypted_bearer(key="retired"))).status_code == 401
+    assert endpoint.lines()[-1]["cause"] == "unknown_key"
+
+
+async def test_the_keys_are_there_before_the_first_request(endpoint: Endpoint) -> None:
+    asked = len(endpoint.documents.asked)
+    assert asked == 4
+    assert (await endpoint.post()).status_code == 200
+    assert len(endpoint.documents.asked) == asked
+
+
+async def test_served_while_a_document_or_all_of_them_are_away(open_endpoint: Opener) -> None:
+    endpoint = await open_endpoint(documents=Documents(away={issuer.LOGIN}))
+    assert (await endpoint.post()).status_code == 200
+    endpoint.documents.away = {issuer.CIAM, issuer.LOGIN}
+    assert (await endpoint.post(token=issuer.bearer(jti="another"))).status_code == 200
+
+
+async def test_without_any_key_nobody_is_let_in_and_nobody_is_called_bad(open_endpoint: Opener) -> None:
+    endpoint = await open_endpoint(documents=Documents(away={issuer.CIAM, issuer.LOGIN}))
+    assert (await endpoint.post()).status_code == 503
+    assert not endpoint.store.asked
+
+
+async def test_a_new_signing_key_is_found_and_strangers_cost_one_look(
+    open_endpoint: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = await open_endpoint()
+    clock = time.monotonic()
+    monkeypatch.setattr("helpers.endpoint.signing_keys.time.monotonic", lambda: clock)
+    for _ in range(3):
+        assert (await endpoint.post(token=issuer.bearer("stranger"))).status_code == 401
+    assert len(endpoint.documents.asked) == 4
+    endpoint.documents.keys[issuer.CIAM].append("new-signing")
+    endpoint.documents.away.add(issuer.LOGIN)
+    clock += 31
+    assert (await endpoint.post(token=issuer.bearer("new-signing"))).status_code == 200
+    assert (await endpoint.post(token=issuer.bearer("other-signing"))).status_code == 200
+    assert (await endpoint.post(token=issuer.bearer("stranger"))).status_code == 401
+    assert len(endpoint.documents.asked) == 7
+
+
+class CountingPool(ThreadPoolExecutor):
+    """Count the private-key operations."""
+
+    count = 0
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        self.count += 1
+        return super().submit(*args, **kwargs)
+
+
+@pytest.fixture
+async def callers() -> AsyncIterator[tuple[Callers, CountingPool, list[float]]]:
+    now = [time.time()]
+    async with Documents().client() as http:
+        with CountingPool(1) as pool:
+            settings = issuer.settings()
+            yield Callers(settings, SigningKeys(issuer.METADATA, http), pool, lambda: now[0]), pool, now
+
+
+async def test_a_good_token_is_verified_once_and_a_changed_byte_is_noticed(
+    callers: tuple[Callers, CountingPool, list[float]],
+) -> None:
+    known, pool, _ = callers
+    token = issuer.encrypted_bearer()
+    for _ in range(1000):
+        await known.admit([f"Bearer {token}"])
+    assert pool.count == 1
+    for place in range(0, len(token), 97):
+        changed = token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
+        with pytest.raises(Refused):
+            await known.admit([f"Bearer {changed}"])
+
+
+async def test_a_remembered_token_is_forgotten_when_it_expires(
+    callers: tuple[Callers, CountingPool, list[float]],
+) -> None:
+    known, _, now = callers
+    token = issuer.bearer(exp=NOW + 600)
+    await known.admit([f"Bearer {token}"])
+    now[0] = NOW + 600 + 290
+    await known.admit([f"Bearer {token}"])
+    now[0] = NOW + 600 + 301
+    with pytest.raises(Refused, match="token_expired"):
+        await known.admit([f"Bearer {token}"])
+
+
+async def test_memory_of_tokens_is_bounded(callers: tuple[Callers, CountingPool, list[float]]) -> None:
+    known, pool, _ = callers
+    first = issuer.encrypted_bearer()
+    await known.admit([f"Bearer {first}"])
+    for number in range(1024):
+        await known.admit([f"Bearer {issuer.bearer(jti=str(number))}"])
+    await known.admit([f"Bearer {first}"])
+    assert pool.count == 2
