@@ -1,0 +1,136 @@
+"""Settings from the environment: what is taken, and what is refused without repeating a secret."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from collections.abc import Mapping
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    pkcs12,
+)
+
+from helpers.endpoint.config import Settings, is_safe_url
+from helpers.errors import SettingsError
+
+from . import issuer
+
+
+def pfx(name: str, password: bytes | None = None) -> str:
+    seal = BestAvailableEncryption(password) if password else NoEncryption()
+    data = pkcs12.serialize_key_and_certificates(None, issuer.rsa_key(name), issuer.certificate(name), None, seal)
+    return base64.b64encode(data).decode()
+
+
+def pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, password: bytes | None = None) -> str:
+    seal = BestAvailableEncryption(password) if password else NoEncryption()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, seal).decode()
+
+
+def certificate_pem(name: str) -> str:
+    return issuer.certificate(name).public_bytes(Encoding.PEM).decode()
+
+
+@pytest.mark.parametrize(
+    ("value", "thumbprint"),
+    [
+        (issuer.pair_pem("encryption"), issuer.x5t("encryption")),
+        (certificate_pem("encryption") + issuer.private_pem("encryption"), issuer.x5t("encryption")),
+        (pfx("encryption"), issuer.x5t("encryption")),
+        (issuer.private_pem("encryption"), None),
+        (issuer.private_pem("encryption").replace("\n", "\\n"), None),
+        (f"  {issuer.private_pem('encryption')}\n\n", None),
+    ],
+)
+def test_a_key_is_read_in_every_form(value: str, thumbprint: str | None) -> None:
+    (key,) = issuer.settings(DecryptionPrivateKey=value).keys
+    assert key.thumbprint == thumbprint
+
+
+def test_defaults() -> None:
+    settings = issuer.settings(DecryptionPrivateKeyPrevious=issuer.pair_pem("previous"))
+    assert settings.openid_configuration == issuer.METADATA
+    assert (settings.deadline, settings.ledger, settings.legacy_query) == (1.5, "-", None)
+    assert [key.thumbprint for key in settings.keys] == [issuer.x5t("encryption"), issuer.x5t("previous")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"JIT_TENANT_ID": ""}, "JIT_TENANT_ID"),
+        ({"JIT_TENANT_ID": "contoso"}, "JIT_TENANT_ID"),
+        ({"JIT_EXTENSION_APP_ID": " "}, "JIT_EXTENSION_APP_ID"),
+        ({"JIT_IDENTIFIER_URI": ""}, "JIT_IDENTIFIER_URI"),
+        ({"LegacyApiConnectionString": ""}, "LegacyApiConnectionString"),
+        ({"LegacyApiConnectionString": "@Microsoft.KeyVault(SecretUri=x)"}, "LegacyApiConnectionString"),
+        ({"DecryptionPrivateKey": ""}, "DecryptionPrivateKey"),
+        ({"DecryptionPrivateKey": "@Microsoft.KeyVault(SecretUri=x)"}, "not resolved"),
+        ({"DecryptionPrivateKeyPrevious": "@Microsoft.KeyVault(SecretUri=x)"}, "DecryptionPrivateKeyPrevious"),
+        ({"DecryptionPrivateKey": "s3cret"}, "DecryptionPrivateKey"),
+        ({"DecryptionPrivateKey": base64.b64encode(b"s3cret").decode()}, "DecryptionPrivateKey"),
+        ({"DecryptionPrivateKey": "-----BEGIN PRIVATE KEY-----\ns3cret"}, "DecryptionPrivateKey"),
+        ({"DecryptionPrivateKey": certificate_pem("encryption")}, "DecryptionPrivateKey"),
+        ({"DecryptionPrivateKey": pfx("encryption", b"s3cret")}, "without a password"),
+        ({"DecryptionPrivateKey": pem(issuer.rsa_key("encryption"), b"s3cret")}, "without a password"),
+        ({"DecryptionPrivateKey": pem(rsa.generate_private_key(65537, 1024))}, "2048"),
+        ({"DecryptionPrivateKey": pem(ec.generate_private_key(ec.SECP256R1()))}, "RSA"),
+        (
+            {"DecryptionPrivateKey": issuer.private_pem("encryption") + certificate_pem("previous")},
+            "another private key",
+        ),
+        ({"JIT_OPENID_CONFIGURATION": "http://login.example/x"}, "https"),
+        ({"JIT_OPENID_CONFIGURATION": "https://a.example/x, ftp://127.0.0.1/x"}, "https"),
+        ({"JIT_DEADLINE_MS": "0"}, "JIT_DEADLINE_MS"),
+        ({"JIT_DEADLINE_MS": "2000"}, "JIT_DEADLINE_MS"),
+        ({"JIT_DEADLINE_MS": "1e3"}, "JIT_DEADLINE_MS"),
+        ({"KeyVaultUrl": "http://v.vault.azure.net"}, "KeyVaultUrl"),
+        ({"KeyVaultUrl": "https://v.vault.azure.net"}, "CiamJitMigrationEncryptionCertName"),
+    ],
+)
+def test_refused(changes: Mapping[str, str], said: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        issuer.settings(**changes)
+    assert said in str(raised.value)
+    assert "s3cret" not in str(raised.value)
+    assert raised.value.__suppress_context__ or raised.value.__context__ is None
+
+
+def test_a_vault_without_its_packages_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "azure.keyvault.secrets", None)
+    with pytest.raises(SettingsError, match=r"\[azure\]"):
+        issuer.settings(KeyVaultUrl="https://v.vault.azure.net", CiamJitMigrationEncryptionCertName="Jit")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "http://[::1]/x", "http://localhost/x", "https://a.example/x"])
+def test_safe_urls(url: str) -> None:
+    assert is_safe_url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1.example/x",
+        "http://localhost.example",
+        "https://u:p@a.example",
+        "https://",
+        "file:///x",
+        "http://[",
+    ],
+)
+def test_unsafe_urls(url: str) -> None:
+    assert not is_safe_url(url)
+
+
+def test_no_secret_in_the_repr() -> None:
+    settings = Settings.from_environment(
+        issuer.environment(LegacyApiConnectionString="postgresql+psycopg://u:s3cret@h/d")
+    )
+    private = settings.keys[0].jwk.export(private_key=True, as_dict=True)["d"]
+    assert "s3cret" not in repr(settings)
+    assert private not in repr(settings)
