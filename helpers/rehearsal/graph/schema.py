@@ -195,15 +195,14 @@ class _Node:
         for item in self._items():
             item._expect(kind.__name__ if kind else "String", expected)
 
-    def get_child_node(self, name: str) -> _TypeName:
-        return _TypeName(self._value.get(name))
-
     def get_object_value(self, factory: Any) -> None:
         if self._value is None and self._path:
             return
         if not isinstance(self._value, Mapping):
             raise self._refuse(f"Invalid value specified for property '{self._path}': an object is expected.")
-        model: Any = type(factory.create_from_discriminator_value(self))
+        if not isinstance(self._value.get("@odata.type", ""), str):
+            raise self._refuse("The value of '@odata.type' must be a string.")
+        model = _derived(factory, self._value.get("@odata.type"))
         self._check_type_name(model)
         fields = fields_of(model)
         documented = {name: kind for base in model.__mro__ for name, kind in _DOCUMENTED.get(base.__name__, {}).items()}
@@ -225,18 +224,27 @@ class _Node:
         named = self._value.get("@odata.type")
         if named is None:
             return
-        if not isinstance(named, str) or named.lstrip("#").lower() != type_name(model).lower():
+        if named.lstrip("#").lower() != type_name(model).lower():
             raise self._refuse(
-                f"A type named '{str(named).lstrip('#')}' could not be resolved by the model. "
+                f"A type named '{named.lstrip('#')}' could not be resolved by the model. "
                 "When a model is available, each type name must resolve to a valid type."
             )
 
 
-class _TypeName:
-    """The discriminator's value; Graph's own examples write it with and without the leading `#`."""
+@lru_cache(maxsize=512)
+def _derived(factory: Any, named: Any) -> Any:
+    """Find the model of an object from its `@odata.type`; Graph's own examples write it with and without the `#`."""
+    return type(factory.create_from_discriminator_value(_Discriminator(named)))
 
-    def __init__(self, value: Any) -> None:
-        self._value = value
+
+class _Discriminator:
+    """The only child a model's factory looks at."""
+
+    def __init__(self, named: Any) -> None:
+        self._named = named
+
+    def get_child_node(self, _: str) -> _Discriminator:
+        return self
 
     def get_str_value(self) -> str | None:
-        return f"#{self._value.lstrip('#')}" if isinstance(self._value, str) else None
+        return f"#{self._named.lstrip('#')}" if isinstance(self._named, str) else None
