@@ -37,17 +37,17 @@ def certificate_pem(name: str) -> str:
     return issuer.certificate(name).public_bytes(Encoding.PEM).decode()
 
 
-@pytest.mark.parametrize(
-    ("value", "thumbprint"),
-    [
-        (issuer.pair_pem("encryption"), issuer.x5t("encryption")),
-        (certificate_pem("encryption") + issuer.private_pem("encryption"), issuer.x5t("encryption")),
-        (pfx("encryption"), issuer.x5t("encryption")),
-        (issuer.private_pem("encryption"), None),
-        (issuer.private_pem("encryption").replace("\n", "\\n"), None),
-        (f"  {issuer.private_pem('encryption')}\n\n", None),
-    ],
-)
+KEYS = {
+    "key, certificate": (issuer.pair_pem("encryption"), issuer.x5t("encryption")),
+    "certificate, key": (certificate_pem("encryption") + issuer.private_pem("encryption"), issuer.x5t("encryption")),
+    "PKCS#12": (pfx("encryption"), issuer.x5t("encryption")),
+    "key alone": (issuer.private_pem("encryption"), None),
+    "on one line": (issuer.private_pem("encryption").replace("\n", "\\n"), None),
+    "blanks around": (f"  {issuer.private_pem('encryption')}\n\n", None),
+}
+
+
+@pytest.mark.parametrize(("value", "thumbprint"), KEYS.values(), ids=KEYS)
 def test_a_key_is_read_in_every_form(value: str, thumbprint: str | None) -> None:
     (key,) = issuer.settings(DecryptionPrivateKey=value).keys
     assert key.thumbprint == thumbprint

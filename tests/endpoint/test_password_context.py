@@ -29,26 +29,26 @@ def nested(**changes: Any) -> str:
     return issuer.unsigned(issuer.context_claims(**changes))
 
 
-@pytest.mark.parametrize(
-    "token",
-    [
-        issuer.jwe(nested()),
-        issuer.jwe(nested(), drop=("zip",)),
-        issuer.jwe(nested(), drop=("x5t",)),
-        issuer.jwe(nested(), cty="JWT", xms_hd_uti="new"),
-        issuer.jwe(nested(), alg="RSA-OAEP-256", enc="A256GCM"),
-        issuer.jwe(nested(), enc="A256CBC-HS512"),
-        issuer.jwe(nested(), "previous"),
-        issuer.jwe(nested(), "previous", drop=("x5t",)),
-        issuer.jwe(json.dumps(issuer.context_claims())),
-        issuer.jwe(
-            json.dumps({name: issuer.context_claims()[name] for name in ("user-password", "username", "nonce")})
-        ),
-        issuer.jwe(nested(aud=[issuer.CLIENT, issuer.APP])),
-        issuer.jwe(nested(aud=issuer.URI)),
-        issuer.jwe(nested(exp=NOW - 200, iat=NOW + 200)),
-    ],
-)
+OPENED = {
+    "as captured": issuer.jwe(nested()),
+    "no zip": issuer.jwe(nested(), drop=("zip",)),
+    "no x5t": issuer.jwe(nested(), drop=("x5t",)),
+    "cty and an unknown member": issuer.jwe(nested(), cty="JWT", xms_hd_uti="new"),
+    "OAEP-256 and GCM": issuer.jwe(nested(), alg="RSA-OAEP-256", enc="A256GCM"),
+    "A256CBC-HS512": issuer.jwe(nested(), enc="A256CBC-HS512"),
+    "previous key": issuer.jwe(nested(), "previous"),
+    "previous key, no x5t": issuer.jwe(nested(), "previous", drop=("x5t",)),
+    "flat JSON": issuer.jwe(json.dumps(issuer.context_claims())),
+    "three claims alone": issuer.jwe(
+        json.dumps(issuer.context_claims(aud=None, iss=None, iat=None, nbf=None, exp=None))
+    ),
+    "a list of audiences": issuer.jwe(nested(aud=[issuer.CLIENT, issuer.APP])),
+    "the URI as audience": issuer.jwe(nested(aud=issuer.URI)),
+    "within the skew": issuer.jwe(nested(exp=NOW - 200, iat=NOW + 200)),
+}
+
+
+@pytest.mark.parametrize("token", OPENED.values(), ids=OPENED)
 def test_opens(token: str) -> None:
     assert opened(token).password == issuer.CANARY
 
