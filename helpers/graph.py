@@ -52,10 +52,17 @@ class BatchItem:
 
 @dataclass(frozen=True)
 class BatchAnswer:
-    """The answer to one request of a JSON batch."""
+    """The answer to one request of a JSON batch.
+
+    Args:
+        status: the HTTP status.
+        body: the JSON body, or None.
+        pressed: whether Graph throttled the request before, or says that a limit is near.
+    """
 
     status: int
     body: Any = field(default=None, repr=False)
+    pressed: bool = False
 
     @property
     def code(self) -> str:
@@ -193,9 +200,11 @@ class Graph:
             reply = await self.send("POST", "/$batch", body={"requests": [_inner(n, items[n]) for n in waiting]})
             pause = 0.0
             for each in reply["responses"]:
-                answers[int(each["id"])] = BatchAnswer(each["status"], each.get("body"))
+                headers = {name.lower(): value for name, value in (each.get("headers") or {}).items()}
+                # The percentage is sent from 0.8 of a limit on.
+                pressed = attempt > 0 or each["status"] == 429 or "x-ms-throttle-limit-percentage" in headers
+                answers[int(each["id"])] = BatchAnswer(each["status"], each.get("body"), pressed)
                 if each["status"] == 429:
-                    headers = {name.lower(): value for name, value in (each.get("headers") or {}).items()}
                     pause = max(pause, _wait(headers.get("retry-after"), attempt))
             waiting = [n for n in waiting if n not in answers or answers[n].status == 429]
             if not waiting:

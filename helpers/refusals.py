@@ -11,7 +11,7 @@ import httpx
 from helpers import protocol
 from helpers.errors import GraphRefused, KitError, PermissionMissing, Taken
 
-__all__ = ["error_of", "explained"]
+__all__ = ["error_of", "explained", "refusal"]
 
 
 @contextlib.contextmanager
@@ -33,9 +33,9 @@ def explained(doing: str, *, next_step: str | None = None) -> Iterator[None]:
     try:
         yield
     except APIError as error:
-        raise _refusal(doing, *_sdk_error(error), next_step) from error
+        raise refusal(doing, *_sdk_error(error), next_step) from error
     except httpx.HTTPStatusError as error:
-        raise _refusal(doing, *_http_error(error), next_step) from error
+        raise refusal(doing, *_http_error(error), next_step) from error
     except httpx.TransportError as error:
         raise KitError(
             f"Could not {doing}: Microsoft Graph cannot be reached.",
@@ -70,7 +70,19 @@ def _http_error(error: httpx.HTTPStatusError) -> tuple[int, str, str, str]:
     return status, str(body.get("code", "")), str(body.get("message", "")), error.response.headers.get("request-id", "")
 
 
-def _refusal(doing: str, status: int, code: str, message: str, request_id: str, next_step: str | None) -> GraphRefused:
+def refusal(
+    doing: str, status: int, code: str, message: str, request_id: str = "", next_step: str | None = None
+) -> GraphRefused:
+    """Put a refusal of Graph into plain words.
+
+    Args:
+        doing: what was tried, to follow "could not".
+        status: the HTTP status.
+        code: the error code.
+        message: the error message.
+        request_id: the service's name for the request, or an empty string.
+        next_step: what to do when the refusal is an unusual one.
+    """
     service = f"{status} {code}: {message}".strip(": ") + (f" (request-id {request_id})" if request_id else "")
     happened = f"Could not {doing}."
     roles = ", ".join(protocol.ROLES)
