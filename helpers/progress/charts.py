@@ -50,7 +50,7 @@ def curve_chart(curve: pd.DataFrame, in_scope: int, ax: Axes | None = None) -> C
     if curve.empty:
         return _nothing(ax, "Migrated users", "No user has been flagged yet.", curve)
     first, last = curve.iloc[0], curve.iloc[-1]
-    share = f" ({last['migrated'] / in_scope:.0%})" if in_scope else ""
+    share = f" ({100 * last['migrated'] / in_scope:.0f} %)" if in_scope else ""
     title = f"Migrated: {last['migrated']:,} of {in_scope:,} users · as of {moment(last['time'])}"
     alt = (
         f"Migrated users rise from {first['migrated']:,} on {moment(first['time'])} to {last['migrated']:,} of "

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pandas as pd
 
 from helpers.errors import BadTable
 from helpers.progress.tables import KINDS, Tables, tidy
+from helpers.protocol import UPDATE
 
 __all__ = ["assemble", "read_table", "sign_ins_from_graph"]
 
@@ -24,8 +25,9 @@ Row = Mapping[str, Any]
 # Without the header `Prefer: include-unknown-enum-members` Graph names the event like this.
 _EVENTS: Final = ("passwordSubmit", "unknownFutureValue")
 
-# How far apart the sign-in, the flag's change and a new password of one migration are written down.
-_SAME_EVENT: Final = pd.Timedelta(minutes=5)
+# How far apart one migration's sign-in and flag, and its new password and flag, are written down.
+_SIGN_IN_APART: Final = pd.Timedelta(minutes=5)
+_PASSWORD_APART: Final = pd.Timedelta(seconds=30)
 
 
 def read_table(path: Path | str, kind: str) -> pd.DataFrame:
@@ -123,7 +125,7 @@ def assemble(
     done = frame["done"]
     moment = frame["audited_at"].fillna(frame["success_at"]).fillna(seen_at)
     frame["migrated_at"] = moment.where(done)
-    frame["path"] = _paths(frame, known, _new_passwords(audits)).where(done, None)
+    frame["path"] = _paths(frame, known, audits).where(done, None)
     result = frame[["user_id", "flagged_at", "migrated_at", "path"]]
     if dimensions is not None:
         extra = dimensions.assign(user_id=dimensions["user_id"].astype("str").str.lower()).drop_duplicates("user_id")
@@ -198,15 +200,16 @@ def _audited(audits: Iterable[Row], flag: str) -> pd.DataFrame:
     return frame.groupby("user_id")["audited_at"].max().reset_index()
 
 
-def _new_passwords(audits: Iterable[Row]) -> pd.DataFrame:
+def _passwords(audits: Iterable[Row], activity: str) -> pd.DataFrame:
+    """The times at which the audit log tells of an activity about a password."""
     rows = [
         (target, audit.get("activityDateTime"))
         for audit in audits
-        if audit.get("activityDisplayName", "").lower().startswith(("reset password", "change user password"))
+        if audit.get("activityDisplayName", "").lower().startswith(activity)
         for target, _ in _targets(audit)
     ]
-    frame = pd.DataFrame(rows, columns=["user_id", "reset_at"]).astype({"user_id": "str"})
-    return frame.assign(reset_at=_utc(frame["reset_at"]))
+    frame = pd.DataFrame(rows, columns=["user_id", "time"]).astype({"user_id": "str"})
+    return frame.assign(time=_utc(frame["time"]), found=True)
 
 
 def _targets(audit: Row) -> Iterator[tuple[str, list[Row]]]:
@@ -220,38 +223,41 @@ def _first_success(sign_ins: pd.DataFrame) -> pd.DataFrame:
     return good.groupby("user_id")["time"].min().rename("success_at").reset_index()
 
 
-def _paths(users: pd.DataFrame, known: Tables, new_passwords: pd.DataFrame) -> pd.Series:
+def _paths(users: pd.DataFrame, known: Tables, audits: list[Row]) -> pd.Series:
     """Say how each user was moved, from the sign-in that happened when the flag changed."""
     signed_in = known.sign_ins[(known.sign_ins["result_code"] == 0).fillna(False)]
     answers = known.ledger[known.ledger["correlation_id"].notna()].drop_duplicates("correlation_id", keep="last")
     signed_in = signed_in.merge(answers[["correlation_id", "action"]], on="correlation_id", how="left")
     signed_in = signed_in.assign(found=True)[["time", "user_id", "callout_error", "action", "found"]]
-    near = _nearest(users, signed_in, "time")
-    reset = _nearest(users, new_passwords.assign(found=True), "reset_at")["found"].notna()
-    found = near["found"].notna()
-    called = near["callout_error"].notna()
+    near = _beside(users, signed_in, _SIGN_IN_APART)
+    found, called = near["found"].notna(), near["callout_error"].notna()
+    reset, changed = (
+        _beside(users, _passwords(audits, activity), _PASSWORD_APART)["found"].notna()
+        for activity in ("reset password", "change user password")
+    )
     path = pd.Series(None, index=users.index, dtype="object")
     path[found & ~called] = "silent"
     path[found & called] = "callout"
-    path[reset] = "reset"
-    path[near["action"] == "MigratePassword"] = "callout"
-    path[near["action"] == "UpdatePassword"] = "reset"
+    # A stored legacy password may be audited as a change too; without a call it can only be the person's own.
+    path[reset | (changed & ~called) | (near["action"] == UPDATE)] = "reset"
     return path
 
 
-def _nearest(users: pd.DataFrame, events: pd.DataFrame, time: str) -> pd.DataFrame:
-    """Find for each user the event next to the migration, a row a user in the users' order."""
+def _beside(users: pd.DataFrame, events: pd.DataFrame, apart: pd.Timedelta) -> pd.DataFrame:
+    """Find for each user, in the users' order, the event that led to the migration.
+
+    It is the last one before; where clocks disagree and there is none, the first one after.
+    """
+    sides: tuple[Literal["backward"], Literal["forward"]] = ("backward", "forward")
     asked = users.reset_index()[["index", "user_id", "migrated_at"]].dropna().sort_values("migrated_at")
-    found = pd.merge_asof(
-        asked,
-        events.dropna(subset=[time, "user_id"]).sort_values(time),
-        left_on="migrated_at",
-        right_on=time,
-        by="user_id",
-        direction="nearest",
-        tolerance=_SAME_EVENT,
+    events = events.dropna(subset=["time", "user_id"]).sort_values("time", kind="stable")
+    before, after = (
+        pd.merge_asof(
+            asked, events, left_on="migrated_at", right_on="time", by="user_id", direction=side, tolerance=apart
+        )
+        for side in sides
     )
-    return found.set_index("index").reindex(users.index)
+    return before.where(before["found"].notna(), after).set_index("index").reindex(users.index)
 
 
 def _utc(column: pd.Series) -> pd.Series:

@@ -51,7 +51,7 @@ class Figures:
         share = counts["migrated_share"]
         rows = [
             ("In scope", f"{counts['in_scope']:,}"),
-            ("Migrated", f"{counts['migrated']:,}" + ("" if share is None else f" ({share:.1%})")),
+            ("Migrated", f"{counts['migrated']:,}" + ("" if share is None else f" ({100 * share:.1f} %)")),
             *((f"… {charts.words_of(path)}", f"{count:,}") for path, count in counts["by_path"].items()),
             ("Not moved yet", f"{counts['remaining']:,}"),
             ("… of them blocked", f"{self.blocked:,}"),

@@ -47,21 +47,19 @@ def write_report(
     if as_of is not None:
         tables = tables.until(as_of)
     out = Path(out)
-    numbers = {
-        "curve": metrics.curve(tables),
-        "outcomes": metrics.outcomes(tables),
-        "failures": metrics.failures(tables),
-        "remaining": stuck.remaining(tables),
-        "latency": metrics.durations(tables),
-        "quality": metrics.quality(tables),
-    }
-    parts = [_figures(tables), _moved(tables, numbers), _stuck(tables, numbers), _health(tables, numbers)]
-    parts.append(_quality(numbers["quality"], export_problems))
     try:
         out.mkdir(parents=True, exist_ok=True)
+        numbers = _numbers(tables)
         for name, frame in numbers.items():
             _write(out / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
         _write(out / "metrics.json", metrics.as_json(tables))
+        parts = (
+            _figures(tables),
+            _moved(tables, numbers),
+            _stuck(tables, numbers),
+            _health(tables, numbers),
+            _quality(numbers["quality"], export_problems),
+        )
         _write(out / "report.html", page.document(title, f"As of {moment(tables.as_of)}. {_NOTE}", parts))
     except OSError as problem:
         raise BadTable(
@@ -71,6 +69,17 @@ def write_report(
     return out / "report.html"
 
 
+def _numbers(tables: Tables) -> dict[str, pd.DataFrame]:
+    return {
+        "curve": metrics.curve(tables),
+        "outcomes": metrics.outcomes(tables),
+        "failures": metrics.failures(tables),
+        "remaining": stuck.remaining(tables),
+        "latency": metrics.durations(tables),
+        "quality": metrics.quality(tables),
+    }
+
+
 def _figures(tables: Tables) -> str:
     counts = metrics.totals(tables)
     share = counts["migrated_share"]
@@ -78,7 +87,7 @@ def _figures(tables: Tables) -> str:
         (
             ("Users in scope", f"{counts['in_scope']:,}"),
             ("Migrated", f"{counts['migrated']:,}"),
-            ("Share", "–" if share is None else f"{share:.1%}"),
+            ("Share", "–" if share is None else f"{100 * share:.1f} %"),
             ("Not moved yet", f"{counts['remaining']:,}"),
             ("of them blocked", f"{stuck.blocked(tables):,}"),
         )

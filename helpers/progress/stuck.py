@@ -15,6 +15,7 @@ __all__ = ["blocked", "reasons", "remaining"]
 
 _NEVER_TRIED: Final = "never tried to sign in"
 _NOT_ASKED: Final = "tried, and the endpoint was not asked"
+_UNTOLD: Final = "tried, and no ledger tells what the endpoint answered"
 _DECIDED: Final = {
     RETRY: "typed a password that the legacy system does not know",
     UPDATE: "was asked for a new password and has not chosen one",
@@ -23,6 +24,7 @@ _DECIDED: Final = {
 _ADVICE: Final = {
     _NEVER_TRIED: "Wait, or send a reminder.",
     _NOT_ASKED: "Check that the app is in the listener's list, and that the flag is set.",
+    _UNTOLD: "Collect the endpoint's ledger as well.",
     _DECIDED[RETRY]: "Point people to “Forgot password”: a new password moves them as well.",
     _DECIDED[UPDATE]: "Check that password reset by e-mail code is on, then remind these people.",
     _DECIDED[MIGRATE]: "Check that forceChangePasswordNextSignIn is false for these users.",
@@ -67,8 +69,10 @@ def reasons(tables: Tables) -> pd.Series:
 
 
 def _logged(sign_ins: pd.DataFrame) -> pd.DataFrame:
+    asked = sign_ins["callout_error"].notna()
     codes = sign_ins["callout_error"].fillna(0)
-    reason = codes.map(lambda code: f"failed: {callout_cause(int(code))}" if code else _NOT_ASKED).astype("object")
+    reason = codes.map(lambda code: f"failed: {callout_cause(int(code))}" if code else _UNTOLD).astype("object")
+    reason = reason.where(asked, _NOT_ASKED)
     return sign_ins[["time", "user_id", "correlation_id"]].assign(reason=reason, broken=codes > 0)
 
 

@@ -1,0 +1,106 @@
+"""Charts say in words what they show, and draw it."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+from story import told, users
+
+from helpers.progress import charts, metrics
+from helpers.progress.chart import Chart
+from helpers.progress.figures import Figures
+from helpers.progress.tables import Tables
+
+
+def all_charts(figures: Figures) -> list[Chart]:
+    return [figures.curve(), figures.outcomes(), figures.failures(), figures.latency(), figures.remaining()]
+
+
+def test_the_words_are_made_of_the_numbers() -> None:
+    curve, outcomes, failures, latency, remaining = all_charts(Figures(told()))
+    assert curve.title == "Migrated: 3 of 6 users · as of 2 Nov 2026 09:05 UTC"
+    assert curve.alt == (
+        "Migrated users rise from 0 on 2 Nov 2026 09:00 UTC to 3 of 6 (50 %) on 2 Nov 2026 09:05 UTC: "
+        "1 by a call, 1 silently, 1 by a new password."
+    )
+    assert outcomes.alt.startswith("Answers of the endpoint to 6 calls: Retry 2")
+    assert failures.alt == "Causes of 2 failed sign-ins: 1003005 CustomExtensionTimedOut 1, locked 1."
+    assert "99 % within 2,476 ms; 2 took longer than the 2,000 ms" in latency.alt
+    assert remaining.title.startswith("Not moved yet: 3 users")
+
+
+@pytest.mark.parametrize("tables", [told(), Tables(), Tables(users=users().head(1)), Tables(users=users().tail(1))])
+def test_every_chart_is_a_picture_with_alt_text_caption_and_table(tables: Tables) -> None:
+    for chart in all_charts(Figures(tables)):
+        image = Image.open(io.BytesIO(chart.png))
+        assert (image.format, image.width > 600) == ("PNG", True)
+        page = chart._repr_html_()
+        assert re.search(r'<figure.*<img src="data:image/png;base64,[^"]{99,}" alt="[^"]{10,}".*<figcaption>', page)
+        assert "<details><summary>The numbers</summary><table" in page
+        assert repr(chart) == f"{chart.title}\n{chart.alt}"
+
+
+@pytest.mark.parametrize(
+    ("span", "label"),
+    [("90s", "Seconds since"), ("40min", "Minutes since"), ("30h", "Hours since"), ("60D", "Day (UTC)")],
+)
+def test_the_time_axis_fits_the_migration(span: str, label: str) -> None:
+    start = pd.Timestamp("2026-11-02T09:00Z")
+    moved = pd.date_range(start, start + pd.Timedelta(span), periods=50)
+    frame = pd.DataFrame({"user_id": map(str, range(50)), "flagged_at": start, "migrated_at": moved})
+    ax = Figure().subplots()
+    charts.curve_chart(metrics.curve(Tables(users=frame.assign(path="callout"))), 50, ax=ax)
+    assert ax.get_xlabel().startswith(label)
+    assert ax.get_ylim()[0] == 0
+    assert min(text.get_fontsize() for text in [*ax.get_xticklabels(), *ax.texts, ax.xaxis.label]) >= 10
+
+
+def test_a_chart_draws_on_the_axes_it_is_given() -> None:
+    left, right = Figure().subplots(1, 2)
+    charts.failures_chart(metrics.failures(told()), told().as_of, ax=right)
+    assert right.get_title(loc="left").startswith("Failures by cause: 2 sign-ins")
+    assert not left.patches
+    assert len(right.patches) == 2
+
+
+def test_labels_at_the_ends_of_lines_do_not_cover_each_other() -> None:
+    frame = users().assign(path=["callout", "silent", "reset", None, None, None])
+    ax = Figure().subplots()
+    charts.curve_chart(metrics.curve(Tables(users=frame)), 6, ax=ax)
+    heights = sorted(text.xy[1] for text in ax.texts if text.get_text().startswith(" "))
+    assert len(heights) == 4
+    assert min(b - a for a, b in pairwise(heights)) > 0.4
+
+
+def test_cells_are_escaped() -> None:
+    line = told().ledger.tail(1).assign(action="Block", cause="<script>alert(1)</script>", correlation_id="c1")
+    assert "<script>" not in Figures(Tables(ledger=line)).failures()._repr_html_()
+
+
+def test_totals_stand_in_a_table() -> None:
+    figures = Figures(told())
+    assert repr(figures) == "<Figures: 3 of 6 users migrated, as of 2 Nov 2026 09:05 UTC>"
+    assert dict(figures.totals().rows) == {
+        "In scope": "6",
+        "Migrated": "3 (50.0 %)",
+        "… by a call": "1",
+        "… silently": "1",
+        "… by a new password": "1",
+        "Not moved yet": "3",
+        "… of them blocked": "1",
+    }
+
+
+def test_the_module_is_light_until_it_is_used() -> None:
+    heavy = "{'pandas', 'matplotlib', 'matplotlib.pyplot'}"
+    code = f"import sys, helpers.progress; sys.exit(bool({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0

@@ -1,0 +1,192 @@
+"""Every figure, counted by hand on a migration of six people."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+from story import ledger, sign_ins, told, told_twice_and_shuffled, users
+
+from helpers.progress import metrics, stuck
+from helpers.progress.mends import meaning, mend
+from helpers.progress.tables import Tables
+
+COUNTED = {
+    "as_of": "2026-11-02T09:05:30Z",
+    "in_scope": 6,
+    "migrated": 3,
+    "remaining": 3,
+    "migrated_share": 0.5,
+    "by_path": {"callout": 1, "silent": 1, "reset": 1},
+    "failures": {"1003005 CustomExtensionTimedOut": 1, "locked": 1},
+    "latency_ms": {"p50": 30.0, "p95": 2380.0, "p99": 2476.0},
+}
+
+
+def test_the_summary_is_what_one_counts_by_hand() -> None:
+    assert metrics.summary(told()) == COUNTED
+    assert json.loads(metrics.as_json(told())) == COUNTED
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_order_and_doubles_change_nothing(seed: int) -> None:
+    mixed = told_twice_and_shuffled(seed)
+    assert metrics.summary(mixed) == COUNTED
+    for figure in (metrics.curve, metrics.outcomes, metrics.failures, metrics.durations, stuck.remaining):
+        pd.testing.assert_frame_equal(figure(mixed), figure(told()))
+
+
+def test_the_curve_grows_at_the_end_of_each_step() -> None:
+    curve = metrics.curve(told())
+    assert [f"{time:%H:%M:%S}" for time in curve["time"]] == [
+        "09:00:00",
+        "09:01:00",
+        "09:02:00",
+        "09:03:00",
+        "09:05:30",
+    ]
+    assert list(curve["migrated"]) == [0, 1, 2, 3, 3]
+    assert list(curve["silent"]) == [0, 0, 1, 1, 1]
+    assert (curve[["callout", "silent", "reset", "unknown"]].sum(axis=1) == curve["migrated"]).all()
+
+
+def test_a_long_curve_has_a_row_a_day() -> None:
+    days = pd.date_range("2026-01-01T08:00", periods=60, freq="12h", tz="UTC")
+    frame = pd.DataFrame({"user_id": map(str, range(60)), "flagged_at": days[0], "migrated_at": days})
+    curve = metrics.curve(Tables(users=frame.assign(path="callout")))
+    assert (curve["time"].iloc[1:-1].dt.strftime("%H:%M") == "00:00").all()
+    assert len(curve) == 1 + 29 + 1
+    assert curve["migrated"].iloc[-1] == 60
+
+
+def test_outcomes_count_a_sign_in_once_though_entra_asked_twice() -> None:
+    found = metrics.outcomes(told())
+    assert dict(zip(found["action"], found["count"], strict=True)) == {
+        "Retry": 2,
+        "Block": 1,
+        "MigratePassword": 1,
+        "UpdatePassword": 1,
+        "refused": 1,
+    }
+
+
+def test_several_tries_under_one_correlation_id_are_several_calls() -> None:
+    again = ledger().assign(correlation_id="same", attempt=1)
+    assert len(metrics.calls(Tables(ledger=again))) == len(again)
+
+
+def test_failures_without_a_sign_in_log_are_the_ledgers() -> None:
+    found = metrics.failures(Tables(ledger=ledger()))
+    assert dict(zip(found["cause"], found["count"], strict=True)) == {"locked": 1, "no_token": 1}
+
+
+def test_failures_without_a_ledger_are_the_sign_in_logs() -> None:
+    found = metrics.failures(Tables(sign_ins=sign_ins()))
+    assert list(found["cause"]) == ["1003005 CustomExtensionTimedOut"]
+
+
+def test_a_refusal_is_named_by_the_endpoint_and_not_counted_again() -> None:
+    log = sign_ins().head(1).assign(callout_error=1003002, callout_status=400, result_code=1100001)
+    line = ledger().head(1).assign(action=None, cause="decrypt_failed")
+    found = metrics.failures(Tables(sign_ins=log, ledger=line))
+    assert list(found.itertuples(index=False, name=None)) == [
+        ("decrypt_failed", 1, meaning("decrypt_failed"), mend("decrypt_failed"))
+    ]
+
+
+def test_latency_is_measured_on_every_call() -> None:
+    assert metrics.latency(told()) == {"p50": 30.0, "p95": 2380.0, "p99": 2476.0, "calls": 7, "over_limit": 2}
+    found = metrics.durations(told())
+    assert list(found["count"]) == [3, 2, 0, 0, 0, 0, 0, 0, 2]
+    exactly = Tables(ledger=ledger().head(1).assign(duration_ms=2000.0))
+    assert metrics.latency(exactly)["over_limit"] == 0
+    assert metrics.durations(exactly)["count"].iloc[-2] == 1
+
+
+def test_everybody_who_remains_has_one_reason_the_latest() -> None:
+    assert stuck.reasons(told()).to_dict() == {
+        "dora": "blocked: locked",
+        "eli": "typed a password that the legacy system does not know",
+        "fay": "never tried to sign in",
+    }
+    assert stuck.blocked(told()) == 1
+    assert stuck.remaining(told())["users"].sum() == 3
+
+
+def test_reasons_without_a_ledger_come_from_the_log() -> None:
+    found = stuck.reasons(Tables(users=users(), sign_ins=sign_ins().head(5)))
+    assert found["eli"] == "failed: 1003005 CustomExtensionTimedOut"
+    assert found["dora"] == "tried, and no ledger tells what the endpoint answered"
+    unasked = sign_ins().tail(1).assign(user_id="fay", result_code=50126)
+    found = stuck.reasons(Tables(users=users(), sign_ins=unasked))
+    assert found["fay"] == "tried, and the endpoint was not asked"
+
+
+@pytest.mark.parametrize(
+    ("action", "reason"),
+    [
+        ("UpdatePassword", "was asked for a new password and has not chosen one"),
+        ("MigratePassword", "the endpoint said yes, and the flag is still set"),
+        (None, "refused: token_expired"),
+        ("Block", "blocked: token_expired"),
+    ],
+)
+def test_reasons_follow_the_answer(action: str | None, reason: str) -> None:
+    line = ledger().head(1).assign(user_id="fay", action=action, cause="token_expired", correlation_id="c9")
+    assert stuck.reasons(Tables(users=users(), ledger=line))["fay"] == reason
+
+
+def test_a_later_sign_in_replaces_an_earlier_reason() -> None:
+    later = (
+        ledger()
+        .head(1)
+        .assign(user_id="dora", action="Retry", cause="wrong", time="2026-11-02T10:00Z", correlation_id="c9")
+    )
+    found = stuck.reasons(Tables(users=users(), sign_ins=sign_ins(), ledger=pd.concat([ledger(), later])))
+    assert found["dora"] == "typed a password that the legacy system does not know"
+
+
+def test_what_does_not_fit_together_is_listed() -> None:
+    assert metrics.quality(told()).empty
+    odd = users().assign(flagged_at="2026-11-02T09:02:30Z", path=[None, *users()["path"][1:]])
+    log = pd.concat([sign_ins(), sign_ins().head(1).assign(user_id="gus", correlation_id="c8")])
+    found = metrics.quality(Tables(users=odd, sign_ins=log, ledger=ledger().assign(correlation_id="c99")))
+    assert dict(zip(found["finding"], found["rows"], strict=True)) == {
+        "users migrated before they were flagged": 2,
+        "users migrated, and no log tells how": 1,
+        "callouts for users who are not in scope": 1,
+        "calls in the ledger without a sign-in in the log": 7,
+        "answered callouts in the log without a call in the ledger": 5,
+    }
+
+
+def test_somebody_moved_nobody_knows_how_still_counts() -> None:
+    totals = metrics.totals(Tables(users=users().assign(path=None)))
+    assert totals["by_path"] == {"callout": 0, "silent": 0, "reset": 0, "unknown": 3}
+
+
+def test_nothing_at_all_and_one_user_work() -> None:
+    nothing = metrics.summary(Tables())
+    assert (nothing["as_of"], nothing["in_scope"], nothing["migrated_share"]) == (None, 0, None)
+    assert metrics.curve(Tables()).empty
+    assert stuck.remaining(Tables()).empty
+    one = Tables(users=users().head(1))
+    assert metrics.totals(one)["migrated_share"] == 1.0
+    assert list(metrics.curve(one)["migrated"]) == [0, 1]
+    waiting = Tables(users=users().tail(1))
+    assert list(metrics.curve(waiting)["migrated"]) == [0]
+
+
+def test_every_cause_has_a_meaning_and_a_mend() -> None:
+    for cause in (
+        "locked",
+        "token_audience",
+        "jwe_form",
+        "context_nonce",
+        "1003005 X",
+        "1003099 unknown error",
+        "other",
+    ):
+        assert meaning(cause)
+        assert mend(cause)

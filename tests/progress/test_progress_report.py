@@ -1,0 +1,103 @@
+"""The report is one page that needs nothing else, with its numbers beside it."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from story import told
+
+from helpers.errors import BadTable
+from helpers.progress import metrics
+from helpers.progress.report import write_report
+from helpers.progress.tables import Tables
+
+
+class Page(HTMLParser):
+    """What a page holds, and whether its elements close."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def test_the_page_stands_alone_and_can_be_read_by_everybody(tmp_path: Path) -> None:
+    path = write_report(told(), tmp_path / "new" / "report")
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.all("html") == [{"lang": "en"}]
+    assert [tag for tag, _ in page.tags if tag in ("h1", "h2")] == ["h1", "h2", "h2", "h2", "h2"]
+    assert len(page.all("img")) == 5
+    assert all(image["src"].startswith("data:image/png;base64,") and image["alt"] for image in page.all("img"))
+    assert len(page.all("caption")) == len(page.all("table")) > 5
+    assert all(cell.get("scope") in ("col", "row") for cell in page.all("th"))
+    assert not page.all("script") + page.all("link")
+    assert not [value for _, attributes in page.tags for value in attributes.values() if value and "//" in value[:8]]
+    assert "prefers-color-scheme: dark" in text
+    assert "@media print" in text
+    assert "3 of 6 users are moved, 3 are not yet." in page.text
+    assert "As of 2 Nov 2026 09:05 UTC" in page.text
+
+
+def test_the_numbers_lie_beside_it(tmp_path: Path) -> None:
+    write_report(told(), tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics.summary(told())
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [
+        "curve.csv",
+        "failures.csv",
+        "latency.csv",
+        "metrics.json",
+        "outcomes.csv",
+        "quality.csv",
+        "remaining.csv",
+        "report.html",
+    ]
+    assert pd.read_csv(tmp_path / "curve.csv")["migrated"].tolist() == [0, 1, 2, 3, 3]
+
+
+def test_a_report_of_an_earlier_moment(tmp_path: Path) -> None:
+    write_report(told(), tmp_path, as_of=pd.Timestamp("2026-11-02T09:02:30Z"))
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    assert (found["as_of"], found["migrated"], found["by_path"]["reset"]) == ("2026-11-02T09:02:30Z", 2, 0)
+
+
+def test_nothing_to_tell_still_makes_a_page(tmp_path: Path) -> None:
+    Page(write_report(Tables(), tmp_path).read_text(encoding="utf-8"))
+
+
+def test_what_was_wrong_with_the_export_is_told_and_escaped(tmp_path: Path) -> None:
+    problems = pd.DataFrame([("<b>damaged</b>", "created", 13)], columns=["cause", "result", "rows"])
+    page = Page(write_report(told(), tmp_path, title="A & B", export_problems=problems).read_text(encoding="utf-8"))
+    assert "<b>damaged</b>" in page.text
+    assert page.all("b") == []
+    assert "A & B" in page.text
+
+
+def test_writing_again_replaces_and_writing_where_one_may_not_is_refused(tmp_path: Path) -> None:
+    write_report(told(), tmp_path)
+    write_report(told(), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 8
+    (tmp_path / "file").touch()
+    with pytest.raises(BadTable, match="cannot be written"):
+        write_report(told(), tmp_path / "file")

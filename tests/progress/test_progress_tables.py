@@ -1,0 +1,104 @@
+"""Tables come in any order, doubled, in several time zones, or broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from story import told, users
+
+from helpers.errors import BadTable
+from helpers.progress.collect import read_table
+from helpers.progress.tables import KINDS, Tables, tidy
+
+
+def test_times_of_several_zones_become_utc_and_a_time_without_one_is_utc() -> None:
+    times = ["2026-11-02T10:00:00+01:00", "2026-11-02T09:00:00.7215374Z", "2026-11-02 09:00:01"]
+    frame = pd.DataFrame({"user_id": ["a", "b", "c"], "migrated_at": times})
+    found = tidy(frame, "users")["migrated_at"]
+    assert [str(time) for time in found] == [
+        "2026-11-02 09:00:00+00:00",
+        "2026-11-02 09:00:00.721537+00:00",
+        "2026-11-02 09:00:01+00:00",
+    ]
+
+
+def test_one_user_is_one_row_the_one_that_knows_the_earliest_migration() -> None:
+    rows = [("a", None), ("A", "2026-11-03"), ("a", "2026-11-02")]
+    for order in (rows, rows[::-1]):
+        found = tidy(pd.DataFrame(order, columns=["user_id", "migrated_at"]), "users")
+        assert list(found["user_id"]) == ["a"]
+        assert found["migrated_at"][0] == pd.Timestamp("2026-11-02", tz="UTC")
+
+
+def test_dimensions_are_kept() -> None:
+    assert list(tidy(users(), "users")["country"]) == ["DE", "DE", "FR", "FR", "FR", "IT"]
+
+
+def test_the_last_moment_is_the_tables_moment() -> None:
+    assert told().as_of == pd.Timestamp("2026-11-02T09:05:30Z")
+    assert Tables().as_of is None
+
+
+def test_going_back_in_time_forgets_what_came_later() -> None:
+    then = told().until(pd.Timestamp("2026-11-02T09:02:30"))
+    assert list(then.users.loc[then.users["migrated_at"].notna(), "user_id"]) == ["ann", "bob"]
+    assert then.users["path"].isna().sum() == 4
+    assert (len(then.sign_ins), len(then.ledger)) == (2, 1)
+    assert len(told().until(pd.Timestamp("2026-11-01")).users) == 0
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_every_table_survives_every_kind_of_file(tmp_path: Path, kind: str, ending: str) -> None:
+    frame: pd.DataFrame = getattr(told(), kind)
+    path = tmp_path / f"table{ending}"
+    match ending:
+        case ".csv":
+            frame.to_csv(path, index=False)
+        case ".jsonl":
+            frame.to_json(path, orient="records", lines=True, date_format="iso", date_unit="us")
+        case _:
+            frame.to_parquet(path)
+    pd.testing.assert_frame_equal(read_table(path, kind), frame, check_dtype=False)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl"])
+def test_an_empty_file_is_an_empty_table(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"ledger{ending}"
+    path.touch()
+    assert read_table(path, "ledger").empty
+
+
+def test_a_ledger_whose_writer_was_stopped_is_read_up_to_there(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    path.write_text('{"time": "2026-11-02T09:00:00Z", "action": "Retry", "cause": "wrong"}\n{"time": "2026-1')
+    assert len(read_table(path, "ledger")) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "happened"),
+    [
+        ("users.csv", "user_id,country\na,DE\n", "no column migrated_at"),
+        ("users.csv", "user_id,migrated_at\na,yesterday\n", "column migrated_at of users"),
+        ("users.csv", "user_id,migrated_at\n,2026-11-02\n", "no user_id"),
+        ("users.csv", "user_id,migrated_at,path\na,2026-11-02,magic\n", "holds magic"),
+        ("users.jsonl", '{"user_id": "a"}\nnonsense\n', "Line 2"),
+        ("users.jsonl", '{"user_id": "a", "migrated_at": 1793000000}\n', "column migrated_at of users"),
+        ("users.parquet", "not parquet", "broken"),
+        ("users.xlsx", "", "ends in .xlsx"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, name: str, text: str, happened: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(BadTable, match=happened):
+        read_table(tmp_path / name, "users")
+
+
+def test_missing_and_wrongly_encoded_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadTable, match="no file"):
+        read_table(tmp_path / "users.csv", "users")
+    (tmp_path / "users.csv").write_bytes("user_id,migrated_at,city\na,,Köln\n".encode("cp1252"))
+    with pytest.raises(BadTable, match="not UTF-8"):
+        read_table(tmp_path / "users.csv", "users")
