@@ -37,8 +37,8 @@ async def clean_up(session: Session, *, dry_run: bool) -> Table:
         ("extension's app registration, its key with it", session.apps.extension),
         ("migration flag", session.attribute),
     )
-    rows = []
     with recording() as sent:
+        rows = [("users who have not migrated", await _waiting(session), "stay")]
         for what, thing in things:
             try:
                 found = (await thing.show()).title
@@ -55,3 +55,10 @@ async def clean_up(session: Session, *, dry_run: bool) -> Table:
         " nobody. Removed app registrations can be restored for 30 days.",
         sent=tuple(sent),
     )
+
+
+async def _waiting(session: Session) -> str:
+    try:
+        return f"{(await session.users.counts()).to_migrate:,}"
+    except NotReady:
+        return "not counted: there is no flag"

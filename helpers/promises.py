@@ -100,7 +100,8 @@ async def _figures(s: Session) -> str:
 
 
 async def _left(s: Session) -> str:
-    left = [str(what) for what, found, _ in (await s.remove(dry_run=True)).rows if found != "not there"]
+    rows = (await s.remove(dry_run=True)).rows
+    left = [str(what) for what, _, happens in rows if happens == "would be removed"]
     if "listener" in left and "custom authentication extension" not in left:
         raise NotReady(
             "The listener points to an extension that is gone: sign-ins of flagged users fail.",
