@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import copy
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +17,7 @@ __all__ = ["NOTEBOOKS", "in_order", "run", "write_html"]
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 _CELL_SECONDS = 300
+_PICTURE = re.compile(r"\]\((images/[^)\s]+\.svg)\)")
 
 
 def in_order() -> list[Path]:
@@ -66,12 +70,24 @@ def write_html(notebook: Any, path: Path) -> None:
     """
     from nbconvert import HTMLExporter
 
-    exporter = HTMLExporter(
-        embed_images=True, mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="", widget_renderer_url=""
+    exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="", widget_renderer_url="")
+    body, _ = exporter.from_notebook_node(
+        _with_pictures(notebook), resources={"metadata": {"path": str(NOTEBOOKS), "name": path.stem}}
     )
-    body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"path": str(NOTEBOOKS), "name": path.stem}})
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(body, encoding="utf-8")
+
+
+def _with_pictures(notebook: Any) -> Any:
+    # nbconvert's own embed_images closes every <details> at its first blank line, so that answers lie open.
+    held = copy.deepcopy(notebook)
+    for cell in held.cells:
+        if cell.cell_type == "markdown":
+            for name in set(_PICTURE.findall(cell.source)):
+                picture = base64.b64encode((NOTEBOOKS / name).read_bytes()).decode()
+                cell.setdefault("attachments", {})[name] = {"image/svg+xml": picture}
+                cell.source = cell.source.replace(f"]({name})", f"](attachment:{name})")
+    return held
 
 
 def _failed(notebook: Any) -> str:
