@@ -86,13 +86,18 @@ def section(heading: str, words: str, *parts: str) -> str:
     )
 
 
-def picture(chart: Chart) -> str:
-    """Show a chart with its words, its numbers folded under it."""
+def picture(chart: Chart, *, numbers: bool = True) -> str:
+    """Show a chart with its words.
+
+    Args:
+        chart: the chart.
+        numbers: whether its numbers are folded under it; not where a table of them follows anyway.
+    """
     shown = (
         f'<figure><img src="{chart.source}" alt="{html.escape(chart.alt)}">'
         f"<figcaption>{html.escape(chart.title)}</figcaption></figure>"
     )
-    return shown + details("The numbers", table(chart.title, chart.data))
+    return shown + (details("The numbers", table(chart.title, chart.data)) if numbers else "")
 
 
 def details(summary: str, inner: str) -> str:

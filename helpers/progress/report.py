@@ -124,9 +124,9 @@ def _stuck(tables: Tables, numbers: dict[str, pd.DataFrame]) -> str:
     return page.section(
         "Who is stuck, and why?",
         words,
-        page.picture(charts.remaining_chart(waiting, tables.as_of)),
+        page.picture(charts.remaining_chart(waiting, tables.as_of), numbers=False),
         page.table("What to do about it", waiting),
-        page.picture(charts.failures_chart(causes, tables.as_of)),
+        page.picture(charts.failures_chart(causes, tables.as_of), numbers=False),
         page.table("What mends each cause", causes),
     )
 

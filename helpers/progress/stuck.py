@@ -6,7 +6,7 @@ from typing import Final
 
 import pandas as pd
 
-from helpers.progress.mends import callout_cause, mend
+from helpers.progress.mends import callout_cause, meaning, mend
 from helpers.progress.metrics import calls, counted
 from helpers.progress.tables import Tables
 from helpers.protocol import BLOCK, MIGRATE, RETRY, UPDATE
@@ -37,8 +37,11 @@ def remaining(tables: Tables) -> pd.DataFrame:
     Returns:
         `reason`, `users`, `mend`; the most frequent first. `users` sums to what `totals` calls remaining.
     """
-    frame = counted(reasons(tables).value_counts(), "reason").rename(columns={"count": "users"})
-    return frame.assign(mend=frame["reason"].map(_advice))
+    found = reasons(tables)
+    words = found.map(_in_words)
+    frame = counted(words.value_counts(), "reason").rename(columns={"count": "users"})
+    mends = dict(zip(words, found.map(_advice), strict=True))
+    return frame.assign(mend=frame["reason"].map(mends).astype("str"))
 
 
 def blocked(tables: Tables) -> int:
@@ -50,7 +53,7 @@ def reasons(tables: Tables) -> pd.Series:
     """Give each remaining user the reason that the latest row about them tells.
 
     Returns:
-        the reason, with the user id as index.
+        the reason, with the user id as index: a sentence, or `blocked`, `refused` or `failed`, a colon and the cause.
     """
     waiting = tables.users.loc[tables.users["migrated_at"].isna(), "user_id"]
     result = pd.Series(_NEVER_TRIED, index=pd.Index(waiting, name="user_id"), dtype="object")
@@ -82,6 +85,11 @@ def _answered(answered: pd.DataFrame) -> pd.DataFrame:
     reason = reason.where(reason.notna(), answered["action"].map({BLOCK: "blocked: "}).fillna("refused: ") + cause)
     final = ~answered["action"].isin(_DECIDED)
     return answered[["time", "user_id", "correlation_id"]].assign(reason=reason, final=final)
+
+
+def _in_words(reason: str) -> str:
+    kind, colon, cause = reason.partition(": ")
+    return f"{kind}: {meaning(cause)}" if colon else reason
 
 
 def _advice(reason: str) -> str:

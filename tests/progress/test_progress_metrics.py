@@ -111,7 +111,13 @@ def test_everybody_who_remains_has_one_reason_the_latest() -> None:
         "fay": "never tried to sign in",
     }
     assert stuck.blocked(told()) == 1
-    assert stuck.remaining(told())["users"].sum() == 3
+    found = stuck.remaining(told())
+    assert dict(zip(found["reason"], found["users"], strict=True)) == {
+        "blocked: the legacy account is locked": 1,
+        "never tried to sign in": 1,
+        "typed a password that the legacy system does not know": 1,
+    }
+    assert list(found["mend"])[:2] == [mend("locked"), "Wait, or send a reminder."]
 
 
 def test_reasons_without_a_ledger_come_from_the_log() -> None:
@@ -135,6 +141,14 @@ def test_reasons_without_a_ledger_come_from_the_log() -> None:
 def test_reasons_follow_the_answer(action: str | None, reason: str) -> None:
     line = ledger().head(1).assign(user_id="fay", action=action, cause="token_expired", correlation_id="c9")
     assert stuck.reasons(Tables(users=users(), ledger=line))["fay"] == reason
+
+
+def test_causes_that_mean_the_same_are_one_reason() -> None:
+    lines = pd.concat([ledger().head(1)] * 2).assign(
+        user_id=["fay", "eli"], action=None, cause=["token_expired", "token_issuer"], correlation_id=["c8", "c9"]
+    )
+    found = stuck.remaining(Tables(users=users(), ledger=lines))
+    assert list(zip(found["reason"], found["users"], strict=True))[0] == ("refused: the caller's token was refused", 2)
 
 
 def test_a_later_sign_in_replaces_an_earlier_reason() -> None:
