@@ -126,21 +126,6 @@ def build(caller: Caller, directory: Directory, submission: Submission) -> Callo
         issuer=target.resource_id,
         now=time.time(),
     )
-    tenant_id = directory.meta("tenant_id")
-    body = {
-        "type": protocol.EVENT_TYPE,
-        "source": f"/tenants/{tenant_id}/applications/{submission.client.app_id}",
-        "data": {
-            "@odata.type": protocol.CALLOUT_DATA_TYPE,
-            "tenantId": tenant_id,
-            "authenticationEventListenerId": submission.listener["id"],
-            "customAuthenticationExtensionId": target.extension_id,
-            "encryptedPasswordContext": context,
-            "authenticationContext": _authentication_context(submission),
-            "userSignUpInfo": None,
-            "otpContext": None,
-        },
-    }
     return Callout(
         target_url=target.url,
         base_url=_reach(directory, target.url),
@@ -149,7 +134,7 @@ def build(caller: Caller, directory: Directory, submission: Submission) -> Callo
             "Authorization": f"Bearer {caller.bearer(target)}",
             "Content-Type": "application/json",
         },
-        body=body,
+        body=_envelope(directory.meta("tenant_id"), submission, target.extension_id, context),
         context=context,
         nonce=submission.nonce,
         correlation_id=submission.correlation_id,
@@ -231,6 +216,23 @@ def _invented(directory: Directory, username: str) -> User:
         body={"mail": username, "displayName": username, "createdDateTime": timestamp(time.time())},
         created=time.time(),
     )
+
+
+def _envelope(tenant_id: str | None, submission: Submission, extension_id: str, context: str) -> Body:
+    return {
+        "type": protocol.EVENT_TYPE,
+        "source": f"/tenants/{tenant_id}/applications/{submission.client.app_id}",
+        "data": {
+            "@odata.type": protocol.CALLOUT_DATA_TYPE,
+            "tenantId": tenant_id,
+            "authenticationEventListenerId": submission.listener["id"],
+            "customAuthenticationExtensionId": extension_id,
+            "encryptedPasswordContext": context,
+            "authenticationContext": _authentication_context(submission),
+            "userSignUpInfo": None,
+            "otpContext": None,
+        },
+    }
 
 
 def _authentication_context(submission: Submission) -> Body:

@@ -37,14 +37,17 @@ class ClientApp:
 
     @property
     def app_id(self) -> str:
+        """Its appId."""
         return str(self.application["appId"])
 
     @property
     def name(self) -> str:
+        """What it is called, or its appId."""
         return str(self.application.get("displayName") or self.app_id)
 
     @property
     def issues_id_tokens(self) -> bool:
+        """Whether it may receive an ID token from the sign-in page [Microsoft Graph: implicitGrantSettings]."""
         web = self.application.get("web") or {}
         return bool((web.get("implicitGrantSettings") or {}).get("enableIdTokenIssuance"))
 

@@ -100,6 +100,9 @@ async def _texts(request: Request, *, required: tuple[str, ...], optional: tuple
     for name in optional:
         if not isinstance(body.get(name), str | None):
             raise _Bad(f"{name} is a text.")
+    for name in (*required, *optional):
+        if any("\ud800" <= character <= "\udfff" for character in body.get(name) or ""):
+            raise _Bad(f"{name} holds half a character.")
     return {name: body.get(name) for name in (*required, *optional)}
 
 

@@ -110,7 +110,7 @@ def issue_token(
     """
     tenant_id, now = _tenant_id(directory), int(time.time())
     subject = subject or str(uuid.uuid5(uuid.UUID(tenant_id), client_app_id))
-    claims: dict[str, Any] = {
+    claims = {
         "aud": audience,
         "iss": f"https://sts.windows.net/{tenant_id}/",
         "iat": now,
@@ -123,11 +123,8 @@ def issue_token(
         "uti": secrets.token_urlsafe(16),
         "ver": "1.0",
     }
-    if scopes:
-        claims["scp"] = " ".join(scopes)
-    else:
-        claims |= {"roles": list(roles), "idtyp": "app"}
-    return sign(directory, claims, use="graph")
+    granted = {"scp": " ".join(scopes)} if scopes else {"roles": list(roles), "idtyp": "app"}
+    return sign(directory, claims | granted, use="graph")
 
 
 def read_access_token(directory: Directory, token: str) -> Mapping[str, Any] | None:

@@ -50,6 +50,10 @@ def audit(
     """
     now = time.time()
     category, service, kind = next(found for word, found in _ACTIVITIES if word in activity.lower())
+    modified = [
+        {"displayName": name, "oldValue": _shown(old), "newValue": _shown(new)}
+        for name, (old, new) in (changed or {}).items()
+    ]
     row = {
         "id": f"Directory_{uuid.uuid4()}",
         "category": category,
@@ -61,15 +65,7 @@ def audit(
         "loggedByService": service,
         "initiatedBy": {"user": None, "app": None},
         "targetResources": [
-            {
-                "id": target_id,
-                "displayName": target_name,
-                "type": kind,
-                "modifiedProperties": [
-                    {"displayName": name, "oldValue": _shown(old), "newValue": _shown(new)}
-                    for name, (old, new) in (changed or {}).items()
-                ],
-            }
+            {"id": target_id, "displayName": target_name, "type": kind, "modifiedProperties": modified}
         ],
         "additionalDetails": [],
     }

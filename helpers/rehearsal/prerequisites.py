@@ -54,10 +54,6 @@ class Target:
     timeout: float
     retries: int
 
-    @property
-    def host(self) -> str:
-        return urlsplit(self.url).hostname or ""
-
 
 def prepare(directory: Directory, listener: Mapping[str, Any]) -> Target:
     """Check everything a callout needs.

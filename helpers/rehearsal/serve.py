@@ -48,7 +48,15 @@ def serve(path: Path, *, host: str = "127.0.0.1", port: int = 0) -> None:
     tenant.directory.set_meta("allow_loopback", "1")
     app = Starlette(routes=[*control.routes(), Mount("/", tenant.app)])
     app.state.tenant = tenant
-    base = _base(listening)
+    _announce(tenant, _base(listening))
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            _server(app).run(sockets=[listening])
+    finally:
+        tenant.close()
+
+
+def _announce(tenant: RehearsalTenant, base: str) -> None:
     line = {
         "graph": base,
         "authority": base,
@@ -60,11 +68,6 @@ def serve(path: Path, *, host: str = "127.0.0.1", port: int = 0) -> None:
     }
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            _server(app).run(sockets=[listening])
-    finally:
-        tenant.close()
 
 
 class DocumentServer:

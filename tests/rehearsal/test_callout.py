@@ -501,7 +501,7 @@ async def test_1003005_no_answer_in_time_tried_twice(world: World, silent: str) 
     world.patience(timeoutInMilliseconds=200, maximumRetries=1)
     done = await world.sign_in(LEGACY)
     failed(world, done, 1003005, attempts=2)
-    assert 400 <= done.duration_ms < 1500
+    assert 400 <= done.duration_ms < 4000
 
 
 async def test_1003005_an_answer_that_drips_is_cut_at_the_limit_for_the_whole_attempt(world: World) -> None:
@@ -524,7 +524,7 @@ async def test_1003005_an_answer_that_drips_is_cut_at_the_limit_for_the_whole_at
         world.tenant.publish(HOST, f"http://127.0.0.1:{listening.getsockname()[1]}")
         done = await world.sign_in(LEGACY)
     failed(world, done, 1003005, attempts=1)
-    assert done.duration_ms < 1500
+    assert done.duration_ms < 4000
 
 
 @pytest.mark.parametrize(("configured", "waits"), [(None, 1.0), (9000, 2.0)])

@@ -19,6 +19,7 @@ import pytest
 from rehearsal.support import GRAPH_APP_ID, LEGACY, NEW, RECEIVE_PAYLOAD, ScriptedEndpoint
 
 ROOT = Path(__file__).parents[2]
+HALF = rb'{"username": "a", "password": "\ud800"}'
 PUBLIC = "https://jit.woodgrove.example"
 
 
@@ -39,7 +40,7 @@ def served(seeded: Path, tmp_path: Path) -> Iterator[dict[str, Any]]:
     assert process.stdout
     yield json.loads(process.stdout.readline())
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=10)
+    output, errors = process.communicate(timeout=30)
     assert (process.returncode, output, errors) == (0, "", "")
 
 
@@ -54,7 +55,7 @@ def client(served: dict[str, Any]) -> Iterator[httpx.Client]:
     }
     token = httpx.post(f"{served['authority']}/{served['tenant_id']}/oauth2/v2.0/token", data=form).json()
     headers = {"Authorization": f"Bearer {token['access_token']}"}
-    with httpx.Client(base_url=served["graph"], headers=headers) as opened:
+    with httpx.Client(base_url=served["graph"], headers=headers, timeout=60) as opened:
         yield opened
 
 
@@ -213,7 +214,7 @@ def test_driving_it_needs_the_administrators_token_and_a_sound_body(
     for path in ("sign-in", "reset"):
         assert httpx.post(f"{served['graph']}/rehearsal/{path}", json={}).status_code == 401
     assert httpx.put(f"{served['graph']}/rehearsal/publications/a.example", json={}).status_code == 401
-    for body in (b"{", b"[]", b'{"username": "a"}', b'{"username": "a", "password": 1}'):
+    for body in (b"{", b"[]", b'{"username": "a"}', b'{"username": "a", "password": 1}', HALF):
         answer = client.post("/rehearsal/sign-in", content=body)
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "BadRequest")
     nothing_set_up = client.post("/rehearsal/sign-in", json={"username": "a", "password": LEGACY})
