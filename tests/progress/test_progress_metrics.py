@@ -148,7 +148,7 @@ def test_causes_that_mean_the_same_are_one_reason() -> None:
         user_id=["fay", "eli"], action=None, cause=["token_expired", "token_issuer"], correlation_id=["c8", "c9"]
     )
     found = stuck.remaining(Tables(users=users(), ledger=lines))
-    assert list(zip(found["reason"], found["users"], strict=True))[0] == ("refused: the caller's token was refused", 2)
+    assert next(zip(found["reason"], found["users"], strict=True)) == ("refused: the caller's token was refused", 2)
 
 
 def test_a_later_sign_in_replaces_an_earlier_reason() -> None:
