@@ -28,6 +28,8 @@ from helpers.rehearsal.sign_in_result import Course, Outcome, Path, SignIn
 if TYPE_CHECKING:
     from helpers.rehearsal.tenant import RehearsalTenant
 
+__all__ = ["SignIn", "sign_in"]
+
 # Smart lockout's default [Microsoft Learn, "Protect user accounts from attacks with smart lockout"].
 _WRONG_ALLOWED: Final = 10
 _LOCKED_SECONDS: Final = 60
