@@ -16,6 +16,11 @@ __all__ = ["blocked", "reasons", "remaining"]
 _NEVER_TRIED: Final = "never tried to sign in"
 _NOT_ASKED: Final = "tried, and the endpoint was not asked"
 _UNTOLD: Final = "tried, and no ledger tells what the endpoint answered"
+# Codes of the sign-in log that come before any call [Microsoft Learn, "Microsoft Entra authentication error codes"].
+_STOPPED: Final = {
+    50053: "tried, and the tenant had locked the account for a while",
+    50057: "tried, and the account is disabled in the tenant",
+}
 _DECIDED: Final = {
     RETRY: "typed a password that the legacy system does not know",
     UPDATE: "was asked for a new password and has not chosen one",
@@ -24,6 +29,8 @@ _DECIDED: Final = {
 _ADVICE: Final = {
     _NEVER_TRIED: "Wait, or send a reminder.",
     _NOT_ASKED: "Check that the app is in the listener's list, and that the flag is set.",
+    _STOPPED[50053]: "Wait; if it happens often, look for somebody who guesses passwords.",
+    _STOPPED[50057]: "Enable the account if the person may come back; if not, clear the flag.",
     _UNTOLD: "Collect the endpoint's ledger as well.",
     _DECIDED[RETRY]: "Point people to “Forgot password”: a new password moves them as well.",
     _DECIDED[UPDATE]: "Check that password reset by e-mail code is on, then remind these people.",
@@ -75,7 +82,7 @@ def _logged(sign_ins: pd.DataFrame) -> pd.DataFrame:
     asked = sign_ins["callout_error"].notna()
     codes = sign_ins["callout_error"].fillna(0)
     reason = codes.map(lambda code: f"failed: {callout_cause(int(code))}" if code else _UNTOLD).astype("object")
-    reason = reason.where(asked, _NOT_ASKED)
+    reason = reason.where(asked, sign_ins["result_code"].map(_STOPPED).fillna(_NOT_ASKED))
     return sign_ins[["time", "user_id", "correlation_id"]].assign(reason=reason, broken=codes > 0)
 
 

@@ -124,9 +124,21 @@ def test_reasons_without_a_ledger_come_from_the_log() -> None:
     found = stuck.reasons(Tables(users=users(), sign_ins=sign_ins().head(5)))
     assert found["eli"] == "failed: 1003005 CustomExtensionTimedOut"
     assert found["dora"] == "tried, and no ledger tells what the endpoint answered"
-    unasked = sign_ins().tail(1).assign(user_id="fay", result_code=50126)
-    found = stuck.reasons(Tables(users=users(), sign_ins=unasked))
-    assert found["fay"] == "tried, and the endpoint was not asked"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (50126, "tried, and the endpoint was not asked"),
+        (50057, "tried, and the account is disabled in the tenant"),
+        (50053, "tried, and the tenant had locked the account for a while"),
+    ],
+)
+def test_reasons_of_who_was_stopped_before_any_call(code: int, reason: str) -> None:
+    unasked = sign_ins().tail(1).assign(user_id="fay", result_code=code)
+    found = stuck.remaining(Tables(users=users().tail(1), sign_ins=unasked))
+    assert list(found["reason"]) == [reason]
+    assert found["mend"][0]
 
 
 @pytest.mark.parametrize(
