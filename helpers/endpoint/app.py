@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 import traceback
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,6 +34,7 @@ from helpers.endpoint.legacy import LegacyStore, open_store
 from helpers.endpoint.password_context import PasswordContext, open_context
 from helpers.endpoint.refused import Refused
 from helpers.endpoint.signing_keys import SigningKeys
+from helpers.endpoint.workers import Workers, usable_cores
 
 __all__ = ["ROUTE", "create_app"]
 
@@ -95,16 +94,15 @@ class _Endpoint:
         self._store = store
         self._ledger = Ledger(settings.ledger)
         self._guard = Guard()
-        # RSA takes about half a millisecond and lets go of the interpreter: other requests go on meanwhile.
-        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="rsa")
+        self._workers = Workers(usable_cores())
         self._signing_keys = SigningKeys(settings.openid_configuration, client)
-        self._callers = Callers(settings, self._signing_keys, self._pool)
+        self._callers = Callers(settings, self._signing_keys, self._workers)
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.callback(self._ledger.close)
-            stack.callback(self._pool.shutdown, wait=False, cancel_futures=True)
+            stack.callback(self._workers.close)
             stack.push_async_callback(self._store.close)
             if self._own_client:
                 stack.push_async_callback(self._own_client.aclose)
@@ -157,8 +155,8 @@ class _Endpoint:
 
     async def _open(self, token: str) -> PasswordContext:
         audiences = (self._settings.extension_app_id, self._settings.identifier_uri)
-        return await asyncio.get_running_loop().run_in_executor(
-            self._pool, lambda: open_context(token, self._settings.keys, audiences=audiences, now=time.time())
+        return await self._workers.run(
+            lambda: open_context(token, self._settings.keys, audiences=audiences, now=time.time())
         )
 
     async def _ask(self, context: PasswordContext) -> Answer:

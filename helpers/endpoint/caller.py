@@ -6,12 +6,10 @@ as soon as the extension's app registration has a token encryption key; RFC 8725
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Executor
 from typing import Any, Final
 
 from jwcrypto.common import JWException
@@ -22,6 +20,7 @@ from helpers.endpoint.config import Settings
 from helpers.endpoint.jose import SKEW, audience_is, decrypt, json_object, numeric_date, segments
 from helpers.endpoint.refused import Refused
 from helpers.endpoint.signing_keys import SigningKeys
+from helpers.endpoint.workers import Workers
 
 __all__ = ["Callers"]
 
@@ -44,16 +43,16 @@ class Callers:
     Args:
         settings: tenant, audiences and decryption keys.
         keys: the signing keys.
-        pool: where private-key operations run.
+        workers: where private-key operations run.
         clock: seconds since the epoch.
     """
 
     def __init__(
-        self, settings: Settings, keys: SigningKeys, pool: Executor, clock: Callable[[], float] = time.time
+        self, settings: Settings, keys: SigningKeys, workers: Workers, clock: Callable[[], float] = time.time
     ) -> None:
         self._settings = settings
         self._keys = keys
-        self._pool = pool
+        self._workers = workers
         self._clock = clock
         self._admitted: OrderedDict[bytes, float] = OrderedDict()
 
@@ -83,12 +82,10 @@ class Callers:
             self._admitted.popitem(last=False)
 
     async def _decrypted(self, token: str) -> str:
-        loop = asyncio.get_running_loop()
-        plaintext = await loop.run_in_executor(self._pool, self._decrypt, token)
+        plaintext = await self._workers.run(
+            lambda: decrypt(token, self._settings.keys, status=_UNKNOWN, limit=_LARGEST)
+        )
         return plaintext.decode("ascii", "replace")
-
-    def _decrypt(self, token: str) -> bytes:
-        return decrypt(token, self._settings.keys, status=_UNKNOWN, limit=_LARGEST)
 
     async def _verified(self, token: str) -> dict[str, Any]:
         """Check form, algorithm and signature; return the claims."""

@@ -11,7 +11,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import blake2b
 from typing import Final
 
 from helpers.endpoint.answer import Answer, failure
@@ -91,7 +91,7 @@ class Guard:
 
     def _digest(self, context: PasswordContext) -> bytes:
         username, password = context.username.encode(), context.password.encode()
-        return hmac.digest(self._key, len(username).to_bytes(4) + username + password, sha256)
+        return blake2b(len(username).to_bytes(4) + username + password, key=self._key).digest()
 
     def _forget(self, now: float) -> None:
         """Drop nonces whose time is over, oldest first, and the oldest when there are too many."""

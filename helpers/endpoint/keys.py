@@ -67,8 +67,10 @@ def parse_key(value: str, name: str) -> DecryptionKey:
             f"{name} holds no RSA private key of at least {_SMALLEST_KEY} bits that can be read.",
             next_step="Set it to a PEM private key without a password, or to a base64 PKCS#12 without a password.",
         )
+    jwk = JWK.from_pyca(private)
+    jwk.get_op_key("unwrapKey")  # checks the key once, for tens of milliseconds: not within the first request
     if certificate is None:
-        return DecryptionKey(JWK.from_pyca(private), None, None)
+        return DecryptionKey(jwk, None, None)
     if _public_bytes(certificate.public_key()) != _public_bytes(private.public_key()):
         raise SettingsError(
             f"The certificate in {name} belongs to another private key.",
@@ -76,7 +78,7 @@ def parse_key(value: str, name: str) -> DecryptionKey:
         )
     digest = hashlib.sha1(certificate.public_bytes(Encoding.DER), usedforsecurity=False).digest()
     thumbprint = base64.urlsafe_b64encode(digest).decode().rstrip("=")
-    return DecryptionKey(JWK.from_pyca(private), thumbprint, certificate.not_valid_after_utc)
+    return DecryptionKey(jwk, thumbprint, certificate.not_valid_after_utc)
 
 
 def _read(text: str) -> tuple[object | None, x509.Certificate | None]:

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.errors import SettingsError
@@ -72,7 +72,7 @@ class Ledger:
 
     def write(self, entry: Entry) -> None:
         """Append one line. A disk that is full costs the line, not the customer's sign-in; the log says so."""
-        line = json.dumps(asdict(entry)) + "\n"
+        line = json.dumps(vars(entry)) + "\n"
         try:
             if self._descriptor is None:
                 sys.stdout.write(line)

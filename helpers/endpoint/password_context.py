@@ -5,6 +5,7 @@ Sources: [how-to] for the three claims; [observed] for the unsigned token inside
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -20,6 +21,7 @@ __all__ = ["PasswordContext", "open_context"]
 # A password has at most a few hundred characters; the observed context has about 700 bytes.
 _LARGEST = 32 * 1024
 _BAD: Final = 400
+_HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,6 @@ def _check_times(claims: dict[str, Any], now: float) -> None:
 def _text(claims: dict[str, Any], name: str, cause: str) -> str:
     """Read a claim that is text, is not empty and can be written as UTF-8 (JSON may hold half a surrogate pair)."""
     value = claims.get(name)
-    if not isinstance(value, str) or not value or any("\ud800" <= char <= "\udfff" for char in value):
+    if not isinstance(value, str) or not value or _HALF_PAIR.search(value):
         raise Refused(_BAD, cause)
     return value

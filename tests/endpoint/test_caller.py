@@ -6,8 +6,7 @@ import base64
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from helpers.endpoint.caller import Callers
 from helpers.endpoint.refused import Refused
 from helpers.endpoint.signing_keys import SigningKeys
+from helpers.endpoint.workers import Workers
 
 from . import issuer
 from .conftest import Endpoint, Opener
@@ -188,33 +188,31 @@ async def test_a_new_signing_key_is_found_and_strangers_cost_one_look(
     assert len(endpoint.documents.asked) == 7
 
 
-class CountingPool(ThreadPoolExecutor):
+class CountingWorkers(Workers):
     """Count the private-key operations."""
 
     count = 0
 
-    def submit(self, *args: Any, **kwargs: Any) -> Any:
+    async def run(self, work: Callable[[], Any]) -> Any:
         self.count += 1
-        return super().submit(*args, **kwargs)
+        return await super().run(work)
 
 
 @pytest.fixture
-async def callers() -> AsyncIterator[tuple[Callers, CountingPool, list[float]]]:
-    now = [time.time()]
+async def callers() -> AsyncIterator[tuple[Callers, CountingWorkers, list[float]]]:
+    now, workers = [time.time()], CountingWorkers(1)
     async with Documents().client() as http:
-        with CountingPool(1) as pool:
-            settings = issuer.settings()
-            yield Callers(settings, SigningKeys(issuer.METADATA, http), pool, lambda: now[0]), pool, now
+        yield Callers(issuer.settings(), SigningKeys(issuer.METADATA, http), workers, lambda: now[0]), workers, now
 
 
 async def test_a_good_token_is_verified_once_and_a_changed_byte_is_noticed(
-    callers: tuple[Callers, CountingPool, list[float]],
+    callers: tuple[Callers, CountingWorkers, list[float]],
 ) -> None:
-    known, pool, _ = callers
+    known, workers, _ = callers
     token = issuer.encrypted_bearer()
     for _ in range(1000):
         await known.admit([f"Bearer {token}"])
-    assert pool.count == 1
+    assert workers.count == 1
     for place in range(0, len(token), 97):
         changed = token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
         with pytest.raises(Refused):
@@ -222,7 +220,7 @@ async def test_a_good_token_is_verified_once_and_a_changed_byte_is_noticed(
 
 
 async def test_a_remembered_token_is_forgotten_when_it_expires(
-    callers: tuple[Callers, CountingPool, list[float]],
+    callers: tuple[Callers, CountingWorkers, list[float]],
 ) -> None:
     known, _, now = callers
     token = issuer.bearer(exp=NOW + 600)
@@ -234,11 +232,11 @@ async def test_a_remembered_token_is_forgotten_when_it_expires(
         await known.admit([f"Bearer {token}"])
 
 
-async def test_memory_of_tokens_is_bounded(callers: tuple[Callers, CountingPool, list[float]]) -> None:
-    known, pool, _ = callers
+async def test_memory_of_tokens_is_bounded(callers: tuple[Callers, CountingWorkers, list[float]]) -> None:
+    known, workers, _ = callers
     first = issuer.encrypted_bearer()
     await known.admit([f"Bearer {first}"])
     for number in range(1024):
         await known.admit([f"Bearer {issuer.bearer(jti=str(number))}"])
     await known.admit([f"Bearer {first}"])
-    assert pool.count == 2
+    assert workers.count == 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
 import sqlite3
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from sqlalchemy.pool import QueuePool
 
 from helpers.endpoint.legacy import Verdict, lookup_key
 from helpers.endpoint.legacy.hashes import check, cost_label
+from helpers.endpoint.workers import usable_cores
 from helpers.errors import SettingsError
 
 __all__ = ["DEFAULT_QUERY", "SqlStore"]
@@ -67,7 +67,7 @@ class SqlStore:
         self._engine = _open_sqlite(parsed) if self.kind == "sqlite" else _open_postgresql(parsed)
         # Waiting for the database and working on a hash must not take each other's threads.
         self._readers = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="legacy-sql")
-        self._hashers = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="legacy-hash")
+        self._hashers = ThreadPoolExecutor(usable_cores(), thread_name_prefix="legacy-hash")
         self._dummies: dict[str, str] = {}
 
     async def verify(self, username: str, password: str) -> Verdict:
