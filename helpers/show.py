@@ -129,7 +129,7 @@ def figure(image: str, alt: str, caption: str) -> str:
 
 
 def _caption(inner: str) -> str:
-    return f'<caption style="text-align:left;caption-side:top">{inner}</caption>'
+    return f'<caption style="text-align:left;caption-side:top;min-width:24em">{inner}</caption>'
 
 
 def _sent(sent: Iterable[Sent]) -> str:
@@ -142,4 +142,5 @@ def _sent(sent: Iterable[Sent]) -> str:
 
 
 def _text(value: object) -> str:
-    return html.escape(str(value)).replace("\n", "<br>")
+    # Pages fold runs of blanks; here they may be the indents of JSON, or what is wrong with a sign-in name.
+    return html.escape(str(value)).replace("  ", "&nbsp; ").replace("\n", "<br>")

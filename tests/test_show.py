@@ -41,6 +41,11 @@ def test_a_table_has_column_headers_and_a_note() -> None:
     assert "n &amp; m" in page
 
 
+def test_lines_and_indents_stay_as_they_were() -> None:
+    page = Card(title="Body", status="read", facts={"JSON": '{\n  "a": 1\n}'})._repr_html_()
+    assert "{<br>&nbsp; &quot;a&quot;: 1<br>}" in page
+
+
 def test_a_figure_has_its_alternative_text() -> None:
     assert 'alt="&quot;10&quot; of 20"' in figure("data:image/png;base64,", '"10" of 20', "c")
 
