@@ -45,7 +45,11 @@ def run(path: Path, *, home: Path, each_cell: Callable[[], None] | None = None) 
 
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
-        notebook, timeout=_CELL_SECONDS, resources={"metadata": {"path": str(NOTEBOOKS)}}, store_widget_state=False
+        notebook,
+        timeout=_CELL_SECONDS,
+        resources={"metadata": {"path": str(NOTEBOOKS)}},
+        store_widget_state=False,
+        extra_arguments=["--IPKernelApp.log_level=40"],
     )
     if each_cell is not None:
         client.on_cell_complete = lambda cell, cell_index: each_cell()

@@ -6,18 +6,23 @@ import asyncio
 import random
 import secrets
 import string
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from helpers.protocol import CALLS_PER_SECOND
+
 if TYPE_CHECKING:
-    from helpers.rehearsal.sign_in import SignIn
+    from helpers.rehearsal.sign_in_result import SignIn
     from helpers.rehearsal.tenant import RehearsalTenant
 
 __all__ = ["roll"]
 
 _AT_ONCE = 8
-_STAYS_AWAY = 0.12
+# The service calls extensions at most 50 times a second for a whole tenant; a wave has to stay below.
+_A_SECOND = 0.9 * CALLS_PER_SECOND
+_STAYS_AWAY = 0.3
 _MISTYPES = 0.06
 _COMES_TWICE = 0.15
 _CHOOSES_NEW = 0.5
@@ -49,6 +54,7 @@ async def roll(
     dice.shuffle(order)
     ends: Counter[str] = Counter()
     places = asyncio.Semaphore(_AT_ONCE)
+    pace = _Pace(_A_SECOND)
 
     async def come(name: str) -> None:
         async with places:
@@ -61,6 +67,7 @@ async def roll(
             if twice < _COMES_TWICE:
                 typed.append(people[name])
             for password in typed:
+                await pace.step()
                 chosen = _new_password() if new < _CHOOSES_NEW else None
                 result: SignIn = await tenant.sign_in(name, password, client_app_id=client_app_id, new_password=chosen)
                 ends[result.outcome] += 1
@@ -72,6 +79,25 @@ async def roll(
 
     await asyncio.gather(*(counted(name) for name in order))
     return ends
+
+
+class _Pace:
+    """Let steps through at an even pace.
+
+    Args:
+        a_second: how many.
+    """
+
+    def __init__(self, a_second: float) -> None:
+        self._apart = 1 / a_second
+        self._next = 0.0
+
+    async def step(self) -> None:
+        """Wait for the next step's turn."""
+        now = time.monotonic()
+        turn = max(now, self._next)
+        self._next = turn + self._apart
+        await asyncio.sleep(turn - now)
 
 
 def _new_password() -> str:
