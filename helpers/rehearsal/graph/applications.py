@@ -95,7 +95,7 @@ def new_application(body: Body, domain: str) -> Body:
         domain: the tenant's initial domain.
     """
     made: Body = {"id": new_id(), "appId": new_id(), "createdDateTime": now(), "publisherDomain": domain}
-    app = merge({**made, **copy.deepcopy(_DEFAULTS)}, body)
+    app = _whole(merge({**made, **copy.deepcopy(_DEFAULTS)}, body))
     if app["signInAudience"].endswith("PersonalMicrosoftAccount") and not (body.get("api") or {}):
         app["api"]["requestedAccessTokenVersion"] = 2
     return app
@@ -152,7 +152,7 @@ def update(call: Call) -> Answer:
     before, body = find(call), _checked(call)
     if "identifierUris" in body:
         _check_identifier_uris(call, body["identifierUris"], before["id"])
-    after = merge(copy.deepcopy(before), body)
+    after = _whole(merge(copy.deepcopy(before), body))
     if "keyCredentials" in body:
         after["keyCredentials"] = key_credentials.replaced(body["keyCredentials"], before["keyCredentials"])
     key_credentials.check_token_encryption(after)
@@ -184,7 +184,7 @@ def delete(call: Call) -> Answer:
 
 
 def merge(target: Body, changes: Body) -> Body:
-    """Apply a partial body: objects are merged, everything else, lists among it, is replaced."""
+    """Apply a partial body in place: objects are merged, everything else, lists among it, is replaced."""
     for name, value in changes.items():
         if name.startswith("@odata"):
             continue
@@ -193,6 +193,14 @@ def merge(target: Body, changes: Body) -> Body:
         else:
             target[name] = value
     return target
+
+
+def _whole(app: Body) -> Body:
+    """Give a complex property that was set to null its parts back."""
+    for name, value in _DEFAULTS.items():
+        if isinstance(value, dict) and app.get(name) is None:
+            app[name] = copy.deepcopy(value)
+    return app
 
 
 def _checked(call: Call) -> Body:

@@ -77,8 +77,11 @@ def _checked(body: Any) -> list[Body]:
             )
         if request["id"] in seen:
             raise GraphError(400, "BadRequest", "Batch request contains duplicate ids.")
+        before, headers = request.get("dependsOn") or [], request.get("headers") or {}
+        if not isinstance(headers, dict) or not isinstance(before, list):
+            raise GraphError(400, "BadRequest", "Invalid batch payload format: headers is an object, dependsOn a list.")
         # A dependency on a later request could only wait for ever.
-        if not set(request.get("dependsOn") or []) <= seen:
+        if not all(isinstance(id, str) and id in seen for id in before):
             raise GraphError(400, "BadRequest", "dependsOn must name the id of an earlier request of the batch.")
         seen.add(request["id"])
     return requests

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 _PLACEHOLDER = re.compile(r"\\\{(\w+)\\\}")
 
+# Functions of the directory that are not simulated and would otherwise be read as somebody's id.
+_FUNCTIONS = {"delta"}
+
 
 def all_routes() -> list[GraphRoute]:
     """Every operation the stand-in tenant simulates, `$batch` apart."""
@@ -120,7 +123,8 @@ class Dispatcher:
 
     async def _answer(self, call: Call) -> Answer:
         path = re.sub(r"\('((?:[^']|'')*)'\)", r"/\1", call.path).rstrip("/")
-        for pattern, route in self._routes:
+        known = self._routes if path.rpartition("/")[2].lower() not in _FUNCTIONS else []
+        for pattern, route in known:
             found = pattern.fullmatch(path) if route.method == call.method else None
             if found:
                 call = replace(call, path=path, ids=found.groupdict())

@@ -8,6 +8,7 @@ from helpers.rehearsal import journal
 from helpers.rehearsal.directory import Body
 from helpers.rehearsal.graph import odata, schema
 from helpers.rehearsal.graph.applications import merge
+from helpers.rehearsal.graph.conditions import complete
 from helpers.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, new_id
 
 _PATH = "/identity/authenticationEventListeners"
@@ -53,12 +54,9 @@ def create(call: Call) -> Answer:
         # The reference does not say which priority an omitted one gets; its examples show 500.
         "priority": 500,
         "authenticationEventsFlowId": None,
-        "conditions": {"applications": {"includeAllApplications": False, "includeApplications": []}},
     }
-    merge(made, body)
-    if not made.get("handler"):
-        raise GraphError(400, "BadRequest", "The property 'handler' is required.")
-    made["handler"] = _handler(call, made["handler"])
+    complete(merge(made, body))
+    made["handler"] = _handler(call, made.get("handler"))
     call.directory.add(_KIND, made)
     _audit(call, "Create authenticationEventListener", made)
     return call.entity(201, _CONTEXT, _as_created(made))
@@ -69,7 +67,7 @@ def update(call: Call) -> Answer:
     before, body = _find(call), _checked(call)
     if body["@odata.type"].lower() != before["@odata.type"].lower():
         raise GraphError(400, "BadRequest", "The type of an authentication event listener cannot be changed.")
-    after = merge(copy.deepcopy(before), body)
+    after = complete(merge(copy.deepcopy(before), body))
     after["handler"] = _handler(call, after["handler"])
     call.directory.replace(_KIND, after)
     _audit(call, "Update authenticationEventListener", after)
@@ -84,8 +82,10 @@ def delete(call: Call) -> Answer:
     return Answer(204)
 
 
-def _handler(call: Call, handler: Body) -> Body:
+def _handler(call: Call, handler: Body | None) -> Body:
     """Check a handler against the extension it names, and store no more than that extension's id."""
+    if not handler:
+        raise GraphError(400, "BadRequest", "The property 'handler' is required.")
     named = handler.get("@odata.type", "")
     if not named:
         raise GraphError(400, "BadRequest", "The property 'handler' needs an '@odata.type'.")

@@ -180,6 +180,8 @@ class _Node:
     def _items(self) -> list[_Node]:
         if not isinstance(self._value, list):
             raise self._refuse(f"Invalid value specified for property '{self._path}': a collection is expected.")
+        if None in self._value:
+            raise self._refuse(f"Invalid value specified for property '{self._path}': an item is null.")
         return [self._child(item, self._path) for item in self._value]
 
     def get_collection_of_object_values(self, factory: Any) -> None:

@@ -13,6 +13,7 @@ from helpers.rehearsal import journal
 from helpers.rehearsal.directory import Body
 from helpers.rehearsal.graph import odata, schema
 from helpers.rehearsal.graph.applications import merge
+from helpers.rehearsal.graph.conditions import complete, included
 from helpers.rehearsal.graph.user_flow_attributes import attribute
 from helpers.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, new_id
 
@@ -79,9 +80,8 @@ def create(call: Call) -> Answer:
         "onAttributeCollectionStart": None,
         "onAttributeCollectionSubmit": None,
         "onUserCreateStart": None,
-        "conditions": {"applications": {"includeAllApplications": False, "includeApplications": []}},
     }
-    made = _completed(call, merge(made, body))
+    made = _completed(call, complete(merge(made, body)))
     call.directory.add(_KIND, made)
     _audit(call, "Create authenticationEventsFlow", made)
     return call.entity(201, _CONTEXT, _as_created(made))
@@ -90,7 +90,7 @@ def create(call: Call) -> Answer:
 def update(call: Call) -> Answer:
     """Change a user flow."""
     before, body = _find(call), _checked(call)
-    after = _completed(call, merge(copy.deepcopy(before), body))
+    after = _completed(call, complete(merge(copy.deepcopy(before), body)))
     call.directory.replace(_KIND, after)
     _audit(call, "Update authenticationEventsFlow", after)
     return Answer(204)
@@ -108,7 +108,7 @@ def list_applications(call: Call) -> Answer:
     """List the apps that use a user flow."""
     found = _find(call)
     context = call.context(f"{_CONTEXT}('{found['id']}')/conditions/applications/includeApplications")
-    return Answer(200, {"@odata.context": context, "value": _applications(found)})
+    return Answer(200, {"@odata.context": context, "value": included(found)})
 
 
 def include(call: Call) -> Answer:
@@ -117,9 +117,9 @@ def include(call: Call) -> Answer:
     schema.check("AuthenticationConditionApplication", body, code="BadRequest")
     app_id = body.get("appId") or ""
     _check_application(call, app_id, found["id"])
-    if any(item["appId"] == app_id for item in _applications(found)):
+    if any(item["appId"] == app_id for item in included(found)):
         raise GraphError(400, "BadRequest", f"The application '{app_id}' is in this user flow already.")
-    _applications(found).append({"appId": app_id})
+    included(found).append({"appId": app_id})
     call.directory.replace(_KIND, found)
     _audit(call, "Update authenticationEventsFlow", found)
     context = call.context(f"{_CONTEXT}('{found['id']}')/conditions/applications/includeApplications/$entity")
@@ -129,8 +129,8 @@ def include(call: Call) -> Answer:
 def exclude(call: Call) -> Answer:
     """Detach an app from a user flow."""
     found, app_id = _find(call), call.ids["appId"]
-    kept = [item for item in _applications(found) if item["appId"] != app_id]
-    if len(kept) == len(_applications(found)):
+    kept = [item for item in included(found) if item["appId"] != app_id]
+    if len(kept) == len(included(found)):
         raise _missing(app_id)
     found["conditions"]["applications"]["includeApplications"] = kept
     call.directory.replace(_KIND, found)
@@ -140,20 +140,22 @@ def exclude(call: Call) -> Answer:
 
 def _completed(call: Call, flow: Body) -> Body:
     """Fill in what the service knows of the providers, attributes and inputs that a caller names by id."""
-    for item in _applications(flow):
-        _check_application(call, item["appId"], flow["id"])
+    for item in included(flow):
+        _check_application(call, item.get("appId") or "", flow["id"])
     method = flow.get("onAuthenticationMethodLoadStart")
     if method:
         method["identityProviders"] = [_provider(item) for item in method.get("identityProviders") or []]
     collection = flow.get("onAttributeCollection")
     if collection:
-        collection["attributes"] = [attribute(call, item["id"]) for item in collection.get("attributes") or []]
-        page = collection.setdefault("attributeCollectionPage", {"views": []})
-        page.setdefault("customStringsFileId", None)
-        page["views"] = [
+        collection["attributes"] = [
+            attribute(call, item.get("id") or "") for item in collection.get("attributes") or []
+        ]
+        page = collection.get("attributeCollectionPage") or {}
+        views = [
             {"title": None, "description": None, **view, "inputs": [_input(item) for item in view.get("inputs") or []]}
             for view in page.get("views") or []
         ]
+        collection["attributeCollectionPage"] = {"customStringsFileId": None, **page, "views": views}
     return flow
 
 
@@ -187,16 +189,11 @@ def _as_created(flow: Body) -> Body:
     return flow
 
 
-def _applications(flow: Body) -> list[Body]:
-    applications: list[Body] = flow["conditions"]["applications"].setdefault("includeApplications", [])
-    return applications
-
-
 def _check_application(call: Call, app_id: str, flow_id: str) -> None:
     if call.directory.by_key("servicePrincipal", app_id) is None:
         raise GraphError(400, "BadRequest", f"The application '{app_id}' has no service principal in the tenant.")
     for flow in call.directory.all(_KIND):
-        if flow["id"] != flow_id and any(item["appId"] == app_id for item in _applications(flow)):
+        if flow["id"] != flow_id and any(item["appId"] == app_id for item in included(flow)):
             raise GraphError(
                 400,
                 "BadRequest",

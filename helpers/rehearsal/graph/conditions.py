@@ -1,0 +1,22 @@
+"""Which apps a listener or a user flow is for: the `conditions` that both resources have."""
+
+from __future__ import annotations
+
+from helpers.rehearsal.directory import Body
+
+
+def complete(body: Body) -> Body:
+    """Fill in, in place, what a caller left out of `conditions.applications` or set to null; return the body."""
+    conditions = body.get("conditions") or {}
+    applications = conditions.get("applications") or {}
+    body["conditions"] = {
+        **conditions,
+        "applications": {"includeAllApplications": False, "includeApplications": [], **applications},
+    }
+    return body
+
+
+def included(body: Body) -> list[Body]:
+    """The apps of a complete body, as the list that is stored."""
+    applications: list[Body] = body["conditions"]["applications"]["includeApplications"]
+    return applications
