@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Callable
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,7 +91,10 @@ def play(home: Path, *, html: Path | None = None, export: Path | None = None) ->
 
 
 async def _wave_and_report(home: Path) -> Result:
+    import pandas as pd
+
     from helpers import kit
+    from helpers.legacy_export import read_export
     from helpers.progress.report import write_report
 
     session = await kit.open(home)
@@ -100,8 +103,7 @@ async def _wave_and_report(home: Path) -> Result:
         await session.endpoint.ensure()
         client = await session.apps.client.show()
         with tqdm(total=len(world.people), desc="Sign-ins  ", unit="person", ncols=88) as bar:
-            each: Callable[[], object] = bar.update
-            await wave.roll(world.stand_in, world.people, client.app_id, seed=_SEED, each=each)
+            await wave.roll(world.stand_in, world.people, client.app_id, seed=_SEED, each=bar.update)
         figures = await session.progress.collect()
         counts = await session.users.counts()
         totals = figures.counts
@@ -111,7 +113,10 @@ async def _wave_and_report(home: Path) -> Result:
                 f" {counts.migrated} and {counts.to_migrate}.",
                 next_step=f"Keep {home} as it is and report this: the figures have to agree.",
             )
-        report = write_report(figures.tables, home / "report")
+        problems = Counter((each.cause, each.result) for each in read_export(world.export()).problems)
+        rows = [(cause, result, count) for (cause, result), count in problems.most_common()]
+        judged = pd.DataFrame(rows, columns=["cause", "result", "rows"])
+        report = write_report(figures.tables, home / "report", export_problems=judged)
         return Result(counts.migrated, counts.to_migrate, figures.blocked, report, home)
     finally:
         await session.close()

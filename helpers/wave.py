@@ -34,7 +34,7 @@ async def roll(
     client_app_id: str,
     *,
     seed: int,
-    each: Callable[[], None] | None = None,
+    each: Callable[[], object] | None = None,
 ) -> Counter[str]:
     """Let people sign in: most come once, some twice, some mistype, some stay away.
 
