@@ -11,7 +11,7 @@ import os
 import time
 import uuid
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -241,5 +241,11 @@ def environment(**changes: str) -> dict[str, str]:
     return {name: value for name, value in (usual | changes).items() if value}
 
 
-def settings(**changes: str) -> Settings:
+@functools.cache
+def _settings(**changes: str) -> Settings:
     return Settings.from_environment(environment(**changes))
+
+
+def settings(*, JIT_LEDGER: str = "-", **changes: str) -> Settings:
+    """Read settings; the same ones are read once, because reading checks the keys, which takes a while."""
+    return replace(_settings(**changes), ledger=JIT_LEDGER)
