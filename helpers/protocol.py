@@ -22,7 +22,7 @@ RETRY: Final = "Retry"
 BLOCK: Final = "Block"
 
 # Claims inside the encrypted password context [how-to].
-CLAIM_PASSWORD: Final = "user-password"
+CLAIM_PASSWORD: Final = "user-password"  # noqa: S105
 CLAIM_USERNAME: Final = "username"
 CLAIM_NONCE: Final = "nonce"
 

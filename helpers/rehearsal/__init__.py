@@ -1,1 +1,1 @@
-"""A stand-in external tenant: its own directory, Microsoft Graph, tokens and sign-in. It shares no code with what it tests."""
+"""A stand-in external tenant with its own directory, Graph, tokens and sign-in, sharing no code with what it tests."""

@@ -1,4 +1,4 @@
-"""How the stand-in tenant keeps passwords: salted scrypt, at a cost that lets thousands of people sign in on a laptop."""
+"""How the stand-in tenant keeps passwords: salted scrypt, cheap enough for thousands of sign-ins on a laptop."""
 
 from __future__ import annotations
 
