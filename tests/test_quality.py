@@ -1,0 +1,81 @@
+"""The project's own form: lint, format, types, and what must never be committed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_lint() -> None:
+    _run("ruff", "check", ".")
+
+
+def test_format() -> None:
+    _run("ruff", "format", "--check", ".")
+
+
+def test_types() -> None:
+    _run("mypy")
+
+
+def _tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("what", "pattern"),
+    [
+        ("a private key", r"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/=]{40}"),
+        ("the address of a package registry", r"https?://[\w.-]*(?:pypi\.org|pythonhosted\.org|npmjs\.(?:org|com))"),
+    ],
+)
+def test_nothing_committed_that_must_not_be(what: str, pattern: str) -> None:
+    found = []
+    for path in _tracked():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (UnicodeDecodeError, FileNotFoundError):
+            continue
+        if re.search(pattern, text):
+            found.append(str(path.relative_to(ROOT)))
+    assert found == [], what
+
+
+def test_state_is_ignored_by_git() -> None:
+    assert not [path for path in _tracked() if ".kit" in path.relative_to(ROOT).parts]
+    ignored = subprocess.run(["git", "check-ignore", "-q", ".kit/profile.json"], cwd=ROOT, check=False)
+    assert ignored.returncode in (0, 128)
+
+
+def test_modules_stay_small() -> None:
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in (ROOT / "helpers").rglob("*.py")
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 300
+    }
+    assert long == {}
+
+
+def test_the_constraints_pin_every_dependency() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").open() if "==" in line
+    }
+    assert {re.split(r"[<>=\[]", name)[0].lower() for name in wanted} <= pinned
