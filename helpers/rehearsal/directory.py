@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from helpers.rehearsal.tables import SCHEMA, has_word
+from helpers.rehearsal.tables import prepare
 
 Body = dict[str, Any]
 
@@ -44,6 +44,10 @@ class Directory:
 
     Args:
         path: the file; it is made, readable by its owner only, when absent.
+
+    Raises:
+        sqlite3.DatabaseError: the file is something else, or its tables are of another version.
+        OSError: the file cannot be made or opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,11 +58,11 @@ class Directory:
         self._depth = 0
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
         self._db.row_factory = sqlite3.Row
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute("PRAGMA foreign_keys=ON")
-        self._db.create_function("has_word", 2, has_word, deterministic=True)
-        self._db.executescript(SCHEMA)
+        try:
+            prepare(self._db)
+        except sqlite3.DatabaseError:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         """Close the file."""

@@ -63,6 +63,8 @@ def seed(directory: Directory) -> None:
         directory: the directory; a tenant id and a domain that it already has are kept.
     """
     with directory.transaction():
+        if directory.meta("seeded"):
+            return  # another process was faster
         if directory.meta("tenant_id") is None:
             subdomain = f"contosoretail{secrets.token_hex(3)}"
             directory.set_meta("tenant_id", str(uuid.uuid4()))

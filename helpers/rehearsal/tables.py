@@ -1,11 +1,15 @@
-"""The tables of the stand-in tenant's directory, and the function its searches need."""
+"""The tables of the stand-in tenant's directory, and how a file with them is opened."""
 
 from __future__ import annotations
 
 import re
+import sqlite3
 from typing import Final
 
-SCHEMA: Final = """
+# Raised whenever the tables change: a file of another version is not touched.
+_VERSION: Final = 1
+
+_SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS objects (
     id TEXT PRIMARY KEY, kind TEXT NOT NULL, key TEXT, parent TEXT, body TEXT NOT NULL,
@@ -30,12 +34,28 @@ CREATE INDEX IF NOT EXISTS log_by_time ON log (kind, time);
 """
 
 
-def has_word(text: str, beginning: str) -> bool:
-    """Tell whether a word of a text begins so, as `$search` does.
+def prepare(db: sqlite3.Connection) -> None:
+    """Make the tables in a new file, and set the connection up for them.
 
     Args:
-        text: the text; its words also begin at capitals, as `Web` in `DotNetWeb-App`.
-        beginning: what is looked for, in any case.
+        db: the connection, in autocommit mode.
+
+    Raises:
+        sqlite3.DatabaseError: the file is something else, or its tables are of another version; it is left as it was.
     """
+    if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version != _VERSION:
+            raise sqlite3.DatabaseError(f"its tables have version {version}, not {_VERSION}")
+    else:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT")
+    db.execute("PRAGMA synchronous=NORMAL")
+    db.execute("PRAGMA foreign_keys=ON")
+    db.create_function("has_word", 2, _has_word, deterministic=True)
+
+
+def _has_word(text: str, beginning: str) -> bool:
+    """Tell whether a word of a text begins so; words also begin at capitals, as `Web` in `DotNetWeb-App`."""
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", text) + re.findall(r"\w+", text)
     return any(word.lower().startswith(beginning.lower()) for word in words)

@@ -7,6 +7,7 @@ without a socket, and refuses every other host.
 from __future__ import annotations
 
 import functools
+import sqlite3
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from helpers.errors import KitError
 from helpers.rehearsal import identity, publications
 from helpers.rehearsal.directory import Directory
 
@@ -49,9 +51,19 @@ class RehearsalTenant:
         Args:
             path: the file.
             permissions: Graph permissions of the administrator's token; None means all that the set-up needs.
+
+        Raises:
+            KitError: the file cannot be used as a rehearsal tenant.
         """
-        tenant = cls(path, identity.ADMINISTRATOR_PERMISSIONS if permissions is None else permissions)
-        tenant._seed()
+        try:
+            tenant = cls(path, identity.ADMINISTRATOR_PERMISSIONS if permissions is None else permissions)
+            tenant._seed()
+        except (sqlite3.DatabaseError, OSError) as error:
+            raise KitError(
+                f"The rehearsal tenant cannot be opened from {path}: {error}.",
+                next_step="Check that you may write to this folder. If the file is an old or broken rehearsal tenant, "
+                "delete it and its -wal and -shm companions; the next run makes a new one.",
+            ) from error
         return tenant
 
     @property

@@ -175,6 +175,8 @@ class _Compiler:
         self._check_types(name, value, operator)
         if operator == "ne":
             self._advanced = self._advanced or "NotEqualsMatch"
+        if value is None and operator not in ("eq", "ne"):
+            raise self._invalid()
         if value is None:
             return f"{expression} IS {'NOT ' if operator == 'ne' else ''}NULL"
         if isinstance(value, _Moment):
@@ -209,7 +211,10 @@ class _Compiler:
         if kind == "number":
             return int(text)
         if kind == "date":
-            return _moment(text)
+            try:
+                return _moment(text)
+            except ValueError:
+                raise self._invalid() from None
         if kind == "name" and text in {"true", "false", "null"}:
             return {"true": True, "false": False, "null": None}[text]
         raise self._invalid()

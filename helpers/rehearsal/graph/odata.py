@@ -198,7 +198,7 @@ def _search(text: str, items: Collection) -> Where:
         clause = re.fullmatch(r'"(\w+):(.+)"', part)
         if not clause:
             raise GraphError(400, "BadRequest", f"Syntax error: {text} is not a valid $search.")
-        expression = items.columns.get(clause[1], f"""json_extract(body, '$."{clause[1]}"')""")
+        expression = _expression(items, clause[1])
         sql += f"has_word(coalesce({expression}, ''), ?)"
         parameters.append(clause[2])
     return Where(sql, parameters)
@@ -231,8 +231,19 @@ def _order(call: Call, items: Collection) -> tuple[str, bool]:
         raise unsupported(f"Unsupported sort property '{text}'.")
     if call.query.get("$filter") and not call.eventual:
         raise unsupported("Sorting not supported for current query.")
-    expression = items.columns.get(name, f"""json_extract(body, '$."{name}"')""")
+    expression = _expression(items, name)
     return f"lower(coalesce({expression}, ''))", direction.strip().lower() == "desc"
+
+
+def _expression(items: Collection, name: str) -> str:
+    """The SQL for a property that `$orderby` or `$search` names."""
+    if name in items.columns:
+        return items.columns[name]
+    from helpers.rehearsal.graph import schema
+
+    if schema.property_type(items.model, name) is None:
+        raise unsupported(f"Unsupported property '{name}'.")
+    return f"""json_extract(body, '$."{name}"')"""
 
 
 def _after(call: Call, order: str, descending: bool) -> tuple[str, tuple[Any, ...]]:

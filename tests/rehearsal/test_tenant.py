@@ -1,0 +1,55 @@
+"""The tenant as a file: opened by several, stale, broken, out of reach."""
+
+from __future__ import annotations
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from helpers.errors import KitError
+from helpers.rehearsal.tenant import RehearsalTenant
+
+
+def test_several_who_open_a_new_file_share_one_tenant(tmp_path: Path) -> None:
+    def open_and_look(_: int) -> tuple[str, str, int]:
+        tenant = RehearsalTenant.open(tmp_path / "new" / "rehearsal.sqlite3")
+        try:
+            return tenant.tenant_id, tenant.domain, len(tenant.directory.all("application"))
+        finally:
+            tenant.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        seen = set(pool.map(open_and_look, range(4)))
+    assert len(seen) == 1
+    assert next(iter(seen))[2] == 1
+
+
+@pytest.mark.parametrize("what", ["not a database", "another version", "a folder"])
+def test_a_file_that_is_no_tenant_is_left_alone_and_named(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "rehearsal.sqlite3"
+    if what == "a folder":
+        path.mkdir()
+    elif what == "another version":
+        with sqlite3.connect(path) as other:
+            other.execute("CREATE TABLE users (id TEXT)")
+    else:
+        path.write_bytes(b"no database, for sure" * 100)
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(KitError) as refused:
+        RehearsalTenant.open(path)
+    assert str(path) in str(refused.value)
+    assert "makes a new one" in refused.value.next_step
+    assert before is None or path.read_bytes() == before
+
+
+def test_a_host_leads_to_one_place_until_it_is_taken_back(tenant: RehearsalTenant) -> None:
+    from helpers.rehearsal.publications import publication
+
+    tenant.publish("JIT.example", "http://127.0.0.1:7071/")
+    assert publication(tenant.directory, "jit.EXAMPLE") == "http://127.0.0.1:7071"
+    tenant.publish("jit.example", "http://127.0.0.1:7072")
+    assert publication(tenant.directory, "jit.example") == "http://127.0.0.1:7072"
+    tenant.unpublish("jit.example")
+    assert publication(tenant.directory, "jit.example") is None
