@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from helpers import protocol
-from helpers.errors import NotReady
+from helpers.errors import NotReady, Taken
 from helpers.show import Card, Sent
-from helpers.tenant.step import Step, everything, missing, quoted, taken, told
+from helpers.tenant.step import Step, everything, left_alone, missing, quoted, taken, told
 
 if TYPE_CHECKING:
     from msgraph.generated.models.application import Application
@@ -83,12 +83,15 @@ class MigrationFlag(Step):
         """Delete the flag's definition. The application that owns it stays.
 
         Returns:
-            A card; status `removed` or `missing`.
+            A card; status `removed`, `missing`, or `left alone` when the attribute is another one.
         """
         title = f"Migration flag {self._profile.names.attribute}"
         with told("remove the migration flag") as sent:
             owner = await self._owner()
-            found = await self._find(owner)
+            try:
+                found = await self._find(owner)
+            except Taken as theirs:
+                return left_alone(title, theirs, sent)
             if found is None:
                 return Card(title=title, status="missing", sent=tuple(sent))
             properties = self._client.applications.by_application_id(owner.id or "").extension_properties

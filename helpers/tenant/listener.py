@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from helpers.errors import NotReady, Taken
 from helpers.show import Card, Sent
 from helpers.tenant.attribute import Flag, MigrationFlag
 from helpers.tenant.password_extension import NOTEBOOK, Extension, PasswordExtension
-from helpers.tenant.step import Step, everything, missing, taken, told
+from helpers.tenant.step import Step, everything, left_alone, missing, or_none, taken, told
 from helpers.tenant.test_client import TestClient
 
 if TYPE_CHECKING:
@@ -50,14 +51,14 @@ class Listener(Step):
 
         Raises:
             NotReady: the flag, the test client or the extension is not there.
-            Taken: several listeners have the kit's name.
+            Taken: several listeners have the kit's name, or one that the kit did not make.
         """
         with told("set the listener up") as sent:
             flag = await MigrationFlag(*self._place).show()
             client = await TestClient(*self._place).show()
             extension = await PasswordExtension(*self._place).show()
             every = await self._listed()
-            found = self._ours(every)
+            found = await self._find(every)
             listeners = self._client.identity.authentication_event_listeners
             if found is None:
                 made: Any = await listeners.post(self._body(flag, extension, (client.app_id,)))
@@ -80,7 +81,7 @@ class Listener(Step):
         """
         with told("read the listener") as sent:
             every = await self._listed()
-            found = self._ours(every)
+            found = await self._find(every)
             if found is None:
                 raise missing(f"The listener {self._profile.names.listener!r}", NOTEBOOK)
             return self._card("read", found, every, sent)
@@ -89,11 +90,14 @@ class Listener(Step):
         """Delete the listener: from then on no sign-in calls the endpoint.
 
         Returns:
-            A card; status `removed` or `missing`.
+            A card; status `removed`, `missing`, or `left alone` when the kit did not make it.
         """
         title = f"Listener {self._profile.names.listener}"
         with told("remove the listener") as sent:
-            found = self._ours(await self._listed())
+            try:
+                found = await self._find(await self._listed())
+            except Taken as theirs:
+                return left_alone(title, theirs, sent)
             if found is None:
                 return Card(title=title, status="missing", sent=tuple(sent))
             listeners = self._client.identity.authentication_event_listeners
@@ -108,8 +112,7 @@ class Listener(Step):
         listed = await everything(self._client.identity.authentication_event_listeners)
         return [each for each in listed if isinstance(each, OnPasswordSubmitListener)]
 
-    def _ours(self, every: list[OnPasswordSubmitListener]) -> OnPasswordSubmitListener | None:
-        # A listener has neither tags nor a description: its name is all there is to know it by.
+    async def _find(self, every: list[OnPasswordSubmitListener]) -> OnPasswordSubmitListener | None:
         named = [each for each in every if each.display_name == self._profile.names.listener]
         if len(named) > 1:
             raise taken(
@@ -118,7 +121,27 @@ class Listener(Step):
                 next_step="Delete all but one with DELETE /identity/authenticationEventListeners/{id} in Graph"
                 " Explorer, or choose another name in notebook 00.",
             )
-        return named[0] if named else None
+        if not named:
+            return None
+        # A listener has neither tags nor a description. It is the kit's unless it calls somebody else's extension.
+        calls = _handled(named[0])[1]
+        if calls and calls != await self._own_extension() and await self._is_there(calls):
+            raise taken(
+                f"The listener {self._profile.names.listener!r} calls an extension that the kit did not make.",
+                found=f"{named[0].id}, which calls {calls}",
+                next_step="Choose another listener name in notebook 00, or delete that listener if it is not in use.",
+            )
+        return named[0]
+
+    async def _own_extension(self) -> str | None:
+        try:
+            return (await PasswordExtension(*self._place).show()).extension_id
+        except NotReady:
+            return None
+
+    async def _is_there(self, extension_id: str) -> bool:
+        extensions = self._client.identity.custom_authentication_extensions
+        return await or_none(extensions.by_custom_authentication_extension_id(extension_id).get()) is not None
 
     def _body(
         self, flag: Flag, extension: Extension, apps: tuple[str, ...], *, priority: int | None = PRIORITY

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from helpers import protocol
-from helpers.errors import KitError, NotReady
+from helpers.errors import KitError, NotReady, Taken
 from helpers.show import Card, Sent, Table
 from helpers.tenant.extension_app import ExtensionApp
-from helpers.tenant.step import MADE_BY, TAG, Step, everything, missing, taken, told
+from helpers.tenant.step import MADE_BY, TAG, Step, everything, left_alone, missing, taken, told
 
 if TYPE_CHECKING:
     from msgraph.generated.models.authentication_configuration_validation import AuthenticationConfigurationValidation
@@ -128,14 +128,17 @@ class PasswordExtension(Step):
         """Delete the extension. The listener has to go first.
 
         Returns:
-            A card; status `removed` or `missing`.
+            A card; status `removed`, `missing`, or `left alone` when the kit did not make it.
 
         Raises:
             KitError: a listener still calls it.
         """
         title = f"Custom authentication extension {self._profile.names.extension}"
         with told("remove the custom authentication extension") as sent:
-            found = await self._find()
+            try:
+                found = await self._find()
+            except Taken as theirs:
+                return left_alone(title, theirs, sent)
             if found is None:
                 return Card(title=title, status="missing", sent=tuple(sent))
             callers = await self._callers(found.id or "")

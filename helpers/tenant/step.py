@@ -14,12 +14,24 @@ from helpers.graph import Graph
 from helpers.refusals import explained
 from helpers.sent import recording
 from helpers.settings import Profile
-from helpers.show import Sent
+from helpers.show import Card, Sent
 
 if TYPE_CHECKING:
     from msgraph.graph_service_client import GraphServiceClient
 
-__all__ = ["TAG", "Step", "everything", "missing", "or_none", "patiently", "quoted", "taken", "told", "unless_there"]
+__all__ = [
+    "TAG",
+    "Step",
+    "everything",
+    "left_alone",
+    "missing",
+    "or_none",
+    "patiently",
+    "quoted",
+    "taken",
+    "told",
+    "unless_there",
+]
 
 TAG: Final = "JitMigrationKit"
 MADE_BY: Final = f"Made by the JIT migration kit ({TAG})."
@@ -49,7 +61,7 @@ class Step:
     def _state(self) -> Path:
         # One folder a tenant: a rehearsal never touches the key or the journal of a real tenant.
         name = self._profile.tenant if self._profile.mode == "live" else "rehearsal"
-        return self._folder / re.sub(r"[^a-z0-9.-]", "_", name.lower())
+        return self._folder / re.sub(r"[^a-z0-9.-]", "_", name.lower()).strip(".")
 
     @property
     def _client(self) -> GraphServiceClient:
@@ -150,6 +162,18 @@ def missing(what: str, notebook: str) -> NotReady:
         f"{what} is not in this tenant.",
         next_step=f"Run notebook {notebook} from its first cell, then this cell again.",
     )
+
+
+def left_alone(title: str, theirs: Taken, sent: list[Sent]) -> Card:
+    """Say that something was not removed because it is not the kit's.
+
+    Args:
+        title: what was to be removed.
+        theirs: why it is not.
+        sent: the requests behind it.
+    """
+    facts = {"Why": theirs.happened, "What is there": theirs.service or ""}
+    return Card(title=title, status="left alone", facts=facts, sent=tuple(sent))
 
 
 def taken(happened: str, *, found: str, next_step: str) -> Taken:

@@ -189,6 +189,24 @@ class UserFlow(Step):
 
 def _collected() -> Any:
     """What people enter when they sign up: e-mail and display name, as in the reference's first example."""
+    from msgraph.generated.models.identity_user_flow_attribute import IdentityUserFlowAttribute as Attribute
+    from msgraph.generated.models.identity_user_flow_attribute_data_type import IdentityUserFlowAttributeDataType
+    from msgraph.generated.models.identity_user_flow_attribute_type import IdentityUserFlowAttributeType
+    from msgraph.generated.models.on_attribute_collection_external_users_self_service_sign_up import (
+        OnAttributeCollectionExternalUsersSelfServiceSignUp as Collection,
+    )
+
+    kind, text = IdentityUserFlowAttributeType.BuiltIn, IdentityUserFlowAttributeDataType.String
+    return Collection(
+        attributes=[
+            Attribute(id="email", display_name="Email Address", user_flow_attribute_type=kind, data_type=text),
+            Attribute(id="displayName", display_name="Display Name", user_flow_attribute_type=kind, data_type=text),
+        ],
+        attribute_collection_page=_page(),
+    )
+
+
+def _page() -> Any:
     from msgraph.generated.models.authentication_attribute_collection_input_configuration import (
         AuthenticationAttributeCollectionInputConfiguration as Input,
     )
@@ -199,14 +217,7 @@ def _collected() -> Any:
     from msgraph.generated.models.authentication_attribute_collection_page_view_configuration import (
         AuthenticationAttributeCollectionPageViewConfiguration as View,
     )
-    from msgraph.generated.models.identity_user_flow_attribute import IdentityUserFlowAttribute as Attribute
-    from msgraph.generated.models.identity_user_flow_attribute_data_type import IdentityUserFlowAttributeDataType
-    from msgraph.generated.models.identity_user_flow_attribute_type import IdentityUserFlowAttributeType
-    from msgraph.generated.models.on_attribute_collection_external_users_self_service_sign_up import (
-        OnAttributeCollectionExternalUsersSelfServiceSignUp as Collection,
-    )
 
-    kind, text = IdentityUserFlowAttributeType.BuiltIn, IdentityUserFlowAttributeDataType.String
     email = Input(
         attribute="email",
         label="Email Address",
@@ -226,13 +237,7 @@ def _collected() -> Any:
         write_to_directory=True,
         required=False,
     )
-    return Collection(
-        attributes=[
-            Attribute(id="email", display_name="Email Address", user_flow_attribute_type=kind, data_type=text),
-            Attribute(id="displayName", display_name="Display Name", user_flow_attribute_type=kind, data_type=text),
-        ],
-        attribute_collection_page=AuthenticationAttributeCollectionPage(views=[View(inputs=[email, name])]),
-    )
+    return AuthenticationAttributeCollectionPage(views=[View(inputs=[email, name])])
 
 
 def _apps(flow: EventsFlow) -> tuple[str, ...]:

@@ -125,32 +125,31 @@ def make_plan(
         issuer: the tenant's initial domain.
         sent: the requests behind it.
     """
+    aside = [Aside(each.username, each.cause, each.line) for each in problems if each.set_aside]
     create: dict[str, LegacyUser] = {}
     mark: dict[str, str] = {}
-    marked = migrated = 0
-    aside = [Aside(each.username, each.cause, each.line) for each in problems if each.set_aside]
+    flags: Counter[bool] = Counter()
     for person in people:
         there = tenant.get(person.username)
         if there is None:
             create.setdefault(person.username, person)
-        elif there.flag is True:
-            marked += 1
-        elif there.flag is False:
-            migrated += 1
+        elif there.flag is not None:
+            flags[there.flag] += 1
         elif not there.local or person.status == "disabled":
             aside.append(Aside(person.username, _DISABLED if there.local else _FEDERATED))
         else:
             mark[there.user_id] = person.username
+    new = tuple(create.values())
     return Plan(
         caption="What would happen",
         columns=("What", "People", "In words"),
-        rows=_summary(tuple(create.values()), len(mark), marked, migrated, aside),
+        rows=_summary(new, len(mark), flags[True], flags[False], aside),
         note="Nothing was written. `await s.users.apply(plan)` does it.",
         sent=tuple(sent),
-        create=tuple(create.values()),
+        create=new,
         mark=mark,
-        marked=marked,
-        migrated=migrated,
+        marked=flags[True],
+        migrated=flags[False],
         aside=tuple(aside),
         flag=flag,
         issuer=issuer,

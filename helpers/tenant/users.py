@@ -78,7 +78,7 @@ class Users(Step):
         if limit is not None:
             mark = mark[: max(0, limit - len(create))]
         writer = UserWriter(self._graph, self._journal, plan, progress)
-        with told("write the users; run the cell again to go on") as sent:
+        with told("write the users") as sent:
             await writer.write(create, mark)
             return writer.card(len(plan.create) + len(plan.mark), sent)
 
@@ -168,10 +168,11 @@ class Users(Step):
             flagged = [row["id"] for row in rows if row.get(flag) is True]
             delete = [each for each in flagged if done.get(each) == "created"]
             unmark = [each for each in flagged if done.get(each) == "marked"]
+            left = len(rows) - len(delete) - len(unmark)
             facts = {
                 "To delete": f"{len(delete):,} that the kit created and who have not migrated",
                 "To unmark": f"{len(unmark):,} that were there before and got the flag from the kit",
-                "To leave": f"{len(rows) - len(delete) - len(unmark):,}: migrated, or not the kit's",
+                "To leave": f"{left:,}: migrated, or not the kit's",
             }
             count = len(delete) + len(unmark)
             if count == 0:

@@ -1,0 +1,172 @@
+"""What the tests of the tenant steps share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from helpers.graph import Graph
+from helpers.legacy_export import LegacyUser
+from helpers.rehearsal.tenant import RehearsalTenant
+from helpers.settings import Names, Profile
+from helpers.show import Card
+from helpers.tenant.attribute import MigrationFlag
+from helpers.tenant.consents import ClientConsent, PayloadConsent
+from helpers.tenant.encryption_key import EncryptionKey
+from helpers.tenant.extension_app import ExtensionApp
+from helpers.tenant.listener import Listener
+from helpers.tenant.password_extension import PasswordExtension
+from helpers.tenant.test_client import TestClient
+from helpers.tenant.user_flow import UserFlow
+from helpers.tenant.user_journal import Journal
+from helpers.tenant.users import Users
+
+Forward = Callable[[], Awaitable[httpx.Response]]
+Interfere = Callable[[httpx.Request, Forward], Awaitable[httpx.Response | None]]
+
+
+class Between(httpx.AsyncBaseTransport):
+    """Hand requests on and keep them; interfere where a test says so."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+        self.seen: list[httpx.Request] = []
+        self.interfere: Interfere | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await request.aread()
+        self.seen.append(request)
+        if self.interfere is not None:
+            answer = await self.interfere(request, lambda: self._inner.handle_async_request(request))
+            if answer is not None:
+                return answer
+        return await self._inner.handle_async_request(request)
+
+
+@dataclass(frozen=True)
+class Kit:
+    """Every step of one tenant, and plain Graph beside them for tampering and looking."""
+
+    tenant: RehearsalTenant
+    graph: Graph
+    profile: Profile
+    folder: Path
+    flag: MigrationFlag
+    app: ExtensionApp
+    consent: PayloadConsent
+    client: TestClient
+    client_consent: ClientConsent
+    flow: UserFlow
+    extension: PasswordExtension
+    listener: Listener
+    key: EncryptionKey
+    users: Users
+
+    @classmethod
+    def at(
+        cls, tenant: RehearsalTenant, transport: httpx.AsyncBaseTransport, folder: Path, profile: Profile | None = None
+    ) -> Kit:
+        graph = Graph(tenant.credential(), transport)
+        return cls._of(tenant, graph, profile or Profile(), folder)
+
+    @classmethod
+    def _of(cls, tenant: RehearsalTenant, graph: Graph, profile: Profile, folder: Path) -> Kit:
+        steps: tuple[Any, ...] = (
+            MigrationFlag,
+            ExtensionApp,
+            PayloadConsent,
+            TestClient,
+            ClientConsent,
+            UserFlow,
+            PasswordExtension,
+            Listener,
+            EncryptionKey,
+            Users,
+        )
+        return cls(tenant, graph, profile, folder, *(each(graph, profile, folder) for each in steps))
+
+    def named(self, **names: str) -> Kit:
+        """The same tenant with other names."""
+        return self._of(self.tenant, self.graph, replace(self.profile, names=Names(**names)), self.folder)
+
+    def on(self, host: str) -> Kit:
+        """The same tenant with the endpoint at another host."""
+        return self._of(self.tenant, self.graph, replace(self.profile, endpoint_host=host), self.folder)
+
+    async def send(self, method: str, path: str, body: Any = None) -> Any:
+        """Change or look at the tenant without the step under test."""
+        return await self.graph.send(method, path, body=body)
+
+    async def ready_for_policies(self) -> None:
+        """Everything up to notebook 02."""
+        for each in (self.flag, self.app, self.consent, self.client):
+            await each.ensure()
+
+
+def narrow(kit: Kit, permissions: Collection[str], tmp_path: Path) -> Kit:
+    """The same tenant, entered with fewer permissions."""
+    entered = RehearsalTenant.open(kit.tenant.path, permissions=permissions)
+    return Kit.at(entered, entered.transport(), tmp_path / "state")
+
+
+def writes(card: Card) -> list[str]:
+    """The writes behind a card."""
+    return [f"{each.method} {each.url}" for each in card.sent if each.method != "GET" and "/validate" not in each.url]
+
+
+def person(username: str, **values: Any) -> LegacyUser:
+    """One row of an export."""
+    blank: dict[str, Any] = {
+        "display_name": "Somebody",
+        "country": "",
+        "app": "",
+        "status": "active",
+        "must_change": False,
+        "last_legacy_sign_in": None,
+        "hash_scheme": "",
+    }
+    return LegacyUser(username=username, **{**blank, **values})
+
+
+PEOPLE = [person(f"person{number}@shop.example") for number in range(130)]
+
+
+async def flag_of(kit: Kit) -> str:
+    """The flag's full name."""
+    return (await kit.flag.show()).full_name
+
+
+async def everybody(kit: Kit) -> list[dict[str, Any]]:
+    """All users of the tenant."""
+    flag = await flag_of(kit)
+    select = f"id,displayName,mail,accountEnabled,creationType,identities,passwordPolicies,{flag}"
+    return [row async for row in kit.graph.pages(f"/users?$select={select}&$top=999")]
+
+
+async def set_flag(kit: Kit, user_id: str, value: bool | None) -> None:
+    """Set the flag as a sign-in does."""
+    await kit.send("PATCH", f"/users/{user_id}", {await flag_of(kit): value})
+
+
+async def made_by_hand(kit: Kit, email: str, *, federated: bool = False) -> str:
+    """Create a user without the kit; returns the object id."""
+    sign_in = {"signInType": "emailAddress", "issuer": kit.tenant.domain, "issuerAssignedId": email}
+    if federated:
+        sign_in = {"signInType": "federated", "issuer": "google.com", "issuerAssignedId": "1234"}
+    body = {
+        "displayName": "By hand",
+        "accountEnabled": True,
+        "mail": email,
+        "identities": [sign_in],
+        "passwordProfile": {"password": "Juniper-Ladder-27"},
+    }
+    return str((await kit.send("POST", "/users", body))["id"])
+
+
+def journal_of(kit: Kit) -> Journal:
+    """What the kit wrote down."""
+    return Journal(kit.folder / "rehearsal" / "users.jsonl")

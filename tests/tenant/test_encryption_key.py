@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import base64
+import stat
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from helpers.endpoint.keys import parse_key
+from helpers.errors import KitError, NotReady, SettingsError
+from helpers.settings import Profile
+from helpers.tenant import key_pair
+from helpers.tenant.encryption_key import EncryptionKey
+from tenant.support import Between, Kit, writes
+
+
+@pytest.fixture
+async def ready(kit: Kit) -> Kit:
+    await kit.app.ensure()
+    return kit
+
+
+async def registered(kit: Kit) -> dict[str, Any]:
+    app = await kit.app.show()
+    return dict(await kit.send("GET", f"/applications/{app.object_id}?$select=keyCredentials,tokenEncryptionKeyId"))
+
+
+def certificate(name: str, *, ends: datetime) -> str:
+    private = rsa.generate_private_key(65537, 2048)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(private.public_key())
+        .serial_number(1)
+        .not_valid_before(ends - timedelta(days=100))
+        .not_valid_after(ends)
+        .sign(private, SHA256())
+    )
+    return base64.b64encode(made.public_bytes(Encoding.DER)).decode()
+
+
+async def test_the_pair_is_made_uploaded_and_found_the_second_time(ready: Kit) -> None:
+    made = await ready.key.ensure()
+    app = await registered(ready)
+    content = made.path.read_bytes()
+    der = x509.load_pem_x509_certificate(content).public_bytes(Encoding.DER)
+    assert made.status == "created"
+    assert [base64.b64decode(each["key"]) for each in app["keyCredentials"]] == [der]
+    assert app["keyCredentials"][0]["usage"] == "Encrypt"
+    assert app["keyCredentials"][0]["type"] == "AsymmetricX509Cert"
+    assert app["tokenEncryptionKeyId"] == app["keyCredentials"][0]["keyId"] == made.key_id
+    assert (made.days_left, made.previous_path) == (364, None)
+
+    again = await ready.key.ensure()
+    assert (again.status, writes(again), again.thumbprint) == ("reused", [], made.thumbprint)
+    assert (await ready.key.show()).thumbprint == made.thumbprint
+    assert made.path.read_bytes() == content
+
+
+async def test_the_endpoint_reads_the_file_and_knows_the_key_by_the_same_thumbprint(ready: Kit) -> None:
+    made = await ready.key.ensure()
+    key = parse_key(ready.key.private_key_path.read_text(), "DecryptionPrivateKey")
+    assert key.thumbprint == made.x5t
+
+
+async def test_the_private_half_is_the_owners_alone_and_shown_nowhere(ready: Kit) -> None:
+    made = await ready.key.ensure()
+    rotated = await ready.key.rotate()
+    for path in (ready.key.private_key_path, ready.key.previous_key_path):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        secret = path.read_text().split("-----")[2].split()
+        for card in (made, rotated, await ready.key.show()):
+            shown = repr(card) + card._repr_html_() + "".join(str(each) for each in card.sent)
+            assert "PRIVATE" not in shown
+            assert not any(line in shown for line in secret)
+
+
+async def test_wider_permissions_are_mended_and_told(ready: Kit) -> None:
+    await ready.key.ensure()
+    ready.key.private_key_path.chmod(0o644)
+    seen = await ready.key.show()
+    assert stat.S_IMODE(ready.key.private_key_path.stat().st_mode) == 0o600
+    assert "644" in seen.facts["Permissions"]
+    assert "644" not in (await ready.key.show()).facts["Permissions"]
+
+
+async def test_keys_that_are_there_survive_and_expired_ones_are_reported(ready: Kit) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    theirs = [
+        {"type": "AsymmetricX509Cert", "usage": "Verify", "key": certificate("theirs", ends=now + timedelta(days=50))},
+        {"type": "AsymmetricX509Cert", "usage": "Encrypt", "key": certificate("old", ends=now - timedelta(days=1))},
+    ]
+    app = await ready.app.show()
+    await ready.send("PATCH", f"/applications/{app.object_id}", {"keyCredentials": theirs})
+    before = (await registered(ready))["keyCredentials"]
+
+    made = await ready.key.ensure()
+    after = (await registered(ready))["keyCredentials"]
+    assert after[:2] == before
+    assert len(after) == 3
+    told = made.facts["Other keys of the registration"]
+    assert "CN=theirs (Verify, until" in told
+    assert "CN=old (Encrypt, ran out on" in told
+
+    await ready.key.rotate()
+    assert (await registered(ready))["keyCredentials"][:3] == after
+    await ready.key.remove()
+    assert (await registered(ready))["keyCredentials"] == before
+
+
+async def test_a_file_without_its_certificate_in_the_tenant_is_uploaded(ready: Kit) -> None:
+    made = await ready.key.ensure()
+    app = await ready.app.show()
+    await ready.send("PATCH", f"/applications/{app.object_id}", {"tokenEncryptionKeyId": None})
+    with pytest.raises(NotReady, match="04-key-pair"):
+        await ready.key.show()
+    again = await ready.key.ensure()
+    assert (again.status, again.thumbprint, again.key_id) == ("updated", made.thumbprint, made.key_id)
+
+    await ready.send("PATCH", f"/applications/{app.object_id}", {"tokenEncryptionKeyId": None, "keyCredentials": []})
+    anew = await ready.key.ensure()
+    assert (anew.status, anew.thumbprint) == ("updated", made.thumbprint)
+    assert len((await registered(ready))["keyCredentials"]) == 1
+
+
+async def test_a_key_whose_private_half_is_elsewhere_is_replaced_only_on_request(ready: Kit) -> None:
+    made = await ready.key.ensure()
+    ready.key.private_key_path.unlink()
+    before = await registered(ready)
+    for verb in (ready.key.ensure, ready.key.show, ready.key.rotate):
+        with pytest.raises(NotReady, match=made.thumbprint) as refused:
+            await verb()
+        assert "replace=True" in refused.value.next_step
+    assert await registered(ready) == before
+    assert not ready.key.private_key_path.exists()
+
+    replaced = await ready.key.ensure(replace=True)
+    after = await registered(ready)
+    assert replaced.status == "created"
+    assert replaced.thumbprint != made.thumbprint
+    assert after["keyCredentials"][:1] == before["keyCredentials"]
+    assert after["tokenEncryptionKeyId"] == replaced.key_id
+    assert (await ready.key.ensure()).status == "reused"
+
+
+async def test_rotation_keeps_the_old_pair_here_and_in_the_tenant(ready: Kit) -> None:
+    made = await ready.key.ensure()
+    old = made.path.read_bytes()
+    rotated = await ready.key.rotate()
+    assert (rotated.status, rotated.previous_path) == ("updated", ready.key.previous_key_path)
+    assert rotated.thumbprint != made.thumbprint
+    assert ready.key.previous_key_path.read_bytes() == old
+    app = await registered(ready)
+    assert [each["keyId"] for each in app["keyCredentials"]] == [made.key_id, rotated.key_id]
+    assert app["tokenEncryptionKeyId"] == rotated.key_id
+
+
+@pytest.mark.parametrize("finish", ["ensure", "rotate"])
+async def test_a_rotation_that_broke_off_is_finished_without_losing_the_key_in_use(
+    ready: Kit, between: Between, finish: str
+) -> None:
+    made = await ready.key.ensure()
+
+    async def break_off(request: httpx.Request, _: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response | None:
+        if request.method == "PATCH":
+            raise httpx.ConnectError("the cable", request=request)
+        return None
+
+    between.interfere = break_off
+    with pytest.raises(KitError, match="cannot be reached"):
+        await ready.key.rotate()
+    between.interfere = None
+    begun = parse_key(ready.key.private_key_path.read_text(), "current").thumbprint
+
+    finished = await getattr(ready.key, finish)()
+    assert (finished.status, finished.x5t) == ("updated", begun)
+    assert parse_key(ready.key.previous_key_path.read_text(), "previous").thumbprint == made.x5t
+    assert len((await registered(ready))["keyCredentials"]) == 2
+
+
+async def test_a_certificate_that_ran_out_asks_for_a_rotation(ready: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_pair, "VALID_DAYS", 0)
+    with pytest.raises(NotReady, match="rotate"):
+        await ready.key.ensure()
+    assert (await registered(ready))["keyCredentials"] == []
+    monkeypatch.undo()
+    assert (await ready.key.rotate()).days_left == 364
+
+
+@pytest.mark.parametrize("spoilt", ["nothing", "other"])
+async def test_a_spoilt_key_file_is_explained_without_its_content(ready: Kit, spoilt: str) -> None:
+    made = await ready.key.ensure()
+    pem = made.path.read_text()
+    await ready.key.rotate()
+    other = ready.key.private_key_path.read_text()
+    mixed = pem.split("-----BEGIN CERTIFICATE")[0] + "-----BEGIN CERTIFICATE" + other.split("-----BEGIN CERTIFICATE")[1]
+    ready.key.private_key_path.write_text(pem[:300] if spoilt == "nothing" else mixed)
+    with pytest.raises(SettingsError, match="cannot be used") as refused:
+        await ready.key.ensure()
+    assert pem.splitlines()[2] not in str(refused.value)
+    assert refused.value.__cause__ is None
+    assert refused.value.__suppress_context__
+
+
+async def test_the_state_folder_that_cannot_be_written_is_explained(ready: Kit, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    key = EncryptionKey(ready.graph, ready.profile, tmp_path / "file")
+    with pytest.raises(SettingsError, match="cannot be"):
+        await key.ensure()
+    assert (await registered(ready))["keyCredentials"] == []
+
+
+@pytest.mark.parametrize("name", ["contoso.onmicrosoft.com", "../../etc", ".."])
+async def test_a_rehearsal_never_shares_its_key_with_a_real_tenant(kit: Kit, name: str) -> None:
+    real = EncryptionKey(kit.graph, Profile(mode="live", tenant=name), kit.folder).private_key_path
+    assert real != kit.key.private_key_path
+    assert real.resolve().is_relative_to(kit.folder.resolve())
+
+
+async def test_removal_clears_the_tenant_and_the_files(ready: Kit) -> None:
+    assert (await ready.key.remove()).status == "missing"
+    await ready.key.ensure()
+    await ready.key.rotate()
+    removed = await ready.key.remove()
+    assert removed.status == "removed"
+    after = await registered(ready)
+    assert (after["keyCredentials"], after["tokenEncryptionKeyId"]) == ([], None)
+    assert list(ready.key.private_key_path.parent.glob("jit-key*")) == []
+    assert (await ready.key.remove()).status == "missing"
+
+
+async def test_the_registration_comes_first(kit: Kit) -> None:
+    with pytest.raises(NotReady, match="02-app-registrations"):
+        await kit.key.ensure()
+    assert not kit.key.private_key_path.exists()

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from helpers.errors import NotReady, Taken
+from tenant.support import Kit, writes
+
+LISTENERS = "/identity/authenticationEventListeners"
+TYPE = "#microsoft.graph.onPasswordSubmitListener"
+OTHER_APP = "63856651-13d9-4784-9abf-20758d509e19"
+
+
+@pytest.fixture
+async def ready(kit: Kit) -> Kit:
+    await kit.ready_for_policies()
+    await kit.extension.ensure()
+    return kit
+
+
+async def stored(kit: Kit, listener_id: str) -> dict[str, Any]:
+    return dict(await kit.send("GET", f"{LISTENERS}/{listener_id}"))
+
+
+async def another(kit: Kit, *, priority: int, applications: dict[str, Any]) -> dict[str, Any]:
+    body = {
+        "@odata.type": TYPE,
+        "displayName": "Somebody else's",
+        "priority": priority,
+        "conditions": {"applications": applications},
+        "handler": {
+            "@odata.type": "#microsoft.graph.onPasswordMigrationCustomExtensionHandler",
+            "migrationPropertyId": (await kit.flag.show()).full_name,
+            "customExtension": {"id": (await kit.extension.show()).extension_id},
+        },
+    }
+    return dict(await kit.send("POST", LISTENERS, body))
+
+
+async def test_the_listener_is_whole_and_found_the_second_time(ready: Kit) -> None:
+    made = await ready.listener.ensure()
+    flag, client = await ready.flag.show(), await ready.client.show()
+    body = await stored(ready, made.listener_id)
+    assert (made.status, made.rivals) == ("created", ())
+    assert body["handler"]["migrationPropertyId"] == flag.full_name == made.migration_property
+    assert body["handler"]["customExtension"]["id"] == (await ready.extension.show()).extension_id == made.extension_id
+    assert body["priority"] == 500
+    applications = body["conditions"]["applications"]
+    assert applications["includeAllApplications"] is False
+    assert [each["appId"] for each in applications["includeApplications"]] == [client.app_id]
+    assert "migrationAttributeId" not in "".join(each.body or "" for each in made.sent)
+
+    again = await ready.listener.ensure()
+    assert (again.status, writes(again), again.listener_id) == ("reused", [], made.listener_id)
+    assert (await ready.listener.show()).app_ids == (client.app_id,)
+
+
+async def test_tampering_is_mended_and_other_applications_and_the_priority_stay(ready: Kit) -> None:
+    made = await ready.listener.ensure()
+    change = {
+        "@odata.type": TYPE,
+        "priority": 100,
+        "conditions": {"applications": {"includeAllApplications": True, "includeApplications": [{"appId": OTHER_APP}]}},
+        "handler": {
+            "@odata.type": "#microsoft.graph.onPasswordMigrationCustomExtensionHandler",
+            "migrationPropertyId": "extension_00000000000000000000000000000000_toBeMigrated",
+            "customExtension": {"id": made.extension_id},
+        },
+    }
+    await ready.send("PATCH", f"{LISTENERS}/{made.listener_id}", change)
+    mended = await ready.listener.ensure()
+    assert mended.status == "updated"
+    body = await stored(ready, made.listener_id)
+    assert body["handler"]["migrationPropertyId"] == made.migration_property
+    applications = body["conditions"]["applications"]
+    assert applications["includeAllApplications"] is False
+    assert {each["appId"] for each in applications["includeApplications"]} == {OTHER_APP, *made.app_ids}
+    assert body["priority"] == 100
+    assert (await ready.listener.ensure()).status == "reused"
+
+
+async def test_an_extension_that_was_made_anew_is_followed(ready: Kit) -> None:
+    made = await ready.listener.ensure()
+    await ready.send("DELETE", f"/identity/customAuthenticationExtensions/{made.extension_id}")
+    await ready.extension.ensure()
+    mended = await ready.listener.ensure()
+    assert (mended.status, mended.listener_id) == ("updated", made.listener_id)
+    assert (
+        (await ready.listener.show()).extension_id == (await ready.extension.show()).extension_id != made.extension_id
+    )
+
+
+async def test_rivals_are_named_with_their_priority(ready: Kit) -> None:
+    client = await ready.client.show()
+    made = await ready.listener.ensure()
+    one_app = {"includeAllApplications": False, "includeApplications": [{"appId": client.app_id}]}
+    elsewhere = {"includeAllApplications": False, "includeApplications": [{"appId": OTHER_APP}]}
+    rival = await another(ready, priority=100, applications=one_app)
+    await another(ready, priority=1, applications=elsewhere)
+    seen = await ready.listener.ensure()
+    assert (seen.status, seen.rivals) == ("reused", ("Somebody else's (priority 100)",))
+    assert "lowest priority" in seen.facts["Notice"]
+    await ready.send("DELETE", f"{LISTENERS}/{rival['id']}")
+    assert (await ready.listener.show()).rivals == ()
+    assert made.rivals == ()
+
+
+async def test_what_comes_first_is_named(kit: Kit) -> None:
+    for ensure, notebook in (
+        (kit.flag.ensure, "01-extension-attribute"),
+        (kit.client.ensure, "02-app-registrations"),
+    ):
+        with pytest.raises(NotReady, match=notebook):
+            await kit.listener.ensure()
+        await ensure()
+    with pytest.raises(NotReady, match="03-policies"):
+        await kit.listener.ensure()
+
+
+async def test_two_listeners_of_the_kits_name_are_not_guessed_between(ready: Kit) -> None:
+    made = await ready.listener.ensure()
+    second = await another(ready, priority=100, applications={"includeApplications": [{"appId": OTHER_APP}]})
+    change = {"@odata.type": TYPE, "displayName": "JIT migration listener"}
+    await ready.send("PATCH", f"{LISTENERS}/{second['id']}", change)
+    with pytest.raises(Taken) as refused:
+        await ready.listener.ensure()
+    assert made.listener_id in str(refused.value)
+    assert f"{second['id']} (priority 100)" in str(refused.value)
+
+
+async def test_a_strangers_listener_of_the_same_name_is_neither_used_nor_removed(ready: Kit) -> None:
+    theirs = {
+        "@odata.type": "#microsoft.graph.onPasswordSubmitCustomExtension",
+        "displayName": "By hand",
+        "endpointConfiguration": {
+            "@odata.type": "#microsoft.graph.httpRequestEndpoint",
+            "targetUrl": "https://by-hand.example/check",
+        },
+        "authenticationConfiguration": {
+            "@odata.type": "#microsoft.graph.azureAdTokenAuthentication",
+            "resourceId": f"api://by-hand.example/{OTHER_APP}",
+        },
+    }
+    extension = await ready.send("POST", "/identity/customAuthenticationExtensions", theirs)
+    listener = await another(ready, priority=100, applications={"includeApplications": [{"appId": OTHER_APP}]})
+    handler = {
+        "@odata.type": "#microsoft.graph.onPasswordMigrationCustomExtensionHandler",
+        "migrationPropertyId": (await ready.flag.show()).full_name,
+        "customExtension": {"id": extension["id"]},
+    }
+    change = {"@odata.type": TYPE, "displayName": "JIT migration listener", "handler": handler}
+    await ready.send("PATCH", f"{LISTENERS}/{listener['id']}", change)
+    before = await stored(ready, listener["id"])
+    with pytest.raises(Taken, match="did not make"):
+        await ready.listener.ensure()
+    assert (await ready.listener.remove()).status == "left alone"
+    assert await stored(ready, listener["id"]) == before
+
+
+async def test_removal_spares_other_listeners_and_needs_no_client(ready: Kit) -> None:
+    await ready.listener.ensure()
+    other = await another(ready, priority=100, applications={"includeApplications": [{"appId": OTHER_APP}]})
+    await ready.client.remove()
+    assert (await ready.listener.show()).status == "read"
+    assert (await ready.listener.remove()).status == "removed"
+    assert [each["id"] for each in (await ready.send("GET", LISTENERS))["value"]] == [other["id"]]
+    assert (await ready.listener.remove()).status == "missing"
+    with pytest.raises(NotReady, match="03-policies"):
+        await ready.listener.show()

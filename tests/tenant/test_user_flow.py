@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from helpers.errors import NotReady, Taken
+from helpers.tenant.step import MADE_BY
+from tenant.support import Kit, writes
+
+FLOWS = "/identity/authenticationEventsFlows"
+
+
+def a_flow(name: str, *, provider: str = "EmailPassword-OAUTH", description: str = "") -> dict[str, Any]:
+    start = "#microsoft.graph.onInteractiveAuthFlowStartExternalUsersSelfServiceSignUp"
+    methods = "#microsoft.graph.onAuthenticationMethodLoadStartExternalUsersSelfServiceSignUp"
+    return {
+        "@odata.type": "#microsoft.graph.externalUsersSelfServiceSignUpEventsFlow",
+        "displayName": name,
+        "description": description,
+        "onInteractiveAuthFlowStart": {"@odata.type": start, "isSignUpAllowed": True},
+        "onAuthenticationMethodLoadStart": {"@odata.type": methods, "identityProviders": [{"id": provider}]},
+    }
+
+
+async def put_in(kit: Kit, flow: dict[str, Any], app_id: str) -> None:
+    await kit.send("POST", f"{FLOWS}/{flow['id']}/conditions/applications/includeApplications", {"appId": app_id})
+
+
+async def test_a_flow_is_made_with_the_client_in_it_and_found_the_second_time(kit: Kit) -> None:
+    client = await kit.client.ensure()
+    made = await kit.flow.ensure()
+    assert (made.status, made.app_ids, made.facts["Made by"]) == ("created", (client.app_id,), "this kit")
+    assert made.facts["Sign-in with"] == "EmailPassword-OAUTH"
+    again = await kit.flow.ensure()
+    assert (again.status, writes(again), again.flow_id) == ("reused", [], made.flow_id)
+    assert (await kit.flow.show()).flow_id == made.flow_id
+
+
+async def test_the_client_comes_first(kit: Kit) -> None:
+    with pytest.raises(NotReady, match="JIT test client"):
+        await kit.flow.ensure()
+
+
+async def test_somebody_elses_flow_with_the_client_in_it_is_kept(kit: Kit) -> None:
+    client = await kit.client.ensure()
+    theirs = await kit.send("POST", FLOWS, a_flow("Shop"))
+    await put_in(kit, theirs, client.app_id)
+    found = await kit.flow.ensure()
+    assert (found.status, found.flow_id, writes(found)) == ("reused", theirs["id"], [])
+    assert len((await kit.send("GET", FLOWS))["value"]) == 1
+
+    kept = await kit.flow.remove()
+    assert (kept.status, "did not make" in kept.facts["Why it stays"]) == ("kept", True)
+    with pytest.raises(NotReady):
+        await kit.flow.show()
+    assert len((await kit.send("GET", FLOWS))["value"]) == 1
+
+
+async def test_a_flow_without_passwords_is_pointed_out(kit: Kit) -> None:
+    client = await kit.client.ensure()
+    theirs = await kit.send("POST", FLOWS, a_flow("Codes", provider="EmailOtpSignup-OAUTH"))
+    await put_in(kit, theirs, client.app_id)
+    with pytest.raises(Taken, match="does not offer e-mail with password") as refused:
+        await kit.flow.ensure()
+    assert "EmailOtpSignup-OAUTH" in str(refused.value)
+
+
+async def test_a_flow_that_was_made_without_its_client_is_finished(kit: Kit) -> None:
+    client = await kit.client.ensure()
+    made = await kit.send("POST", FLOWS, a_flow("JIT sign-up and sign-in", description=MADE_BY))
+    with pytest.raises(NotReady):
+        await kit.flow.show()
+    finished = await kit.flow.ensure()
+    assert (finished.status, finished.flow_id, finished.app_ids) == ("updated", made["id"], (client.app_id,))
+
+
+async def test_a_flow_that_others_use_stays(kit: Kit) -> None:
+    await kit.client.ensure()
+    made = await kit.flow.ensure()
+    other = await kit.send("POST", "/applications", {"displayName": "Shop"})
+    await kit.send("POST", "/servicePrincipals", {"appId": other["appId"]})
+    await put_in(kit, {"id": made.flow_id}, other["appId"])
+    kept = await kit.flow.remove()
+    assert kept.status == "kept"
+    assert other["appId"] in kept.facts["Why it stays"]
+
+
+async def test_the_kits_flow_is_removed_even_when_its_client_has_gone(kit: Kit) -> None:
+    await kit.client.ensure()
+    await kit.flow.ensure()
+    await kit.send("DELETE", f"{FLOWS}/{(await kit.flow.show()).flow_id}")
+    assert (await kit.flow.remove()).status == "missing"
+
+    await kit.send("POST", FLOWS, a_flow("JIT sign-up and sign-in", description=MADE_BY))
+    await kit.client.remove()
+    assert (await kit.flow.remove()).status == "removed"
+    assert (await kit.send("GET", FLOWS))["value"] == []
