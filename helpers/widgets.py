@@ -43,10 +43,10 @@ class SignInBox:
             options=tuple(islice(people, _NAMES_OFFERED)),
             placeholder=next(iter(people), "somebody@example.com"),
             style=_WIDE,
-            layout={"width": "100%"},
+            layout={"width": "auto"},
         )
         self.typed = ui.RadioButtons(
-            description="Password", options=(_THE_RIGHT_ONE, _ANOTHER_ONE), style=_WIDE, layout={"width": "100%"}
+            description="Password", options=(_THE_RIGHT_ONE, _ANOTHER_ONE), style=_WIDE, layout={"width": "auto"}
         )
         self.password = _masked("Another password")
         self.new_password = _masked("New password, if one is asked for")
@@ -93,7 +93,7 @@ class SignInBox:
         else:
             words = self._value.status if isinstance(self._value, Card) else self._value.outcome
             self.status.value = _status(f"{name}: {words}")
-            self.result.value = self._value._repr_html_()
+            self.result.value = f'<div style="line-height:1.3">{self._value._repr_html_()}</div>'
         finally:
             self.button.disabled = False
 
@@ -108,7 +108,7 @@ class ProgressBar:
     def __init__(self, label: str) -> None:
         self._label = label
         self._told = 0
-        self.bar = ui.IntProgress(description=label, min=0, max=1, style=_WIDE, layout={"width": "100%"})
+        self.bar = ui.IntProgress(description=label, min=0, max=1, style=_WIDE, layout={"width": "auto"})
         self.status = ui.HTML(_status(f"{label}: not started"))
         self.view = ui.VBox([self.bar, self.status])
 
@@ -141,7 +141,7 @@ class ProgressBar:
 
 def _masked(label: str) -> ui.Password:
     return ui.Password(
-        description=label, placeholder="invented, for the rehearsal only", style=_WIDE, layout={"width": "100%"}
+        description=label, placeholder="invented, for the rehearsal only", style=_WIDE, layout={"width": "auto"}
     )
 
 
