@@ -29,12 +29,13 @@ R = TypeVar("R")
 class Pace:
     """How many batches may be under way: one more after each that went well, half after one that was throttled.
 
-    The documented limit of an application in a tenant is 3,000 writes in 150 seconds; public tools report more. So the
+    The first goes alone: what is refused to it, by the tenant or by the person asked to confirm, is refused once. The
+    documented limit of an application in a tenant is 3,000 writes in 150 seconds; public tools report more. So the
     tenant's own answers set the pace.
     """
 
     def __init__(self) -> None:
-        self.at_once = 2
+        self.at_once = 1
 
     def learn(self, pressed: bool) -> None:
         """Take note of how one batch went.

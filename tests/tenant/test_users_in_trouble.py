@@ -10,8 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from helpers.errors import GraphRefused, PermissionMissing
+from helpers.errors import GraphRefused, PermissionMissing, WriteNotConfirmed
+from helpers.graph import Graph
 from helpers.tenant.user_batches import Pace, temporary_password
+from helpers.tenant.users import Users
 from tenant.support import (
     PEOPLE,
     Between,
@@ -128,6 +130,24 @@ async def test_an_identity_that_may_not_write_stops_at_once(ready: Kit, tmp_path
     plan = await weak.users.plan(users=PEOPLE)
     with pytest.raises(PermissionMissing, match="User Administrator"):
         await weak.users.apply(plan)
+    assert await everybody(ready) == []
+
+
+async def test_whoever_does_not_confirm_is_asked_once(ready: Kit) -> None:
+    asked = 0
+
+    async def refuse() -> None:
+        nonlocal asked
+        asked += 1
+        raise WriteNotConfirmed("Nothing was changed.", next_step="Type the domain.")
+
+    gated = Graph(ready.tenant.credential(), ready.tenant.transport(), before_write=refuse)
+    users = Users(gated, ready.profile, ready.folder)
+    plan = await users.plan(users=PEOPLE)
+    assert asked == 0
+    with pytest.raises(WriteNotConfirmed):
+        await users.apply(plan)
+    assert asked == 1
     assert await everybody(ready) == []
 
 
