@@ -183,15 +183,13 @@ def choose(mode: Mode, **values: Any) -> Card:
         SettingsError: a value cannot be used.
     """
     folder = settings.home()
-    before = settings.load(folder)
-    profile = settings.changed(before, mode=mode, **values)
-    known = (folder / "profile.json").exists()
-    if not known or profile != before:
+    before, profile = settings.choice(folder, mode, values)
+    if profile != before:
         settings.save(folder, profile)
     facts = {"Mode": profile.mode, "Endpoint": profile.target_url}
     if profile.mode == "live":
         facts |= {"Tenant": profile.tenant, "Credential": profile.credential}
-    return Card(title="World", status="unchanged" if known and profile == before else "chosen", facts=facts)
+    return Card(title="World", status="unchanged" if profile == before else "chosen", facts=facts)
 
 
 def environment() -> Table:

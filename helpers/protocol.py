@@ -47,6 +47,9 @@ ROLES: Final = {
     "User Administrator": "fe930be7-5e62-47db-91af-98c3a49a38b1",
 }
 
+# Who may grant application permissions of Microsoft Graph ["Grant tenant-wide admin consent"].
+CONSENT_ROLE: Final = "Privileged Role Administrator"
+
 # Limits of the service [limits].
 TIMEOUT_MS: Final = 2000
 MAXIMUM_RETRIES: Final = 1

@@ -6,7 +6,8 @@ import json
 import os
 import re
 import tempfile
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,6 +19,7 @@ Mode = Literal["rehearsal", "live"]
 Credential = Literal["browser", "device-code", "azure-cli", "client-secret", "client-certificate"]
 CREDENTIALS: tuple[str, ...] = get_args(Credential)
 
+_FILE = "profile.json"
 _HOST = re.compile(r"^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$")
 
 
@@ -98,35 +100,32 @@ def home() -> Path:
     return Path(chosen).resolve() if chosen else Path(__file__).resolve().parents[1] / ".kit"
 
 
-def load(folder: Path) -> Profile:
-    """Read the profile.
+def load(folder: Path, mode: Mode | None = None) -> Profile:
+    """Read the profile of one world.
 
     Args:
         folder: the kit's state folder.
+        mode: which world's; the chosen one's when left out.
 
     Returns:
-        The profile, or the rehearsal's when none was saved.
+        The profile, or that world's defaults when none was saved.
 
     Raises:
-        SettingsError: the file cannot be read as a profile.
+        SettingsError: the file cannot be read as a profile, or a real tenant was never named.
     """
-    path = folder / "profile.json"
+    kept = _kept(folder)
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        names = Names(**raw.pop("names", {}))
-        return Profile(**raw, names=names)
-    except FileNotFoundError:
-        return Profile()
-    except (ValueError, TypeError, AttributeError, OSError) as problem:
-        raise SettingsError(
-            f"The profile {path} cannot be read.",
-            service=str(problem),
-            next_step="Delete that file and choose your world again in notebook 00; no tenant is changed by that.",
-        ) from problem
+        mode = mode or kept["mode"]
+        values = dict(kept["worlds"].get(mode, {}))
+        return Profile(mode=mode, **{**values, "names": Names(**values.get("names", {}))})
+    except (KeyError, TypeError, AttributeError, ValueError) as problem:
+        raise _unreadable(folder, problem) from problem
 
 
 def save(folder: Path, profile: Profile) -> Path:
-    """Write the profile for its owner alone, whole or not at all.
+    """Write the profile for its owner alone, whole or not at all, and make its world the chosen one.
+
+    The other world's values are kept: a real export never becomes the rehearsal's.
 
     Args:
         folder: the kit's state folder; it is made when absent.
@@ -135,8 +134,11 @@ def save(folder: Path, profile: Profile) -> Path:
     Returns:
         The file's path.
     """
-    path = folder / "profile.json"
-    write_private(path, json.dumps(asdict(profile), indent=2).encode())
+    values = asdict(profile)
+    mode = values.pop("mode")
+    worlds = {**_kept(folder)["worlds"], mode: values}
+    path = folder / _FILE
+    write_private(path, json.dumps({"mode": mode, "worlds": worlds}, indent=2).encode())
     return path
 
 
@@ -168,20 +170,48 @@ def write_private(path: Path, content: bytes) -> None:
         ) from problem
 
 
-def changed(profile: Profile, **values: Any) -> Profile:
-    """Copy a profile with some values changed; None leaves a value as it is.
+def choice(folder: Path, mode: Mode, values: Mapping[str, Any]) -> tuple[Profile | None, Profile]:
+    """Work out what a choice changes.
 
     Args:
-        profile: the profile to start from.
-        values: fields of `Profile`.
+        folder: the kit's state folder.
+        mode: the chosen world.
+        values: fields of `Profile`; what is left out, or None, stays as that world has it.
+
+    Returns:
+        The profile that was in force, None when nothing was ever chosen; and the one that should be.
 
     Raises:
         SettingsError: a value cannot be used.
     """
-    known = {each.name for each in fields(Profile)}
+    known = {each.name for each in fields(Profile)} - {"mode"}
     unknown = sorted(set(values) - known)
     if unknown:
         raise SettingsError(
             f"A profile has no {', '.join(unknown)}.", next_step=f"Use one of {', '.join(sorted(known))}."
         )
-    return replace(profile, **{name: value for name, value in values.items() if value is not None})
+    kept = _kept(folder)
+    given = {name: value for name, value in values.items() if value is not None}
+    merged = {**kept["worlds"].get(mode, {}), **given}
+    if isinstance(merged.get("names"), dict):
+        merged["names"] = Names(**merged["names"])
+    in_force = load(folder) if kept["worlds"] else None
+    return in_force, Profile(mode=mode, **merged)
+
+
+def _kept(folder: Path) -> dict[str, Any]:
+    try:
+        kept = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        return {"mode": kept["mode"], "worlds": dict(kept["worlds"])}
+    except (FileNotFoundError, NotADirectoryError):
+        return {"mode": "rehearsal", "worlds": {}}
+    except (ValueError, TypeError, KeyError, OSError) as problem:
+        raise _unreadable(folder, problem) from problem
+
+
+def _unreadable(folder: Path, problem: Exception) -> SettingsError:
+    return SettingsError(
+        f"The profile {folder / _FILE} cannot be read.",
+        service=f"{type(problem).__name__}: {problem}",
+        next_step="Delete that file and choose your world again in notebook 00; no tenant is changed by that.",
+    )

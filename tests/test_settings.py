@@ -79,6 +79,18 @@ def test_choosing_twice_changes_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     assert (tmp_path / "profile.json").stat().st_mtime_ns == before
 
 
+def test_each_world_keeps_its_own_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JIT_KIT_HOME", str(tmp_path))
+    kit.choose("rehearsal", endpoint_port=0)
+    kit.choose("live", tenant="contoso.onmicrosoft.com", export="real-users.csv", endpoint_host="jit.contoso.com")
+    assert kit.choose("rehearsal").status == "chosen"
+    rehearsal = settings.load(tmp_path)
+    assert (rehearsal.export, rehearsal.endpoint_port) == ("", 0)
+    assert rehearsal.endpoint_host == Profile().endpoint_host
+    assert kit.choose("live").status == "chosen"
+    assert settings.load(tmp_path).export == "real-users.csv"
+
+
 def test_choosing_an_unknown_field_names_the_known_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JIT_KIT_HOME", str(tmp_path))
     with pytest.raises(SettingsError, match="no tennant"):
