@@ -101,8 +101,8 @@ def refusal(
             code=code,
             service=service,
             next_step=f"Ask for these directory roles, the first one before all: {roles}. Granting an application"
-            f" permission of Microsoft Graph takes a {protocol.CONSENT_ROLE}. An application needs the Graph permissions"
-            " of notebook 00 with admin consent. Then open a new session and run this cell again.",
+            f" permission of Microsoft Graph takes a {protocol.CONSENT_ROLE}. An application needs the Graph"
+            " permissions of notebook 00 with admin consent. Then open a new session and run this cell again.",
         )
     if status == 409 or "already exists" in message or "already in use" in message:
         return Taken(
