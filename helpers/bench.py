@@ -197,7 +197,7 @@ class Bench:
     async def _settings(self) -> dict[str, str]:
         app = await self._app.show()
         tenant = await self._world.tenant()
-        key = self._key.private_key_path
+        key, previous = self._key.private_key_path, self._key.previous_key_path
         if not key.is_file():
             raise NotReady("There is no private key on this machine.", next_step="Run notebook 04-key-pair first.")
         settings = {
@@ -206,6 +206,7 @@ class Bench:
             "JIT_IDENTIFIER_URI": app.identifier_uri,
             "JIT_OPENID_CONFIGURATION": self._world.documents(),
             "DecryptionPrivateKey": key.read_text(encoding="utf-8"),
+            "DecryptionPrivateKeyPrevious": previous.read_text(encoding="utf-8") if previous.is_file() else "",
             "LegacyApiConnectionString": self._store()[1],
             "JIT_LEDGER": str(self.ledger_path),
         }

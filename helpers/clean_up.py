@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from helpers.errors import NotReady
+from helpers.errors import KitError, NotReady
 from helpers.sent import recording
-from helpers.show import Table
+from helpers.show import Card, Table
 
 if TYPE_CHECKING:
     from helpers.kit import Session
 
 __all__ = ["clean_up"]
+
+_ABSENT = "not there"
+
+
+class _Thing(Protocol):
+    async def show(self) -> Card:
+        """Read it from the tenant."""
+
+    async def remove(self) -> Card:
+        """Remove what the kit made of it."""
 
 
 async def clean_up(session: Session, *, dry_run: bool) -> Table:
@@ -27,25 +37,26 @@ async def clean_up(session: Session, *, dry_run: bool) -> Table:
     Returns:
         One row a thing: what it is, what was found, what happened.
     """
-    things = (
+    things: tuple[tuple[str, _Thing], ...] = (
         ("listener", session.policies.listener),
         ("custom authentication extension", session.policies.extension),
         ("user flow", session.apps.user_flow),
         ("test client's consent", session.apps.client_consent),
         ("test client", session.apps.client),
+        ("encryption key, here and in the tenant", session.key),
         ("consent to receive payloads", session.apps.extension_consent),
-        ("extension's app registration, its key with it", session.apps.extension),
+        ("extension's app registration", session.apps.extension),
         ("migration flag", session.attribute),
     )
     with recording() as sent:
         rows = [("users who have not migrated", await _waiting(session), "stay")]
         for what, thing in things:
-            try:
-                found = (await thing.show()).title
-            except NotReady:
-                rows.append((what, "not there", "nothing to do"))
-                continue
-            happened = "would be removed" if dry_run else (await thing.remove()).status
+            found = await _found(thing)
+            if dry_run:
+                happened = "nothing to do" if found == _ABSENT else "would be removed, if the kit made it"
+            else:
+                # Asked even where nothing was found: a half-made thing shows as absent and has parts to remove.
+                happened = (await thing.remove()).status
             rows.append((what, found, happened))
     return Table(
         caption="What would be removed" if dry_run else "What was removed",
@@ -55,6 +66,15 @@ async def clean_up(session: Session, *, dry_run: bool) -> Table:
         " nobody. Removed app registrations can be restored for 30 days.",
         sent=tuple(sent),
     )
+
+
+async def _found(thing: _Thing) -> str:
+    try:
+        return (await thing.show()).title
+    except NotReady:
+        return _ABSENT
+    except KitError as problem:
+        return problem.happened
 
 
 async def _waiting(session: Session) -> str:
