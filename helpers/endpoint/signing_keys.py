@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -42,11 +42,15 @@ class SigningKeys:
     Args:
         urls: OpenID Connect metadata URLs.
         http: the client that fetches them; it is used for nothing else.
+        clock: seconds that only go forward.
     """
 
-    def __init__(self, urls: Sequence[str], http: httpx.AsyncClient) -> None:
+    def __init__(
+        self, urls: Sequence[str], http: httpx.AsyncClient, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._urls = tuple(urls)
         self._http = http
+        self._clock = clock
         self._documents: dict[str, _Document] = {}
         self._looked_at = float("-inf")
         self._looking = asyncio.Lock()
@@ -76,10 +80,10 @@ class SigningKeys:
         found = self._known(kid)
         if not found:
             async with self._looking:
-                if not self._known(kid) and time.monotonic() - self._looked_at > _BETWEEN_LOOKS:
+                if not self._known(kid) and self._clock() - self._looked_at > _BETWEEN_LOOKS:
                     await self._load(_TIMEOUT)
             return self._known(kid)
-        if time.monotonic() - self._looked_at > _STALE_AFTER and (self._background is None or self._background.done()):
+        if self._clock() - self._looked_at > _STALE_AFTER and (self._background is None or self._background.done()):
             self._background = asyncio.create_task(self.load())
         return found
 
@@ -87,7 +91,7 @@ class SigningKeys:
         return [document.keys[kid] for document in self._documents.values() if kid in document.keys]
 
     async def _load(self, seconds: float) -> None:
-        self._looked_at = time.monotonic()
+        self._looked_at = self._clock()
         results = await asyncio.gather(*(self._fetch(url, seconds) for url in self._urls))
         self._documents |= {url: result for url, result in zip(self._urls, results, strict=True) if result}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 import json
@@ -9,7 +10,9 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from helpers.endpoint.caller import Callers
@@ -170,22 +173,36 @@ async def test_without_any_key_nobody_is_let_in_and_nobody_is_called_bad(open_en
     assert not endpoint.store.asked
 
 
-async def test_a_new_signing_key_is_found_and_strangers_cost_one_look(
-    open_endpoint: Opener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    endpoint = await open_endpoint()
-    clock = time.monotonic()
-    monkeypatch.setattr("helpers.endpoint.signing_keys.time.monotonic", lambda: clock)
-    for _ in range(3):
-        assert (await endpoint.post(token=issuer.bearer("stranger"))).status_code == 401
-    assert len(endpoint.documents.asked) == 4
-    endpoint.documents.keys[issuer.CIAM].append("new-signing")
-    endpoint.documents.away.add(issuer.LOGIN)
-    clock += 31
-    assert (await endpoint.post(token=issuer.bearer("new-signing"))).status_code == 200
-    assert (await endpoint.post(token=issuer.bearer("other-signing"))).status_code == 200
-    assert (await endpoint.post(token=issuer.bearer("stranger"))).status_code == 401
-    assert len(endpoint.documents.asked) == 7
+async def test_a_new_signing_key_is_found_and_strangers_cost_one_look() -> None:
+    documents, now = Documents(), [1000.0]
+    async with documents.client() as http:
+        keys = SigningKeys(issuer.METADATA, http, lambda: now[0])
+        await keys.load()
+        for _ in range(3):
+            assert not await keys.find("stranger")
+        assert len(documents.asked) == 4
+        documents.keys[issuer.CIAM].append("new-signing")
+        documents.away.add(issuer.LOGIN)
+        now[0] += 31
+        found = await asyncio.gather(*(keys.find("new-signing") for _ in range(5)))
+        assert all(found)
+        assert await keys.find("other-signing")
+        assert not await keys.find("stranger")
+    assert len(documents.asked) == 7
+
+
+async def test_documents_are_read_again_after_a_day_without_anybody_waiting() -> None:
+    documents, now = Documents(), [1000.0]
+    async with documents.client() as http:
+        keys = SigningKeys(issuer.METADATA, http, lambda: now[0])
+        await keys.load()
+        now[0] += 25 * 3600
+        documents.keys[issuer.CIAM] = ["new-signing"]
+        assert await keys.find("signing")
+        await asyncio.sleep(0.05)
+        assert not await keys.find("signing")
+        assert await keys.find("new-signing")
+    assert len(documents.asked) == 8
 
 
 class CountingWorkers(Workers):
@@ -240,3 +257,33 @@ async def test_memory_of_tokens_is_bounded(callers: tuple[Callers, CountingWorke
         await known.admit([f"Bearer {issuer.bearer(jti=str(number))}"])
     await known.admit([f"Bearer {first}"])
     assert workers.count == 2
+
+
+@pytest.mark.parametrize("keys_url", ["http://keys.example/keys", "ftp://127.0.0.1/keys", 7])
+async def test_a_document_that_points_to_plain_http_gives_no_keys(keys_url: object) -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(200, json={"issuer": issuer.CIAM, "jwks_uri": keys_url})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        keys = SigningKeys(issuer.METADATA[:1], http)
+        await keys.load()
+        assert not keys.loaded
+    assert asked == [issuer.METADATA[0]]
+
+
+async def test_keys_that_cannot_be_trusted_are_left_out() -> None:
+    good = issuer.public_jwk("signing")
+    short = rsa.generate_private_key(65537, 1024).public_key().public_numbers()
+    weak = good | {"kid": "weak", "n": issuer.b64(short.n.to_bytes(128))}
+    entries = [weak, good | {"kid": "enc", "use": "enc"}, {"kty": "oct", "kid": "oct", "k": "AAAA"}]
+    entries += [{"kty": "RSA", "kid": "half", "n": "AQAB"}, good | {"kid": "text", "n": "@"}, good]
+    documents = {"issuer": issuer.CIAM, "jwks_uri": f"{issuer.CIAM}/keys", "keys": [*entries, 7, None]}
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=documents))
+    async with httpx.AsyncClient(transport=transport) as http:
+        keys = SigningKeys(issuer.METADATA[:1], http)
+        await keys.load()
+        found = [bool(await keys.find(kid)) for kid in ("weak", "enc", "oct", "half", "text", "signing")]
+    assert found == [False, False, False, False, False, True]
