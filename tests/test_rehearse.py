@@ -17,6 +17,7 @@ import pytest
 
 from helpers import notebook_runs
 from helpers.errors import KitError
+from helpers.legacy_export import normalise
 from helpers.rehearse import Result, play
 from helpers.worlds import SAMPLE_DATA
 
@@ -36,11 +37,14 @@ def _sample(folder: Path) -> Path:
     folder.mkdir()
     salt = b"12345678"
     ssha = "{SSHA}" + base64.b64encode(hashlib.sha1(CANARY.encode() + salt).digest() + salt).decode()
-    for name, column, value in (("legacy_users.csv", "password_hash", ssha), ("people.csv", "password", CANARY)):
-        with (SAMPLE_DATA / name).open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))[:PEOPLE]
-        assert rows[0]["username"] == "ada@woodgrove.example"
-        rows[0][column] = value
+    with (SAMPLE_DATA / "legacy_users.csv").open(encoding="utf-8", newline="") as file:
+        users = list(csv.DictReader(file))[:PEOPLE]
+    known = {normalise(user["username"]) for user in users}
+    with (SAMPLE_DATA / "people.csv").open(encoding="utf-8", newline="") as file:
+        people = [person for person in csv.DictReader(file) if normalise(person["username"]) in known]
+    assert users[0]["username"] == people[0]["username"] == "ada@woodgrove.example"
+    users[0]["password_hash"], people[0]["password"] = ssha, CANARY
+    for name, rows in (("legacy_users.csv", users), ("people.csv", people)):
         with (folder / name).open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))
             writer.writeheader()

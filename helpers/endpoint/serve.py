@@ -95,6 +95,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _stop_with_stdin(server: uvicorn.Server) -> None:
-    while sys.stdin.buffer.read(1024):
+    # Past Python's own buffer: its lock, held by a waiting thread, would make the interpreter abort as it ends.
+    while os.read(0, 1024):
         pass
     server.should_exit = True

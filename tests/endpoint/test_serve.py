@@ -124,6 +124,14 @@ def test_stops_with_standard_input_when_told_so(start: Start) -> None:
     assert process.wait(timeout=10) == 0
 
 
+def test_ends_quietly_while_it_still_listens_to_standard_input(start: Start) -> None:
+    process, url = start(JIT_STOP_WITH_STDIN="1")
+    assert httpx.get(url).status_code == 200
+    process.send_signal(signal.SIGTERM)
+    assert process.stderr is not None
+    assert (process.wait(timeout=10), process.stderr.read()) == (0, "")
+
+
 def test_outlives_standard_input_when_not_told_so(start: Start) -> None:
     process, url = start()
     assert process.stdin is not None
