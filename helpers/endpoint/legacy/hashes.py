@@ -1,45 +1,41 @@
-"""Stored password hashes: recognise the format, refuse what is hostile or broken, verify with the kept libraries.
+"""Stored password hashes: recognise the format, refuse what is hostile or broken, verify.
 
-Formats and their traps were checked against the reference libraries named beside each; ASP.NET Identity, which no
-library reads, follows `PasswordHasher.cs` of dotnet/aspnetcore.
+Formats and their traps were checked against the reference libraries of the systems that write them.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import logging
 import re
-from collections.abc import Callable
 from typing import Final
 
-import argon2
-import bcrypt
-
 from helpers.endpoint.legacy import Verdict
+from helpers.endpoint.legacy.hashes_bounds import Unusable, Verifier
+from helpers.endpoint.legacy.hashes_crypt import CRYPT
+from helpers.endpoint.legacy.hashes_directory import DIRECTORY
+from helpers.endpoint.legacy.hashes_frameworks import FRAMEWORKS, aspnet_identity
+from helpers.endpoint.legacy.hashes_products import PRODUCTS, keycloak_cost
 
 __all__ = ["check", "cost_label"]
 
 _log = logging.getLogger(__name__)
 
-# What a hash may cost. An export is data: a wrong digit in it must not stop every other sign-in.
-_BCRYPT_COST: Final = 16
-_ARGON2_KIB, _ARGON2_PASSES, _ARGON2_LANES = 1024 * 1024, 20, 16
-_ARGON2_KIB_PASSES: Final = 4 * 1024 * 1024
-_PBKDF2_ROUNDS: Final = 5_000_000
-_SHA_CRYPT_ROUNDS: Final = 1_000_000
-_PHPASS_LOG2: Final = 19
+# Nobody types more; some formats take time that grows with the password.
+_LONGEST_PASSWORD: Final = 4096
 
 _ASCII_BLANKS: Final = " \t\r\n\v\f\0"
-_ITOA64: Final = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_BCRYPT: Final = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
-_TAG: Final = re.compile(r"\{([A-Za-z0-9_-]+)\}")
+_MARKERS: Final = frozenset(("", "*", "x", "*lk*", "*np*", "null", "none", "nil", "\\n"))
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}")
 
+# Tags that only announce what follows: RFC 2307 directories, and Spring Security's delegating encoder.
+_ANNOUNCED: Final = re.compile(r"\{(?:crypt|argon2|bcrypt)(?:@[^}]*)?\}(?=\$)", re.IGNORECASE)
 
-class _Unusable(ValueError):
-    """The stored value is broken, too costly, or of a format that is not read."""
+_COST: Final = re.compile(
+    r"(?:bcrypt(?:_sha256)?\$|\$wp)?\$2[aby]\$\d\d|(?:U?\$S|\$P|\$H)\$.|\$(?:scrypt|firescrypt)\$[^$]*"
+    r"|\$fbscrypt\$v=1,n=\d+,r=\d+,p=\d+|scrypt\$\d+|\{[^}\"]+\}\d*|(?:md5|sha1)\$|AA"
+)
+
+_VERIFIERS: Final[dict[str, Verifier]] = CRYPT | DIRECTORY | FRAMEWORKS | PRODUCTS
 
 
 def check(stored: str | None, password: str) -> Verdict:
@@ -47,6 +43,10 @@ def check(stored: str | None, password: str) -> Verdict:
 
     Blanks around the stored hash are dropped: CHAR columns and CSV exports add them. The password is used as it is,
     in UTF-8, cut to 72 bytes for bcrypt as the systems that made such hashes did.
+
+    A value says by its beginning what it is. Bare digests and plain text say nothing, and are not guessed at: have
+    the statement put a tag before them, `'{MD5}' || column` (or SHA, SHA256, SHA512; hex or base64) or
+    `'{PLAIN}' || column`.
 
     Args:
         stored: the stored value, or None.
@@ -58,9 +58,10 @@ def check(stored: str | None, password: str) -> Verdict:
     text = (stored or "").strip(_ASCII_BLANKS)
     if _is_marker(text):
         return Verdict.DISABLED
-    if not password or "\0" in password:
+    if not _may_be_right(password):
         return Verdict.WRONG
     try:
+        text = _ANNOUNCED.sub("", text, count=1)
         return Verdict.RIGHT if _verifier(text)(text, password) else Verdict.WRONG
     except Exception as error:  # noqa: BLE001 - libraries raise IndexError, RuntimeError and more on broken data
         _log.warning("a stored hash cannot be used: %s", type(error).__name__)
@@ -69,155 +70,34 @@ def check(stored: str | None, password: str) -> Verdict:
 
 def cost_label(stored: str) -> str:
     """Name a hash's format and cost without its salt and digest, so that hashes of equal cost share a label."""
-    text = stored.strip(_ASCII_BLANKS)
-    fixed = re.match(r"\$2[aby]\$\d\d|\$[PH]\$.|\{[^}]*\}", text)
-    if fixed:
+    text = _ANNOUNCED.sub("", stored.strip(_ASCII_BLANKS), count=1)
+    if text.startswith("{") and text[1:2] in ('"', " ", "\n"):
+        return keycloak_cost(text)
+    if fixed := _COST.match(text):
         return fixed.group()
+    # ASP.NET Identity v3: its first nine bytes are format, function and rounds.
     return text.rsplit("$", 2)[0] if "$" in text else text[:12]
 
 
 def _is_marker(text: str) -> bool:
-    """Tell whether a value says that there is no password: shadow files, Django, WordPress, directories."""
-    return text in ("", "*", "x", "*LK*", "*NP*") or text.startswith("!") or text.upper().startswith("{SASL}")
+    """Tell whether a value says that there is no password: shadow files, Django, WordPress, directories, exports."""
+    word = text.lower()
+    return word in _MARKERS or word.startswith(("!", "{sasl}"))
 
 
-def _verifier(text: str) -> Callable[[str, str], bool]:
-    for start, verifier in _VERIFIERS:
+def _may_be_right(password: str) -> bool:
+    """Sort out what no system takes for a password; a lone surrogate has no UTF-8 form."""
+    try:
+        secret = password.encode()
+    except UnicodeEncodeError:
+        return False
+    return 0 < len(secret) <= _LONGEST_PASSWORD and b"\0" not in secret
+
+
+def _verifier(text: str) -> Verifier:
+    for start, verifier in _VERIFIERS.items():
         if text.startswith(start):
             return verifier
     if _BASE64.fullmatch(text):
-        return _aspnet_identity
-    raise _Unusable("unknown format")
-
-
-def _bounded(number: str | int, most: int) -> int:
-    """Check a cost: a hash that would take all day is as broken as one that cannot be read."""
-    value = int(number)
-    if not 0 < value <= most:
-        raise _Unusable("cost out of bounds")
-    return value
-
-
-def _bcrypt(text: str, password: str | bytes) -> bool:
-    match = _BCRYPT.fullmatch(text)
-    if not match:  # also `$2x$`, for which the library says "wrong" to the right password
-        raise _Unusable("bcrypt form")
-    _bounded(match[1], _BCRYPT_COST)
-    secret = password.encode() if isinstance(password, str) else password
-    return bcrypt.checkpw(secret[:72], text.encode())
-
-
-def _argon2(text: str, password: str) -> bool:
-    cost = argon2.extract_parameters(text)
-    _bounded(cost.memory_cost, _ARGON2_KIB)
-    _bounded(cost.time_cost, _ARGON2_PASSES)
-    _bounded(cost.parallelism, _ARGON2_LANES)
-    _bounded(cost.memory_cost * cost.time_cost, _ARGON2_KIB_PASSES)
-    try:
-        return argon2.PasswordHasher().verify(text, password)
-    except argon2.exceptions.VerifyMismatchError:  # its parent, VerificationError, means a broken hash
-        return False
-
-
-def _django(text: str, password: str) -> bool:
-    scheme, _, rest = text.partition("$")
-    match scheme:
-        case "bcrypt":
-            return _bcrypt(rest, password)
-        case "bcrypt_sha256":
-            return _bcrypt(rest, hashlib.sha256(password.encode()).hexdigest())
-        case "argon2":
-            return _argon2("$" + rest, password)
-    _bounded(rest.partition("$")[0], _PBKDF2_ROUNDS)
-    return _libpass(f"django_{scheme}", text, password)
-
-
-def _pbkdf2(text: str, password: str) -> bool:
-    scheme, rounds = text.split("$")[1:3]
-    _bounded(rounds, _PBKDF2_ROUNDS)
-    return _libpass(scheme.replace("-", "_"), text, password)
-
-
-def _sha_crypt(text: str, password: str) -> bool:
-    scheme, options = text.split("$")[1:3]
-    if options.startswith("rounds="):
-        _bounded(options.removeprefix("rounds="), _SHA_CRYPT_ROUNDS)
-    return _libpass({"5": "sha256_crypt", "6": "sha512_crypt"}[scheme], text, password)
-
-
-def _phpass(text: str, password: str) -> bool:
-    _bounded(_ITOA64.index(text[3]), _PHPASS_LOG2)
-    return _libpass("phpass", text, password)
-
-
-def _md5_crypt(text: str, password: str) -> bool:
-    return _libpass("apr_md5_crypt" if text.startswith("$apr1$") else "md5_crypt", text, password)
-
-
-_LDAP: Final = {
-    "SSHA": "ldap_salted_sha1",
-    "SSHA256": "ldap_salted_sha256",
-    "SSHA512": "ldap_salted_sha512",
-    "SMD5": "ldap_salted_md5",
-    "SHA": "ldap_sha1",
-    "MD5": "ldap_md5",
-    "PBKDF2": "ldap_pbkdf2_sha1",
-    "PBKDF2-SHA256": "ldap_pbkdf2_sha256",
-    "PBKDF2-SHA512": "ldap_pbkdf2_sha512",
-}
-
-
-def _directory(text: str, password: str) -> bool:
-    """Verify an RFC 2307 value. Exports write its tag in either case, libpass reads upper case alone."""
-    match = _TAG.match(text)
-    if not match:
-        raise _Unusable("tag")
-    tag, rest = match[1].upper(), text[match.end() :]
-    if tag in ("CRYPT", "ARGON2"):
-        if not rest.startswith("$"):
-            raise _Unusable("crypt form")
-        return _verifier(rest)(rest, password)
-    if tag.startswith("PBKDF2"):
-        _bounded(rest.partition("$")[0], _PBKDF2_ROUNDS)
-    return _libpass(_LDAP[tag], f"{{{tag}}}{rest}", password)
-
-
-def _aspnet_identity(text: str, password: str) -> bool:
-    data = base64.b64decode(text, validate=True)
-    if data[0] == 0 and len(data) == 49:
-        digest, rounds, salt, subkey = "sha1", 1000, data[1:17], data[17:]
-    elif data[0] == 1:
-        digest = ("sha1", "sha256", "sha512")[int.from_bytes(data[1:5])]
-        rounds = _bounded(int.from_bytes(data[5:9]), _PBKDF2_ROUNDS)
-        end = 13 + int.from_bytes(data[9:13])
-        salt, subkey = data[13:end], data[end:]
-    else:
-        raise _Unusable("format marker")
-    if len(salt) < 16 or len(subkey) < 16:
-        raise _Unusable("salt or subkey length")
-    return hmac.compare_digest(hashlib.pbkdf2_hmac(digest, password.encode(), salt, rounds, len(subkey)), subkey)
-
-
-def _libpass(name: str, text: str, password: str) -> bool:
-    import passlib.hash
-
-    return bool(getattr(passlib.hash, name).verify(password, text))
-
-
-_VERIFIERS: Final[tuple[tuple[str, Callable[[str, str], bool]], ...]] = (
-    ("$2", _bcrypt),
-    ("$argon2", _argon2),
-    ("$pbkdf2", _pbkdf2),
-    ("$5$", _sha_crypt),
-    ("$6$", _sha_crypt),
-    ("$1$", _md5_crypt),
-    ("$apr1$", _md5_crypt),
-    ("$P$", _phpass),
-    ("$H$", _phpass),
-    ("{", _directory),
-    ("pbkdf2_sha256$", _django),
-    ("pbkdf2_sha1$", _django),
-    ("bcrypt_sha256$", _django),
-    ("bcrypt$", _django),
-    ("argon2$", _django),
-)
+        return aspnet_identity
+    raise Unusable("unknown format")
