@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import time
@@ -44,26 +46,33 @@ class Bench:
     Args:
         world: composes callouts and leads the public host name here.
         profile: names the host and the port.
-        folder: the kit's state folder: key, legacy store, ledger and log are in it.
+        folder: where the tenant's legacy copy, ledger and log are.
         app: the extension's app registration, which the endpoint's settings are read from.
         key: the encryption key.
+        tenant_id: the tenant's id; each tenant has a ledger of its own.
     """
 
-    def __init__(self, world: World, profile: Profile, folder: Path, app: ExtensionApp, key: EncryptionKey) -> None:
+    def __init__(
+        self, world: World, profile: Profile, folder: Path, app: ExtensionApp, key: EncryptionKey, tenant_id: str
+    ) -> None:
         self._world = world
         self._profile = profile
         self._folder = folder
         self._app = app
         self._key = key
-        self._process = LocalEndpoint(folder / "endpoint.log")
+        self._tenant_id = tenant_id
+        self._process = LocalEndpoint(folder)
 
     @property
     def ledger_path(self) -> Path:
         """The endpoint's ledger."""
-        return self._folder / "ledger.jsonl"
+        return self._folder / f"ledger-{self._tenant_id}.jsonl"
 
     async def ensure(self) -> Card:
         """Start the endpoint here, or keep the one that runs, and lead the public host name to it.
+
+        One whose key, store or registration is no longer the current one is restarted. There is one endpoint a tenant:
+        one that another notebook started makes way.
 
         Returns:
             Where it listens, how Entra reaches it, which store it asks.
@@ -72,18 +81,18 @@ class Bench:
             NotReady: the app registration, the key or the legacy export is missing.
             EndpointDown: it does not start.
         """
-        running = self._process.running
-        settings = {} if running else await self._settings()
+        before = self._process.url if self._process.running else None
+        store, settings = await self._settings()
         url = await self._process.start(settings, port=self._profile.endpoint_port)
         reached = self._world.publish(self._profile.endpoint_host, url.split("/api/")[0])
         return Card(
             title="Local endpoint",
-            status="reused" if running else "started",
+            status="started" if before is None else "reused" if before == url else "restarted",
             facts={
                 "Listens at": url,
                 "Entra calls": self._profile.target_url,
                 "How Entra gets here": reached,
-                "Legacy store": self._store()[0],
+                "Legacy store": store,
                 "Ledger": str(self.ledger_path),
             },
         )
@@ -174,7 +183,7 @@ class Bench:
             rows.append((attempt.what, answer.status_code, self._last_cause()))
         return Table(
             caption="Callouts that nobody should answer",
-            columns=("what is wrong", "HTTP status", "cause in the ledger"),
+            columns=("What is wrong", "HTTP status", "Cause in the ledger"),
             rows=rows,
             note="The caller learns the status alone; the cause is for you.",
         )
@@ -194,35 +203,32 @@ class Bench:
             note="No name, password, nonce or token is ever in it.",
         )
 
-    async def _settings(self) -> dict[str, str]:
+    async def _settings(self) -> tuple[str, dict[str, str]]:
         app = await self._app.show()
-        tenant = await self._world.tenant()
         key, previous = self._key.private_key_path, self._key.previous_key_path
         if not key.is_file():
             raise NotReady("There is no private key on this machine.", next_step="Run notebook 04-key-pair first.")
+        words, store = await asyncio.to_thread(self._store)
         settings = {
-            "JIT_TENANT_ID": tenant.id,
+            "JIT_TENANT_ID": self._tenant_id,
             "JIT_EXTENSION_APP_ID": app.app_id,
             "JIT_IDENTIFIER_URI": app.identifier_uri,
             "JIT_OPENID_CONFIGURATION": self._world.documents(),
             "DecryptionPrivateKey": key.read_text(encoding="utf-8"),
             "DecryptionPrivateKeyPrevious": previous.read_text(encoding="utf-8") if previous.is_file() else "",
-            "LegacyApiConnectionString": self._store()[1],
+            "LegacyApiConnectionString": store,
             "JIT_LEDGER": str(self.ledger_path),
         }
-        return {name: value for name, value in settings.items() if value}
+        return words, {name: value for name, value in settings.items() if value}
 
     def _store(self) -> tuple[str, str]:
         own = os.environ.get("LegacyApiConnectionString")
         if own:
             return "the one that the environment names (LegacyApiConnectionString)", own
-        path = self._folder / "legacy.sqlite3"
-        export = self._world.export()
-        if not path.exists() or path.stat().st_mtime < export.stat().st_mtime:
-            from helpers.legacy_export import read_export
+        from helpers.legacy_export.copy import legacy_copy
 
-            read_export(export).to_sqlite(path)
-        return f"SQLite, made from {export.name}", f"sqlite:///{path}"
+        export = self._world.export()
+        return f"SQLite, made from {export.name}", f"sqlite:///{legacy_copy(export, self._folder)}"
 
     async def _post(self, headers: dict[str, str], body: dict[str, Any] | str) -> tuple[httpx.Response, float]:
         if not (self._process.running and self._process.url):
@@ -230,14 +236,26 @@ class Bench:
         content = body if isinstance(body, str) else json.dumps(body)
         async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
             started = time.perf_counter()
-            answer = await client.post(self._process.url, content=content, headers=headers)
+            try:
+                answer = await client.post(self._process.url, content=content, headers=headers)
+            except httpx.TransportError as problem:
+                raise EndpointDown(
+                    "The endpoint does not answer.",
+                    service=type(problem).__name__,
+                    next_step="Run `await s.endpoint.stop()` and `await s.endpoint.ensure()`, then this cell again.",
+                ) from None
             return answer, (time.perf_counter() - started) * 1000
 
     def _ledger_lines(self) -> list[dict[str, Any]]:
         try:
-            return [json.loads(line) for line in self.ledger_path.read_text(encoding="utf-8").splitlines()]
+            text = self.ledger_path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return []
+        lines = []
+        for line in text.splitlines():
+            with contextlib.suppress(ValueError):  # torn by a crash, or being written just now
+                lines.append(json.loads(line))
+        return [line for line in lines if isinstance(line, dict)]
 
     def _last_cause(self) -> str:
         lines = self._ledger_lines()

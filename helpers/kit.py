@@ -220,7 +220,7 @@ def environment() -> Table:
     probe.unlink()
     rows.append(("State folder", str(folder), "writable; for your account only, ignored by git"))
     rows.append(("Processors", str(os.cpu_count()), "two are enough"))
-    return Table(caption="This machine", columns=("what", "found", "in words"), rows=rows)
+    return Table(caption="This machine", columns=("What", "Found", "In words"), rows=rows)
 
 
 def _session(world: World, profile: Profile, folder: Path, tenant: TenantFacts) -> Session:
@@ -238,7 +238,8 @@ def _session(world: World, profile: Profile, folder: Path, tenant: TenantFacts) 
 
     where = (world.graph, profile, folder)
     app, key = ExtensionApp(*where), EncryptionKey(*where)
-    attribute, bench = MigrationFlag(*where), Bench(world, profile, folder, app, key)
+    attribute = MigrationFlag(*where)
+    bench = Bench(world, profile, settings.state(folder, profile), app, key, tenant.id)
     return Session(
         profile=profile,
         folder=folder,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import subprocess
@@ -12,24 +13,30 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
+import psutil
 
-from helpers.errors import EndpointDown
+from helpers.errors import EndpointDown, SettingsError
+from helpers.settings import write_private
 
 __all__ = ["LocalEndpoint"]
 
 _START_SECONDS = 20
+_STOP_SECONDS = 5
 
 
 class LocalEndpoint:
-    """Start, watch and stop one endpoint process.
+    """Start, watch and stop the one endpoint of a tenant on this machine.
 
     Args:
-        log: the file that gets what the process says on standard error.
+        folder: gets `endpoint.log`, which is what the process says on standard error, and `endpoint.json`, which says
+            which process it is, so that another notebook finds it.
     """
 
-    def __init__(self, log: Path) -> None:
-        self._log = log
+    def __init__(self, folder: Path) -> None:
+        self._log = folder / "endpoint.log"
+        self._note = folder / "endpoint.json"
         self._process: subprocess.Popen[str] | None = None
+        self._settings = ""
         self.url: str | None = None
 
     @property
@@ -38,7 +45,7 @@ class LocalEndpoint:
         return self._process is not None and self._process.poll() is None
 
     async def start(self, settings: Mapping[str, str], *, port: int) -> str:
-        """Start the endpoint and wait until it accepts requests; a running one is kept.
+        """Start the endpoint and wait until it accepts requests; one that runs with these settings is kept.
 
         Args:
             settings: the endpoint's environment settings.
@@ -49,20 +56,24 @@ class LocalEndpoint:
 
         Raises:
             EndpointDown: it did not start; the reason it gave is in the message.
+            SettingsError: the folder cannot be written.
         """
-        if self.running and self.url:
+        asked = hashlib.sha256(json.dumps([sorted(settings.items()), port]).encode()).hexdigest()
+        if self.running and self.url and asked == self._settings:
             return self.url
-        await asyncio.to_thread(self._spawn, settings, port)
+        await self.stop()
+        await asyncio.to_thread(self._stop_another)
         try:
+            self._spawn(settings, port)
             line = await asyncio.wait_for(asyncio.to_thread(self._first_line), _START_SECONDS)
-            self.url = str(json.loads(line)["url"])
+            self.url, self._settings = str(json.loads(line)["url"]), asked
         except (TimeoutError, ValueError, KeyError) as problem:
             await self.stop()
-            raise EndpointDown(
-                "The endpoint did not start.",
-                service=self._last_words(),
-                next_step=f"Mend what it says (the whole log is {self._log}), then run this cell again.",
-            ) from problem
+            raise self._down() from problem
+        except BaseException:
+            # An interrupted start must not leave a process that holds the port and that nobody knows.
+            await self.stop()
+            raise
         return self.url
 
     async def health(self) -> httpx.Response:
@@ -93,7 +104,7 @@ class LocalEndpoint:
         with contextlib.suppress(OSError):
             process.terminate()
         try:
-            await asyncio.to_thread(process.wait, 5)
+            await asyncio.to_thread(process.wait, _STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             await asyncio.to_thread(process.wait)
@@ -102,10 +113,31 @@ class LocalEndpoint:
                 with contextlib.suppress(OSError):
                     stream.close()
 
+    def _stop_another(self) -> None:
+        """Stop the endpoint that an earlier session or another notebook left running for this tenant."""
+        try:
+            kept = json.loads(self._note.read_text(encoding="utf-8"))
+            other = psutil.Process(kept["pid"])
+            if other.create_time() != kept["born"]:
+                return  # the number belongs to some other program by now
+            other.terminate()
+            other.wait(_STOP_SECONDS)
+        except psutil.TimeoutExpired:
+            other.kill()
+        except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+            return  # no note, or nobody there any more
+
     def _spawn(self, settings: Mapping[str, str], port: int) -> None:
-        self._log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        opened = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(opened, "w") as log:
+        try:
+            self._log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        except OSError as problem:
+            raise SettingsError(
+                f"{self._log} cannot be written.",
+                service=str(problem),
+                next_step="Give yourself write permission there, or set JIT_KIT_HOME to a folder of your own.",
+            ) from problem
+        try:
             self._process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-m", "helpers", "endpoint", "--host", "127.0.0.1", "--port", str(port)],
                 env={**os.environ, **settings, "JIT_STOP_WITH_STDIN": "1"},
@@ -114,13 +146,32 @@ class LocalEndpoint:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                # Interrupting a cell reaches everything in the kernel's own session: the endpoint has another.
+                start_new_session=True,
             )
+        finally:
+            os.close(log)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            born = psutil.Process(self._process.pid).create_time()
+            write_private(self._note, json.dumps({"pid": self._process.pid, "born": born}).encode())
 
     def _first_line(self) -> str:
         if self._process is None or self._process.stdout is None:
             return ""
         return self._process.stdout.readline()
 
-    def _last_words(self) -> str:
-        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return "\n".join(lines[-6:]) or "nothing"
+    def _down(self) -> EndpointDown:
+        """Tell what the process said last, its advice as advice."""
+        text = self._log.read_text(encoding="utf-8", errors="replace").strip()
+        words, found, advice = "\n".join(text.splitlines()[-6:]).rpartition("Next: ")
+        if not found:
+            words, advice = advice, "Mend what it says."
+        words = words.strip().replace("\nThe service said: ", " ")
+        advice = (advice.splitlines() or [""])[0]
+        if "cannot listen" in words:
+            advice += " The port is `endpoint_port` of kit.choose in notebook 00."
+        return EndpointDown(
+            "The endpoint did not start.",
+            service=words or "nothing",
+            next_step=f"{advice} Then run this cell again; the whole log is {self._log}.",
+        )

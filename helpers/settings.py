@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from helpers.errors import SettingsError
 
-__all__ = ["CREDENTIALS", "Credential", "Mode", "Names", "Profile", "home", "load", "save"]
+__all__ = ["CREDENTIALS", "Credential", "Mode", "Names", "Profile", "home", "load", "save", "state"]
 
 Mode = Literal["rehearsal", "live"]
 Credential = Literal["browser", "device-code", "azure-cli", "client-secret", "client-certificate"]
@@ -97,7 +97,18 @@ def home() -> Path:
         `JIT_KIT_HOME` if it is set, else `.kit` beside the `helpers` package.
     """
     chosen = os.environ.get("JIT_KIT_HOME")
-    return Path(chosen).resolve() if chosen else Path(__file__).resolve().parents[1] / ".kit"
+    return Path(chosen).expanduser().resolve() if chosen else Path(__file__).resolve().parents[1] / ".kit"
+
+
+def state(folder: Path, profile: Profile) -> Path:
+    """Name the folder of one tenant's key, journal, ledger and legacy copy: a rehearsal never touches a real tenant's.
+
+    Args:
+        folder: the kit's state folder.
+        profile: names the tenant.
+    """
+    name = profile.tenant if profile.mode == "live" else "rehearsal"
+    return folder / re.sub(r"[^a-z0-9.-]", "_", name.lower()).strip(".")
 
 
 def load(folder: Path, mode: Mode | None = None) -> Profile:

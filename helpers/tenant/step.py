@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -13,7 +12,7 @@ from helpers.errors import NotReady, Taken
 from helpers.graph import Graph
 from helpers.refusals import explained
 from helpers.sent import recording
-from helpers.settings import Profile
+from helpers.settings import Profile, state
 from helpers.show import Card, Sent
 
 if TYPE_CHECKING:
@@ -59,9 +58,7 @@ class Step:
 
     @property
     def _state(self) -> Path:
-        # One folder a tenant: a rehearsal never touches the key or the journal of a real tenant.
-        name = self._profile.tenant if self._profile.mode == "live" else "rehearsal"
-        return self._folder / re.sub(r"[^a-z0-9.-]", "_", name.lower()).strip(".")
+        return state(self._folder, self._profile)
 
     @property
     def _client(self) -> GraphServiceClient:
