@@ -1,20 +1,19 @@
 """From what the legacy store says to exactly one action.
 
-Sources: [how-to] for the actions and when each is meant; Microsoft Learn, "Password policies and account restrictions
-in Microsoft Entra ID" for the password policy.
+Source: [how-to] for the actions and when each is meant.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Final
 
 from helpers import protocol
 from helpers.endpoint.legacy import Verdict
+from helpers.endpoint.password_policy import PasswordPolicy
 
-__all__ = ["Answer", "answer_to", "body_of", "failure", "is_strong"]
+__all__ = ["Answer", "answer_to", "body_of", "failure"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,11 @@ _UNCLEAR: Final = (
     "Something about your account needs our attention. Contact support and we will help you to get back in.",
 )
 
+_SECOND_FACTOR: Final = (
+    "Your account needs one more step",
+    "Your account is protected by a second step that this page can't ask for. Contact support to move your account.",
+)
+
 _BLOCKS: Final = {
     Verdict.LOCKED: _LOCKED,
     Verdict.DISABLED: _DISABLED,
@@ -57,33 +61,23 @@ _BLOCKS: Final = {
     Verdict.AMBIGUOUS: _UNCLEAR,
 }
 
-_ALLOWED: Final = re.compile(r"[ -~]{8,256}")
-_CLASSES: Final = tuple(re.compile(pattern) for pattern in (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^a-zA-Z0-9]"))
 
-
-def is_strong(password: str) -> bool:
-    """Tell whether External ID's password policy takes a password, banned words aside.
-
-    8 to 256 printable ASCII characters of at least three of the four classes: lower case, upper case, digit, symbol.
-    """
-    return bool(_ALLOWED.fullmatch(password)) and sum(bool(kind.search(password)) for kind in _CLASSES) >= 3
-
-
-def answer_to(verdict: Verdict, password: str) -> Answer:
+def answer_to(verdict: Verdict, password: str, policy: PasswordPolicy, *, migrate_mfa: bool = True) -> Answer:
     """Choose the one action that a verdict calls for.
 
-    A store that asks for a second factor has proved the password, so it counts as right. Whatever proves nothing
-    about the password is Block: a customer whose store is away must not read "wrong password".
+    Whatever proves nothing about the password is Block: a customer whose store is away must not read "wrong password".
 
     Args:
         verdict: what the store said.
         password: what the customer typed, for the password policy alone.
+        policy: which passwords Entra takes as they are.
+        migrate_mfa: whether an account that wants a second factor, and so has proved its password, is migrated.
     """
     match verdict:
+        case Verdict.MFA if not migrate_mfa:
+            return Answer(protocol.BLOCK, verdict, *_SECOND_FACTOR)
         case Verdict.RIGHT | Verdict.MFA:
-            if is_strong(password):
-                return Answer(protocol.MIGRATE, verdict)
-            return Answer(protocol.UPDATE, "weak")
+            return Answer(protocol.MIGRATE, verdict) if policy.takes(password) else Answer(protocol.UPDATE, "weak")
         case Verdict.RIGHT_MUST_CHANGE:
             return Answer(protocol.UPDATE, "must_change")
         case Verdict.WRONG | Verdict.UNKNOWN_USER:

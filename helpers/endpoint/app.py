@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import traceback
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 import httpx
@@ -23,18 +21,23 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from helpers.endpoint.answer import Answer, answer_to, body_of, failure
+from helpers.endpoint.answer import answer_to, body_of, failure
 from helpers.endpoint.caller import Callers
-from helpers.endpoint.config import GUID, Settings
+from helpers.endpoint.config import Settings
 from helpers.endpoint.envelope import Envelope, read_envelope
+from helpers.endpoint.environment import GUID
 from helpers.endpoint.guard import Guard
 from helpers.endpoint.jose import thumbprint_in
 from helpers.endpoint.ledger import Entry, Ledger
 from helpers.endpoint.legacy import LegacyStore, open_store
+from helpers.endpoint.log import unexpected
+from helpers.endpoint.migrated import Migrated
 from helpers.endpoint.password_context import PasswordContext, open_context
 from helpers.endpoint.refused import Refused
 from helpers.endpoint.signing_keys import SigningKeys
+from helpers.endpoint.tally import Tally
 from helpers.endpoint.workers import Workers, usable_cores
+from helpers.protocol import MIGRATE
 
 __all__ = ["ROUTE", "create_app"]
 
@@ -46,6 +49,23 @@ _LARGEST_BODY: Final = 64 * 1024
 _START_TIMEOUT: Final = 5.0
 _EXPIRES_SOON: Final = 30
 _CORRELATION_HEADER: Final = "x-correlation-id"
+_CLOCK_OFF: Final = 60
+
+# Refusals that somebody should look at: a key that was forgotten, an attack, a clock.
+_ALARMS: Final = frozenset(
+    {
+        "clock_skew",
+        "decrypt_failed",
+        "extension",
+        "listener",
+        "nonce_replayed",
+        "nonce_reused",
+        "plain_http",
+        "plaintext_context",
+        "tenant",
+        "unknown_key",
+    }
+)
 
 
 @dataclass
@@ -55,6 +75,7 @@ class _Call:
     due: float
     entry: Entry
     nonce: str | None = None
+    admitted: bool = False
 
     def response(self, status: int, body: bytes) -> Response:
         headers = {_CORRELATION_HEADER: self.entry.correlation_id} if self.entry.correlation_id else {}
@@ -93,7 +114,14 @@ class _Endpoint:
         self._own_client = client if http is None else None
         self._store = store
         self._ledger = Ledger(settings.ledger)
-        self._guard = Guard()
+        self._tally = Tally()
+        self._guard = Guard(
+            lambda context: store.verify(context.username, context.password),
+            lambda verdict, password: answer_to(verdict, password, settings.policy, migrate_mfa=settings.migrate_mfa),
+            settings.limits,
+            self._tally,
+        )
+        self._migrated = Migrated(settings.ledger)
         self._workers = Workers(usable_cores())
         self._signing_keys = SigningKeys(settings.openid_configuration, client)
         self._callers = Callers(settings, self._signing_keys, self._workers)
@@ -101,6 +129,7 @@ class _Endpoint:
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            stack.callback(self._tally.close)
             stack.callback(self._ledger.close)
             stack.callback(self._workers.close)
             stack.push_async_callback(self._store.close)
@@ -116,8 +145,15 @@ class _Endpoint:
         return await (self._callout(request) if request.method == "POST" else self._health())
 
     async def _health(self) -> Response:
+        """Say that the process serves, and what an operator has to mend in time. Nothing of it helps a stranger."""
+        health: dict[str, object] = {"status": "ok"}
         days = self._settings.keys[0].days_left(datetime.now(UTC))
-        return JSONResponse({"status": "ok"} | ({} if days is None else {"certificate_days_left": days}))
+        if days is not None:
+            health["certificate_days_left"] = days
+        off = self._signing_keys.clock_off
+        if off is not None and abs(off) > _CLOCK_OFF:
+            health["clock_seconds_ahead"] = round(off)
+        return JSONResponse(health)
 
     async def _callout(self, request: Request) -> Response:
         started = time.perf_counter()
@@ -128,39 +164,66 @@ class _Endpoint:
             response = await self._decide(request, call)
         except Refused as refusal:
             call.entry.cause = refusal.cause
+            if refusal.cause in _ALARMS:
+                self._tally.count(refusal.cause)
             response = call.response(refusal.status, b"{}")
         except Exception as error:  # noqa: BLE001 - a customer's sign-in must end in an answer, whatever went wrong
-            response = self._unexpected(error, call)
+            unexpected(error)
+            response = self._unexpected(call)
         call.entry.duration_ms = round((time.perf_counter() - started) * 1000, 1)
-        self._ledger.write(call.entry)
+        if call.admitted or self._ledger.may_write_of_strangers():
+            self._ledger.write(call.entry)
+        else:
+            self._tally.count("ledger_lines_of_strangers_left_out")
         return response
 
     async def _decide(self, request: Request, call: _Call) -> Response:
         try:
             async with asyncio.timeout_at(call.due):
+                if self._settings.transport.in_clear(request.headers.getlist("x-forwarded-proto")):
+                    raise Refused(403, "plain_http")
                 await self._callers.admit(request.headers.getlist("authorization"))
+                call.admitted = True
                 if _media_type(request) != "application/json":
                     raise Refused(415, "content_type")
                 envelope = read_envelope(await _body(request))
                 self._note(envelope, call.entry)
-                if envelope.data.tenant_id.lower() != self._settings.tenant_id:
-                    raise Refused(403, "tenant")
+                self._check_ids(envelope)
                 context = await self._open(envelope.data.encrypted_password_context)
         except TimeoutError:
             raise Refused(503, "request_timeout") from None
         call.nonce = context.nonce
-        answer, call.entry.attempt = await self._guard.answer(context, lambda: self._ask(context), call.due)
-        call.entry.action, call.entry.cause = answer.action, answer.cause
+        self._check_issuer(context)
+        answer, attempt = await self._guard.answer(context, call.due)
+        call.entry.action, call.entry.cause, call.entry.attempt = answer.action, answer.cause, attempt
+        if answer.action == MIGRATE and attempt == 1 and self._migrated.again(call.entry.user_id):
+            call.entry.cause = "flag_stuck"
+            self._tally.count("flag_stuck")
         return call.response(200, body_of(answer, context.nonce))
 
     async def _open(self, token: str) -> PasswordContext:
-        audiences = (self._settings.extension_app_id, self._settings.identifier_uri)
+        settings = self._settings
+        audiences = (settings.extension_app_id, settings.identifier_uri)
         return await self._workers.run(
-            lambda: open_context(token, self._settings.keys, audiences=audiences, now=time.time())
+            lambda: open_context(token, settings.keys, audiences=audiences, now=time.time(), flat=settings.flat_context)
         )
 
-    async def _ask(self, context: PasswordContext) -> Answer:
-        return answer_to(await self._store.verify(context.username, context.password), context.password)
+    def _check_ids(self, envelope: Envelope) -> None:
+        """Refuse other tenants, and other extensions and listeners where the settings name ours."""
+        data, settings = envelope.data, self._settings
+        if data.tenant_id.lower() != settings.tenant_id:
+            raise Refused(403, "tenant")
+        if settings.extension_ids and (data.extension_id or "").lower() not in settings.extension_ids:
+            raise Refused(403, "extension")
+        if settings.listener_ids and (data.listener_id or "").lower() not in settings.listener_ids:
+            raise Refused(403, "listener")
+
+    def _check_issuer(self, context: PasswordContext) -> None:
+        """Compare the context's issuer with the identifier URI: that is observed, not documented, hence the choice."""
+        if (context.issuer or "").lower() != self._settings.identifier_uri.lower():
+            if self._settings.require_issuer:
+                raise Refused(400, "context_issuer")
+            self._tally.count("context_issuer")
 
     @staticmethod
     def _note(envelope: Envelope, entry: Entry) -> None:
@@ -173,10 +236,8 @@ class _Endpoint:
         entry.key = thumbprint_in(envelope.data.encrypted_password_context)
 
     @staticmethod
-    def _unexpected(error: Exception, call: _Call) -> Response:
-        """Answer kindly where that is possible. The text of the error stays out of the log: it may hold a secret."""
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        _log.error("unexpected %s at %s:%s", type(error).__name__, Path(place.filename).name, place.lineno)
+    def _unexpected(call: _Call) -> Response:
+        """Answer kindly where that is possible."""
         call.entry.cause = "unexpected"
         if call.nonce is None:
             return call.response(500, b"{}")

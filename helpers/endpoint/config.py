@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from helpers.endpoint.keys import DecryptionKey, parse_key, read_vault
+from helpers.endpoint.environment import GUID, choice, guid, guids, number, refuse_bypasses, required, switch
+from helpers.endpoint.guard import Limits
+from helpers.endpoint.keys import DecryptionKey, parse_key
+from helpers.endpoint.password_policy import PasswordPolicy, read_terms
+from helpers.endpoint.transport import Transport
 from helpers.errors import SettingsError
 
 __all__ = ["GUID", "Settings", "is_safe_url"]
-
-GUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 # Entra waits 2,000 ms at most [limits]; below 100 ms no legacy store can answer.
 _SHORTEST_MS, _DEFAULT_MS, _LONGEST_MS = 100, 1500, 1900
@@ -34,6 +35,14 @@ class Settings:
         legacy_query: for SQL stores, the statement to use instead of the default one.
         deadline: seconds from a request's arrival to its answer.
         ledger: the ledger's path, or `-` for standard output.
+        extension_ids: the custom extensions that may call; empty for any of the tenant.
+        listener_ids: the listeners that may call; empty for any of the tenant.
+        require_issuer: refuse password contexts of another issuer than the identifier URI, instead of counting them.
+        flat_context: accept a password context that is JSON instead of a token, as early samples sent it.
+        migrate_mfa: migrate accounts that want a second factor; otherwise they are blocked with a text.
+        policy: which passwords Entra takes as they are.
+        limits: what protects the legacy store.
+        transport: how requests arrive.
     """
 
     tenant_id: str
@@ -45,6 +54,14 @@ class Settings:
     legacy_query: str | None = None
     deadline: float = _DEFAULT_MS / 1000
     ledger: str = "-"
+    extension_ids: frozenset[str] = frozenset()
+    listener_ids: frozenset[str] = frozenset()
+    require_issuer: bool = False
+    flat_context: bool = False
+    migrate_mfa: bool = True
+    policy: PasswordPolicy = field(default_factory=PasswordPolicy)
+    limits: Limits = field(default_factory=Limits)
+    transport: Transport = field(default_factory=Transport)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -56,17 +73,32 @@ class Settings:
         Raises:
             SettingsError: a setting is missing or cannot be used; the message names it and never repeats a secret.
         """
-        tenant_id = _guid(environment, "JIT_TENANT_ID")
+        refuse_bypasses(environment)
+        tenant_id = guid(environment, "JIT_TENANT_ID")
+        transport = Transport.from_environment(environment)
         return cls(
             tenant_id=tenant_id,
-            extension_app_id=_guid(environment, "JIT_EXTENSION_APP_ID"),
-            identifier_uri=_required(environment, "JIT_IDENTIFIER_URI"),
-            openid_configuration=_metadata(environment, tenant_id),
+            extension_app_id=guid(environment, "JIT_EXTENSION_APP_ID"),
+            identifier_uri=required(environment, "JIT_IDENTIFIER_URI"),
+            openid_configuration=_metadata(environment, tenant_id, production=transport.production),
             keys=_keys(environment),
-            legacy_url=_required(environment, "LegacyApiConnectionString"),
+            legacy_url=required(environment, "LegacyApiConnectionString"),
             legacy_query=environment.get("JIT_LEGACY_QUERY", "").strip() or None,
-            deadline=_deadline(environment),
+            deadline=number(environment, "JIT_DEADLINE_MS", least=_SHORTEST_MS, usual=_DEFAULT_MS, most=_LONGEST_MS)
+            / 1000,
             ledger=environment.get("JIT_LEDGER", "").strip() or "-",
+            extension_ids=guids(environment, "JIT_EXTENSION_IDS"),
+            listener_ids=guids(environment, "JIT_LISTENER_IDS"),
+            require_issuer=choice(environment, "JIT_CONTEXT_ISSUER", ("warn", "require")) == "require",
+            flat_context=switch(environment, "JIT_FLAT_CONTEXT"),
+            migrate_mfa=choice(environment, "JIT_MFA", ("migrate", "block")) == "migrate",
+            policy=PasswordPolicy(switch(environment, "JIT_ACCEPT_WEAK"), _banned(environment)),
+            limits=Limits(
+                number(environment, "JIT_CONCURRENCY", least=1, usual=20, most=200),
+                number(environment, "JIT_GUESSES", least=1, usual=4, most=100),
+                number(environment, "JIT_GUESSES_MINUTES", least=1, usual=15, most=1440) * 60.0,
+            ),
+            transport=transport,
         )
 
 
@@ -91,28 +123,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _required(environment: Mapping[str, str], name: str) -> str:
-    value = environment.get(name, "").strip()
-    if not value:
-        raise SettingsError(f"The setting {name} is missing.", next_step=f"Set the environment variable {name}.")
-    if value.startswith("@Microsoft.KeyVault("):
-        raise SettingsError(
-            f"{name} still holds a Key Vault reference that was not resolved.",
-            next_step="Give the app's managed identity the role Key Vault Secrets User on that vault, then restart.",
-        )
-    return value
-
-
-def _guid(environment: Mapping[str, str], name: str) -> str:
-    value = _required(environment, name)
-    if not GUID.fullmatch(value):
-        raise SettingsError(
-            f"The setting {name} is not a GUID.", next_step=f"Set {name} to the id that the app's overview shows."
-        )
-    return value.lower()
-
-
-def _metadata(environment: Mapping[str, str], tenant_id: str) -> tuple[str, ...]:
+def _metadata(environment: Mapping[str, str], tenant_id: str, *, production: bool) -> tuple[str, ...]:
     text = environment.get("JIT_OPENID_CONFIGURATION", "")
     urls = tuple(url.strip() for url in text.split(",") if url.strip())
     for url in urls:
@@ -120,6 +131,11 @@ def _metadata(environment: Mapping[str, str], tenant_id: str) -> tuple[str, ...]
             raise SettingsError(
                 "JIT_OPENID_CONFIGURATION holds a URL that is neither https nor http to this machine.",
                 next_step="Use https: URLs; http: is accepted for 127.0.0.1, ::1 and localhost alone.",
+            )
+        if production and (not url.startswith("https:") or _is_loopback(urlsplit(url).hostname or "")):
+            raise SettingsError(
+                "JIT_OPENID_CONFIGURATION names an issuer on this machine, and JIT_PROFILE is production.",
+                next_step="Leave JIT_OPENID_CONFIGURATION out: the tenant's own documents are the default.",
             )
     # The signing keys of an external tenant's callout are published under ciamlogin.com.
     return urls or tuple(
@@ -135,20 +151,26 @@ def _keys(environment: Mapping[str, str]) -> tuple[DecryptionKey, ...]:
             raise SettingsError(
                 "KeyVaultUrl is not an https: URL.", next_step="Set it to https://NAME.vault.azure.net."
             )
-        current = read_vault(vault, _required(environment, "CiamJitMigrationEncryptionCertName"))
+        from helpers.endpoint.vault import read_vault
+
+        keys = read_vault(vault, required(environment, "CiamJitMigrationEncryptionCertName"))
     else:
-        current = parse_key(_required(environment, "DecryptionPrivateKey"), "DecryptionPrivateKey")
+        keys = (parse_key(required(environment, "DecryptionPrivateKey"), "DecryptionPrivateKey"),)
     previous = environment.get("DecryptionPrivateKeyPrevious", "").strip()
     if not previous:
-        return (current,)
-    return (current, parse_key(previous, "DecryptionPrivateKeyPrevious"))
+        return keys
+    return (keys[0], parse_key(previous, "DecryptionPrivateKeyPrevious"))
 
 
-def _deadline(environment: Mapping[str, str]) -> float:
-    text = environment.get("JIT_DEADLINE_MS", "").strip() or str(_DEFAULT_MS)
-    if not re.fullmatch(r"[0-9]{1,5}", text) or not _SHORTEST_MS <= int(text) <= _LONGEST_MS:
+def _banned(environment: Mapping[str, str]) -> frozenset[str]:
+    path = environment.get("JIT_BANNED_PASSWORDS", "").strip()
+    if not path:
+        return frozenset()
+    try:
+        return read_terms(Path(path).read_text(encoding="utf-8-sig").splitlines())
+    except (OSError, ValueError) as error:
         raise SettingsError(
-            f"JIT_DEADLINE_MS is not a whole number from {_SHORTEST_MS} to {_LONGEST_MS}.",
-            next_step=f"Leave it out for {_DEFAULT_MS}: Entra waits 2,000 milliseconds at most.",
-        )
-    return int(text) / 1000
+            "The file that JIT_BANNED_PASSWORDS names cannot be used.",
+            service=error.strerror if isinstance(error, OSError) else None,
+            next_step="Give the path of a UTF-8 text file with one term of 4 to 16 characters a line.",
+        ) from None

@@ -38,6 +38,8 @@ class _AuthenticationContext(_Part):
 class _Data(_Part):
     odata_type: _Text = Field(alias="@odata.type")
     tenant_id: _Text = Field(alias="tenantId")
+    listener_id: str | None = Field(None, alias="authenticationEventListenerId")
+    extension_id: str | None = Field(None, alias="customAuthenticationExtensionId")
     encrypted_password_context: _Text = Field(alias="encryptedPasswordContext", repr=False)
     authentication_context: _AuthenticationContext = Field(alias="authenticationContext")
 

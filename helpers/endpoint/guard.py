@@ -1,6 +1,8 @@
 """Time, load and repetition: every call is answered in time, and asked of the legacy store once.
 
-Entra waits 2,000 ms at most and tries once more with the same nonce [limits].
+Entra waits 2,000 ms at most and tries once more with the same nonce [limits]. So a call goes on when Entra hangs up, at
+most until its own deadline: the second attempt then finds its answer, and the customer has one try less at the legacy
+store instead of two. Nothing else is kept of a call.
 """
 
 from __future__ import annotations
@@ -13,63 +15,110 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
+from uuid import UUID
 
+from helpers import protocol
 from helpers.endpoint.answer import Answer, failure
+from helpers.endpoint.breaker import Breaker
+from helpers.endpoint.legacy import Verdict
+from helpers.endpoint.limiter import Attempts, Limiter
+from helpers.endpoint.log import unexpected
+from helpers.endpoint.pace import Pace
 from helpers.endpoint.password_context import PasswordContext
 from helpers.endpoint.refused import Refused
+from helpers.endpoint.tally import Tally
 
-__all__ = ["Guard"]
+__all__ = ["Guard", "Limits"]
 
-# How many legacy calls run, and how many may wait for their turn: at 50 calls a second [limits] and a deadline of
-# 1.5 s no more than 75 can be on their way.
-_RUNNING: Final = 20
-_ON_THEIR_WAY: Final = 200
-
-# Seconds that a nonce is remembered; Entra's second attempt comes within 2 s of the first.
+# Seconds that an answer is kept for; Entra's second attempt comes within 2 s of the first.
 _WINDOW: Final = 60.0
-_REMEMBERED: Final = 10_000
+# Nonces are remembered until their context expires. At 50 calls a second and 15 minutes no more than 45,000 are alive.
+_REMEMBERED: Final = 50_000
+_ANSWERS: Final = 10_000
+# Waiting calls for each one that runs: at 50 calls a second [limits] and a deadline of 1.5 s no more than 75 can be on
+# their way, so a longer queue would only hold calls that are answered too late.
+_WAITING: Final = 4
+# Seconds before the deadline from which the store is not asked any more, and a refusal is not held back any longer.
+_MARGIN: Final = 0.05
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Hold what the operator may choose.
+
+    Args:
+        concurrency: legacy calls at once; four times as many may wait for their turn.
+        guesses: wrong passwords per account before it is left alone.
+        guesses_seconds: how long a wrong password counts.
+    """
+
+    concurrency: int = 20
+    guesses: int = 4
+    guesses_seconds: float = 900.0
 
 
 @dataclass
 class _Held:
-    """One nonce: what was asked with it (as a keyed digest), and the answer as a task."""
+    """One nonce: what was asked with it (as a keyed digest), and the answer as a task while it may be asked for."""
 
     asked: bytes
     answer: asyncio.Task[Answer]
-    until: float
+    kept_until: float
     attempts: int = 1
 
 
 class Guard:
-    """Ask once per nonce, at most so many at once, and never beyond the deadline."""
+    """Ask once per nonce, at most so many at once, not beyond the deadline, and neither a store that is away nor one
+    that is about to lock the account.
 
-    def __init__(self) -> None:
-        self._slots = asyncio.Semaphore(_RUNNING)
+    Args:
+        ask: asks the legacy store. It is cancelled when time is up.
+        answer_to: turns a verdict into an answer.
+        limits: what the operator chose.
+        tally: where alarms are counted.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[PasswordContext], Awaitable[Verdict]],
+        answer_to: Callable[[Verdict, str], Answer],
+        limits: Limits,
+        tally: Tally,
+    ) -> None:
+        self._ask = ask
+        self._answer_to = answer_to
+        self._most = limits.concurrency * (1 + _WAITING)
+        self._slots = asyncio.Semaphore(limits.concurrency)
         self._on_their_way = 0
-        self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._breaker = Breaker()
+        self._limiter = Limiter(limits.guesses, limits.guesses_seconds)
+        self._pace = Pace()
+        self._tally = tally
+        self._held: OrderedDict[bytes, _Held] = OrderedDict()
+        self._spent: OrderedDict[bytes, float] = OrderedDict()
         self._key = secrets.token_bytes(32)
 
-    async def answer(
-        self, context: PasswordContext, ask: Callable[[], Awaitable[Answer]], due: float
-    ) -> tuple[Answer, int]:
+    async def answer(self, context: PasswordContext, due: float) -> tuple[Answer, int]:
         """Return the answer to a password context, and which attempt this was.
 
         Args:
             context: its nonce names the call; a repeated one gets the first one's answer, and waits for it.
-            ask: asks the legacy store. It is cancelled when time is up.
             due: when the answer must be there, in the event loop's time.
 
         Raises:
-            Refused: the nonce came before with another username or password.
+            Refused: the nonce came before with another username or password, or longer ago than an attempt can be.
         """
         now = asyncio.get_running_loop().time()
         self._forget(now)
         asked = self._digest(context)
-        name = context.nonce.lower()
+        name = UUID(context.nonce).bytes
         held = self._held.get(name)
         if held is None:
-            held = _Held(asked, asyncio.create_task(self._ask(ask, due)), now + _WINDOW)
+            if name in self._spent:
+                raise Refused(400, "nonce_replayed")
+            held = _Held(asked, asyncio.create_task(self._decide(context, due)), now + _WINDOW)
             self._held[name] = held
+            self._spent[name] = now + context.seconds_left
             # Shielded: when Entra hangs up, its second attempt still finds this answer.
             return await asyncio.shield(held.answer), 1
         if not hmac.compare_digest(held.asked, asked):
@@ -77,26 +126,90 @@ class Guard:
         held.attempts += 1
         return await asyncio.shield(held.answer), held.attempts
 
-    async def _ask(self, ask: Callable[[], Awaitable[Answer]], due: float) -> Answer:
-        if self._on_their_way >= _ON_THEIR_WAY:
+    async def _decide(self, context: PasswordContext, due: float) -> Answer:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        if self._breaker.refuses(started):
+            return failure("breaker_open")
+        if self._on_their_way >= self._most:
             return failure("busy")
-        self._on_their_way += 1
+        attempts = self._limiter.account(context.username, started)
+        if not self._limiter.enter(attempts):
+            self._tally.count("too_many_guesses")
+            if not self._limiter.guessed_out(attempts):
+                return failure("too_many_guesses")
+            answer = Answer(protocol.RETRY, "too_many_guesses")
+        else:
+            self._on_their_way += 1
+            try:
+                answer = await self._in_turn(context, attempts, due)
+            finally:
+                self._on_their_way -= 1
+        if answer.action == protocol.RETRY:
+            await asyncio.sleep(min(started + self._pace.target, due - _MARGIN) - loop.time())
+        return answer
+
+    async def _in_turn(self, context: PasswordContext, attempts: Attempts, due: float) -> Answer:
+        """Wait for a slot, then ask; what the store said goes to the breaker, the limiter and the pace."""
+        loop = asyncio.get_running_loop()
+        verdict: Verdict | None = None
+        silent = False
         try:
-            async with asyncio.timeout_at(due), self._slots:
-                return await ask()
+            async with asyncio.timeout_at(due):
+                await self._slots.acquire()
         except TimeoutError:
+            self._limiter.leave(attempts, loop.time())
+            return failure("busy")
+        started = loop.time()
+        try:
+            if due - started < _MARGIN:
+                return failure("busy")
+            if not self._breaker.enter(started):
+                return failure("breaker_open")
+            async with asyncio.timeout_at(due):
+                verdict = await self._watched(context)
+        except TimeoutError:
+            silent = True
             return failure("legacy_timeout")
+        except Exception as error:  # noqa: BLE001 - a customer's sign-in must end in an answer, whatever went wrong
+            unexpected(error)
+            return failure("unexpected")
         finally:
-            self._on_their_way -= 1
+            self._slots.release()
+            now = loop.time()
+            wrong = verdict in (Verdict.WRONG, Verdict.UNKNOWN_USER)
+            right = verdict in (Verdict.RIGHT, Verdict.RIGHT_MUST_CHANGE, Verdict.MFA)
+            self._limiter.leave(attempts, now, wrong=wrong, right=right, silent=silent)
+            if wrong:
+                self._pace.note(now - started)
+        return self._answer_to(verdict, context.password)
+
+    async def _watched(self, context: PasswordContext) -> Verdict:
+        """Ask the legacy store, and tell the breaker how that went."""
+        answered = False
+        try:
+            verdict = await self._ask(context)
+            answered = verdict not in (Verdict.DOWN, Verdict.THROTTLED)
+            if verdict is Verdict.MALFORMED:  # one row, or one answer, that cannot be read
+                self._breaker.left()
+            elif answered:
+                self._breaker.succeeded()
+            return verdict
+        finally:
+            if not answered and self._breaker.failed(asyncio.get_running_loop().time()):
+                self._tally.count("breaker_open")
 
     def _digest(self, context: PasswordContext) -> bytes:
         username, password = context.username.encode(), context.password.encode()
         return blake2b(len(username).to_bytes(4) + username + password, key=self._key).digest()
 
     def _forget(self, now: float) -> None:
-        """Drop nonces whose time is over, oldest first, and the oldest when there are too many."""
+        """Drop answers after the window and nonces after their expiry, oldest first; the oldest when too many."""
         while self._held:
-            held = next(iter(self._held.values()))
-            if held.until > now and len(self._held) < _REMEMBERED:
-                return
+            if next(iter(self._held.values())).kept_until > now and len(self._held) < _ANSWERS:
+                break
             self._held.popitem(last=False)
+        while self._spent:
+            if next(iter(self._spent.values())) > now and len(self._spent) < _REMEMBERED:
+                return
+            self._spent.popitem(last=False)

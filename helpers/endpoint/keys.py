@@ -15,7 +15,7 @@ from jwcrypto.jwk import JWK
 
 from helpers.errors import SettingsError
 
-__all__ = ["DecryptionKey", "parse_key", "read_vault"]
+__all__ = ["DecryptionKey", "parse_key"]
 
 _SMALLEST_KEY = 2048
 _UNRESOLVED = "@Microsoft.KeyVault("
@@ -98,37 +98,3 @@ def _public_bytes(key: object) -> bytes | None:
     if not isinstance(key, rsa.RSAPublicKey):
         return None
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
-def read_vault(vault_url: str, certificate_name: str) -> DecryptionKey:
-    """Read a certificate with its private key from Azure Key Vault, as the managed identity.
-
-    A Key Vault certificate's private half is the secret of the same name: base64 PKCS#12 or PEM
-    (Microsoft Learn, "About Azure Key Vault certificates").
-
-    Args:
-        vault_url: the vault, `https://NAME.vault.azure.net`.
-        certificate_name: the certificate's name in the vault.
-
-    Raises:
-        SettingsError: a package is missing, the vault does not answer, or the secret is not a usable key.
-    """
-    try:
-        from azure.core.exceptions import AzureError
-        from azure.identity import DefaultAzureCredential
-        from azure.keyvault.secrets import SecretClient
-    except ImportError:
-        raise SettingsError(
-            "KeyVaultUrl is set, and the packages that read Azure Key Vault are not installed.",
-            next_step='Run: pip install -e ".[azure]"',
-        ) from None
-    try:
-        with DefaultAzureCredential() as credential, SecretClient(vault_url, credential) as client:
-            value = client.get_secret(certificate_name).value
-    except AzureError as error:
-        raise SettingsError(
-            f"The certificate {certificate_name} could not be read from Key Vault.",
-            service=type(error).__name__,
-            next_step="Check KeyVaultUrl and the certificate's name, and that the identity may read secrets there.",
-        ) from None
-    return parse_key(value or "", f"The Key Vault certificate {certificate_name}")

@@ -6,14 +6,21 @@ import json
 import logging
 import os
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from helpers.errors import SettingsError
 
 __all__ = ["Entry", "Ledger"]
 
 _log = logging.getLogger(__name__)
+
+# Lines about callers who are not Entra: anybody may send those, and a full disk would stop everybody's line.
+_STRANGERS_AT_ONCE: Final = 200.0
+_STRANGERS_A_SECOND: Final = 1.0
 
 
 @dataclass
@@ -50,12 +57,15 @@ class Ledger:
 
     Args:
         path: a file, made when it is not there, or `-`.
+        clock: seconds that only go forward.
 
     Raises:
         SettingsError: the file cannot be opened for writing.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._credited, self._credit = clock(), _STRANGERS_AT_ONCE
         self._descriptor: int | None = None
         if path == "-":
             return
@@ -69,6 +79,16 @@ class Ledger:
                 service=error.strerror,
                 next_step="Set JIT_LEDGER to a file in a directory that you may write to, or to - for standard output.",
             ) from None
+
+    def may_write_of_strangers(self) -> bool:
+        """Tell whether a line about a caller who is not Entra may be written now: some at once, few in the long run."""
+        now = self._clock()
+        self._credit = min(_STRANGERS_AT_ONCE, self._credit + (now - self._credited) * _STRANGERS_A_SECOND)
+        self._credited = now
+        if self._credit < 1:
+            return False
+        self._credit -= 1
+        return True
 
     def write(self, entry: Entry) -> None:
         """Append one line. A disk that is full costs the line, not the customer's sign-in; the log says so."""

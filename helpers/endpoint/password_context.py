@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from helpers import protocol
-from helpers.endpoint.config import GUID
+from helpers.endpoint.environment import GUID
 from helpers.endpoint.jose import SKEW, audience_is, decrypt, json_object, numeric_date, segments
 from helpers.endpoint.keys import DecryptionKey
 from helpers.endpoint.refused import Refused
@@ -26,14 +26,26 @@ _HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class PasswordContext:
-    """Hold what the customer typed, for as long as one request takes."""
+    """Hold what the customer typed, for as long as one request takes.
+
+    Args:
+        username: as typed.
+        password: as typed.
+        nonce: a GUID, character for character as it came.
+        seconds_left: how long the same context could be sent again.
+        issuer: its `iss` claim, when that is text.
+    """
 
     username: str = field(repr=False)
     password: str = field(repr=False)
     nonce: str = field(repr=False)
+    seconds_left: float = field(default=0.0, repr=False)
+    issuer: str | None = field(default=None, repr=False)
 
 
-def open_context(token: str, keys: Sequence[DecryptionKey], *, audiences: Sequence[str], now: float) -> PasswordContext:
+def open_context(
+    token: str, keys: Sequence[DecryptionKey], *, audiences: Sequence[str], now: float, flat: bool = False
+) -> PasswordContext:
     """Decrypt a password context and check everything that can be checked about it.
 
     What is inside is unsigned, and the public key is public: that the caller is Entra must be known before.
@@ -43,14 +55,15 @@ def open_context(token: str, keys: Sequence[DecryptionKey], *, audiences: Sequen
         keys: the decryption keys, current first.
         audiences: the values of `aud` that mean this endpoint.
         now: seconds since the epoch.
+        flat: whether JSON in place of the inner token is accepted.
 
     Raises:
         Refused: status 400 and a short cause.
     """
-    claims = _claims(decrypt(token, keys, status=_BAD, limit=_LARGEST))
-    if "aud" in claims and not audience_is(claims["aud"], audiences):
+    claims = _claims(decrypt(token, keys, status=_BAD, limit=_LARGEST), flat=flat)
+    if not audience_is(claims.get("aud"), audiences):
         raise Refused(_BAD, "context_audience")
-    _check_times(claims, now)
+    expires = _check_times(claims, now)
     username = _text(claims, protocol.CLAIM_USERNAME, "context_username")
     password = _text(claims, protocol.CLAIM_PASSWORD, "context_password")
     nonce = _text(claims, protocol.CLAIM_NONCE, "context_nonce")
@@ -58,12 +71,13 @@ def open_context(token: str, keys: Sequence[DecryptionKey], *, audiences: Sequen
         raise Refused(_BAD, "context_username")
     if not GUID.fullmatch(nonce):
         raise Refused(_BAD, "context_nonce")
-    return PasswordContext(username, password, nonce)
+    issuer = claims.get("iss")
+    return PasswordContext(username, password, nonce, expires + SKEW - now, issuer if isinstance(issuer, str) else None)
 
 
-def _claims(plaintext: bytes) -> dict[str, Any]:
+def _claims(plaintext: bytes, *, flat: bool) -> dict[str, Any]:
     """Read the unsigned token inside, or the flat JSON that early samples had in its place."""
-    if plaintext.lstrip()[:1] == b"{":
+    if flat and plaintext.lstrip()[:1] == b"{":
         claims = json_object(plaintext)
     else:
         parts = segments(plaintext.decode("ascii", "replace"), 3)
@@ -76,7 +90,8 @@ def _claims(plaintext: bytes) -> dict[str, Any]:
     return claims
 
 
-def _check_times(claims: dict[str, Any], now: float) -> None:
+def _check_times(claims: dict[str, Any], now: float) -> float:
+    """Check the times, and return when the context expires: without that, a replay could come at any time."""
     times = {name: numeric_date(claims[name]) for name in ("exp", "nbf", "iat") if name in claims}
     for name, seconds in times.items():
         if seconds is None:
@@ -85,6 +100,10 @@ def _check_times(claims: dict[str, Any], now: float) -> None:
             raise Refused(_BAD, "context_expired")
         if name != "exp" and seconds > now + SKEW:
             raise Refused(_BAD, "context_not_yet_valid")
+    expires = times.get("exp")
+    if expires is None:
+        raise Refused(_BAD, "context_claims")
+    return expires
 
 
 def _text(claims: dict[str, Any], name: str, cause: str) -> str:

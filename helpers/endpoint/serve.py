@@ -10,14 +10,19 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Final
 
 import uvicorn
 
 from helpers.endpoint.app import ROUTE, create_app
 from helpers.endpoint.config import Settings
+from helpers.endpoint.log import configure
 from helpers.errors import EndpointDown
 
 __all__ = ["serve"]
+
+# Connections beyond these are answered 503 at once; a body has 64 KiB at most, so all of them together stay small.
+_CONNECTIONS: Final = 500
 
 
 def serve(*, host: str, port: int) -> None:
@@ -25,7 +30,7 @@ def serve(*, host: str, port: int) -> None:
 
     Settings come from the environment. With `JIT_STOP_WITH_STDIN=1` the end of standard input stops it too, so that it
     does not outlive the process that started it. One JSON line on standard output says where it listens, once it
-    accepts requests.
+    accepts requests. The log goes to standard error, one JSON object a line.
 
     Args:
         host: the address to listen on.
@@ -35,18 +40,23 @@ def serve(*, host: str, port: int) -> None:
         SettingsError: a setting is missing or cannot be used.
         EndpointDown: the address cannot be listened on.
     """
-    app = create_app(Settings.from_environment(os.environ))
+    settings = Settings.from_environment(os.environ)
+    configure()
+    app = create_app(settings)
     listener = _listen(host, port)
     config = uvicorn.Config(
         app,
         access_log=False,
-        log_level="warning",
+        log_config=None,
+        ssl_certfile=settings.transport.certificate,
+        ssl_keyfile=settings.transport.key,
+        limit_concurrency=_CONNECTIONS,
         lifespan="on",
         server_header=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=5,
     )
-    server = _Server(config, listener)
+    server = _Server(config, listener, "https" if settings.transport.certificate else "http")
     if os.environ.get("JIT_STOP_WITH_STDIN") == "1":
         threading.Thread(target=_stop_with_stdin, args=(server,), daemon=True, name="stdin").start()
     server.run(sockets=[listener])
@@ -55,15 +65,16 @@ def serve(*, host: str, port: int) -> None:
 class _Server(uvicorn.Server):
     """Say where it listens, and end quietly: uvicorn would raise the signal again once everything has stopped."""
 
-    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, scheme: str) -> None:
         super().__init__(config)
+        self._scheme = scheme
         self._listener = listener
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         host, port = self._listener.getsockname()[:2]
         name = f"[{host}]" if ":" in host else host
-        sys.stdout.write(json.dumps({"url": f"http://{name}:{port}{ROUTE}"}) + "\n")
+        sys.stdout.write(json.dumps({"url": f"{self._scheme}://{name}:{port}{ROUTE}"}) + "\n")
         sys.stdout.flush()
 
     @contextlib.contextmanager

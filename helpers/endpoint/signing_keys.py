@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import httpx
@@ -28,6 +29,8 @@ _BETWEEN_LOOKS: Final = 30.0
 _STALE_AFTER: Final = 24 * 3600.0
 _TIMEOUT: Final = 1.0
 _SMALLEST_KEY: Final = 2048
+# Half of what a token's times may be off by.
+_CLOCK_OFF: Final = 150.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class SigningKeys:
         urls: OpenID Connect metadata URLs.
         http: the client that fetches them; it is used for nothing else.
         clock: seconds that only go forward.
+
+    `clock_off` says by how many seconds this machine's clock is ahead of the documents' server, once that is known.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class SigningKeys:
         self._clock = clock
         self._documents: dict[str, _Document] = {}
         self._looked_at = float("-inf")
+        self.clock_off: float | None = None
         self._looking = asyncio.Lock()
         self._background: asyncio.Task[None] | None = None
 
@@ -107,9 +113,19 @@ class SigningKeys:
             return None
         return _Document(issuer, keys)
 
+    def _compare_clocks(self, date: str | None) -> None:
+        try:
+            theirs = parsedate_to_datetime(date or "").timestamp()
+        except (TypeError, ValueError, OverflowError):
+            return
+        self.clock_off = time.time() - theirs
+        if abs(self.clock_off) > _CLOCK_OFF:
+            _log.warning("the clock of this machine is %.0f s ahead of the issuer's", self.clock_off)
+
     async def _get(self, url: str, seconds: float) -> dict[str, Any]:
         response = await self._http.get(url, timeout=seconds, follow_redirects=False)
         response.raise_for_status()
+        self._compare_clocks(response.headers.get("date"))
         value = response.json()
         if not isinstance(value, dict):
             raise ValueError("not a JSON object")

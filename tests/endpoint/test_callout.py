@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -238,8 +239,13 @@ async def test_a_nonce_with_other_credentials_is_refused(endpoint: Endpoint, cha
 
 async def test_a_crowd_is_bounded_and_everybody_is_answered_in_time(open_endpoint: Opener) -> None:
     endpoint = await open_endpoint(AskedStore(delay=30), JIT_DEADLINE_MS="900")
-    bodies = [json.dumps(issuer.envelope(issuer.context())) for _ in range(60)]
+    people = [f"person-{number}@contoso.example" for number in range(120)]
+    bodies = [json.dumps(issuer.envelope(issuer.context(username=name))) for name in people]
     token = issuer.bearer()
     responses = await asyncio.gather(*(endpoint.post(content=body, token=token) for body in bodies))
     assert {decision(response)[0] for response in responses} == {"Block"}
     assert endpoint.store.most_running == 20
+    causes = Counter(line["cause"] for line in endpoint.lines())
+    assert causes["legacy_timeout"] == len(endpoint.store.asked) < 40
+    assert causes["busy"] >= 20  # those who found a full queue, at once
+    assert set(causes) <= {"legacy_timeout", "busy", "breaker_open"}

@@ -21,8 +21,8 @@ KEYS = [parse_key(issuer.pair_pem("encryption"), "current"), parse_key(issuer.pa
 NOW = int(time.time())
 
 
-def opened(token: str, keys: Any = KEYS) -> PasswordContext:
-    return open_context(token, keys, audiences=(issuer.APP, issuer.URI), now=time.time())
+def opened(token: str, keys: Any = KEYS, *, flat: bool = False) -> PasswordContext:
+    return open_context(token, keys, audiences=(issuer.APP, issuer.URI), now=time.time(), flat=flat)
 
 
 def nested(**changes: Any) -> str:
@@ -38,10 +38,7 @@ OPENED = {
     "A256CBC-HS512": issuer.jwe(nested(), enc="A256CBC-HS512"),
     "previous key": issuer.jwe(nested(), "previous"),
     "previous key, no x5t": issuer.jwe(nested(), "previous", drop=("x5t",)),
-    "flat JSON": issuer.jwe(json.dumps(issuer.context_claims())),
-    "three claims alone": issuer.jwe(
-        json.dumps(issuer.context_claims(aud=None, iss=None, iat=None, nbf=None, exp=None))
-    ),
+    "without times that are not needed": issuer.jwe(nested(iss=None, iat=None, nbf=None)),
     "a list of audiences": issuer.jwe(nested(aud=[issuer.CLIENT, issuer.APP])),
     "the URI as audience": issuer.jwe(nested(aud=issuer.URI)),
     "within the skew": issuer.jwe(nested(exp=NOW - 200, iat=NOW + 200)),
@@ -51,6 +48,24 @@ OPENED = {
 @pytest.mark.parametrize("token", OPENED.values(), ids=OPENED)
 def test_opens(token: str) -> None:
     assert opened(token).password == issuer.CANARY
+
+
+def twice() -> str:
+    """Write an inner token whose username is given twice."""
+    claims = json.dumps(issuer.context_claims())
+    head, _, signature = nested().split(".")
+    return ".".join((head, issuer.b64(f'{claims[:-1]}, "username": "b"}}'.encode()), signature))
+
+
+def test_flat_json_opens_with_the_switch_alone() -> None:
+    token = issuer.jwe(json.dumps(issuer.context_claims()))
+    assert opened(token, flat=True).password == issuer.CANARY
+    with pytest.raises(Refused, match="context_form"):
+        opened(token)
+
+
+def test_a_context_says_how_long_it_could_be_sent_again() -> None:
+    assert 290 < opened(issuer.jwe(nested(exp=int(time.time())))).seconds_left <= 300
 
 
 REFUSED: list[tuple[str, str]] = [
@@ -77,11 +92,14 @@ REFUSED: list[tuple[str, str]] = [
     ("context_form", issuer.jwe("hello")),
     ("context_form", issuer.jwe(b"\xff\xfe\x00")),
     ("context_claims", issuer.jwe(issuer.unsigned([1]))),
-    ("context_claims", issuer.jwe('{"username": "a", "username": "b"}')),
-    ("context_claims", issuer.jwe("{" * 20_000)),
+    ("context_form", issuer.jwe('{"username": "a", "username": "b"}')),
+    ("context_form", issuer.jwe("{" * 20_000)),
+    ("context_claims", issuer.jwe(twice())),
+    ("context_claims", issuer.jwe(nested(exp=None))),
+    ("context_audience", issuer.jwe(nested(aud=None))),
     ("context_claims", issuer.jwe(nested(exp=float("nan")))),
     ("context_claims", issuer.jwe(nested(exp="soon"))),
-    ("context_claims", issuer.jwe('{"exp": null, "username": "a"}')),
+    ("context_claims", issuer.jwe(nested(exp=True))),
     ("context_expired", issuer.jwe(nested(exp=NOW - 400))),
     ("context_expired", issuer.jwe(nested(exp=0))),
     ("context_not_yet_valid", issuer.jwe(nested(nbf=NOW + 600))),

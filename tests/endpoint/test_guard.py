@@ -1,0 +1,272 @@
+"""Breaker, limiter, pace and memory of nonces: with the endpoint around them where that shows more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from helpers.endpoint import guard
+from helpers.endpoint.answer import answer_to
+from helpers.endpoint.breaker import Breaker
+from helpers.endpoint.guard import Guard, Limits
+from helpers.endpoint.legacy import Verdict
+from helpers.endpoint.limiter import Limiter
+from helpers.endpoint.pace import Pace
+from helpers.endpoint.password_context import PasswordContext
+from helpers.endpoint.password_policy import PasswordPolicy
+from helpers.endpoint.refused import Refused
+from helpers.endpoint.tally import Tally
+
+from . import issuer
+from .conftest import Endpoint, Opener
+from .issuer import AskedStore
+from .test_callout import decision
+
+
+def context(username: str = "ann@contoso.example", password: str = "Abcdefg1", nonce: str = "") -> PasswordContext:
+    return PasswordContext(username, password, nonce or str(uuid.uuid4()), 600.0)
+
+
+def a_guard(store: AskedStore, **limits: Any) -> Guard:
+    return Guard(
+        lambda asked: store.verify(asked.username, asked.password),
+        lambda verdict, password: answer_to(verdict, password, PasswordPolicy()),
+        Limits(**limits),
+        Tally(),
+    )
+
+
+async def ask(guarded: Guard, asked: PasswordContext | None = None, seconds: float = 1.5) -> tuple[str, str]:
+    answer, _ = await guarded.answer(asked or context(), asyncio.get_running_loop().time() + seconds)
+    return answer.action, answer.cause
+
+
+async def sign_in(endpoint: Endpoint, username: str, password: str = "Abcdefg1") -> str:
+    return decision(await endpoint.post(issuer.envelope(issuer.context(password, username))))[0]
+
+
+def people() -> Iterator[str]:
+    return (f"person-{number}@contoso.example" for number in range(10_000))
+
+
+async def test_five_failures_open_the_breaker_and_a_probe_closes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("helpers.endpoint.breaker._FIRST_REST", 0.2)
+    store, someone = AskedStore(Verdict.DOWN), people()
+    guarded = a_guard(store)
+    for _ in range(5):
+        assert await ask(guarded, context(next(someone))) == ("Block", "down")
+    store.delay = 30
+    started = time.perf_counter()
+    assert await ask(guarded, context(next(someone))) == ("Block", "breaker_open")
+    assert time.perf_counter() - started < 0.1
+    assert len(store.asked) == 5
+    await asyncio.sleep(0.2)
+    store.delay, store.verdict = 0.05, Verdict.RIGHT
+    together = await asyncio.gather(*(ask(guarded, context(next(someone))) for _ in range(4)))
+    assert sorted(together) == [("Block", "breaker_open")] * 3 + [("MigratePassword", "right")]
+    assert await ask(guarded, context(next(someone))) == ("MigratePassword", "right")
+
+
+@pytest.mark.parametrize("fault", [Verdict.THROTTLED, "slow", "broken"])
+async def test_every_kind_of_outage_counts_as_a_failure(fault: object) -> None:
+    class Broken(AskedStore):
+        async def verify(self, username: str, password: str) -> Verdict:
+            if fault == "broken":
+                raise RuntimeError(password)
+            return await super().verify(username, password)
+
+    store = Broken(fault if isinstance(fault, Verdict) else Verdict.RIGHT, delay=30 if fault == "slow" else 0)
+    guarded, someone = a_guard(store), people()
+    await asyncio.gather(*(ask(guarded, context(next(someone)), 0.2) for _ in range(5)))
+    assert await ask(guarded, context(next(someone))) == ("Block", "breaker_open")
+
+
+async def test_answers_between_failures_keep_the_breaker_closed() -> None:
+    store, someone = AskedStore(), people()
+    guarded = a_guard(store)
+    for verdict in [Verdict.DOWN] * 4 + [Verdict.WRONG] + [Verdict.DOWN] * 4 + [Verdict.MALFORMED] * 6:
+        store.verdict = verdict
+        assert (await ask(guarded, context(next(someone))))[1] == verdict
+
+
+def test_a_probe_that_fails_doubles_the_rest() -> None:
+    breaker = Breaker()
+    assert [breaker.failed(0.0) for _ in range(5)] == [False] * 4 + [True]
+    at, rest = 0.0, 5.0
+    for _ in range(6):
+        assert not breaker.enter(at + rest - 0.01)
+        at += rest
+        assert breaker.enter(at)
+        assert not breaker.enter(at)
+        breaker.failed(at)
+        rest = min(rest * 2, 60.0)
+    breaker.failed(at)  # a call from before the breaker opened
+    assert breaker.refuses(at + 59)
+    assert breaker.enter(at + 60)
+    breaker.left()
+    assert breaker.enter(at + 60)
+    breaker.succeeded()
+    assert not breaker.is_open
+
+
+async def test_guesses_stop_before_the_legacy_store_locks_the_account(open_endpoint: Opener) -> None:
+    endpoint = await open_endpoint(AskedStore(Verdict.WRONG))
+    answers = [
+        (await endpoint.post(issuer.envelope(issuer.context(f"Guess-{number}", username)))).json()["data"]["actions"]
+        for number, username in enumerate(["ann@contoso.example", " Ann@Contoso.example"] * 5)
+    ]
+    assert answers == [answers[0]] * 10
+    assert len(endpoint.store.asked) == 4
+    assert [line["cause"] for line in endpoint.lines()] == ["wrong"] * 4 + ["too_many_guesses"] * 6
+    endpoint.store.verdict = Verdict.RIGHT
+    assert await sign_in(endpoint, "ann@contoso.example") == "Retry"
+    assert await sign_in(endpoint, "bob@contoso.example") == "MigratePassword"
+
+
+async def test_many_guesses_at_once_are_no_way_around() -> None:
+    store = AskedStore(Verdict.WRONG, delay=0.05)
+    guarded = a_guard(store)
+    await asyncio.gather(*(ask(guarded, context(password=f"Guess-{number}")) for number in range(30)))
+    assert len(store.asked) == 4
+
+
+async def test_a_right_password_clears_the_account() -> None:
+    store = AskedStore(Verdict.WRONG)
+    guarded = a_guard(store)
+    for verdict in [Verdict.WRONG] * 3 + [Verdict.RIGHT] + [Verdict.WRONG] * 4:
+        store.verdict = verdict
+        assert (await ask(guarded))[1] == verdict
+
+
+async def test_a_silent_store_uses_tries_up_and_is_never_called_a_wrong_password() -> None:
+    store = AskedStore(delay=30)
+    guarded = a_guard(store, guesses=2)
+    assert await ask(guarded, seconds=0.1) == ("Block", "legacy_timeout")
+    store.delay, store.verdict = 0, Verdict.WRONG
+    assert await ask(guarded) == ("Retry", "wrong")
+    assert await ask(guarded) == ("Block", "too_many_guesses")
+    assert len(store.asked) == 2
+
+
+def test_wrong_passwords_are_forgotten_in_time_and_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("helpers.endpoint.limiter._ACCOUNTS", 10)
+    limiter = Limiter(1, 60)
+    account = limiter.account("ann", 0.0)
+    assert limiter.enter(account)
+    limiter.leave(account, 1.0, wrong=True)
+    assert not limiter.enter(limiter.account("ANN ", 60.0))
+    assert limiter.enter(limiter.account("ann", 61.0))
+    for name in people():
+        limiter.account(name, 62.0)
+    assert len(limiter._accounts) == 10
+    assert b"ann" not in b"".join(limiter._accounts)
+
+
+async def test_unknown_and_wrong_take_the_same_time() -> None:
+    class Telling(AskedStore):
+        async def verify(self, username: str, password: str) -> Verdict:
+            known = username.startswith("known")
+            await asyncio.sleep(0.08 if known else 0.0)
+            return Verdict.WRONG if known else Verdict.UNKNOWN_USER
+
+    guarded = a_guard(Telling())
+    took: dict[str, list[float]] = {"known": [], "nobody": []}
+    for number in range(24):
+        for kind, times in took.items():
+            started = time.perf_counter()
+            assert (await ask(guarded, context(f"{kind}-{number}")))[0] == "Retry"
+            times.append(time.perf_counter() - started)
+    known, nobody = (sorted(times[4:]) for times in took.values())
+    assert abs(known[len(known) // 2] - nobody[len(nobody) // 2]) < 0.02
+
+
+async def test_a_refusal_that_is_held_back_still_leaves_in_time() -> None:
+    store = AskedStore(Verdict.WRONG, delay=0.6)
+    guarded = a_guard(store)
+    await ask(guarded, context("slow"))
+    store.delay = 0
+    started = time.perf_counter()
+    assert (await ask(guarded, context("quick"), 0.3))[0] == "Retry"
+    assert time.perf_counter() - started < 0.3
+
+
+def test_the_pace_follows_the_store() -> None:
+    pace = Pace()
+    assert pace.target == 0
+    for number in range(1000):
+        pace.note(1.0 if number < 500 else 0.1)
+    assert pace.target == 0.1
+
+
+async def test_a_full_queue_is_answered_at_once() -> None:
+    store, someone = AskedStore(delay=0.3), people()
+    guarded = a_guard(store, concurrency=2)
+    answers = await asyncio.gather(*(ask(guarded, context(next(someone))) for _ in range(40)))
+    assert store.most_running == 2
+    assert answers.count(("Block", "busy")) >= 30
+    assert answers.count(("MigratePassword", "right")) >= 6
+
+
+async def test_a_nonce_after_the_window_is_a_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "_WINDOW", 0.05)
+    store = AskedStore()
+    guarded, asked = a_guard(store), context()
+    await ask(guarded, asked)
+    await asyncio.sleep(0.1)
+    with pytest.raises(Refused, match="nonce_replayed"):
+        await ask(guarded, asked)
+    assert len(store.asked) == 1
+
+
+async def test_nonces_are_forgotten_when_their_context_has_expired() -> None:
+    guarded = a_guard(AskedStore())
+    for username in list(people())[:50]:
+        await ask(guarded, PasswordContext(username, "Abcdefg1", str(uuid.uuid4()), 0.0))
+    assert len(guarded._spent) == 1
+
+
+async def test_when_entra_hangs_up_its_second_attempt_finds_the_answer(open_endpoint: Opener) -> None:
+    endpoint = await open_endpoint(AskedStore(delay=0.2))
+    body = issuer.envelope(issuer.context())
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(endpoint.post(body), 0.1)
+    assert decision(await endpoint.post(body))[0] == "MigratePassword"
+    assert len(endpoint.store.asked) == 1
+    assert endpoint.store.cancelled == 0
+    assert endpoint.lines()[-1]["attempt"] == 2
+
+
+async def test_a_broken_store_leaves_no_exception_behind(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(AskedStore):
+        async def verify(self, username: str, password: str) -> Verdict:
+            raise RuntimeError(f"{username} {password}")
+
+    guarded = a_guard(Broken())
+    assert await ask(guarded, context(password=issuer.CANARY)) == ("Block", "unexpected")
+    assert "RuntimeError at" in caplog.text
+    assert issuer.CANARY not in caplog.text
+
+
+async def test_a_second_migration_of_one_customer_is_counted(open_endpoint: Opener) -> None:
+    endpoint = await open_endpoint(AskedStore())
+    body = issuer.envelope(issuer.context())
+    for again in (body, body, issuer.envelope(issuer.context())):
+        assert decision(await endpoint.post(again))[0] == "MigratePassword"
+    assert [line["cause"] for line in endpoint.lines()] == ["right", "right", "flag_stuck"]
+    restarted = await open_endpoint(AskedStore())
+    await restarted.post()
+    assert restarted.lines()[-1]["cause"] == "flag_stuck"
+
+
+async def test_a_damaged_ledger_hinders_nothing(open_endpoint: Opener, tmp_path: Any) -> None:
+    lines = ["half a line", "[1]", '{"action": "MigratePassword"}', json.dumps({"action": "Retry", "user_id": "x"})]
+    (tmp_path / "ledger.jsonl").write_text("\n".join(lines) + "\n")
+    endpoint = await open_endpoint(AskedStore())
+    await endpoint.post()
+    assert json.loads(endpoint.ledger.read_text().splitlines()[-1])["cause"] == "right"
