@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from helpers.errors import KitError, NotReady
+from helpers.errors import KitError, NotReady, Taken
 from helpers.sent import recording
 from helpers.show import Card, Table
 
 if TYPE_CHECKING:
     from helpers.kit import Session
 
-__all__ = ["clean_up"]
+__all__ = ["WOULD_GO", "clean_up"]
 
 _ABSENT = "not there"
+WOULD_GO = "would be removed"
 
 
 class _Thing(Protocol):
@@ -51,16 +52,14 @@ async def clean_up(session: Session, *, dry_run: bool) -> Table:
     with recording() as sent:
         rows = [("users who have not migrated", await _waiting(session), "stay")]
         for what, thing in things:
-            found = await _found(thing)
-            if dry_run:
-                happened = "nothing to do" if found == _ABSENT else "would be removed, if the kit made it"
-            else:
+            found, happened = await _found(thing)
+            if not dry_run:
                 # Asked even where nothing was found: a half-made thing shows as absent and has parts to remove.
                 happened = (await thing.remove()).status
             rows.append((what, found, happened))
     return Table(
         caption="What would be removed" if dry_run else "What was removed",
-        columns=("what", "found", "happens" if dry_run else "happened"),
+        columns=("What", "Found", "What would happen" if dry_run else "What happened"),
         rows=rows,
         note="Users stay. Whoever has not migrated by then needs a password reset: their temporary password is known to"
         " nobody. Removed app registrations can be restored for 30 days.",
@@ -68,13 +67,17 @@ async def clean_up(session: Session, *, dry_run: bool) -> Table:
     )
 
 
-async def _found(thing: _Thing) -> str:
+async def _found(thing: _Thing) -> tuple[str, str]:
     try:
-        return (await thing.show()).title
+        card = await thing.show()
     except NotReady:
-        return _ABSENT
+        return _ABSENT, "nothing to do"
+    except Taken as theirs:
+        return theirs.happened, "left alone: the kit did not make it"
     except KitError as problem:
-        return problem.happened
+        return problem.happened, "not known"
+    ours = card.facts.get("Made by", "this kit") == "this kit"
+    return card.title, WOULD_GO if ours else "stays: the test client is taken out"
 
 
 async def _waiting(session: Session) -> str:

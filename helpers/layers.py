@@ -77,7 +77,7 @@ def peel(context: str, private_key: Path) -> Table:
     rows += [("4 · claims", name, _shown(name, value), _MEANING.get(name, "")) for name, value in inner[1].items()]
     return Table(
         caption="An encrypted password context, layer by layer",
-        columns=("layer", "member", "value", "meaning"),
+        columns=("Layer", "Member", "Value", "Meaning"),
         rows=rows,
         note="The inner token is not signed, and your public key is public: this proves nothing about who sent it."
         " The bearer token does.",
@@ -92,7 +92,7 @@ def _json(part: str) -> dict[str, Any]:
 
 
 def _unsigned(name: str, value: object) -> str:
-    return "not signed" if name == "alg" and value == "none" else ""
+    return {"alg": "not signed" if value == "none" else "", "typ": "a JSON web token"}.get(name, "")
 
 
 def _shown(name: str, value: Any) -> str:

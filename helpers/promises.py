@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from helpers.clean_up import WOULD_GO
 from helpers.errors import KitError, NotReady
 from helpers.show import Table
 
@@ -79,14 +80,14 @@ async def _users(s: Session) -> str:
     counts = await s.users.counts()
     if counts.to_migrate + counts.migrated == 0:
         raise NotReady("No user carries the migration flag.", next_step="Run notebook 06-users.")
-    return f"{counts.to_migrate} to migrate, {counts.migrated} migrated"
+    return f"{counts.to_migrate:,} to migrate, {counts.migrated:,} migrated"
 
 
 async def _somebody_migrated(s: Session) -> str:
     counts = await s.users.counts()
     if counts.migrated == 0:
         raise NotReady("Nobody has migrated yet.", next_step="Sign somebody in with notebook 07-sign-in.")
-    return f"{counts.migrated} migrated"
+    return f"{counts.migrated:,} migrated"
 
 
 async def _figures(s: Session) -> str:
@@ -96,12 +97,12 @@ async def _figures(s: Session) -> str:
             f"The figures say that {collected} have migrated, the tenant counts {counted}.",
             next_step="Run the cell again: new values can take some seconds to appear in counts.",
         )
-    return f"{counted} migrated, in the figures and in the tenant"
+    return f"{counted:,} migrated, in the figures and in the tenant"
 
 
 async def _left(s: Session) -> str:
     rows = (await s.remove(dry_run=True)).rows
-    left = [str(what) for what, _, happens in rows if happens == "would be removed"]
+    left = [str(what) for what, _, happens in rows if happens == WOULD_GO]
     if "listener" in left and "custom authentication extension" not in left:
         raise NotReady(
             "The listener points to an extension that is gone: sign-ins of flagged users fail.",
@@ -186,4 +187,4 @@ async def judge(session: Session, promises: list[Promise], caption: str) -> Tabl
             service=next((problem.service for _, problem in missing if problem.service), None),
             next_step=missing[0][1].next_step,
         )
-    return Table(caption=caption, columns=("what", "there", "found in the tenant"), rows=rows)
+    return Table(caption=caption, columns=("What", "There", "Found"), rows=rows)

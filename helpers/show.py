@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 __all__ = ["Card", "Sent", "Table", "figure", "fold"]
 
-_CELL = 'style="text-align:left;vertical-align:top"'
+_CELL = "text-align:left;vertical-align:top"
+_SHORT = 16  # characters: `1,234 ms` and `Your endpoint` stay on one line
+_LONG = 28  # characters without a blank: an address may break, so that the table fits its page
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Card:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f'<tr><th scope="row" {_CELL}>{html.escape(label)}</th><td {_CELL}>{_text(value)}</td></tr>'
+            f'<tr><th scope="row" style="{_CELL};white-space:nowrap">{html.escape(label)}</th>{_cell(value)}</tr>'
             for label, value in self.facts.items()
         )
         caption = f"{html.escape(self.title)}: <strong>{html.escape(self.status)}</strong>"
@@ -87,15 +90,17 @@ class Table:
         return f"<{self.caption}: {len(self.rows)} rows>"
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col" {_CELL}>{html.escape(column)}</th>' for column in self.columns)
-        body = "".join(
-            "<tr>" + "".join(f"<td {_CELL}>{_text(cell)}</td>" for cell in row) + "</tr>" for row in self.rows
-        )
-        note = f"<p>{_text(self.note)}</p>" if self.note else ""
-        return (
-            f"<table>{_caption(html.escape(self.caption))}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-            f"{note}{_sent(self.sent)}"
-        )
+        note = f"<p>{_code(_text(self.note))}</p>" if self.note else ""
+        return f"{self._grid()}{note}{_sent(self.sent)}"
+
+    def _grid(self) -> str:
+        caption = html.escape(self.caption)
+        if not self.rows:
+            # A grid of headings alone tells a screen reader of a table and then has nothing to read.
+            return f"<p>{caption}: no rows.</p>"
+        head = "".join(f'<th scope="col" style="{_CELL}">{html.escape(column)}</th>' for column in self.columns)
+        body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in self.rows)
+        return f"<table>{_caption(caption)}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def fold(summary: str, inside: str) -> str:
@@ -141,6 +146,20 @@ def _sent(sent: Iterable[Sent]) -> str:
     return fold(f"What was sent ({count})", f"<pre>{html.escape(listing)}</pre>")
 
 
-def _text(value: object) -> str:
-    # Pages fold runs of blanks; here they may be the indents of JSON, or what is wrong with a sign-in name.
-    return html.escape(str(value)).replace("  ", "&nbsp; ").replace("\n", "<br>")
+def _cell(value: object) -> str:
+    text = str(value)
+    if "\n" in text:
+        inner = f'<pre style="margin:0;white-space:pre-wrap;overflow-wrap:anywhere">{html.escape(text)}</pre>'
+        return f'<td style="{_CELL}">{inner}</td>'
+    keep = ";white-space:nowrap" if len(text) <= _SHORT else ""
+    give = ";overflow-wrap:anywhere" if any(len(word) > _LONG for word in text.split()) else ""
+    return f'<td style="{_CELL}{keep}{give}">{_text(text)}</td>'
+
+
+def _text(text: str) -> str:
+    # Pages fold runs of blanks; here they may be what is wrong with a sign-in name.
+    return html.escape(text).replace("  ", "&nbsp; ")
+
+
+def _code(escaped: str) -> str:
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped)

@@ -35,15 +35,29 @@ def test_what_was_sent_is_folded_under_the_result() -> None:
 
 
 def test_a_table_has_column_headers_and_a_note() -> None:
-    page = Table(caption="Who", columns=("a", "b"), rows=[(1, "<x>")], note="n & m")._repr_html_()
+    page = Table(caption="Who", columns=("a", "b"), rows=[(1, "<x>")], note="n & m: `await <y>`")._repr_html_()
     assert page.count('scope="col"') == 2
     assert "&lt;x&gt;" in page
-    assert "n &amp; m" in page
+    assert "n &amp; m: <code>await &lt;y&gt;</code>" in page
+
+
+def test_a_table_without_rows_is_a_sentence() -> None:
+    page = Table(caption="What is <wrong>", columns=("a", "b"), rows=[], note="Nothing.")._repr_html_()
+    assert "<p>What is &lt;wrong&gt;: no rows.</p><p>Nothing.</p>" in page
+    assert "<table" not in page
+
+
+def test_short_cells_stay_on_one_line_and_long_names_may_break() -> None:
+    page = Table(caption="Steps", columns=("After", "What"), rows=[("1,234 ms", f"{'x' * 40} is true")])._repr_html_()
+    after, what = page.split("<tbody>")[1].split("</td><td")
+    assert "white-space:nowrap" in after and "overflow-wrap" not in after
+    assert "overflow-wrap:anywhere" in what and "nowrap" not in what
 
 
 def test_lines_and_indents_stay_as_they_were() -> None:
-    page = Card(title="Body", status="read", facts={"JSON": '{\n  "a": 1\n}'})._repr_html_()
-    assert "{<br>&nbsp; &quot;a&quot;: 1<br>}" in page
+    page = Card(title="Body", status="read", facts={"JSON": '{\n  "a": 1\n}', "Name": "a  b"})._repr_html_()
+    assert ">{\n  &quot;a&quot;: 1\n}</pre>" in page
+    assert "a&nbsp; b" in page
 
 
 def test_a_figure_has_its_alternative_text() -> None:

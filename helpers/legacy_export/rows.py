@@ -130,7 +130,11 @@ def _check_header(path: Path, columns: tuple[str, ...]) -> None:
     if "username" not in columns:
         known = [name for name in columns if name in COLUMNS]
         # A file without a header would put somebody's name and hash here: show only what looks like column names.
-        found = ", ".join(columns[:20]) if known or all(map(str.isidentifier, columns)) else "no name of a column"
+        found = (
+            ", ".join(columns[:20])
+            if known or all(map(str.isidentifier, columns))
+            else "nothing that looks like column names"
+        )
         raise BadTable(
             f"{path.name} has no column username. Its first line holds: {found}.",
             next_step="Call the column with the sign-in name 'username'. If the file has no header, add one.",

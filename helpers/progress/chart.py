@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "Chart", "axes", "count_in_whole_numbers", "finish", "rows_of"]
+__all__ = ["COLOURS", "Chart", "axes", "count_in_whole_numbers", "finish", "headings_of", "rows_of"]
 
 # Okabe and Ito's colours, told apart by people who see few colours. They never carry a meaning alone.
 COLOURS = {
@@ -51,8 +51,12 @@ class Chart:
         return f"{self.title}\n{self.alt}"
 
     def _repr_html_(self) -> str:
-        table = Table(caption=self.title, columns=[str(name) for name in self.data.columns], rows=rows_of(self.data))
-        return figure(self.source, self.alt, self.alt) + fold("The numbers", table._repr_html_())
+        # The words stand under the picture for everybody; a screen reader need not say them twice.
+        shown = figure(self.source, f"{self.title}. The words under the picture say what it shows.", self.alt)
+        if self.data.empty:
+            return shown
+        table = Table(caption=self.title, columns=headings_of(self.data), rows=rows_of(self.data))
+        return shown + fold("The numbers", table._repr_html_())
 
     @property
     def source(self) -> str:
@@ -89,10 +93,17 @@ def finish(ax: Axes, title: str, alt: str, data: pd.DataFrame) -> Chart:
 
 
 def count_in_whole_numbers(axis: Axis) -> None:
-    """Mark an axis of counts at whole numbers only."""
-    from matplotlib.ticker import MaxNLocator
+    """Mark an axis of counts at whole numbers only, and at so few that they stay apart."""
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-    axis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def headings_of(frame: pd.DataFrame) -> list[str]:
+    """Write a table's columns as people read them: `Answered in` for `answered_in`."""
+    names = [str(name).replace("_", " ") for name in frame.columns]
+    return [name[:1].upper() + name[1:] for name in names]
 
 
 def rows_of(frame: pd.DataFrame) -> list[list[str]]:

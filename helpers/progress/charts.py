@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
@@ -50,7 +51,7 @@ def curve_chart(curve: pd.DataFrame, in_scope: int, ax: Axes | None = None) -> C
     if curve.empty:
         return _nothing(ax, "Migrated users", "No user has been flagged yet.", curve)
     first, last = curve.iloc[0], curve.iloc[-1]
-    share = f" ({100 * last['migrated'] / in_scope:.0f} %)" if in_scope else ""
+    share = f" ({100 * last['migrated'] / in_scope:.1f} %)" if in_scope else ""
     title = f"Migrated: {last['migrated']:,} of {in_scope:,} users · as of {moment(last['time'])}"
     alt = (
         f"Migrated users rise from {first['migrated']:,} on {moment(first['time'])} to {last['migrated']:,} of "
@@ -76,7 +77,7 @@ def curve_chart(curve: pd.DataFrame, in_scope: int, ax: Axes | None = None) -> C
     ax.axhline(in_scope, color=COLOURS["grey"], linestyle=(0, (1, 3)), linewidth=1.2)
     top = max(in_scope, 1) * 1.1
     ax.set_ylim(0, top)
-    ax.annotate(f"in scope {in_scope:,}", (0, in_scope), (0, 3), **_AT_LEFT, color=COLOURS["grey"])
+    ax.annotate(f"in scope {in_scope:,}", (0, in_scope), (4, 3), **_AT_LEFT, color=COLOURS["grey"])
     for height, (_, words, colour) in zip(_apart([end for end, *_ in ends], top * 0.07), ends, strict=True):
         ax.annotate(words, (1, height), xycoords=("axes fraction", "data"), va="center", color=colour)
     ax.set_xlabel(label)
@@ -161,16 +162,18 @@ _AT_LEFT: Final[dict[str, Any]] = {
     "textcoords": "offset points",
     "va": "bottom",
 }
+_WIDEST: Final = 30  # characters of a bar's name on one line: longer ones would take the picture's half
 _HEADINGS: Final = {"time": "time (UTC)"} | {name: words for name, (words, *_) in _LINES.items()}
 
 
 def _bars(frame: pd.DataFrame, names: str, counts: str, title: str, subject: str, axis: str, ax: Axes | None) -> Chart:
-    ax = axes(ax, height=1.4 + 0.42 * max(len(frame), 2))
+    ax = axes(ax, height=1.4 + 0.5 * max(len(frame), 2))
     if frame.empty:
         return _nothing(ax, title, f"{subject}: there are none.", frame)
     listed = ", ".join(f"{name} {count:,}" for name, count in zip(frame[names], frame[counts], strict=True))
     drawn = frame.iloc[::-1]
-    bars = ax.barh(drawn[names], drawn[counts], color=COLOURS["blue"], edgecolor="black", linewidth=0.6)
+    labels = [fill(name, _WIDEST) for name in drawn[names]]
+    bars = ax.barh(labels, drawn[counts], color=COLOURS["blue"], edgecolor="black", linewidth=0.6)
     ax.bar_label(bars, labels=[f"{count:,}" for count in drawn[counts]], padding=3)
     ax.set_xlim(0, float(frame[counts].max()) * 1.12)
     ax.set_xlabel(axis)

@@ -56,7 +56,7 @@ class Figures:
             ("Not moved yet", f"{counts['remaining']:,}"),
             ("… of them blocked", f"{self.blocked:,}"),
         ]
-        return Table(caption=f"How far the migration is, {self._as_of}", columns=("what", "users"), rows=rows)
+        return Table(caption=f"How far the migration is, {self._as_of}", columns=("What", "Users"), rows=rows)
 
     def curve(self) -> Chart:
         """Draw how the number of migrated users grew."""

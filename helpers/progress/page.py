@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from helpers.progress.chart import Chart, rows_of
+from helpers.progress.chart import Chart, headings_of, rows_of
 
 __all__ = ["details", "document", "picture", "section", "table", "tiles"]
 
@@ -109,7 +109,7 @@ def table(caption: str, frame: pd.DataFrame) -> str:
     """Show a table whose first column names its rows."""
     kinds = [' class="number"' if pd.api.types.is_numeric_dtype(frame[name]) else "" for name in frame.columns]
     head = "".join(
-        f'<th scope="col"{kind}>{html.escape(str(name))}</th>' for name, kind in zip(frame.columns, kinds, strict=True)
+        f'<th scope="col"{kind}>{html.escape(name)}</th>' for name, kind in zip(headings_of(frame), kinds, strict=True)
     )
     body = []
     for first, *rest in rows_of(frame):

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 from uuid import UUID
 
 from helpers import protocol
-from helpers.errors import NotReady
+from helpers.errors import NotReady, Taken
 from helpers.show import Card, Sent
 from helpers.tenant.extension_app import ExtensionApp
 from helpers.tenant.registrations import NOTEBOOK, Registration
-from helpers.tenant.step import Step, everything, missing, patiently, quoted, told, unless_there
+from helpers.tenant.step import Step, everything, left_alone, missing, patiently, quoted, told, unless_there
 from helpers.tenant.test_client import TestClient
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class _ConsentStep(Step, ABC, Generic[G]):
         """Take the permission back; whatever else the same grant holds stays.
 
         Returns:
-            A card; status `removed` or `missing`.
+            A card; status `removed`, `missing`, or `left alone` when the kit did not make the registration.
         """
         title = f"Consent to {self.permission}"
         with told(f"take the consent to {self.permission} back") as sent:
@@ -94,6 +94,8 @@ class _ConsentStep(Step, ABC, Generic[G]):
                 app = await self._app().show()
             except NotReady:
                 return Card(title=title, status="missing", sent=tuple(sent))
+            except Taken as theirs:
+                return left_alone(title, theirs, sent)
             graph = await self._graph_principal()
             found = await self._find(app, graph)
             if found is None or self.permission not in self._granted(found):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from helpers.errors import NotReady
+from helpers.errors import NotReady, Taken
 from helpers.settings import write_private
 from helpers.show import Card, Sent
 from helpers.tenant.extension_app import ExtensionApp
@@ -143,7 +143,7 @@ class EncryptionKey(Step):
             ours = {half.thumbprint for path in files if (half := read_pair(path))}
             try:
                 app_id, app = await self._registration()
-            except NotReady:
+            except (NotReady, Taken):
                 app_id, app = "", None
             if app is not None and any(shown_thumbprint(each) in ours for each in app.key_credentials or []):
                 await self._withdraw(app_id, app, ours)

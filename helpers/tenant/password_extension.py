@@ -232,7 +232,7 @@ class PasswordExtension(Step):
             "Id": found.id or "",
             "Entra calls": str(target),
             "In the name of": str(resource),
-            "Waits": f"{timeout} ms, and tries {retries} more time",
+            "Waits": f"{timeout:,} ms, then tries {retries} more time" if timeout else "as long as the service chooses",
         }
         if warnings:
             facts["Validation warns"] = " ".join(f"{code}: {MENDS.get(code, 'see the check')}" for code in warnings)
@@ -252,7 +252,7 @@ def _tagged(extension: OnPasswordSubmitCustomExtension) -> bool:
     return TAG in (extension.description or "")
 
 
-def _settings(extension: OnPasswordSubmitCustomExtension) -> tuple[object, ...]:
+def _settings(extension: OnPasswordSubmitCustomExtension) -> tuple[object, object, int | None, int | None]:
     endpoint: Any = extension.endpoint_configuration
     authentication: Any = extension.authentication_configuration
     client = extension.client_configuration

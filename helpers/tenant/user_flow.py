@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from helpers.errors import NotReady
+from helpers.errors import NotReady, Taken
 from helpers.show import Card, Sent
 from helpers.tenant.registrations import NOTEBOOK
 from helpers.tenant.step import MADE_BY, TAG, Step, everything, missing, patiently, taken, told
@@ -88,7 +88,7 @@ class UserFlow(Step):
         with told("remove the user flow") as sent:
             try:
                 app_id = (await TestClient(*self._place).show()).app_id
-            except NotReady:
+            except (NotReady, Taken):
                 app_id = ""
             flow = await self._find(app_id)
             if flow is None:
