@@ -6,6 +6,7 @@ import base64
 import functools
 import hashlib
 import hmac as hmac_module
+import ipaddress
 import json
 import os
 import time
@@ -66,6 +67,18 @@ def certificate(name: str, days: int = 365) -> x509.Certificate:
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
     builder = builder.serial_number(1).not_valid_before(now - timedelta(days=400))
     return builder.not_valid_after(now + timedelta(days=days)).sign(key, hashes.SHA256())
+
+
+def loopback_certificate(name: str) -> str:
+    """Make a certificate for TLS on 127.0.0.1, as PEM; it is its own authority."""
+    key, now = rsa_key(name), datetime.now(UTC)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1))
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    builder = builder.add_extension(names, critical=False)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
 
 
 def pair_pem(name: str) -> str:

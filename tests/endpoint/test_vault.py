@@ -1,0 +1,168 @@
+"""Keys from Azure Key Vault: the real SDK and the App Service identity's protocol against a small vault on loopback."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
+
+from helpers.endpoint.config import Settings
+from helpers.errors import SettingsError
+
+from . import issuer
+
+pytest.importorskip("azure.keyvault.secrets", reason="the extra azure is not installed")
+
+NAME = "CiamJit"
+
+
+def pfx(name: str) -> str:
+    data = pkcs12.serialize_key_and_certificates(
+        None, issuer.rsa_key(name), issuer.certificate(name), None, NoEncryption()
+    )
+    return base64.b64encode(data).decode()
+
+
+@dataclass
+class Vault:
+    """One certificate's secret with its versions, oldest first, as the vault's REST API shows them."""
+
+    versions: list[dict[str, Any]] = field(default_factory=list)
+    may_list: bool = True
+    away: bool = False
+    url: str = ""
+    asked: list[str] = field(default_factory=list)
+
+    def add(self, value: str, *, enabled: bool = True) -> None:
+        number = len(self.versions)
+        attributes = {"enabled": enabled, "created": 1_790_000_000 + number, "updated": 1_790_000_000 + number}
+        self.versions.append({"version": f"{number:032x}", "value": value, "attributes": attributes})
+
+    def answer(self, path: str, authorization: str | None) -> tuple[int, dict[str, str], dict[str, Any]]:
+        self.asked.append(path)
+        if authorization != "Bearer a-token-of-the-identity":
+            # The SDK wants the resource to be a parent domain of the vault's host.
+            parent = self.url.replace("127.", "", 1)
+            challenge = f'Bearer authorization="https://login.example/{issuer.TENANT}", resource="{parent}"'
+            return 401, {"WWW-Authenticate": challenge}, {}
+        if self.away:
+            return 403, {}, {"error": {"code": "Forbidden", "message": f"no {issuer.CANARY}"}}
+        parts = urlsplit(path).path.strip("/").split("/")
+        if parts[2:] == ["versions"]:
+            return (
+                (200, {}, {"value": [self._shown(each) for each in self.versions]}) if self.may_list else (403, {}, {})
+            )
+        wanted = parts[2] if len(parts) > 2 and parts[2] else self.versions[-1]["version"]
+        found = next(each for each in self.versions if each["version"] == wanted)
+        return 200, {}, self._shown(found) | {"value": found["value"]}
+
+    def _shown(self, each: dict[str, Any]) -> dict[str, Any]:
+        address = f"{self.url}/secrets/{NAME}/{each['version']}"
+        return {"id": address, "contentType": "application/x-pkcs12", "attributes": each["attributes"]}
+
+
+def serve(answer: Any, tls: ssl.SSLContext | None = None) -> tuple[ThreadingHTTPServer, str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, headers, body = answer(self.path, self.headers)
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            for name, value in (headers | {"content-type": "application/json"}).items():
+                self.send_header(name, value)
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    return server, f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
+
+
+def identity(_: str, headers: Any) -> tuple[int, dict[str, str], dict[str, Any]]:
+    """Answer as App Service's token service does [Microsoft Learn, "Use managed identities for App Service"]."""
+    assert headers["X-IDENTITY-HEADER"] == "only-this-app-knows"
+    return 200, {}, {"access_token": "a-token-of-the-identity", "expires_on": str(int(time.time()) + 3600)}
+
+
+@pytest.fixture
+def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vault]:
+    certificate = issuer.loopback_certificate("vault")
+    (tmp_path / "vault.pem").write_text(issuer.private_pem("vault") + certificate)
+    (tmp_path / "ca.pem").write_text(certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "vault.pem")
+    stand_in = Vault()
+    server, stand_in.url = serve(lambda path, headers: stand_in.answer(path, headers["authorization"]), context)
+    tokens, tokens_url = serve(identity)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{tokens_url}/msi/token")
+    monkeypatch.setenv("IDENTITY_HEADER", "only-this-app-knows")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    yield stand_in
+    for each in (server, tokens):
+        each.shutdown()
+        each.server_close()
+
+
+def settings(vault: Vault) -> Settings:
+    ours = issuer.environment(
+        KeyVaultUrl=vault.url, CiamJitMigrationEncryptionCertName=NAME, DecryptionPrivateKey="", JIT_LEDGER="-"
+    )
+    return Settings.from_environment(ours)
+
+
+def test_the_certificate_is_read_with_the_managed_identity(vault: Vault) -> None:
+    vault.add(pfx("encryption"))
+    (key,) = settings(vault).keys
+    assert key.thumbprint == issuer.x5t("encryption")
+
+
+def test_the_version_before_serves_while_keys_are_changed(vault: Vault) -> None:
+    for name, enabled in (("retired", True), ("previous", True), ("disabled", False), ("encryption", True)):
+        vault.add(pfx(name), enabled=enabled)
+    assert [key.thumbprint for key in settings(vault).keys] == [issuer.x5t("encryption"), issuer.x5t("previous")]
+
+
+def test_a_pem_secret_is_read_as_well(vault: Vault) -> None:
+    vault.add(issuer.pair_pem("encryption"))
+    assert settings(vault).keys[0].thumbprint == issuer.x5t("encryption")
+
+
+def test_without_the_right_to_list_versions_the_current_key_serves(
+    vault: Vault, caplog: pytest.LogCaptureFixture
+) -> None:
+    vault.may_list = False
+    vault.add(pfx("previous"))
+    vault.add(pfx("encryption"))
+    assert [key.thumbprint for key in settings(vault).keys] == [issuer.x5t("encryption")]
+    assert "previous version" in caplog.text
+
+
+def test_a_vault_that_refuses_stops_the_start_in_words(vault: Vault) -> None:
+    vault.add(pfx("encryption"))
+    vault.away = True
+    with pytest.raises(SettingsError, match="could not be read") as raised:
+        settings(vault)
+    assert issuer.CANARY not in str(raised.value)
+
+
+def test_a_certificate_that_is_not_exportable_has_no_private_key(vault: Vault) -> None:
+    vault.add(issuer.pair_pem("encryption").partition("-----END PRIVATE KEY-----\n")[2])
+    with pytest.raises(SettingsError, match="no RSA private key"):
+        settings(vault)
