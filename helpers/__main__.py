@@ -48,10 +48,35 @@ def _parser() -> argparse.ArgumentParser:
     endpoint.add_argument("--port", type=int, default=7071)
     endpoint.set_defaults(run=_endpoint)
 
+    _add_check(commands.add_parser("check", help="run the conformance suite against an endpoint, in any language"))
+
     rehearsal = commands.add_parser("rehearsal", help="serve the rehearsal tenant on loopback")
     rehearsal.add_argument("--port", type=int, default=0)
     rehearsal.set_defaults(run=_rehearsal)
     return parser
+
+
+def _add_check(check: argparse.ArgumentParser) -> None:
+    which = check.add_mutually_exclusive_group(required=True)
+    which.add_argument("url", nargs="?", metavar="URL", help="the endpoint")
+    which.add_argument("--self", action="store_true", dest="own", help="start the kit's own endpoint and check it")
+    which.add_argument("--write-config", type=Path, metavar="FILE", help="write a configuration to start from")
+    check.add_argument("--config", type=Path, metavar="FILE", help="whom the endpoint serves (TOML or JSON)")
+    check.add_argument("--only", default="", metavar="IDS", help="the cases with these ids, joined by commas")
+    check.add_argument("--json", type=Path, metavar="FILE", dest="json_file", help="also write the results as JSON")
+    check.add_argument("--junit", type=Path, metavar="FILE", dest="junit_file", help="also write them as JUnit XML")
+    check.set_defaults(run=_check)
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    from helpers.conformance.command import check, write_config
+
+    if chosen.write_config:
+        print(write_config(chosen.write_config))
+        return 0
+    only = [name.strip().upper() for name in chosen.only.split(",") if name.strip()]
+    files = {"json_file": chosen.json_file, "junit_file": chosen.junit_file}
+    return check(chosen.url, chosen.config, only=only, say=lambda text: print(text, flush=True), **files)
 
 
 def _rehearse(chosen: argparse.Namespace) -> int:
@@ -63,9 +88,14 @@ def _rehearse(chosen: argparse.Namespace) -> int:
 def _lab(chosen: argparse.Namespace) -> int:
     import subprocess
 
-    folder = Path(__file__).resolve().parents[1] / "notebooks"
-    command = [sys.executable, "-m", "jupyter", "lab", str(folder / "00-start-here.ipynb")]
-    return subprocess.run(command, check=False).returncode  # noqa: S603
+    from helpers.notebook_runs import in_order
+
+    with subprocess.Popen([sys.executable, "-m", "jupyter", "lab", str(in_order()[0])]) as lab:  # noqa: S603
+        while True:
+            try:
+                return lab.wait()
+            except KeyboardInterrupt:
+                continue  # JupyterLab got it too, and asks whether to stop
 
 
 def _endpoint(chosen: argparse.Namespace) -> None:

@@ -1,0 +1,1 @@
+"""The conformance suite: does an endpoint, in whatever language, do what Microsoft Entra and its customers need?"""
