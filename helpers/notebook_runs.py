@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import copy
 import os
@@ -21,8 +22,18 @@ _PICTURE = re.compile(r"\]\((images/[^)\s]+\.svg)\)")
 
 
 def in_order() -> list[Path]:
-    """List the notebooks in the order they are read."""
-    return sorted(NOTEBOOKS.glob("[0-9][0-9]-*.ipynb"))
+    """List the notebooks in the order they are read.
+
+    Raises:
+        KitError: they are not there.
+    """
+    found = sorted(NOTEBOOKS.glob("[0-9][0-9]-*.ipynb"))
+    if not found:
+        raise KitError(
+            f"There are no notebooks in {NOTEBOOKS}.",
+            next_step="Install the kit from its own folder, as README.md says: pip install -e . -c constraints.txt",
+        )
+    return found
 
 
 def run(path: Path, *, home: Path, each_cell: Callable[[], None] | None = None) -> Any:
@@ -41,7 +52,7 @@ def run(path: Path, *, home: Path, each_cell: Callable[[], None] | None = None) 
     """
     import nbformat
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
@@ -49,20 +60,47 @@ def run(path: Path, *, home: Path, each_cell: Callable[[], None] | None = None) 
         timeout=_CELL_SECONDS,
         resources={"metadata": {"path": str(NOTEBOOKS)}},
         store_widget_state=False,
-        extra_arguments=["--IPKernelApp.log_level=40"],
+        extra_arguments=["--IPKernelApp.log_level=50"],
     )
+    reached = ["none yet"]
+    client.on_cell_start = lambda cell, cell_index: reached.append(str(cell.id))
     if each_cell is not None:
         client.on_cell_complete = lambda cell, cell_index: each_cell()
     try:
-        with _environment(JIT_KIT_HOME=str(home)):
-            client.execute()
+        with _environment(JIT_KIT_HOME=str(home)), asyncio.Runner(loop_factory=_Loop) as runner:
+            runner.run(_executed(client))
     except CellExecutionError as error:
-        cell = _failed(notebook)
         raise KitError(
-            f"{path.name}, cell {cell}: {error.ename}: {error.evalue}",
+            f"{path.name}, cell {reached[-1]}: {error.ename}: {error.evalue}",
             next_step=f"Open {path.name} with `jitkit lab`, run it to that cell, and mend what it says.",
         ) from None
+    except (CellTimeoutError, DeadKernelError) as error:
+        what = "is not done" if isinstance(error, CellTimeoutError) else "took its kernel down"
+        raise KitError(
+            f"{path.name}, cell {reached[-1]}: it {what} after {_CELL_SECONDS} seconds or less.",
+            next_step="Look whether this machine is out of memory or busy with something else, then run this again.",
+        ) from None
     return notebook
+
+
+async def _executed(client: Any) -> None:
+    from nbclient.exceptions import DeadKernelError
+
+    try:
+        await client.async_execute()
+    except DeadKernelError:
+        # nbclient takes Ctrl-C, which cancels this task, for a kernel that died.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError from None
+        raise
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """Leave Ctrl-C with Python: nbclient's own handler ends the kernel and goes on waiting for it."""
+
+    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+        raise RuntimeError("signals stay where they are")
 
 
 def write_html(notebook: Any, path: Path) -> None:
@@ -71,6 +109,9 @@ def write_html(notebook: Any, path: Path) -> None:
     Args:
         notebook: an nbformat node.
         path: the page.
+
+    Raises:
+        KitError: it cannot be written.
     """
     from nbconvert import HTMLExporter
 
@@ -78,8 +119,15 @@ def write_html(notebook: Any, path: Path) -> None:
     body, _ = exporter.from_notebook_node(
         _with_pictures(notebook), resources={"metadata": {"path": str(NOTEBOOKS), "name": path.stem}}
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(body, encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(body, encoding="utf-8")
+    except OSError as problem:
+        raise KitError(
+            f"{path} cannot be written.",
+            service=str(problem),
+            next_step="Give a folder that you may write to, on a disk with room.",
+        ) from problem
 
 
 def _with_pictures(notebook: Any) -> Any:
@@ -92,14 +140,6 @@ def _with_pictures(notebook: Any) -> Any:
                 cell.setdefault("attachments", {})[name] = {"image/svg+xml": picture}
                 cell.source = cell.source.replace(f"]({name})", f"](attachment:{name})")
     return held
-
-
-def _failed(notebook: Any) -> str:
-    for cell in notebook.cells:
-        failed = any(output.get("output_type") == "error" for output in cell.get("outputs", []))
-        if failed and "raises-exception" not in cell.metadata.get("tags", []):
-            return str(cell.id)
-    return "unknown"
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -81,8 +82,10 @@ def play(home: Path, *, html: Path | None = None, export: Path | None = None) ->
     Raises:
         KitError: a cell failed, or the report and the tenant disagree.
     """
-    _fresh(home, export)
     paths = notebook_runs.in_order()
+    if html is not None:
+        _require_folder(html)
+    _fresh(home, export)
     for path in tqdm(paths, desc="Notebooks", unit="notebook", ncols=88):
         executed = notebook_runs.run(path, home=home)
         if html is not None:
@@ -122,6 +125,19 @@ async def _wave_and_report(home: Path) -> Result:
         await session.close()
 
 
+def _require_folder(html: Path) -> None:
+    try:
+        html.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=html):
+            pass
+    except OSError as problem:
+        raise KitError(
+            f"Pages cannot be written to {html}.",
+            service=str(problem),
+            next_step="Give --html a folder that you may write to.",
+        ) from problem
+
+
 def _fresh(home: Path, export: Path | None) -> None:
     try:
         if home.exists():
@@ -130,7 +146,7 @@ def _fresh(home: Path, export: Path | None) -> None:
         raise KitError(
             f"The earlier rehearsal in {home} cannot be removed.",
             service=str(problem),
-            next_step="Close notebooks and servers that use it, then run this again.",
+            next_step="Close notebooks and servers that use it and see that you may write there, then run this again.",
         ) from problem
     # Any free port, so that a rehearsal never meets an endpoint that runs already.
     settings.save(home, settings.Profile(endpoint_port=0, export=str(export or "")))

@@ -127,10 +127,10 @@ def _listen(host: str, port: int) -> socket.socket:
     """Open the port at once, so that requests wait for the server rather than fail."""
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as problem:
+    except (OSError, OverflowError) as problem:
         raise KitError(
             f"Port {port} on {host} cannot be opened.",
-            service=problem.strerror,
+            service=problem.strerror if isinstance(problem, OSError) else "a port is a number from 0 to 65535",
             next_step="Stop what is using it, or choose another port; 0 takes any free one.",
         ) from problem
 

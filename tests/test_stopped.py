@@ -1,0 +1,74 @@
+"""Ctrl-C in the middle of a whole rehearsal, and notebooks whose kernels give up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+
+from helpers import notebook_runs
+from helpers.errors import KitError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def notebook(folder: Path, source: str) -> Path:
+    path = folder / "00-broken.ipynb"
+    cells = [nbformat.v4.new_code_cell("1", id="good"), nbformat.v4.new_code_cell(source, id="the-bad-one")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+def test_ctrl_c_ends_a_rehearsal_at_once_and_leaves_nobody_behind(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    run = subprocess.Popen(
+        [sys.executable, "-m", "helpers", "rehearse"],
+        env={**os.environ, "JIT_KIT_HOME": str(home), "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 60
+    while not (home / "rehearse" / "rehearsal.sqlite3").exists():
+        assert run.poll() is None and time.monotonic() < until, "no kernel opened the tenant"
+        time.sleep(0.05)
+    children = psutil.Process(run.pid).children(recursive=True)
+    os.killpg(run.pid, signal.SIGINT)
+    _, said = run.communicate(timeout=30)
+    assert run.returncode == 130, said
+    assert said.rstrip().endswith("Stopped by you. Run the same command again; nothing is lost.")
+    assert "Traceback" not in said
+    assert children and psutil.wait_procs(children, timeout=10)[1] == []
+
+
+def test_a_kernel_that_dies_is_named(tmp_path: Path) -> None:
+    path = notebook(tmp_path, "import os; os._exit(1)")
+    with pytest.raises(KitError, match=r"00-broken\.ipynb, cell the-bad-one: it took its kernel down"):
+        notebook_runs.run(path, home=tmp_path / "home")
+
+
+def test_a_cell_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notebook_runs, "_CELL_SECONDS", 1)
+    path = notebook(tmp_path, "import time; time.sleep(60)")
+    with pytest.raises(KitError, match=r"00-broken\.ipynb, cell the-bad-one: it is not done after 1 second"):
+        notebook_runs.run(path, home=tmp_path / "home")
+
+
+def test_a_page_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(KitError, match="cannot be written"):
+        notebook_runs.write_html(nbformat.v4.new_notebook(), tmp_path / "file" / "page.html")
+
+
+def test_a_kit_without_its_notebooks_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notebook_runs, "NOTEBOOKS", tmp_path)
+    with pytest.raises(KitError, match=r"pip install -e \."):
+        notebook_runs.in_order()
