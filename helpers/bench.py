@@ -30,6 +30,8 @@ __all__ = ["Bench"]
 
 _ONLY_ENTRA = "skipped in live mode: only Entra can sign a callout of a real tenant; notebook 07 makes it do so"
 
+_LEDGER = ("time", "action", "cause", "legacy", "duration_ms", "attempt", "correlation_id")
+
 
 @dataclass(frozen=True)
 class _Attempt:
@@ -194,12 +196,11 @@ class Bench:
         Args:
             last: how many.
         """
-        columns = ("time", "action", "cause", "legacy", "duration_ms", "attempt", "correlation_id")
         lines = self._ledger_lines()[-last:]
         return Table(
             caption="The endpoint's ledger, last lines",
-            columns=columns,
-            rows=[tuple(line.get(name) if line.get(name) is not None else "" for name in columns) for line in lines],
+            columns=("Time (UTC)", "Action", "Cause", "Store", "Took (ms)", "Attempt", "Correlation id"),
+            rows=[tuple(_shown(line, name) for name in _LEDGER) for line in lines],
             note="No name, password, nonce or token is ever in it.",
         )
 
@@ -260,6 +261,12 @@ class Bench:
     def _last_cause(self) -> str:
         lines = self._ledger_lines()
         return str(lines[-1].get("cause") or "") if lines else ""
+
+
+def _shown(line: dict[str, Any], name: str) -> str:
+    value = line.get(name)
+    text = "" if value is None else str(value)
+    return text[:19].replace("T", "\N{NO-BREAK SPACE}") if name == "time" else text
 
 
 def _spoilt(callout: Callout) -> list[_Attempt]:
