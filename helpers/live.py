@@ -19,6 +19,9 @@ __all__ = ["DELEGATED_PERMISSIONS", "Confirmation", "LiveCredential", "transport
 # Microsoft Graph Command Line Tools: a public client made for administrators; it asks for consent to each scope.
 _PUBLIC_CLIENT = "14d82eec-204b-4c2f-b7e8-296a70dab67e"
 
+# azure-identity reports a network that is down as a sign-in that failed.
+_NETWORK = ("Failed to resolve", "Max retries exceeded", "Connection", "timed out", "Network is unreachable")
+
 DELEGATED_PERMISSIONS = (
     "Application.ReadWrite.All",
     "AppRoleAssignment.ReadWrite.All",
@@ -53,7 +56,7 @@ class LiveCredential:
 
     async def get_token(self, *scopes: str, **options: Any) -> Any:
         """Return an access token; the first call may open a browser or show a device code."""
-        from azure.core.exceptions import ClientAuthenticationError
+        from azure.core.exceptions import AzureError, ClientAuthenticationError
 
         if self._inner is None:
             self._inner = self._make()
@@ -61,6 +64,8 @@ class LiveCredential:
             return await asyncio.to_thread(self._inner.get_token, *scopes, **options)
         except ClientAuthenticationError as error:
             raise _sign_in_failed(self._profile, str(error.message)) from None
+        except AzureError as error:
+            raise _unreachable(self._profile, str(error.message)) from None
 
     async def close(self) -> None:
         """Close the credential's connections."""
@@ -153,6 +158,14 @@ def _typed(variable: str, label: str) -> str:
     return os.environ.get(variable) or getpass(f"{label} (not shown, kept in memory only): ")
 
 
+def _unreachable(profile: Profile, message: str) -> KitError:
+    return KitError(
+        f"The sign-in service of {profile.tenant} cannot be reached.",
+        service=message.splitlines()[0][:300] if message else None,
+        next_step="Check the network and any proxy settings, then open the session again; nothing was changed.",
+    )
+
+
 def _sign_in_failed(profile: Profile, message: str) -> KitError:
     line = message.splitlines()[0][:300] if message else "no reason given"
     if "AADSTS90002" in message or "AADSTS900023" in message:
@@ -161,6 +174,8 @@ def _sign_in_failed(profile: Profile, message: str) -> KitError:
             service=line,
             next_step="Correct the tenant in notebook 00: its domain (contoso.onmicrosoft.com) or its id.",
         )
+    if any(word in message for word in _NETWORK):
+        return _unreachable(profile, line)
     return KitError(
         f"Signing in to {profile.tenant} with {profile.credential} failed.",
         service=line,

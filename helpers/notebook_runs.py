@@ -99,7 +99,7 @@ async def _executed(client: Any) -> None:
 class _Loop(asyncio.SelectorEventLoop):
     """Leave Ctrl-C with Python: nbclient's own handler ends the kernel and goes on waiting for it."""
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+    def add_signal_handler(self, *_: Any) -> None:  # type: ignore[override]
         raise RuntimeError("signals stay where they are")
 
 

@@ -20,6 +20,7 @@ Credential = Literal["browser", "device-code", "azure-cli", "client-secret", "cl
 CREDENTIALS: tuple[str, ...] = get_args(Credential)
 
 _FILE = "profile.json"
+_TENANT = re.compile(r"^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|([a-z0-9-]+\.)+[a-z0-9-]+)$", re.IGNORECASE)
 _HOST = re.compile(r"^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$")
 
 
@@ -33,6 +34,12 @@ class Names:
     user_flow: str = "JIT sign-up and sign-in"
     extension: str = "JIT password check on submit"
     listener: str = "JIT migration listener"
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if not isinstance(value, str) or not value.strip():
+                raise SettingsError(f"The name of the {each.name} is {value!r}.", next_step="Give it a name.")
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,14 @@ class Profile:
     names: Names = field(default_factory=Names)
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            kind = {"endpoint_port": int, "names": Names}.get(each.name, str)
+            if type(value) is not kind:
+                raise SettingsError(
+                    f"The profile's {each.name} is {value!r}.",
+                    next_step=f"Give {'a text' if kind is str else 'a number' if kind is int else 'names as a dict'}.",
+                )
         if self.mode not in get_args(Mode):
             raise SettingsError(f"The profile's mode is {self.mode!r}.", next_step="Use 'rehearsal' or 'live'.")
         if self.credential not in CREDENTIALS:
@@ -72,6 +87,11 @@ class Profile:
             raise SettingsError(
                 "A real tenant needs a name.",
                 next_step="Give its domain, such as kit.choose('live', tenant='contoso.onmicrosoft.com').",
+            )
+        if self.mode == "live" and not _TENANT.match(self.tenant):
+            raise SettingsError(
+                f"{self.tenant!r} is not a tenant's name.",
+                next_step="Give its domain, such as contoso.onmicrosoft.com, or its id.",
             )
         if not _HOST.match(self.endpoint_host):
             raise SettingsError(
@@ -129,6 +149,10 @@ def load(folder: Path, mode: Mode | None = None) -> Profile:
         mode = mode or kept["mode"]
         values = dict(kept["worlds"].get(mode, {}))
         return Profile(mode=mode, **{**values, "names": Names(**values.get("names", {}))})
+    except SettingsError as problem:
+        if mode not in kept["worlds"]:
+            raise
+        raise _unreadable(folder, problem) from problem
     except (KeyError, TypeError, AttributeError, ValueError) as problem:
         raise _unreadable(folder, problem) from problem
 
@@ -202,11 +226,20 @@ def choice(folder: Path, mode: Mode, values: Mapping[str, Any]) -> tuple[Profile
             f"A profile has no {', '.join(unknown)}.", next_step=f"Use one of {', '.join(sorted(known))}."
         )
     kept = _kept(folder)
-    given = {name: value for name, value in values.items() if value is not None}
-    merged = {**kept["worlds"].get(mode, {}), **given}
-    if isinstance(merged.get("names"), dict):
-        merged["names"] = Names(**merged["names"])
+    given = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
     in_force = load(folder) if kept["worlds"] else None
+    before = kept["worlds"].get(mode, {})
+    if before:
+        load(folder, mode)
+    merged = {**before, **{name: value for name, value in given.items() if value is not None}}
+    if isinstance(merged.get("names"), dict):
+        strange = sorted(set(merged["names"]) - {each.name for each in fields(Names)})
+        if strange:
+            raise SettingsError(
+                f"There are no names for {', '.join(map(str, strange))}.",
+                next_step=f"Use some of {', '.join(each.name for each in fields(Names))}.",
+            )
+        merged["names"] = Names(**merged["names"])
     return in_force, Profile(mode=mode, **merged)
 
 
@@ -223,6 +256,6 @@ def _kept(folder: Path) -> dict[str, Any]:
 def _unreadable(folder: Path, problem: Exception) -> SettingsError:
     return SettingsError(
         f"The profile {folder / _FILE} cannot be read.",
-        service=f"{type(problem).__name__}: {problem}",
+        service=problem.happened if isinstance(problem, SettingsError) else f"{type(problem).__name__}: {problem}",
         next_step="Delete that file and choose your world again in notebook 00; no tenant is changed by that.",
     )

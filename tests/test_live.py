@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from azure.core.credentials import AccessToken
-from azure.core.exceptions import ClientAuthenticationError
+from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
 from helpers import live
 from helpers.errors import KitError, SettingsError, WriteNotConfirmed
@@ -140,6 +140,24 @@ async def test_a_failed_sign_in_says_what_to_do(message: str, kind: type[KitErro
         await credential.get_token("scope")
     assert message.split(":")[0] in str(caught.value)
     assert "notebook 00" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientAuthenticationError(
+            "Authentication failed: HTTPSConnection(host='login.microsoftonline.com', port=443): Failed to resolve"
+        ),
+        ServiceRequestError("<urlopen error [Errno 101] Network is unreachable>"),
+    ],
+)
+async def test_no_network_is_not_called_a_wrong_credential(error: Exception, tmp_path: Path) -> None:
+    credential = live.LiveCredential(Profile(mode="live", tenant=TENANT), tmp_path)
+    credential._inner = Refusing("")
+    credential._inner.get_token = lambda *_, **__: (_ for _ in ()).throw(error)
+    with pytest.raises(KitError, match="cannot be reached") as caught:
+        await credential.get_token("scope")
+    assert "network" in caught.value.next_step
 
 
 def _pem() -> bytes:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,3 +103,68 @@ def test_the_machine_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("JIT_KIT_HOME", str(tmp_path / "home"))
     table = kit.environment()
     assert {"Python", "msgraph-sdk", "State folder"} <= {str(row[0]) for row in table.rows}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"endpoint_port": "7071"},
+        {"endpoint_port": True},
+        {"endpoint_host": 5},
+        {"export": 5},
+        {"names": "x"},
+        {"names": {"attribut": "x"}},
+        {"names": {"attribute": " "}},
+        {"names": {"attribute": 5}},
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_and_changes_nothing(
+    values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JIT_KIT_HOME", str(tmp_path))
+    with pytest.raises(SettingsError) as caught:
+        kit.choose("rehearsal", **values)
+    assert caught.value.next_step
+    assert not (tmp_path / "profile.json").exists()
+
+
+@pytest.mark.parametrize("tenant", ["no such tenant!", "..", "rehearsal", "https://contoso.onmicrosoft.com", "a/b", 5])
+def test_what_cannot_be_a_tenant_is_refused(tenant: Any) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Profile(mode="live", tenant=tenant)
+    assert str(tenant) in str(caught.value)
+
+
+def test_a_path_may_be_given_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JIT_KIT_HOME", str(tmp_path))
+    kit.choose("rehearsal", export=tmp_path / "users.csv")
+    assert settings.load(tmp_path).export == str(tmp_path / "users.csv")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1],
+        {"colour": "red"},
+        {"endpoint_port": "7071"},
+        {"names": {"x": "y"}},
+        {"endpoint_host": 5},
+        {"names": {"listener": ""}},
+    ],
+)
+def test_a_kept_world_that_cannot_be_used_is_never_chosen_over(
+    values: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JIT_KIT_HOME", str(tmp_path))
+    text = json.dumps({"mode": "rehearsal", "worlds": {"rehearsal": values}})
+    (tmp_path / "profile.json").write_text(text)
+    for attempt in (lambda: settings.load(tmp_path), lambda: kit.choose("rehearsal", endpoint_port=0)):
+        with pytest.raises(SettingsError, match="Delete that file"):
+            attempt()
+    assert (tmp_path / "profile.json").read_text() == text
+
+
+def test_each_tenant_has_its_own_state(tmp_path: Path) -> None:
+    real = Profile(mode="live", tenant="Contoso.onmicrosoft.com")
+    assert settings.state(tmp_path, Profile()) == tmp_path / "rehearsal"
+    assert settings.state(tmp_path, real) == tmp_path / "contoso.onmicrosoft.com"

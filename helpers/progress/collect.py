@@ -134,7 +134,7 @@ def assemble(
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:
-    """Read one object a line. A last line without its end, as a writer that was stopped leaves it, is passed over."""
+    """Read one object a line. A line without its end, as a writer that was stopped leaves it, is passed over."""
     rows = []
     with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, 1):
@@ -146,12 +146,16 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
                 row = None
             if isinstance(row, dict):
                 rows.append(row)
-            elif line.endswith("\n"):
+            elif line.endswith("\n") and not _torn(line):
                 raise BadTable(
                     f"Line {number} of {path.name} is not a JSON object.",
                     next_step="Give a file with one JSON object a line.",
                 )
     return rows
+
+
+def _torn(line: str) -> bool:
+    return line.lstrip().startswith("{") and not line.rstrip().endswith("}")
 
 
 def _sign_in(row: Row) -> tuple[Any, ...]:

@@ -61,16 +61,25 @@ class Journal:
 
         Returns:
             Object id to what was done.
+
+        Raises:
+            SettingsError: the file cannot be read.
         """
         try:
-            lines = self._path.read_text(encoding="utf-8").splitlines()
+            lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return {}
+        except OSError as problem:
+            raise SettingsError(
+                f"{self._path} cannot be read.",
+                service=str(problem),
+                next_step="Give yourself permission to read it. It says whom the kit created: do not delete it.",
+            ) from problem
         done: dict[str, Did] = {}
         for line in lines:
             try:
                 entry = json.loads(line)
-            except ValueError:
+                done[str(entry["id"])] = entry["did"]
+            except (ValueError, TypeError, KeyError):
                 continue  # torn by a crash: whoever it named is found by the next plan, in the tenant
-            done[entry["id"]] = entry["did"]
         return done

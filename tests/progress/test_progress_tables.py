@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from story import told, users
 
+from helpers.endpoint.ledger import Entry, Ledger
 from helpers.errors import BadTable
 from helpers.progress.collect import read_table
 from helpers.progress.tables import KINDS, Tables, tidy
@@ -75,6 +76,16 @@ def test_a_ledger_whose_writer_was_stopped_is_read_up_to_there(tmp_path: Path) -
     path = tmp_path / "ledger.jsonl"
     path.write_text('{"time": "2026-11-02T09:00:00Z", "action": "Retry", "cause": "wrong"}\n{"time": "2026-1')
     assert len(read_table(path, "ledger")) == 1
+
+
+def test_a_line_that_a_crash_tore_costs_that_line_alone(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    whole = '{"time": "2026-11-02T09:00:00Z", "action": "Retry", "cause": "wrong"}\n'
+    path.write_text(whole + '{"time": "2026-1')
+    written = Ledger(str(path))
+    written.write(Entry(time="2026-11-02T09:00:05Z", action=None, cause="no-token"))
+    written.close()
+    assert list(read_table(path, "ledger")["cause"]) == ["wrong", "no-token"]
 
 
 @pytest.mark.parametrize(

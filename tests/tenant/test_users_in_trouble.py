@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from helpers.errors import GraphRefused, PermissionMissing, WriteNotConfirmed
+from helpers.errors import GraphRefused, PermissionMissing, SettingsError, WriteNotConfirmed
 from helpers.graph import Graph
 from helpers.tenant.user_batches import Pace, temporary_password
 from helpers.tenant.users import Users
@@ -182,6 +182,23 @@ async def test_the_journal_holds_ids_alone_and_survives_a_torn_line(ready: Kit) 
         file.write('{"id": "torn')
     await ready.users.apply(await ready.users.plan(users=PEOPLE[:5]))
     assert set(journal_of(ready).read()) == {each["id"] for each in await everybody(ready)}
+
+
+async def test_a_journal_with_rubbish_in_it_still_says_the_rest(ready: Kit) -> None:
+    await ready.users.apply(await ready.users.plan(users=PEOPLE[:3]))
+    path = ready.folder / "rehearsal" / "users.jsonl"
+    before = journal_of(ready).read()
+    for rubbish in (b"\xff\xfe\0\n", b"1\n", b"[]\n", b"{}\n", b"null\n"):
+        path.write_bytes(rubbish + path.read_bytes())
+    assert journal_of(ready).read() == before
+    assert (await ready.users.remove()).facts["To delete"].startswith("3 ")
+
+
+async def test_a_journal_that_cannot_be_read_is_named(ready: Kit) -> None:
+    path = ready.folder / "rehearsal" / "users.jsonl"
+    path.mkdir(parents=True)
+    with pytest.raises(SettingsError, match="do not delete it"):
+        await ready.users.remove()
 
 
 async def test_a_temporary_password_cannot_be_guessed() -> None:
