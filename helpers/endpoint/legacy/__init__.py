@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import unicodedata
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from helpers.errors import SettingsError
 
-__all__ = ["LegacyStore", "Verdict", "lookup_key", "open_store"]
+__all__ = ["LegacyStore", "Prepares", "Verdict", "can_be_sent", "lookup_key", "open_store", "typed_name"]
+
+_BLANKS: Final = " \t\r\n\v\f"
 
 
 class Verdict(StrEnum):
@@ -47,31 +49,74 @@ class LegacyStore(Protocol):
         ...
 
 
+@runtime_checkable
+class Prepares(Protocol):
+    """A store that can find out, before the first customer does, what will be slow or refused."""
+
+    async def prepare(self, budget: float) -> None:
+        """Warm up, and warn in the log about what will not do. Never raises.
+
+        Args:
+            budget: the seconds that a call has.
+        """
+        ...
+
+
 def lookup_key(username: str) -> str:
     """Turn a typed or stored username into the key that both are compared by.
 
     NFC, then without ASCII blanks at both ends, then lower case. Plus tags, dots and accents are kept: they may tell
     two people apart. The password is never changed.
     """
-    return unicodedata.normalize("NFC", username).strip(" \t\r\n\v\f").lower()
+    return typed_name(username).lower()
+
+
+def typed_name(username: str) -> str:
+    """Turn a typed username into what a store is asked that compares names by rules of its own.
+
+    As `lookup_key`, with capitals kept: some stores tell them apart, and the others fold them themselves.
+    """
+    return unicodedata.normalize("NFC", username).strip(_BLANKS)
+
+
+def can_be_sent(username: str, password: str) -> bool:
+    """Tell whether a store may be asked: there is a password, and both can be written as UTF-8.
+
+    An empty password is nobody's, and some stores take it for a question without one [RFC 4513 5.1.2].
+    """
+    try:
+        return bool(username.encode() and password.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def open_store(url: str, query: str | None = None) -> LegacyStore:
     """Open the legacy store that a URL names.
 
     Args:
-        url: `sqlite:///PATH` or `postgresql+psycopg://USER:PASSWORD@HOST/DATABASE`.
+        url: `sqlite:///PATH`, `postgresql+psycopg://USER:PASSWORD@HOST/DATABASE`,
+            `ldaps://ACCOUNT:PASSWORD@HOST/BASE`, `https://:KEY@HOST/PATH` for a JSON
+            API, `oauth2+https://:SECRET@HOST/PATH?client_id=ID`, or `cognito://:SECRET@REGION/POOL?client_id=ID`. The
+            module of each kind tells the whole of it.
         query: for SQL stores, the statement to use instead of the default one.
 
     Raises:
-        SettingsError: the URL or the statement cannot be used.
+        SettingsError: the URL or the statement cannot be used, or a package is missing.
     """
-    scheme = urlsplit(url).scheme
-    if scheme in ("sqlite", "postgresql+psycopg"):
-        from helpers.endpoint.legacy.sql import SqlStore
+    try:
+        scheme = urlsplit(url).scheme
+    except ValueError:
+        scheme = ""
+    match scheme:
+        case "sqlite" | "postgresql+psycopg":
+            from helpers.endpoint.legacy.sql import SqlStore
 
-        return SqlStore(url, query)
+            return SqlStore(url, query)
+        case "ldaps" | "ldap":
+            from helpers.endpoint.legacy.ldap import LdapStore
+
+            return LdapStore(url)
     raise SettingsError(
         "LegacyApiConnectionString names a kind of store that the endpoint does not know.",
-        next_step="Use sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE.",
+        next_step="Begin it with sqlite:, postgresql+psycopg:, ldaps:, https:, oauth2+https: or cognito:.",
     )
