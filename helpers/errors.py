@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 __all__ = [
     "BadTable",
     "EndpointDown",
@@ -10,6 +12,7 @@ __all__ = [
     "NotReady",
     "PermissionMissing",
     "SettingsError",
+    "Stopped",
     "Taken",
     "WriteNotConfirmed",
 ]
@@ -39,6 +42,27 @@ class KitError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Show a notebook reader the message alone; the full traceback stays in `sys.last_value`."""
+        return f"{type(self).__name__}: {self}".splitlines()
+
+
+class Stopped(asyncio.CancelledError):
+    """Somebody interrupted a cell. It is still a cancellation, told in the words of a `KitError`.
+
+    Args:
+        doing: what was under way, to follow "was about to".
+    """
+
+    def __init__(self, doing: str) -> None:
+        super().__init__(doing)
+        self._doing = doing
+
+    def __str__(self) -> str:
+        return (
+            f"Interrupted while the kit was about to {self._doing}.\n"
+            "Next: run this cell again; it finds what was done and does the rest."
+        )
+
+    def _render_traceback_(self) -> list[str]:
         return f"{type(self).__name__}: {self}".splitlines()
 
 

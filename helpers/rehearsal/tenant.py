@@ -59,11 +59,7 @@ class RehearsalTenant:
             tenant = cls(path, identity.ADMINISTRATOR_PERMISSIONS if permissions is None else permissions)
             tenant._seed()
         except (sqlite3.DatabaseError, OSError) as error:
-            raise KitError(
-                f"The rehearsal tenant cannot be opened from {path}: {error}.",
-                next_step="Check that you may write to this folder. If the file is an old or broken rehearsal tenant, "
-                "delete it and its -wal and -shm companions; the next run makes a new one.",
-            ) from error
+            raise _unusable(path, error) from None
         return tenant
 
     @property
@@ -102,7 +98,7 @@ class RehearsalTenant:
     def transport(self) -> httpx.AsyncBaseTransport:
         """Make an httpx transport that hands requests for Graph and for sign-in to this tenant, and no other."""
         hosts = {_GRAPH_HOST, identity.LOGIN_HOST, f"{self.subdomain}.ciamlogin.com", f"{self.tenant_id}.ciamlogin.com"}
-        return _InProcess(self.app, frozenset(hosts))
+        return _InProcess(self.app, frozenset(hosts), self.path)
 
     async def sign_in(
         self, username: str, password: str, *, client_app_id: str | None = None, new_password: str | None = None
@@ -212,7 +208,8 @@ class Credential:
 class _InProcess(httpx.AsyncBaseTransport):
     """Hand requests to an ASGI application; refuse hosts it does not stand in for."""
 
-    def __init__(self, app: Starlette, hosts: frozenset[str]) -> None:
+    def __init__(self, app: Starlette, hosts: frozenset[str], path: Path) -> None:
+        self._path = path
         self._asgi = httpx.ASGITransport(app=app)
         self._hosts = hosts
 
@@ -221,4 +218,23 @@ class _InProcess(httpx.AsyncBaseTransport):
             raise httpx.ConnectError(
                 f"The rehearsal tenant does not stand in for {request.url.host}: nothing was sent.", request=request
             )
-        return await self._asgi.handle_async_request(request)
+        try:
+            return await self._asgi.handle_async_request(request)
+        except sqlite3.DatabaseError as error:
+            raise _unusable(self._path, error) from None
+
+
+def _unusable(path: Path, error: Exception) -> KitError:
+    if "locked" in str(error):
+        return KitError(
+            f"The rehearsal tenant {path} is in use by something that does not let go of it.",
+            service=str(error),
+            next_step="Restart the kernels of other notebooks that use it, then run this again.",
+        )
+    # What cannot be read is quoted: in a broken file that may be a key.
+    words = str(error).partition(" with text")[0]
+    return KitError(
+        f"The rehearsal tenant cannot be opened from {path}: {words}.",
+        next_step="Check that you may write to this folder. If the file is an old or broken rehearsal tenant, "
+        "delete it and its -wal and -shm companions; the next run makes a new one.",
+    )

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from helpers.errors import NotReady, Taken
+from helpers.errors import NotReady, Stopped, Taken
 from helpers.graph import Graph
 from helpers.refusals import explained
 from helpers.sent import recording
@@ -81,7 +81,10 @@ def told(doing: str, *, next_step: str | None = None) -> Iterator[list[Sent]]:
         The list of requests, which fills up.
     """
     with recording() as sent, explained(doing, next_step=next_step):
-        yield sent
+        try:
+            yield sent
+        except asyncio.CancelledError:
+            raise Stopped(doing) from None
 
 
 async def everything(builder: Any, configuration: Any = None) -> list[Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
 from helpers.errors import KitError
@@ -42,6 +44,33 @@ def test_a_file_that_is_no_tenant_is_left_alone_and_named(tmp_path: Path, what: 
     assert str(path) in str(refused.value)
     assert "makes a new one" in refused.value.next_step
     assert before is None or path.read_bytes() == before
+
+
+async def test_a_file_that_breaks_later_is_named_without_what_is_in_it(tenant: RehearsalTenant) -> None:
+    key = tenant.directory.meta("signing_keys") or ""
+    tenant.directory.rows("UPDATE meta SET value = CAST(x'ff' || value AS TEXT) WHERE name = 'signing_keys'")
+    async with httpx.AsyncClient(transport=tenant.transport()) as client:
+        with pytest.raises(KitError) as refused:
+            await client.get(f"https://{tenant.subdomain}.ciamlogin.com/{tenant.tenant_id}/discovery/v2.0/keys")
+    assert str(tenant.path) in str(refused.value)
+    assert "makes a new one" in refused.value.next_step
+    shown = "".join(traceback.format_exception(refused.value))
+    assert key and key[20:60] not in shown
+
+
+async def test_a_file_that_somebody_holds_is_explained(tenant: RehearsalTenant) -> None:
+    tenant.directory.rows("PRAGMA busy_timeout = 50")
+    token = (await tenant.credential().get_token("x")).token
+    with sqlite3.connect(tenant.path) as other:
+        other.execute("BEGIN IMMEDIATE")
+        async with httpx.AsyncClient(transport=tenant.transport()) as client:
+            with pytest.raises(KitError, match="in use") as refused:
+                await client.post(
+                    "https://graph.microsoft.com/v1.0/applications",
+                    json={"displayName": "x"},
+                    headers={"Authorization": f"Bearer {token}"},
+                )
+    assert "Restart the kernels" in refused.value.next_step
 
 
 def test_a_host_leads_to_one_place_until_it_is_taken_back(tenant: RehearsalTenant) -> None:
