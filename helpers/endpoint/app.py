@@ -29,7 +29,7 @@ from helpers.endpoint.environment import GUID
 from helpers.endpoint.guard import Guard
 from helpers.endpoint.jose import thumbprint_in
 from helpers.endpoint.ledger import Entry, Ledger
-from helpers.endpoint.legacy import LegacyStore, open_store
+from helpers.endpoint.legacy import LegacyStore, Prepares, open_store
 from helpers.endpoint.log import unexpected
 from helpers.endpoint.migrated import Migrated
 from helpers.endpoint.password_context import PasswordContext, open_context
@@ -139,6 +139,9 @@ class _Endpoint:
             days = self._settings.keys[0].days_left(datetime.now(UTC))
             if days is not None and days < _EXPIRES_SOON:
                 _log.warning("the decryption certificate ends in %d days", days)
+            if isinstance(self._store, Prepares):
+                preparing = asyncio.create_task(self._store.prepare(self._settings.deadline))
+                stack.callback(preparing.cancel)
             yield
 
     async def handle(self, request: Request) -> Response:

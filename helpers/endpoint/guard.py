@@ -154,10 +154,7 @@ class Guard:
         loop = asyncio.get_running_loop()
         verdict: Verdict | None = None
         silent = False
-        try:
-            async with asyncio.timeout_at(due):
-                await self._slots.acquire()
-        except TimeoutError:
+        if not await self._slot(due):
             self._limiter.leave(attempts, loop.time())
             return failure("busy")
         started = loop.time()
@@ -183,6 +180,15 @@ class Guard:
             if wrong:
                 self._pace.note(now - started)
         return self._answer_to(verdict, context.password)
+
+    async def _slot(self, due: float) -> bool:
+        if not self._slots.locked():
+            return await self._slots.acquire()
+        try:
+            async with asyncio.timeout_at(due):
+                return await self._slots.acquire()
+        except TimeoutError:
+            return False
 
     async def _watched(self, context: PasswordContext) -> Verdict:
         """Ask the legacy store, and tell the breaker how that went."""

@@ -19,6 +19,7 @@ _ACCOUNTS: Final = 50_000
 class Attempts:
     """What one account has behind it: when tries failed, how many run now, and which tries got no answer."""
 
+    name: bytes
     failed: list[float] = field(default_factory=list)
     unanswered: list[float] = field(default_factory=list)
     running: int = 0
@@ -47,13 +48,16 @@ class Limiter:
     def account(self, username: str, now: float) -> Attempts:
         """Find what an account has behind it, without what no longer counts."""
         name = blake2b(lookup_key(username).encode(), key=self._salt, digest_size=16).digest()
-        attempts = self._accounts.setdefault(name, Attempts())
+        attempts = self._accounts.get(name)
+        if attempts is None:
+            attempts = self._accounts[name] = Attempts(name)
+            if len(self._accounts) > _ACCOUNTS:
+                self._accounts.popitem(last=False)
+            return attempts
         self._accounts.move_to_end(name)
         oldest = now - self._seconds
         attempts.failed = [moment for moment in attempts.failed if moment > oldest]
         attempts.unanswered = [moment for moment in attempts.unanswered if moment > oldest]
-        if len(self._accounts) > _ACCOUNTS:
-            self._accounts.popitem(last=False)
         return attempts
 
     def guessed_out(self, attempts: Attempts) -> bool:
@@ -71,9 +75,8 @@ class Limiter:
         attempts.running += 1
         return True
 
-    @staticmethod
     def leave(
-        attempts: Attempts, now: float, *, wrong: bool = False, right: bool = False, silent: bool = False
+        self, attempts: Attempts, now: float, *, wrong: bool = False, right: bool = False, silent: bool = False
     ) -> None:
         """Note how a try ended: a right password clears the account, a fault of the store changes nothing.
 
@@ -92,3 +95,6 @@ class Limiter:
             attempts.failed.append(now)
         elif silent:
             attempts.unanswered.append(now)
+        idle = not (attempts.running or attempts.failed or attempts.unanswered)
+        if idle and self._accounts.get(attempts.name) is attempts:
+            del self._accounts[attempts.name]

@@ -53,17 +53,17 @@ class PasswordPolicy:
     def _is_banned(self, password: str) -> bool:
         """Score a password: a point for each banned term in it and for each other character; five are enough."""
         text = _normalised(password)
-        if any(_nearly(text, term) for term in self._terms):
+        if any(_nearly(text, term) for term in self._terms if -2 < len(term) - len(text) < 2):
             return True
-        points, at = 0, 0
-        while at < len(text) and points < _ENOUGH:
-            at += next((len(term) for term in self._terms if text.startswith(term, at)), 1)
-            points += 1
-        return points < _ENOUGH
+        return len(self._any_term.sub("*", text)) < _ENOUGH
 
     @cached_property
     def _terms(self) -> list[str]:
         return sorted({_normalised(term) for term in (*_TERMS, *self.banned)}, key=len, reverse=True)
+
+    @cached_property
+    def _any_term(self) -> re.Pattern[str]:
+        return re.compile("|".join(map(re.escape, self._terms)))
 
 
 def read_terms(lines: Iterable[str]) -> frozenset[str]:
@@ -83,9 +83,7 @@ def _normalised(text: str) -> str:
 
 
 def _nearly(text: str, term: str) -> bool:
-    """Tell whether two texts differ by one character at most: changed, added or missing."""
-    if abs(len(text) - len(term)) > 1:
-        return False
+    """Tell whether two texts of nearly one length differ by a character at most: changed, added or missing."""
     longer, shorter = (text, term) if len(text) >= len(term) else (term, text)
     start = 0
     while start < len(shorter) and longer[start] == shorter[start]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -24,7 +25,7 @@ from helpers.errors import SettingsError
 
 from . import issuer
 from .conftest import Endpoint, Opener
-from .issuer import Documents
+from .issuer import AskedStore, Documents
 from .test_callout import decision
 from .test_serve import ROOT, Start, environment, metadata_url, start
 
@@ -160,6 +161,20 @@ async def test_another_issuer_inside_is_counted_or_refused(
     assert (await endpoint.post(issuer.envelope(issuer.context(iss=named)))).status_code == status
     assert len(endpoint.store.asked) == (status == 200)
     assert ("context_issuer" in caplog.text) is (status == 200)
+
+
+async def test_a_store_that_prepares_does_so_beside_the_first_requests(open_endpoint: Opener) -> None:
+    class Preparing(AskedStore):
+        budget = 0.0
+
+        async def prepare(self, budget: float) -> None:
+            self.budget = budget
+            await asyncio.sleep(30)
+
+    store = Preparing()
+    endpoint = await open_endpoint(store, JIT_DEADLINE_MS="1000")
+    decision(await endpoint.post())
+    assert store.budget == 1.0
 
 
 async def test_flat_json_inside_needs_the_switch(open_endpoint: Opener) -> None:
@@ -308,8 +323,6 @@ def test_a_request_that_is_being_answered_gets_its_answer_before_the_end(start: 
 
 
 async def test_a_crowd_of_strangers_does_not_keep_a_known_caller_waiting(endpoint: Endpoint) -> None:
-    import asyncio
-
     token = issuer.bearer()
     decision(await endpoint.post(token=token))
     strange = [issuer.encrypted_bearer(issuer.bearer(azp=issuer.CLIENT)) for _ in range(100)]

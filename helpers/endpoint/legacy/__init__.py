@@ -112,10 +112,22 @@ def open_store(url: str, query: str | None = None) -> LegacyStore:
             from helpers.endpoint.legacy.sql import SqlStore
 
             return SqlStore(url, query)
+        case "https" | "http":
+            from helpers.endpoint.legacy.rest import RestStore
+
+            return RestStore(url)
+        case "oauth2+https" | "oauth2+http":
+            from helpers.endpoint.legacy.oauth import OAuthStore
+
+            return OAuthStore(url)
         case "ldaps" | "ldap":
             from helpers.endpoint.legacy.ldap import LdapStore
 
             return LdapStore(url)
+        case "cognito":
+            from helpers.endpoint.legacy.cognito import CognitoStore
+
+            return CognitoStore(url)
     raise SettingsError(
         "LegacyApiConnectionString names a kind of store that the endpoint does not know.",
         next_step="Begin it with sqlite:, postgresql+psycopg:, ldaps:, https:, oauth2+https: or cognito:.",
