@@ -6,18 +6,19 @@ import asyncio
 import hashlib
 import logging
 import sqlite3
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, TextClause, create_engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
-from helpers.endpoint.legacy import Verdict, lookup_key
+from helpers.endpoint.legacy import Verdict, can_be_sent, lookup_key
 from helpers.endpoint.legacy.hashes import check, cost_label
 from helpers.endpoint.workers import usable_cores
 from helpers.errors import SettingsError
@@ -30,8 +31,13 @@ DEFAULT_QUERY: Final = (
     "SELECT username, password_hash, status, must_change FROM legacy_users WHERE lower(trim(username)) = :username"
 )
 
+_SAMPLE: Final = text("SELECT password_hash FROM legacy_users WHERE password_hash IS NOT NULL LIMIT 500")
+_SAMPLED: Final = 500
+
 _CONNECTIONS: Final = 20
-_SECONDS: Final = 2
+_SECONDS: Final = 1.2  # for the database, so that the default deadline of 1.5 s leaves time for a hash
+_BUDGET: Final = 1.5
+_NOBODYS_PASSWORD: Final = "what nobody chose"  # noqa: S105
 
 # bcrypt of cost 10, of no password: what an unknown user costs before the store has shown what its hashes cost.
 _FIRST_DUMMY: Final = "$2b$10$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"
@@ -65,32 +71,49 @@ class SqlStore:
                 next_step=f"Write it like the default one: {DEFAULT_QUERY}",
             )
         self._engine = _open_sqlite(parsed) if self.kind == "sqlite" else _open_postgresql(parsed)
+        self._is_default = query is None
+        self._budget = _BUDGET
         # Waiting for the database and working on a hash must not take each other's threads.
         self._readers = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="legacy-sql")
         self._hashers = ThreadPoolExecutor(usable_cores(), thread_name_prefix="legacy-hash")
         self._dummies: dict[str, str] = {}
 
+    async def prepare(self, budget: float) -> None:
+        """Learn from a sample of the default table what its hashes cost, and warn of those that cost too much.
+
+        A statement of your own cannot be sampled: there each kind of hash is measured when it first comes.
+        """
+        self._budget = budget
+        if not self._is_default:
+            return
+        stored = await self._read(_SAMPLE, {})
+        if stored is None:
+            return
+        examples = {cost_label(value): value for row in stored if (value := _as_text(row["password_hash"]))}
+        for value in list(examples.values())[:_DUMMIES]:
+            verdict, seconds = await self._check(value, _NOBODYS_PASSWORD)
+            self._learn(value, verdict, seconds)
+
     async def verify(self, username: str, password: str) -> Verdict:
         """Judge a password; a name that is not there costs as much time as one that is."""
-        loop = asyncio.get_running_loop()
         key = lookup_key(username)
-        try:
-            rows = await loop.run_in_executor(self._readers, self._rows, key)
-        except SQLAlchemyError as error:
-            _log.error("the legacy store did not answer: %s", type(error).__name__)
+        if not can_be_sent(key, password) or "\0" in key:
+            return Verdict.WRONG
+        rows = await self._read(self._statement, {"username": key})
+        if rows is None:
             return Verdict.DOWN
         if len(rows) > 1:
             return Verdict.AMBIGUOUS
         if not rows:
-            await loop.run_in_executor(self._hashers, check, self._dummy_for(key), password)
+            await self._check(self._dummy_for(key), password)
             return Verdict.UNKNOWN_USER
-        row = _read(rows[0], key)
+        row = _judge_row(rows[0], key)
         if isinstance(row, Verdict):
             return row
         stored, must_change = row
-        verdict = await loop.run_in_executor(self._hashers, check, stored, password)
-        if stored and verdict in (Verdict.RIGHT, Verdict.WRONG):
-            self._remember_cost(stored)
+        verdict, seconds = await self._check(stored, password)
+        if stored:
+            self._learn(stored, verdict, seconds)
         return Verdict.RIGHT_MUST_CHANGE if verdict is Verdict.RIGHT and must_change else verdict
 
     async def close(self) -> None:
@@ -99,14 +122,41 @@ class SqlStore:
         self._hashers.shutdown(wait=False, cancel_futures=True)
         self._engine.dispose()
 
-    def _rows(self, key: str) -> list[Mapping[str, Any]]:
-        with self._engine.connect() as connection:
-            return [dict(row) for row in connection.execute(self._statement, {"username": key}).mappings().fetchmany(2)]
+    async def _read(self, statement: TextClause, parameters: dict[str, str]) -> list[Mapping[str, Any]] | None:
+        """Run a statement; None when the database did not answer, or not in time."""
+        work = asyncio.get_running_loop().run_in_executor(self._readers, self._rows, statement, parameters)
+        try:
+            async with asyncio.timeout(_SECONDS):
+                return await work
+        except (SQLAlchemyError, TimeoutError) as error:
+            _log.error("the legacy store did not answer: %s", type(error).__name__)
+            return None
 
-    def _remember_cost(self, stored: str) -> None:
+    def _rows(self, statement: TextClause, parameters: dict[str, str]) -> list[Mapping[str, Any]]:
+        with self._engine.connect() as connection:
+            return [
+                dict(row)
+                for row in connection.execute(statement, parameters).mappings().fetchmany(2 if parameters else _SAMPLED)
+            ]
+
+    async def _check(self, stored: str | None, password: str) -> tuple[Verdict, float]:
+        return await asyncio.get_running_loop().run_in_executor(self._hashers, _timed_check, stored, password)
+
+    def _learn(self, stored: str, verdict: Verdict, seconds: float) -> None:
+        """Keep one hash of each cost, and say so when it costs too much."""
+        if verdict not in (Verdict.RIGHT, Verdict.WRONG):
+            return
         label = cost_label(stored)
-        if label not in self._dummies and len(self._dummies) < _DUMMIES:
-            self._dummies[label] = stored
+        if label in self._dummies or len(self._dummies) >= _DUMMIES:
+            return
+        self._dummies[label] = stored
+        if seconds > self._budget / 2:
+            _log.warning(
+                "verifying a %s hash takes %d ms of the %d ms that a call has: give the endpoint faster cores",
+                label,
+                seconds * 1000,
+                self._budget * 1000,
+            )
 
     def _dummy_for(self, key: str) -> str:
         """Choose by the name, so that one unknown name takes the same time whenever it is asked for."""
@@ -116,7 +166,12 @@ class SqlStore:
         return self._dummies[labels[hashlib.sha256(key.encode()).digest()[0] % len(labels)]]
 
 
-def _read(row: Mapping[str, Any], key: str) -> tuple[str | None, bool] | Verdict:
+def _timed_check(stored: str | None, password: str) -> tuple[Verdict, float]:
+    started = time.perf_counter()
+    return check(stored, password), time.perf_counter() - started
+
+
+def _judge_row(row: Mapping[str, Any], key: str) -> tuple[str | None, bool] | Verdict:
     """Read a row: its hash and whether the password must be changed, or the verdict that makes the hash idle.
 
     A locked account is not verified: the answer would tell a guesser which guess was right.
@@ -131,14 +186,20 @@ def _read(row: Mapping[str, Any], key: str) -> tuple[str | None, bool] | Verdict
         return Verdict.MALFORMED
     match str(status).strip().lower():
         case "active":
-            if isinstance(stored, bytes | memoryview):
-                stored = bytes(stored).decode("latin-1")
-            return (stored, must_change) if stored is None or isinstance(stored, str) else Verdict.MALFORMED
+            value = _as_text(stored)
+            return (value, must_change) if value is not None or stored is None else Verdict.MALFORMED
         case "locked":
             return Verdict.LOCKED
         case "disabled":
             return Verdict.DISABLED
     return Verdict.MALFORMED
+
+
+def _as_text(stored: object) -> str | None:
+    """Read a hash column, which some systems make of bytes."""
+    if isinstance(stored, bytes | memoryview):
+        return bytes(stored).decode("latin-1")
+    return stored if isinstance(stored, str) else None
 
 
 def _flag(value: object) -> bool:
@@ -179,19 +240,11 @@ def _open_sqlite(url: URL) -> Engine:
 
 
 def _open_postgresql(url: URL) -> Engine:
-    options = f"-c statement_timeout={_SECONDS * 1000} -c default_transaction_read_only=on"
     try:
-        return create_engine(
-            url,
-            connect_args={"connect_timeout": _SECONDS, "options": options},
-            pool_size=_CONNECTIONS,
-            max_overflow=0,
-            pool_timeout=_SECONDS,
-            pool_pre_ping=True,
-            hide_parameters=True,
-        )
+        from helpers.endpoint.legacy.sql_postgresql import open_engine
     except ImportError:
         raise SettingsError(
             "LegacyApiConnectionString names PostgreSQL, and its driver is not installed.",
             next_step='Run: pip install -e ".[postgres]"',
         ) from None
+    return open_engine(url, connections=_CONNECTIONS, seconds=_SECONDS)

@@ -128,7 +128,7 @@ def running(here: Path) -> Iterator[Slapd]:
     """Start a server whose files are in a directory; stop it at the end."""
     assert BINARY
     (here / "data").mkdir()
-    _write_certificates(here)
+    write_certificates(here)
     (here / "slapd.conf").write_text(CONFIG.format(here=here, schemas=SCHEMAS, base=BASE))
     (here / "all.ldif").write_text(_ldif())
     # Some systems confine the binary at its own path to the system's directories.
@@ -169,7 +169,8 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError("slapd does not listen")
 
 
-def _write_certificates(here: Path) -> None:
+def write_certificates(here: Path) -> None:
+    """Make an authority, and a server's certificate for 127.0.0.1: `ca.pem`, `server.pem`, `server.key`."""
     now = datetime.datetime.now(datetime.UTC)
     authority, server = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Test authority")])

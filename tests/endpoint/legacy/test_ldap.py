@@ -126,7 +126,7 @@ async def test_a_filter_of_your_own(directory: Slapd) -> None:
 async def test_the_certificate_is_verified(directory: Slapd, tmp_path: Path) -> None:
     other = tmp_path / "other.pem"
     (tmp_path / "x").mkdir()
-    slapd._write_certificates(tmp_path / "x")
+    slapd.write_certificates(tmp_path / "x")
     (tmp_path / "x" / "ca.pem").rename(other)
     foreign = directory.url().replace(quote(str(directory.ca)), quote(str(other)))
     system = directory.url().partition("?")[0]
