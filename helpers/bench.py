@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from helpers.errors import EndpointDown, NotReady
+from helpers.errors import EndpointDown, NotReady, SettingsError
 from helpers.layers import peel
 from helpers.local_endpoint import LocalEndpoint
 from helpers.settings import Profile
@@ -228,6 +228,11 @@ class Bench:
             return "the one that the environment names (LegacyApiConnectionString)", own
         from helpers.legacy_export.copy import legacy_copy
 
+        if "?" in str(self._folder):
+            raise SettingsError(
+                f"The path {self._folder} has a question mark, which the address of a database cannot hold.",
+                next_step="Set JIT_KIT_HOME to a folder without one, or move the kit there.",
+            )
         export = self._world.export()
         return f"SQLite, made from {export.name}", f"sqlite:///{legacy_copy(export, self._folder)}"
 

@@ -1,4 +1,4 @@
-"""The whole set-up, broken off at every single write: run again, it is finished, with nothing lost and nothing doubled."""
+"""The whole set-up, broken off at every write: run again, it is finished, with nothing lost and nothing doubled."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def whole() -> dict[str, Any]:
 
 async def undisturbed(whole: dict[str, Any], seeded: Path, folder: Path) -> dict[str, Any]:
     if not whole:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True)  # noqa: ASYNC240
         shutil.copy(seeded, folder / "tenant.sqlite3")
         tenant = RehearsalTenant.open(folder / "tenant.sqlite3")
         between = Between(tenant.transport())

@@ -1,0 +1,75 @@
+"""A tenant that is set up, made once a worker; each test gets a copy of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from helpers import kit, settings
+from helpers.kit import Session
+from helpers.worlds import SAMPLE_DATA
+
+Opening = Callable[[Path], Awaitable[Session]]
+
+
+async def _set_up(folder: Path) -> None:
+    s = await kit.open(folder)
+    try:
+        for step in (
+            s.attribute,
+            s.apps.extension,
+            s.apps.extension_consent,
+            s.apps.client,
+            s.apps.client_consent,
+            s.apps.user_flow,
+            s.policies.extension,
+            s.policies.listener,
+            s.key,
+        ):
+            await step.ensure()
+        await s.users.apply(await s.users.plan(s.world.export()))
+    finally:
+        await s.close()
+
+
+@pytest.fixture(scope="session")
+def set_up_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What notebooks 01 to 06 leave, with the sample's first ten people."""
+    folder = tmp_path_factory.mktemp("set-up")
+    for name in ("legacy_users.csv", "people.csv"):
+        lines = (SAMPLE_DATA / name).read_text(encoding="utf-8").splitlines()[:11]
+        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    home = folder / "home"
+    settings.save(home, settings.Profile(endpoint_port=0, export=str(folder / "legacy_users.csv")))
+    asyncio.run(_set_up(home))
+    return home
+
+
+@pytest.fixture
+def home(set_up_home: Path, tmp_path: Path) -> Path:
+    """A copy of it, with an export of the test's own, at a path that is hard to quote."""
+    folder = tmp_path / "Küche & 50 % mehr#1"
+    home = Path(shutil.copytree(set_up_home, folder / "home"))
+    for name in ("legacy_users.csv", "people.csv"):
+        shutil.copy(set_up_home.parent / name, folder / name)
+    settings.save(home, replace(settings.load(home), export=str(folder / "legacy_users.csv")))
+    return home
+
+
+@pytest.fixture
+async def opening() -> AsyncIterator[Opening]:
+    """Open sessions that are closed when the test is done."""
+    async with AsyncExitStack() as stack:
+
+        async def another(folder: Path) -> Session:
+            session = await kit.open(folder)
+            stack.push_async_callback(session.close)
+            return session
+
+        yield another
