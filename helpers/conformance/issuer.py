@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from helpers import protocol
@@ -34,8 +35,6 @@ class Issuer:
     key: EncryptionKey
     ciam: SigningKey = field(default_factory=lambda: SigningKey.make("suite-ciam"))
     login: SigningKey = field(default_factory=lambda: SigningKey.make("suite-login"))
-    rolled: SigningKey = field(default_factory=lambda: SigningKey.make("suite-rolled"))
-    stranger: SigningKey = field(default_factory=lambda: SigningKey.make("suite-stranger"))
     away: bool = False
     published: list[SigningKey] = field(default_factory=list)
     fetched: list[str] = field(default_factory=list)
@@ -44,6 +43,16 @@ class Issuer:
         self.published = [self.ciam]
         host, port = self.config.listen, self.config.port_of(self.config.issuer_url)
         self.server = LoopbackServer(self._handle, host=host, port=port)
+
+    @cached_property
+    def rolled(self) -> SigningKey:
+        """The key that is published while the endpoint runs."""
+        return SigningKey.make("suite-rolled")
+
+    @cached_property
+    def stranger(self) -> SigningKey:
+        """A key that is never published."""
+        return SigningKey.make("suite-stranger")
 
     @property
     def url(self) -> str:

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
+from helpers.conformance.areas import areas
 from helpers.conformance.case import FAIL, PASS, SKIPPED, Case, Failed, Outcome, Skipped
-from helpers.conformance.cases import areas
 from helpers.conformance.config import Config
 from helpers.conformance.issuer import Issuer
 from helpers.conformance.launcher import Launcher

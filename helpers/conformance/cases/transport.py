@@ -84,9 +84,9 @@ async def half_a_body(w: World) -> None:
     head = f"POST {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\nauthorization: Bearer {w.issuer.bearer()}\r\n"
     writer.write(f"{head}content-type: application/json\r\ncontent-length: 1000\r\n\r\n{{".encode())
     try:
-        answer = await asyncio.wait_for(reader.read(4096), 10)
+        answer = await asyncio.wait_for(reader.read(4096), 5)
     except TimeoutError:
-        raise Failed("still waiting for the rest of the body after 10 s") from None
+        raise Failed("still waiting for the rest of the body after 5 s") from None
     finally:
         writer.close()
     if answer.startswith(b"HTTP/1.1 200"):

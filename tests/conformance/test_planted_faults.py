@@ -1,0 +1,225 @@
+"""The suite can fail: every case is failed by an endpoint with the fault that it is meant for."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from helpers.conformance.areas import areas
+from helpers.conformance.case import Outcome
+from helpers.conformance.config import Config
+from helpers.conformance.issuer import Issuer
+from helpers.conformance.keys import SigningKey
+from helpers.conformance.launcher import Launcher, settings_for
+from helpers.conformance.legacy import Legacy
+from helpers.conformance.own import fresh_config, own_settings
+from helpers.conformance.run import check_started, chosen, run_cases, stand_ins
+from helpers.conformance.world import World
+
+from . import planted
+
+# Fault -> the cases meant for it.
+FAULTS = {
+    "health tells all": "T1",
+    "any method": "T2",
+    "an empty body is decided": "T3",
+    "any content type": "T4",
+    "no size limit": "T5 T6",
+    "waits for the body": "T7",
+    "a repeated nonce refused": "T8 C14 F16",
+    "anonymous": "A1 A2 A3 A5 A7 A8 A10 A13 A15 A22",
+    "another scheme is let in": "A2",
+    "algorithm none accepted": "A3",
+    "HS256 accepted": "A4",
+    "signature unchecked": "A5",
+    "the token's own key": "A6",
+    "expired accepted": "A7",
+    "audience unchecked": "A8",
+    "one audience": "A9",
+    "tenant unchecked": "A10",
+    "one issuer": "A11",
+    "only the login document": "A12",
+    "azp unchecked": "A13",
+    "appid unknown": "A14",
+    "a person's token accepted": "A15",
+    "any RSA algorithm": "A16",
+    "keys fetched each time": "A17 A20",
+    "a fetch for every unknown key": "A20",
+    "crit ignored": "A23 J8",
+    "500 on a bad token": "A25",
+    "no encrypted bearer": "B1",
+    "no bare bearer": "B2",
+    "an encrypted token is good": "A22 B3",
+    "previous key forgotten": "B4 J15",
+    "current key forgotten": "J16",
+    "remembers a token by its beginning": "B5",
+    "no limit to inflation": "B6 J10",
+    "null members refused": "E1",
+    "every member needed": "E2",
+    "unknown members refused": "E3",
+    "any event": "E4",
+    "any data type": "E5",
+    "any tenant in the body": "E6",
+    "pins unchecked": "E7",
+    "no user needed": "E8",
+    "500 without a context": "E9",
+    "plain text accepted": "E10",
+    "500 on bad JSON": "E11",
+    "the principal name looked up": "E12",
+    "never inflates": "J1",
+    "always inflates": "J2",
+    "500 on another algorithm": "J3 J5",
+    "RSA1_5 accepted": "J4",
+    "JSON form accepted": "J6",
+    "500 on a bad JWE": "J6 J7 J14",
+    "unknown compression ignored": "J9",
+    "bad parts told apart": "J11",
+    "a wrong tag takes its time": "J11",
+    "jku followed": "J12",
+    "500 for another key": "J14",
+    "x5t ignored": "J17",
+    "unknown header members refused": "J18",
+    "inner signature wanted": "C1",
+    "what is inside unchecked": "C2",
+    "flat JSON accepted": "C3",
+    "context times unchecked": "C4 C6 C16",
+    "an endless context accepted": "C5",
+    "context audience unchecked": "C7",
+    "context issuer unchecked": "C8",
+    "an empty password asked": "C9",
+    "the principal name instead": "C11",
+    "plus tags cut": "C12",
+    "nonce unchecked": "C13",
+    "asks twice": "C14 F16",
+    "a nonce with another password accepted": "C15",
+    "a password with other blanks": "C18",
+    "500 on an odd password": "C19",
+    "always Retry": "O1",
+    "weak migrates": "O2",
+    "wrong is Block": "O3",
+    "unknown takes its time": "O4",
+    "locked is Retry": "O5",
+    "disabled is Retry": "O6",
+    "must change ignored": "O7",
+    "mfa is Retry": "O8",
+    "seven characters are enough": "O9",
+    "an answer about anybody": "O12",
+    "remembers passwords": "O14",
+    "status 201": "R1",
+    "text/plain": "R1",
+    "two actions": "R2",
+    "wrong spelling": "R3",
+    "nonce missing": "R4",
+    "nonce in small letters": "R4",
+    "title on Retry": "R5",
+    "Block without a text": "R5 O5",
+    "a large answer": "R6",
+    "username in a header": "R8",
+    "no correlation id": "R9",
+    "no connection is Retry": "F1",
+    "status 502 is Retry": "F2",
+    "status 429 is Retry": "F3",
+    "status 403 is Retry": "F4",
+    "an unreadable answer is Retry": "F5",
+    "201 is right": "F6",
+    "redirect followed": "F7",
+    "too short a deadline": "F8",
+    "no deadline": "F9",
+    "timeout is Retry": "F9",
+    "calls not let go": "F10",
+    "no breaker": "F11",
+    "no limit to guesses": "F14",
+    "a second attempt waits longer": "F19",
+    "one in ten fails": "L1",
+    "status 503 is Retry": "L2",
+    "always slow": "L3",
+    "never fetches again": "K1",
+    "password logged": "P1",
+    "username logged": "P2",
+    "nonce logged": "P3",
+    "token logged": "P4",
+    "a log for everybody": "P5",
+}
+
+# The same for cases that start endpoints themselves.
+STARTS = {
+    "plain HTTP in production": "T9",
+    "everybody, when there are no keys": "A18",
+    "keys fetched with the first call": "A19",
+    "starts with a bypass": "A21",
+    "starts without a key": "J20",
+    "the key in the message": "J20",
+    "expired certificate refused": "J21",
+    "a damaged hash is wrong": "O15",
+    "a line in two halves": "F17",
+    "drops its calls": "F20",
+}
+
+_NEEDS_TRAFFIC = ("E1", "O5")
+
+
+@cache
+def _config() -> Config:
+    return replace(fresh_config(), load_seconds=1)
+
+
+@pytest.fixture(autouse=True)
+def the_same_signing_keys_for_every_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making keys is most of what a short run costs."""
+    monkeypatch.setattr(SigningKey, "make", _signing_key)
+
+
+_signing_key = cache(SigningKey.make)
+
+
+async def _outcomes(faults: str, ids: list[str], folder: Path) -> list[Outcome]:
+    config = replace(_config(), logs=(folder,))
+    async with stand_ins(config) as (issuer, legacy):
+        settings = settings_for(config, issuer, legacy) | own_settings(config) | {"JIT_LEDGER": str(folder / "ledger")}
+        async with planted.served(settings, faults) as url:
+            world = World(config, url, issuer, legacy)
+            world.patience = 3.0
+            async with world.http:
+                return await run_cases(world, chosen(ids))
+
+
+def _launcher(config: Config, fault: str, folder: Path) -> object:
+    def make(issuer: Issuer, legacy: Legacy | None) -> Launcher:
+        settings = settings_for(config, issuer, legacy) | own_settings(config) | {"PLANTED": fault}
+        return Launcher(settings, folder, [sys.executable, "-m", "tests.conformance.planted"])
+
+    return make
+
+
+@pytest.mark.parametrize(("fault", "meant"), FAULTS.items(), ids=lambda value: str(value).replace(" ", "-"))
+async def test_a_planted_fault_is_found_by_the_case_meant_for_it(fault: str, meant: str, tmp_path: Path) -> None:
+    wanted = meant.split()
+    outcomes = await _outcomes(fault, [*wanted, *(_NEEDS_TRAFFIC if wanted[0][0] == "P" else ())], tmp_path)
+    assert {outcome.case.id for outcome in outcomes if outcome.result == "fail"} >= set(wanted), [
+        (outcome.case.id, outcome.result, outcome.reason) for outcome in outcomes
+    ]
+
+
+@pytest.mark.parametrize(("fault", "meant"), STARTS.items(), ids=lambda value: str(value).replace(" ", "-"))
+async def test_a_fault_at_the_start_is_found(fault: str, meant: str, tmp_path: Path) -> None:
+    config = replace(_config(), logs=(tmp_path,))
+    ids = meant.split()
+    outcomes = await check_started(config, _launcher(config, fault, tmp_path), ids, lambda _: None)  # type: ignore[arg-type]
+    assert [(outcome.case.id, outcome.result) for outcome in outcomes] == [(case, "fail") for case in ids]
+
+
+def test_every_case_has_a_fault_that_it_finds() -> None:
+    ids = {case.id for cases in areas().values() for case in cases}
+    meant = {name for text in (*FAULTS.values(), *STARTS.values()) for name in text.split()}
+    assert ids - meant == set()
+    assert meant - ids == set()
+
+
+async def test_without_a_fault_every_case_passes(tmp_path: Path) -> None:
+    config = replace(_config(), logs=(tmp_path,))
+    outcomes = await check_started(config, _launcher(config, "", tmp_path), (), lambda _: None)  # type: ignore[arg-type]
+    assert [(o.case.id, o.reason) for o in outcomes if o.result != "pass"] == []
