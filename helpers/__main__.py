@@ -90,7 +90,10 @@ def _lab(chosen: argparse.Namespace) -> int:
 
     from helpers.notebook_runs import in_order
 
-    with subprocess.Popen([sys.executable, "-m", "jupyter", "lab", str(in_order()[0])]) as lab:  # noqa: S603
+    # Nothing here needs the network, so JupyterLab does not look for a newer version of itself.
+    quiet = "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"
+    command = [sys.executable, "-m", "jupyter", "lab", str(in_order()[0]), quiet]
+    with subprocess.Popen(command) as lab:  # noqa: S603
         while True:
             try:
                 return lab.wait()
