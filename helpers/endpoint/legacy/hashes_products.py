@@ -40,9 +40,12 @@ _SUPABASE: Final = re.compile(
 
 def keycloak_cost(text: str) -> str:
     """Name the algorithm and the cost of a Keycloak credential."""
-    data = _part(json.loads(text), "credentialData")
-    memory = (data.get("additionalParameters") or {}).get("memory") or [""]
-    return f"keycloak {data['algorithm']} {data['hashIterations']} {memory[0]}".strip()
+    try:
+        data = _part(json.loads(text), "credentialData")
+        memory = (data.get("additionalParameters") or {}).get("memory") or [""]
+        return f"keycloak {data['algorithm']} {data['hashIterations']} {memory[0]}".strip()
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return "keycloak"  # broken, and so without a cost
 
 
 def _keycloak(text: str, password: str) -> bool:

@@ -7,6 +7,7 @@ import logging
 import re
 import secrets
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,7 @@ __all__ = ["LdapStore"]
 _log = logging.getLogger(__name__)
 
 _CONNECTIONS: Final = 20
+_IDLE_SECONDS: Final = 60  # load balancers forget a silent connection after a few minutes, and tell nobody
 _SECONDS: Final = 1.4  # for everything, so that the answer comes within the default deadline of 1.5 s
 
 # What has a meaning in `DOMAIN\name`, in a DN or in a list of names, and no place in one name.
@@ -67,7 +69,7 @@ class LdapStore:
                 next_step="Write it as RFC 4515 says, in brackets, with & as %26: filter=(%26(mail={username})(a=b)).",
             )
         self._threads = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="legacy-ldap")
-        self._idle: list[Any] = []
+        self._idle: list[tuple[float, Any]] = []
         self._lock = threading.Lock()
 
     async def prepare(self, budget: float) -> None:
@@ -168,12 +170,19 @@ class LdapStore:
             self._wire.hang_up(connection)
             raise
         with self._lock:
-            self._idle.append(connection)
+            self._idle.append((time.monotonic(), connection))
         return found
 
     def _take(self) -> Any:
-        with self._lock:
-            return self._idle.pop() if self._idle else None
+        """Take the connection used last; those that were idle for long are closed."""
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                used, connection = self._idle.pop()
+            if time.monotonic() - used < _IDLE_SECONDS:
+                return connection
+            self._wire.hang_up(connection)
 
 
 def _nobody() -> str:

@@ -29,6 +29,10 @@ def open_engine(url: URL, *, connections: int, seconds: float) -> Engine:
     arguments: dict[str, Any] = {
         "connect_timeout": 2,  # the least that libpq knows
         "options": f"-c statement_timeout={milliseconds} -c default_transaction_read_only=on",
+        # What goes between, a load balancer say, forgets silent connections after a few minutes and tells nobody.
+        "keepalives_idle": 30,
+        "keepalives_interval": 5,
+        "keepalives_count": 2,
         "prepare_threshold": None,  # a connection pooler between would mix prepared statements up
     }
     if url.host not in (None, "localhost", "127.0.0.1", "::1") and "sslmode" not in url.query:

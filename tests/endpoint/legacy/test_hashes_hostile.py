@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.endpoint.legacy import Verdict
-from helpers.endpoint.legacy.hashes import check
+from helpers.endpoint.legacy.hashes import check, cost_label
 
 from .test_hashes import BCRYPT, KEYCLOAK_ARGON2, KEYCLOAK_SHA256, SSHA
 
@@ -115,6 +115,7 @@ STARTS += ["$wp$2y$04$", "{MD5}", "{SHA512}", "md5$", "$firescrypt$ln=4,r=1,p=1$
 @settings(max_examples=300, deadline=None)
 def test_no_stored_text_is_right_by_chance_or_ends_in_an_exception(start: str, rest: str, password: str) -> None:
     assert check(start + rest, password) in (Verdict.WRONG, Verdict.MALFORMED, Verdict.DISABLED)
+    assert isinstance(cost_label(start + rest), str)
 
 
 def test_what_no_system_takes_for_a_password_is_wrong() -> None:

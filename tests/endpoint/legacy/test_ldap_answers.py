@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 import threading
 import time
 from urllib.parse import quote
@@ -138,7 +139,26 @@ async def test_a_reference_beside_the_entry_is_no_second_entry() -> None:
         store = by_search(directory.port)
         assert await store.verify("ann@contoso", "s3cret") is Verdict.RIGHT
         assert await store.verify("ann@other", "s3cret") is Verdict.UNKNOWN_USER
+        # Nobody's bind takes as long as somebody's, and does not carry what was typed.
         assert directory.received.count(b"s3cret") == 1
+        assert b"cn=nobody-" in directory.received
+        assert directory.connections == 3
+        await store.close()
+
+
+async def test_a_connection_that_was_silent_for_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def script(_: object, __: object, number: int, tag: int, ___: bytes) -> bytes:
+        done = message(number, result(0x65, 0))
+        return message(number, bind_result(0)) if tag == BIND else message(number, entry("cn=ann")) + done
+
+    with Responder(script) as directory:
+        store = by_search(directory.port)
+        for _ in range(2):
+            assert await store.verify("ann", "s3cret") is Verdict.RIGHT
+        assert directory.connections == 3
+        monkeypatch.setattr("helpers.endpoint.legacy.ldap._IDLE_SECONDS", 0)
+        assert await store.verify("ann", "s3cret") is Verdict.RIGHT
+        assert directory.connections == 5
         await store.close()
 
 
@@ -221,6 +241,24 @@ def _threads_end() -> bool:
         if thread.name.startswith("legacy-ldap"):
             thread.join(max(0.0, until - time.monotonic()))
     return not any(thread.name.startswith("legacy-ldap") for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize(
+    ("package", "module", "url", "extra"),
+    [
+        ("ldap3", "ldap_wire", "ldaps://host/?bind={username}", "[ldap]"),
+        ("psycopg", "sql_postgresql", "postgresql+psycopg://u:s3cret@h/d", "[postgres]"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named(
+    monkeypatch: pytest.MonkeyPatch, package: str, module: str, url: str, extra: str
+) -> None:
+    monkeypatch.delitem(sys.modules, f"helpers.endpoint.legacy.{module}", raising=False)
+    monkeypatch.delattr(f"helpers.endpoint.legacy.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(SettingsError) as raised:
+        open_store(url)
+    assert extra in raised.value.next_step
 
 
 @pytest.mark.parametrize(
