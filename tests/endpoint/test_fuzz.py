@@ -40,7 +40,8 @@ RUN = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-SECONDS = 1.9
+# Of processor time, which a busy machine does not change; waiting is bounded by the deadline, and here nothing waits.
+SECONDS = 0.5
 FORMS = traces()
 
 
@@ -67,9 +68,9 @@ class Fuzzed:
 
     def send(self, body: bytes, headers: list[tuple[bytes, bytes]]) -> tuple[int, bytes]:
         """Call as a server would, and hold the answer to what every answer must be."""
-        started = time.perf_counter()
+        started = time.process_time()
         status, answer, said = self.loop.run_until_complete(self._call(body, headers))
-        took = time.perf_counter() - started
+        took = time.process_time() - started
         self.slowest = max(self.slowest, took)
         self.statuses[status] += 1
         assert took < SECONDS
