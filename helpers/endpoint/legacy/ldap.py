@@ -24,7 +24,8 @@ _log = logging.getLogger(__name__)
 
 _CONNECTIONS: Final = 20
 _IDLE_SECONDS: Final = 60  # load balancers forget a silent connection after a few minutes, and tell nobody
-_SECONDS: Final = 1.4  # for everything, so that the answer comes within the default deadline of 1.5 s
+_BUDGET: Final = 1.5
+_SPARE: Final = 0.1  # so that the store gives up before its caller does
 
 # What has a meaning in `DOMAIN\name`, in a DN or in a list of names, and no place in one name.
 _NOT_IN_A_NAME: Final = re.compile(r'[\\,;=<>"]')
@@ -71,14 +72,16 @@ class LdapStore:
         self._threads = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="legacy-ldap")
         self._idle: list[tuple[float, Any]] = []
         self._lock = threading.Lock()
+        self._seconds = _BUDGET - _SPARE
 
     async def prepare(self, budget: float) -> None:
         """Bind the service account once, and say in the log when that will not do."""
+        self._seconds = budget - _SPARE
         if not self._plan.filter:
             return
         line = self._wire.Line()
         try:
-            async with asyncio.timeout(budget):
+            async with asyncio.timeout(self._seconds):
                 await asyncio.get_running_loop().run_in_executor(self._threads, self._find, line, _nobody())
         except Exception as error:  # noqa: BLE001 - whatever it is, the endpoint starts, and says so
             _log.warning("the directory cannot be searched yet: %s", type(error).__name__)
@@ -95,7 +98,7 @@ class LdapStore:
         line = self._wire.Line()
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(_SECONDS):
+            async with asyncio.timeout(self._seconds):
                 return await loop.run_in_executor(self._threads, self._judge, line, name, password.encode())
         except TimeoutError:
             _log.error("the directory did not answer in time")

@@ -37,7 +37,7 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-_SECONDS: Final = 1  # ldap3 takes whole seconds
+_SECONDS: Final = 2  # for each step; ldap3 takes whole seconds, and the line is cut before
 _TOO_MANY: Final = 4
 
 

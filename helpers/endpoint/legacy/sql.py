@@ -73,7 +73,8 @@ class SqlStore:
         self._engine = _open_sqlite(parsed) if self.kind == "sqlite" else _open_postgresql(parsed)
         self._is_default = query is None
         self._budget = _BUDGET
-        # Waiting for the database and working on a hash must not take each other's threads.
+        # Waiting for the database and working on a hash must not take each other's threads. Threads do for hashes in
+        # pure Python too (sha-crypt, phpass, Drupal): processes did little more of them and cost memory and a start.
         self._readers = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="legacy-sql")
         self._hashers = ThreadPoolExecutor(usable_cores(), thread_name_prefix="legacy-hash")
         self._dummies: dict[str, str] = {}
