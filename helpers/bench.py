@@ -73,8 +73,7 @@ class Bench:
     async def ensure(self) -> Card:
         """Start the endpoint here, or keep the one that runs, and lead the public host name to it.
 
-        One whose key, store or registration is no longer the current one is restarted. There is one endpoint a tenant:
-        one that another notebook started makes way.
+        It is restarted when its key, store or registration is no longer current; another notebook's makes way for it.
 
         Returns:
             Where it listens, how Entra reaches it, which store it asks.
@@ -230,8 +229,8 @@ class Bench:
 
         if "?" in str(self._folder):
             raise SettingsError(
-                f"The path {self._folder} has a question mark, which the address of a database cannot hold.",
-                next_step="Set JIT_KIT_HOME to a folder without one, or move the kit there.",
+                f"{self._folder} has a question mark, which a database's address cannot hold.",
+                next_step="Set JIT_KIT_HOME to a folder without one.",
             )
         export = self._world.export()
         return f"SQLite, made from {export.name}", f"sqlite:///{legacy_copy(export, self._folder)}"
@@ -259,7 +258,7 @@ class Bench:
             return []
         lines = []
         for line in text.splitlines():
-            with contextlib.suppress(ValueError):  # torn by a crash, or being written just now
+            with contextlib.suppress(ValueError):  # torn, or being written just now
                 lines.append(json.loads(line))
         return [line for line in lines if isinstance(line, dict)]
 

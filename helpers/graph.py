@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -96,6 +96,7 @@ class Graph:
         self._credential = credential
         self._scopes = list(scopes)
         self._http = httpx.AsyncClient(transport=RecordingTransport(transport, before_write), timeout=100)
+        self._bearer = _Bearer(credential, self._scopes)
         self._client: GraphServiceClient | None = None
 
     @property
@@ -148,10 +149,7 @@ class Graph:
         """
         url = path if path.startswith(f"{ROOT}/") else f"{ROOT}/{version}{path}"
         for attempt in range(_ATTEMPTS):
-            token = await self._credential.get_token(*self._scopes)
-            answer = await self._http.request(
-                method, url, json=body, headers={**(headers or {}), "Authorization": f"Bearer {token.token}"}
-            )
+            answer = await self._http.request(method, url, json=body, headers=headers, auth=self._bearer)
             if answer.status_code not in (429, 503, 504) or attempt == _ATTEMPTS - 1:
                 break
             await asyncio.sleep(_wait(answer.headers.get("Retry-After"), attempt))
@@ -216,6 +214,18 @@ class Graph:
         """Close the connections and the credential."""
         await self._http.aclose()
         await self._credential.close()
+
+
+class _Bearer(httpx.Auth):
+    """Put the token on a request as it leaves: it is in no variable that a verbose traceback would show."""
+
+    def __init__(self, credential: TokenCredential, scopes: Sequence[str]) -> None:
+        self._credential = credential
+        self._scopes = scopes
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        request.headers["Authorization"] = f"Bearer {(await self._credential.get_token(*self._scopes)).token}"
+        yield request
 
 
 def _inner(number: int, item: BatchItem) -> dict[str, Any]:

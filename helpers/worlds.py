@@ -124,9 +124,13 @@ class RehearsalWorld:
         if self._people is None:
             path = self.export().with_name("people.csv")
             try:
-                with path.open(encoding="utf-8", newline="") as file:
-                    self._people = {row["username"]: row["password"] for row in csv.DictReader(file)}
-            except (OSError, KeyError, UnicodeDecodeError) as problem:
+                with path.open(encoding="utf-8-sig", newline="") as file:
+                    rows = csv.DictReader(file, restval="")
+                    people = {row["username"]: row["password"] for row in rows}
+                if not {"username", "password"} <= set(rows.fieldnames or ()):
+                    raise KeyError("username, password")
+                self._people = people
+            except (OSError, KeyError, UnicodeDecodeError, csv.Error) as problem:
                 raise BadTable(
                     f"{path} does not say what the invented people type.",
                     service=f"{type(problem).__name__}",

@@ -1,0 +1,161 @@
+"""Graph through one transport: the real SDK, batches, pages, refusals, and what is shown of it all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from msgraph.generated.models.application import Application
+
+from helpers.errors import GraphRefused, KitError, PermissionMissing, Taken
+from helpers.graph import BatchItem, Graph
+from helpers.refusals import explained
+from helpers.rehearsal.tenant import RehearsalTenant
+from helpers.sent import recording
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+class Scripted(httpx.AsyncBaseTransport):
+    """A Graph that answers what a test says, and keeps what it was asked."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self._answers = list(answers)
+        self.seen: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await request.aread()
+        self.seen.append(request)
+        return (self._answers.pop(0) if len(self._answers) > 1 else self._answers[0])(request)
+
+
+class Token:
+    """A credential whose token is easy to find."""
+
+    async def get_token(self, *scopes: str, **options: Any) -> Any:
+        from azure.core.credentials import AccessToken
+
+        return AccessToken("CANARY-TOKEN", 2**31)
+
+    async def close(self) -> None: ...
+
+
+def says(status: int, body: Any = None, **headers: str) -> Answer:
+    return lambda request: httpx.Response(status, json=body, headers=headers, request=request)
+
+
+@pytest.fixture
+async def tenant(set_up_home: Path, tmp_path: Path) -> AsyncIterator[RehearsalTenant]:
+    shutil.copy(set_up_home / "rehearsal.sqlite3", tmp_path / "tenant.sqlite3")
+    opened = RehearsalTenant.open(tmp_path / "tenant.sqlite3")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+async def graph(tenant: RehearsalTenant) -> AsyncIterator[Graph]:
+    made = Graph(tenant.credential(), tenant.transport())
+    yield made
+    await made.close()
+
+
+async def test_the_sdk_and_plain_requests_meet_the_same_tenant(graph: Graph) -> None:
+    made = await graph.client.applications.post(Application(display_name="By the SDK"))
+    assert made is not None
+    assert (await graph.send("GET", f"/applications/{made.id}"))["displayName"] == "By the SDK"
+    assert await graph.send("DELETE", f"/applications/{made.id}") is None
+
+
+async def test_pages_are_walked_to_the_last(graph: Graph) -> None:
+    rows = [row["id"] async for row in graph.pages("/users?$select=id&$top=3")]
+    assert len(rows) == len(set(rows)) == 10
+    assert await graph.send("GET", "/users/$count", headers={"ConsistencyLevel": "eventual"}) in (10, "10")
+
+
+async def test_a_batch_answers_in_the_order_asked(graph: Graph) -> None:
+    good, bad = BatchItem("GET", "/organization"), BatchItem("GET", "/users/nobody@nowhere.example")
+    first, second, third = await graph.batch([bad, good, bad])
+    assert (first.status, second.status, third.status) == (404, 200, 404)
+    assert first.code == "Request_ResourceNotFound" and first.message
+    for size in (0, 21):
+        with pytest.raises(ValueError, match="1 to 20"):
+            await graph.batch([good] * size)
+
+
+async def test_throttled_requests_are_sent_again() -> None:
+    busy = says(429, {"error": {"code": "TooManyRequests", "message": "slow"}}, **{"Retry-After": "0"})
+    network = Scripted(busy, busy, says(200, {"value": []}))
+    assert await Graph(Token(), network).send("GET", "/users") == {"value": []}
+    assert len(network.seen) == 3
+    stubborn = Scripted(busy)
+    with pytest.raises(GraphRefused, match="Wait a few minutes"), explained("count the users"):
+        await Graph(Token(), stubborn).send("GET", "/users")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "advice"),
+    [
+        (401, {"error": {"code": "Unauthenticated", "message": "old"}}, PermissionMissing, "Sign in again"),
+        (403, {"error": {"code": "Denied", "message": "no"}}, PermissionMissing, "directory roles"),
+        (409, {"error": {"code": "x", "message": "conflict"}}, Taken, "another name"),
+        (400, {"error": {"code": "x", "message": "a property already exists"}}, Taken, "another name"),
+        (400, {"error": {"code": "Request_BadRequest", "message": "bad"}}, GraphRefused, "Read what the service said"),
+        (502, None, GraphRefused, "Read what the service said"),
+        (400, ["no object"], GraphRefused, "Read what the service said"),
+    ],
+)  # fmt: skip
+async def test_refusals_are_put_into_words_alike(status: int, body: Any, kind: type[KitError], advice: str) -> None:
+    network = Scripted(says(status, body, **{"request-id": "the-request"}))
+    graph = Graph(Token(), network)
+    with pytest.raises(kind) as caught, explained("try it"):
+        await graph.send("GET", "/users")
+    assert caught.value.happened == "Could not try it."
+    assert advice in caught.value.next_step
+    assert str(status) in str(caught.value) and "the-request" in str(caught.value)
+    if body is not None and isinstance(body, dict):
+        with pytest.raises(kind) as by_sdk, explained("try it"):
+            await graph.client.users.get()
+        assert by_sdk.value.next_step == caught.value.next_step
+
+
+async def test_no_network_is_told_as_such() -> None:
+    def down(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("Name or service not known", request=request)
+
+    graph = Graph(Token(), Scripted(down))
+    with pytest.raises(KitError, match="cannot be reached") as caught, explained("count the users"):
+        await graph.send("GET", "/users")
+    assert "network" in caught.value.next_step
+    with pytest.raises(KitError, match="cannot be reached"), explained("count the users"):
+        await graph.client.users.get()
+
+
+async def test_what_is_shown_holds_no_password_key_or_token(graph: Graph) -> None:
+    body = {"passwordProfile": {"password": "CANARY-PASSWORD"}, "keyCredentials": [{"key": "Q0FOQVJZ" * 20}]}
+    network = Scripted(says(200, {"secretText": "CANARY-SECRET"}))
+    with recording() as sent:
+        await Graph(Token(), network).send("POST", "/users", body=body)
+    (shown,) = sent
+    assert json.loads(network.seen[0].content) == body
+    assert network.seen[0].headers["Authorization"] == "Bearer CANARY-TOKEN"
+    assert "CANARY" not in str(shown) + repr(shown) and "Q0FOQVJZ" * 5 not in str(shown)
+    assert (shown.method, shown.status) == ("POST", 200)
+
+
+async def test_an_unexpected_error_shows_no_token_in_any_frame() -> None:
+    def rubbish(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"Content-Type": "application/json"}, content=b"<html>", request=request)
+
+    with pytest.raises(ValueError) as caught:
+        await Graph(Token(), Scripted(rubbish)).send("GET", "/users")
+    trace, seen = caught.tb, ""
+    while trace is not None:
+        seen += repr(trace.tb_frame.f_locals)
+        trace = trace.tb_next  # type: ignore[assignment]
+    assert "https://graph.microsoft.com" in seen
+    assert "CANARY-TOKEN" not in seen

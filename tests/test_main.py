@@ -1,0 +1,100 @@
+"""The command: what it says to whoever mistypes it, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers.__main__ import main
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("words", [[], ["bogus"], ["rehearsal", "--port", "x"], ["rehearse", "--html"]])
+def test_mistyped_commands_show_how_it_is_used(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert "usage: jitkit" in capsys.readouterr().err
+
+
+def test_help_names_every_command_of_the_read_me(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    for command in ("rehearse", "lab", "endpoint", "rehearsal"):
+        assert f"`jitkit {command}" in (ROOT / "README.md").read_text(encoding="utf-8")
+        assert command in shown
+
+
+@pytest.mark.parametrize("port", ["99999", "-1"])
+def test_a_number_that_is_no_port_is_explained(
+    port: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JIT_KIT_HOME", str(tmp_path))
+    assert main(["rehearsal", "--port", port]) == 1
+    assert "Next: " in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JIT_KIT_HOME", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        assert main(["rehearsal", "--port", str(held.getsockname()[1])]) == 1
+    assert "0 takes any free one" in capsys.readouterr().err
+
+
+def test_an_endpoint_without_settings_names_the_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("JIT_TENANT_ID", raising=False)
+    assert main(["endpoint", "--port", "0"]) == 1
+    assert "JIT_TENANT_ID" in capsys.readouterr().err
+
+
+def test_pages_that_cannot_be_written_are_told_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JIT_KIT_HOME", str(tmp_path / "home"))
+    (tmp_path / "file").write_text("")
+    assert main(["rehearse", "--html", str(tmp_path / "file")]) == 1
+    assert "--html" in capsys.readouterr().err
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_home_that_cannot_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("JIT_KIT_HOME", str(tmp_path / "file"))
+    for command in ("rehearse", "rehearsal"):
+        assert main([command]) == 1
+        said = capsys.readouterr().err
+        assert str(tmp_path / "file") in said and "Next: " in said
+
+
+def test_a_served_rehearsal_says_where_it_is_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+    run = subprocess.Popen(
+        [sys.executable, "-m", "helpers", "rehearsal"],
+        env={**os.environ, "JIT_KIT_HOME": str(tmp_path)},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert run.stdout
+    said = json.loads(run.stdout.readline())
+    assert said["graph"].startswith("http://127.0.0.1:")
+    run.send_signal(signal.SIGINT)
+    _, errors = run.communicate(timeout=20)
+    assert run.returncode in (0, 130)
+    assert "Traceback" not in errors
