@@ -196,6 +196,7 @@ class _Endpoint:
         except TimeoutError:
             raise Refused(503, "request_timeout") from None
         call.nonce = context.nonce
+        self._check_certificate()
         self._check_issuer(context)
         answer, attempt = await self._guard.answer(context, call.due)
         call.entry.action, call.entry.cause, call.entry.attempt = answer.action, answer.cause, attempt
@@ -220,6 +221,12 @@ class _Endpoint:
             raise Refused(403, "extension")
         if settings.listener_ids and (data.listener_id or "").lower() not in settings.listener_ids:
             raise Refused(403, "listener")
+
+    def _check_certificate(self) -> None:
+        """Count calls after the certificate's end: its key still opens them, and somebody should renew it."""
+        ends = self._settings.keys[0].not_after
+        if ends is not None and ends.timestamp() < time.time():
+            self._tally.count("certificate_ended")
 
     def _check_issuer(self, context: PasswordContext) -> None:
         """Compare the context's issuer with the identifier URI: that is observed, not documented, hence the choice."""

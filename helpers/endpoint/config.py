@@ -1,4 +1,24 @@
-"""The endpoint's settings: environment variables in, one validated value out."""
+"""The endpoint's settings: environment variables in, one validated value out.
+
+Needed: `JIT_TENANT_ID`, `JIT_EXTENSION_APP_ID`, `JIT_IDENTIFIER_URI`, `LegacyApiConnectionString`, and the key as
+`DecryptionPrivateKey` (with `DecryptionPrivateKeyPrevious` while keys are changed) or as `KeyVaultUrl` with
+`CiamJitMigrationEncryptionCertName`.
+
+What may be chosen, with its default:
+
+- `JIT_OPENID_CONFIGURATION`: metadata URLs; the tenant's own two documents.
+- `JIT_LEGACY_QUERY`: a SQL store's statement. `JIT_LEDGER`: a path; `-`, standard output.
+- `JIT_DEADLINE_MS`: 1500.
+- `JIT_PROFILE`: `production` or `development`; development. Production wants `JIT_TLS_CERTIFICATE` with `JIT_TLS_KEY`
+  (paths of PEM files), or `JIT_BEHIND_TLS=1` where a front end ends TLS and sets `X-Forwarded-Proto`.
+- `JIT_EXTENSION_IDS`, `JIT_LISTENER_IDS`: the only ones that may call; any of the tenant.
+- `JIT_CONTEXT_ISSUER`: `require` that a password context's issuer is the identifier URI, or `warn`; warn.
+- `JIT_FLAT_CONTEXT`: accept JSON in place of the inner token; off.
+- `JIT_ACCEPT_WEAK`: the tenant takes weak legacy passwords; off. `JIT_BANNED_PASSWORDS`: a file of its banned terms.
+- `JIT_MFA`: `migrate` or `block` accounts that want a second factor; migrate.
+- `JIT_CONCURRENCY`: legacy calls at once; 20. `JIT_GUESSES` wrong passwords per account in `JIT_GUESSES_MINUTES`; 4
+  in 15, below the five at which the strictest common stores lock an account.
+"""
 
 from __future__ import annotations
 

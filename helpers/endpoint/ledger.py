@@ -73,6 +73,8 @@ class Ledger:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             Path(path).chmod(0o600)
+            if _torn(Path(path)):
+                os.write(self._descriptor, b"\n")
         except OSError as error:
             raise SettingsError(
                 f"The ledger {path} cannot be written.",
@@ -107,3 +109,11 @@ class Ledger:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _torn(path: Path) -> bool:
+    """Tell whether a crash left the last line without its end: it must not swallow the next one."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return bool(file.seek(0, os.SEEK_END)) and bool(file.seek(-1, os.SEEK_END) + 1) and file.read(1) != b"\n"

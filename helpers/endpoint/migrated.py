@@ -13,8 +13,8 @@ from helpers.protocol import MIGRATE
 
 __all__ = ["Migrated"]
 
-_USERS: Final = 100_000
-_TAIL: Final = 8 * 1024 * 1024
+_USERS: Final = 20_000
+_TAIL: Final = 4 * 1024 * 1024
 
 
 class Migrated:

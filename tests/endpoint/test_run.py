@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from helpers.endpoint.ledger import Ledger
 from helpers.endpoint.log import _Sparse, configure
@@ -175,6 +176,18 @@ async def test_a_store_that_prepares_does_so_beside_the_first_requests(open_endp
     endpoint = await open_endpoint(store, JIT_DEADLINE_MS="1000")
     decision(await endpoint.post())
     assert store.budget == 1.0
+
+
+@pytest.mark.parametrize(("days", "said"), [(20, "ends in 1"), (-3, "certificate_ended: 1")])
+async def test_a_certificate_near_and_after_its_end_still_opens_and_is_reported(
+    open_endpoint: Opener, caplog: pytest.LogCaptureFixture, days: int, said: str
+) -> None:
+    certificate = issuer.certificate("encryption", days).public_bytes(Encoding.PEM).decode()
+    endpoint = await open_endpoint(DecryptionPrivateKey=issuer.private_pem("encryption") + certificate)
+    token = issuer.jwe(issuer.unsigned(issuer.context_claims()), drop=("x5t",))
+    decision(await endpoint.post(issuer.envelope(token)))
+    assert said in caplog.text
+    assert (await endpoint.http.get(issuer.ROUTE)).json()["certificate_days_left"] == days - 1
 
 
 async def test_flat_json_inside_needs_the_switch(open_endpoint: Opener) -> None:
