@@ -127,8 +127,8 @@ class RehearsalWorld:
                 with path.open(encoding="utf-8-sig", newline="") as file:
                     rows = csv.DictReader(file, restval="")
                     people = {row["username"]: row["password"] for row in rows}
-                if not {"username", "password"} <= set(rows.fieldnames or ()):
-                    raise KeyError("username, password")
+                    if not {"username", "password"} <= set(rows.fieldnames or ()):
+                        raise KeyError("username, password")
                 self._people = people
             except (OSError, KeyError, UnicodeDecodeError, csv.Error) as problem:
                 raise BadTable(
