@@ -122,10 +122,14 @@ VECTORS: list[tuple[str, str]] = [
     ("{PBKDF2-SHA512}1000$MDEyMzQ1Njc4OWFiY2RlZg$" + pbkdf2("sha512"), "s3cret"),
     ("$pbkdf2$1000$MDEyMzQ1Njc4OWFiY2RlZg$" + pbkdf2("sha1"), "s3cret"),
     ("$pbkdf2-sha512$1000$MDEyMzQ1Njc4OWFiY2RlZg$" + pbkdf2("sha512"), "s3cret"),
-    ("{PKCS5S2}" + passlib.hash.atlassian_pbkdf2_sha1.hash("s3cret").partition("}")[2], "s3cret"),
-    (passlib.hash.django_pbkdf2_sha1.using(rounds=1000).hash("s3cret"), "s3cret"),
-    (passlib.hash.django_salted_md5.hash("s3cret"), "s3cret"),
-    (passlib.hash.django_salted_sha1.hash("s3cret"), "s3cret"),
+    (
+        "{PKCS5S2}"
+        + passlib.hash.atlassian_pbkdf2_sha1.using(salt=b"0123456789abcdef").hash("s3cret").partition("}")[2],
+        "s3cret",
+    ),
+    (passlib.hash.django_pbkdf2_sha1.using(rounds=1000, salt="abcdefgh").hash("s3cret"), "s3cret"),
+    (passlib.hash.django_salted_md5.using(salt="abcdefgh").hash("s3cret"), "s3cret"),
+    (passlib.hash.django_salted_sha1.using(salt="abcdefgh").hash("s3cret"), "s3cret"),
     (KEYCLOAK_SHA512, "s3cret"),
     (KEYCLOAK_SHA256, "s3cret"),
     (KEYCLOAK_ARGON2, "s3cret"),
