@@ -199,6 +199,7 @@ def _open(region: str) -> Any:
         import boto3
         from botocore import UNSIGNED
         from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
     except ImportError:
         raise SettingsError(
             "LegacyApiConnectionString names Cognito, and its client is not installed.",
@@ -213,13 +214,21 @@ def _open(region: str) -> Any:
         retries={"total_max_attempts": 1},
         max_pool_connections=_CONNECTIONS,
     )
-    client = boto3.session.Session().client("cognito-idp", region_name=region, config=config)
-    if not is_safe_url(client.meta.endpoint_url):
+    try:
+        client = boto3.session.Session().client("cognito-idp", region_name=region, config=config)
+        where = client.meta.endpoint_url
+        if where.startswith("http:") and is_safe_url(where):
+            # In the clear, and so to this machine: a proxy would read what it is handed.
+            direct = config.merge(Config(proxies={}))
+            client = boto3.session.Session().client("cognito-idp", region_name=region, config=direct)
+    except (BotoCoreError, ValueError) as error:
+        raise SettingsError(
+            f"The client for Cognito cannot be made: {type(error).__name__}.",
+            next_step="Check AWS_PROFILE, AWS_CONFIG_FILE and the AWS_ENDPOINT_URL settings, or remove them.",
+        ) from None
+    if not is_safe_url(where):
         raise SettingsError(
             "The AWS settings name an address for Cognito that is not an https: URL, nor an http: URL of this machine.",
             next_step="Set AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER to an https: URL, or remove it.",
         )
-    if not client.meta.endpoint_url.startswith("http:"):
-        return client
-    # In the clear, and so to this machine: a proxy would read what it is handed.
-    return boto3.session.Session().client("cognito-idp", region_name=region, config=config.merge(Config(proxies={})))
+    return client

@@ -165,18 +165,19 @@ def find_row(rows: tuple[Row, ...], status: int, body: Mapping[str, Any]) -> Row
 def find_microsoft(status: int, body: Mapping[str, Any]) -> Row | None:
     """Find what an answer of Azure AD B2C means: its code decides, and where it has none its `error`.
 
-    An answer whose codes are all unknown is none of the known ways to say "wrong", so no row stands for it.
+    An unknown code is none of the known ways to say "wrong".
     """
     if status == 429:
         return Row(Verdict.THROTTLED)
-    codes = _CODE.findall(_text(body, "error_description"))
-    for code in codes:
-        if code in _MICROSOFT:
-            return replace(_MICROSOFT[code], name=code)
+    # Only where the text begins: further on it may repeat the name that was typed, and with it a code of one's choice.
+    found = _CODE.match(_text(body, "error_description"))
+    code = found[0] if found else ""
+    if code in _MICROSOFT:
+        return replace(_MICROSOFT[code], name=code)
     if _text(body, "error") == "interaction_required":
-        return Row(Verdict.MFA)
+        return Row(Verdict.MFA, "interaction_required")
     row = find_row((), status, body)
-    return Row(Verdict.MALFORMED, name=codes[0]) if row is None and codes else row
+    return Row(Verdict.MALFORMED, name=code) if row is None and code else row
 
 
 def _text(body: Mapping[str, Any], name: str) -> str:

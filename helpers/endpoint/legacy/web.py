@@ -82,12 +82,14 @@ def read_address(url: str, *, scheme: str, example: str) -> Address:
         parts = urlsplit(url.removeprefix(scheme))
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
         host, port = parts.hostname or "", parts.port
-    except ValueError:
+        name = f"[{host}]" if ":" in host else host
+        bare = urlunsplit((parts.scheme, name if port is None else f"{name}:{port}", parts.path or "/", "", ""))
+        httpx.URL(bare)
+        host.encode("idna")  # as the resolver does, whose refusal would come with every call
+    except (ValueError, httpx.InvalidURL):
         raise refused from None
     query = dict(pairs)
-    name = f"[{host}]" if ":" in host else host
-    bare = urlunsplit((parts.scheme, name if port is None else f"{name}:{port}", parts.path or "/", "", ""))
-    if not is_safe_url(bare) or parts.fragment or len(query) != len(pairs):
+    if not is_safe_url(bare) or not host.isprintable() or " " in host or parts.fragment or len(query) != len(pairs):
         raise refused
     user = unquote(parts.username) if parts.username else None
     secret = unquote(parts.password) if parts.password else None
@@ -105,25 +107,14 @@ class Web:
     Args:
         url: where to post.
         headers: what every request carries. They may hold a secret.
+
+    Raises:
+        SettingsError: the proxy or the certificates that the environment names cannot be used.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
         self._url = url
-        netloc = urlsplit(url).netloc
-        # Where http would be safe is this machine, and a proxy would read what it is handed.
-        direct = {f"all://{netloc}": None} if is_safe_url(f"http://{netloc}/") else None
-        self._client = httpx.AsyncClient(
-            headers={"accept": "application/json", "accept-encoding": "identity", **(headers or {})},
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            follow_redirects=False,
-            timeout=httpx.Timeout(_SECONDS, connect=_CONNECT_SECONDS),
-            limits=httpx.Limits(
-                max_connections=_CONNECTIONS,
-                max_keepalive_connections=_CONNECTIONS,
-                keepalive_expiry=_IDLE_SECONDS,
-            ),
-            mounts=direct,
-        )
+        self._client = _client(urlsplit(url).netloc, headers or {})
 
     async def post(self, content: str, media_type: str) -> Reply | Verdict:
         """Post once; nothing is tried again, because the store may have counted the attempt.
@@ -148,6 +139,29 @@ class Web:
         await self._client.aclose()
 
 
+def _client(netloc: str, headers: Mapping[str, str]) -> httpx.AsyncClient:
+    # Where http would be safe is this machine, and a proxy would read what it is handed.
+    direct = {f"all://{netloc}": None} if is_safe_url(f"http://{netloc}/") else None
+    try:
+        return httpx.AsyncClient(
+            headers={"accept": "application/json", "accept-encoding": "identity", **headers},
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            follow_redirects=False,
+            timeout=httpx.Timeout(_SECONDS, connect=_CONNECT_SECONDS),
+            limits=httpx.Limits(
+                max_connections=_CONNECTIONS,
+                max_keepalive_connections=_CONNECTIONS,
+                keepalive_expiry=_IDLE_SECONDS,
+            ),
+            mounts=direct,
+        )
+    except (ImportError, OSError, ValueError, httpx.InvalidURL):
+        raise SettingsError(
+            "The proxy or the certificates that the environment names cannot be used.",
+            next_step="Check HTTPS_PROXY (http: or https:), SSL_CERT_FILE and SSL_CERT_DIR.",
+        ) from None
+
+
 async def _read(response: httpx.Response) -> Reply | Verdict:
     status = response.status_code
     if status not in _TELLING:
@@ -165,10 +179,7 @@ async def _read(response: httpx.Response) -> Reply | Verdict:
 
 async def _object(response: httpx.Response) -> Mapping[str, Any] | None:
     """Read a JSON object, and stop as soon as it is too large. Encodings are not asked for, and not unpacked."""
-    headers = response.headers
-    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        return None
-    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+    if response.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         return None
     text = bytearray()
     async for chunk in response.aiter_raw():

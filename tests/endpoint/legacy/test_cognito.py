@@ -299,6 +299,13 @@ def test_an_address_in_the_clear_is_refused(url: str, monkeypatch: pytest.Monkey
         open_store(POOL)
 
 
+@pytest.mark.parametrize(("name", "value"), [("AWS_PROFILE", "nobody"), (ENDPOINT, "nonsense")])
+def test_aws_settings_that_cannot_be_used(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match="AWS_"):
+        open_store(POOL)
+
+
 async def test_a_proxy_never_reads_what_stays_on_this_machine(
     service: Stub, opens: Opens, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -201,6 +201,18 @@ async def test_what_proves_no_password_lets_nobody_in(
         assert ("password_first" in caplog.text) is not proved
 
 
+async def test_a_code_that_somebody_typed_counts_for_nothing(stub: Stub, opens: Opens) -> None:
+    store = opens(f"oauth2+http://{stub.host}/token?client_id=c1&profile=azure-b2c&password_first=1")
+    typed = "AADSTS50055@contoso.example"
+    for text, verdict in [
+        (f"AADSTS50034: The user account {typed} does not exist.", V.UNKNOWN_USER),
+        (f"AADSTS99999: The user account {typed} does not exist.", V.MALFORMED),
+        (f"The user account {typed} does not exist.", V.WRONG),
+    ]:
+        stub.say(400, says("invalid_grant", text))
+        assert await store.verify(typed, "s3cret") is verdict
+
+
 async def test_our_own_mistake_is_told_to_the_operator(
     stub: Stub, opens: Opens, caplog: pytest.LogCaptureFixture
 ) -> None:

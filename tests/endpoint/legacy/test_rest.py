@@ -41,39 +41,40 @@ async def test_the_endpoint_says_who_it_is(credentials: str, header: str, stub: 
     assert stub.asked[0].headers["authorization"] == header
 
 
-@pytest.mark.parametrize(
-    ("body", "verdict"),
-    [
-        ({"result": "right", "username": ANN}, Verdict.RIGHT),
-        ({"result": "right", "username": " ANN@contoso.example "}, Verdict.RIGHT),
-        ({"result": "right_must_change", "username": ANN, "more": 1}, Verdict.RIGHT_MUST_CHANGE),
-        ({"result": "mfa", "username": ANN}, Verdict.MFA),
-        ({"result": "wrong"}, Verdict.WRONG),
-        ({"result": "wrong", "username": ANN}, Verdict.WRONG),
-        ({"result": "unknown_user"}, Verdict.UNKNOWN_USER),
-        ({"result": "locked"}, Verdict.LOCKED),
-        ({"result": "disabled"}, Verdict.DISABLED),
-        ({"result": "ambiguous"}, Verdict.AMBIGUOUS),
-        ({"result": "right"}, Verdict.MALFORMED),
-        ({"result": "mfa"}, Verdict.MALFORMED),
-        ({"result": "right_must_change", "username": None}, Verdict.MALFORMED),
-        ({"result": "right", "username": "bob@contoso.example"}, Verdict.MALFORMED),
-        ({"result": "right", "username": [ANN]}, Verdict.MALFORMED),
-        ({"result": "wrong", "username": "bob@contoso.example"}, Verdict.MALFORMED),
-        ({"result": "RIGHT", "username": ANN}, Verdict.MALFORMED),
-        ({"result": True, "username": ANN}, Verdict.MALFORMED),
-        ({"result": ["right"], "username": ANN}, Verdict.MALFORMED),
-        ({"result": "down"}, Verdict.MALFORMED),
-        ({"result": "throttled"}, Verdict.MALFORMED),
-        ({"username": ANN}, Verdict.MALFORMED),
-        ({}, Verdict.MALFORMED),
-        ({"valid": True}, Verdict.MALFORMED),
-        ({"error": "wrong"}, Verdict.MALFORMED),
-    ],
-)
-async def test_what_an_answer_means(body: object, verdict: Verdict, stub: Stub, opens: Opens) -> None:
-    stub.say(200, body)
-    assert await opens(f"http://{stub.host}/").verify(ANN, "s3cret") is verdict
+RESULTS: list[tuple[object, Verdict]] = [
+    ({"result": "right", "username": ANN}, Verdict.RIGHT),
+    ({"result": "right", "username": " ANN@contoso.example "}, Verdict.RIGHT),
+    ({"result": "right_must_change", "username": ANN, "more": 1}, Verdict.RIGHT_MUST_CHANGE),
+    ({"result": "mfa", "username": ANN}, Verdict.MFA),
+    ({"result": "wrong"}, Verdict.WRONG),
+    ({"result": "wrong", "username": ANN}, Verdict.WRONG),
+    ({"result": "unknown_user"}, Verdict.UNKNOWN_USER),
+    ({"result": "locked"}, Verdict.LOCKED),
+    ({"result": "disabled"}, Verdict.DISABLED),
+    ({"result": "ambiguous"}, Verdict.AMBIGUOUS),
+    ({"result": "right"}, Verdict.MALFORMED),
+    ({"result": "mfa"}, Verdict.MALFORMED),
+    ({"result": "right_must_change", "username": None}, Verdict.MALFORMED),
+    ({"result": "right", "username": "bob@contoso.example"}, Verdict.MALFORMED),
+    ({"result": "right", "username": [ANN]}, Verdict.MALFORMED),
+    ({"result": "wrong", "username": "bob@contoso.example"}, Verdict.MALFORMED),
+    ({"result": "RIGHT", "username": ANN}, Verdict.MALFORMED),
+    ({"result": True, "username": ANN}, Verdict.MALFORMED),
+    ({"result": ["right"], "username": ANN}, Verdict.MALFORMED),
+    ({"result": "down"}, Verdict.MALFORMED),
+    ({"result": "throttled"}, Verdict.MALFORMED),
+    ({"username": ANN}, Verdict.MALFORMED),
+    ({}, Verdict.MALFORMED),
+    ({"valid": True}, Verdict.MALFORMED),
+    ({"error": "wrong"}, Verdict.MALFORMED),
+]
+
+
+async def test_what_an_answer_means(stub: Stub, opens: Opens) -> None:
+    store = opens(f"http://{stub.host}/")
+    for body, verdict in RESULTS:
+        stub.say(200, body)
+        assert await store.verify(ANN, "s3cret") is verdict, body
 
 
 @pytest.mark.parametrize(

@@ -314,6 +314,10 @@ async def test_the_log_tells_no_secret(url: Url, stub: Stub, opens: Opens, caplo
         "https://:s3cret@legacy.example/check?code=s3cret",
         "https://:s3cret@legacy.example/check#s3cret",
         "https://s3cret@legacy.example/check",
+        "https://:s3cret@legacy..example/check",
+        "https://:s3cret@lega cy.example/check",
+        "https://:s3cret@\u2603..example/check",
+        "https://ann%3As3cret:p@legacy.example/check",
         "https://:s3cr%C3%A9t-s3cret@legacy.example/check",
         "https://:s3cret%0d%0aset-cookie@legacy.example/check",
         "oauth2+http://:s3cret@legacy.example/token?client_id=c&profile=okta",
@@ -341,4 +345,22 @@ async def test_the_log_tells_no_secret(url: Url, stub: Stub, opens: Opens, caplo
 def test_a_url_that_cannot_be_used_is_refused_without_its_secret(url: str) -> None:
     with pytest.raises(SettingsError) as raised:
         open_store(url)
+    assert "s3cret" not in str(raised.value)
+
+
+@over_both
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTPS_PROXY", "gopher://:s3cret@proxy.example:1"),
+        ("HTTPS_PROXY", "socks5://:s3cret@proxy.example:1"),
+        ("SSL_CERT_FILE", "/no/such/file"),
+    ],
+)
+def test_an_environment_that_cannot_be_used_is_named(
+    url: Url, name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match="HTTPS_PROXY") as raised:
+        open_store(url("127.0.0.1:9"))
     assert "s3cret" not in str(raised.value)
