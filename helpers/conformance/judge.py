@@ -114,7 +114,7 @@ def in_time(reply: Reply, limit: float = LIMIT) -> None:
         Failed: it would not.
     """
     if reply.seconds > limit:
-        raise Failed(f"answered after {reply.seconds:.1f} s; Entra waits {limit:.1f} s")
+        raise Failed(f"answered after {reply.seconds:.1f} s, and {limit:.1f} s is the limit here")
 
 
 def asked(call: Call, times: int) -> None:

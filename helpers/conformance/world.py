@@ -24,7 +24,7 @@ __all__ = ["Call", "Reply", "World"]
 
 LIMIT: Final = protocol.TIMEOUT_MS / 1000
 # Longer than that is no answer at all: the case says so.
-_PATIENCE: Final = 5.0
+_PATIENCE: Final = 8.0
 
 
 @dataclass(frozen=True)

@@ -300,6 +300,8 @@ class Planted:
         if self.bad("always slow"):
             await asyncio.sleep(1.2)
         self.calls += 1
+        if self.bad("a slow first call") and self.calls == 1:
+            await asyncio.sleep(2.1)
         if self.bad("one in ten fails") and self.calls % 10 == 0:
             return Said(BLOCK)
         key = name.strip().lower()

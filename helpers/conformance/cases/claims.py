@@ -126,7 +126,7 @@ async def no_username(w: World) -> None:
         raise Failed("the legacy store was asked about another name than the one that was typed")
 
 
-@case("C12", "capitals and outer blanks are no other person; a plus tag may be", source=_SAFEST, required=False)
+@case("C12", "capitals and outer blanks are no other person; a plus tag may be", source=_SAFEST)
 async def normalised(w: World) -> None:
     w.scripted()
     for change in (str.upper, lambda name: f" {name} "):

@@ -176,11 +176,18 @@ async def current(w: World) -> None:
         await decides(w, _call(w, key=key), protocol.MIGRATE)
 
 
-@case("J17", "a retired key's name is refused, even over content that would open", source=_SAFEST, required=False)
+@case("J17", "what is encrypted for a retired key is refused", source=_SAFEST)
 async def retired(w: World) -> None:
-    await refuses(w, _call(w, x5t=EncryptionKey.make("retired").x5t), 400)
+    retired = EncryptionKey.make("retired")
+    await refuses(w, _call(w, key=retired), 400)
+    await decides(w, _call(w), protocol.MIGRATE)
 
 
 @case("J18", "unknown header members are ignored", source=f"{_JWE} section 4")
 async def unknown_members(w: World) -> None:
     await decides(w, _call(w, xms_hd_uti="abc", xms_hd_iat=1), protocol.MIGRATE)
+
+
+@case("J19", "a retired key's name is refused, even over content that would open", source=_SAFEST, required=False)
+async def retired_name(w: World) -> None:
+    await refuses(w, _call(w, x5t=EncryptionKey.make("retired").x5t), 400)

@@ -54,7 +54,7 @@ async def throttled(w: World) -> None:
     await _all_unavailable(w, "429")
 
 
-@case("F4", "the legacy store refuses our own key (401, 403): unavailable, not wrong", source=_SAFEST)
+@case("F23", "the legacy store refuses our own key (401, 403): unavailable, not wrong", source=_SAFEST)
 async def own_key(w: World) -> None:
     await _all_unavailable(w, "401", "403")
 
@@ -96,7 +96,7 @@ async def too_slow(w: World) -> None:
             raise result
 
 
-@case("F10", "a call that took too long is let go, and does not pile up behind", source=_SAFEST, required=False)
+@case("F10", "a call that took too long is let go, and does not pile up behind", source=_SAFEST)
 async def let_go(w: World) -> None:
     await w.settle()
     call = _call(w, "hang")
@@ -155,7 +155,7 @@ async def unheard(w: World) -> None:
     asked(call, 1)
 
 
-@case("F19", "an outage answer keeps its promise of time when repeated", source=_LIMITS)
+@case("F22", "an outage answer keeps its promise of time when repeated", source=_LIMITS)
 async def repeated(w: World) -> None:
     await w.settle()
     call = _call(w, "hang")

@@ -1,4 +1,4 @@
-"""L: as many sign-ins as the service lets through, and more at once than the legacy store takes."""
+"""F, more of it: as many sign-ins as the service lets through, and more at once than the legacy store takes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PARALLEL: Final = 200
 _ALLOWED: Final = 20
 
 
-@case("L1", "at 50 calls a second every call is answered right, and 99 of 100 in time", source=_LIMITS)
+@case("F12", "at 50 calls a second every call is answered right, and 99 of 100 in time", source=_LIMITS)
 async def steady(w: World) -> None:
     legacy = w.scripted()
     await w.settle()
@@ -39,29 +39,36 @@ async def steady(w: World) -> None:
 
 
 @case(
-    "L2",
+    "F13",
     "200 calls at once on a store that takes 20: nobody waits too long, nobody reads 'wrong password'",
     source=_SAFEST,
 )
 async def burst(w: World) -> None:
     legacy = w.scripted()
     await w.settle()
-    token = w.issuer.bearer()
-    calls = [w.call(w.account(delay=0.2), token=token) for _ in range(_PARALLEL)]
+    # What this machine needs for as many calls on a store that answers at once is not the endpoint's fault.
+    own = max(reply.seconds for reply in await _at_once(w, 0))
+    await w.settle()
     legacy.allowed = _ALLOWED
     try:
-        answers = await asyncio.gather(*(w.send(call) for call in calls))
+        answers = await _at_once(w, 0.2)
     finally:
         legacy.allowed = 1000
     for reply in answers:
         action = action_of(reply)
         if action == protocol.RETRY or (action not in (protocol.MIGRATE, protocol.BLOCK) and reply.status != 503):
             raise Failed(f"under load: {action or f'status {reply.status}'}")
-    in_time(max(answers, key=lambda reply: reply.seconds), LIMIT + 1.0)
+    in_time(max(answers, key=lambda reply: reply.seconds), LIMIT + own)
     await w.settle()
 
 
-@case("L3", "after the burst, an ordinary sign-in passes at once", source=_SAFEST)
+async def _at_once(w: World, delay: float) -> list[Reply]:
+    token = w.issuer.bearer()
+    calls = [w.call(w.account(delay=delay), token=token) for _ in range(_PARALLEL)]
+    return await asyncio.gather(*(w.send(call) for call in calls))
+
+
+@case("F21", "after the burst, an ordinary sign-in passes at once", source=_SAFEST)
 async def afterwards(w: World) -> None:
     await w.settle()
     reply = await w.send(w.call())

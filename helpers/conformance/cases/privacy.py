@@ -68,22 +68,22 @@ async def passwords(w: World) -> None:
     await _absent(w, {secret for secret in w.passwords if secret.isascii()}, "passwords", _forms)
 
 
-@case("P2", "no username in any log", source=_SAFEST, required=False)
+@case("P2", "no username in any log", source=_SAFEST)
 async def usernames(w: World) -> None:
     await _absent(w, w.usernames, "usernames", lambda name: {name, quote(name), name.upper()})
 
 
-@case("P3", "no nonce in any log: it is half of an accepted answer", source=_SAFEST, required=False)
+@case("P3", "no nonce in any log: it is half of an accepted answer", source=_SAFEST)
 async def nonces(w: World) -> None:
     await _absent(w, w.nonces, "nonces", lambda nonce: {nonce, nonce.upper(), nonce.replace("-", "")})
 
 
-@case("P4", "no token in any log: with the private key, an encrypted password is a password", source=_SAFEST)
+@case("P6", "no token in any log: with the private key, an encrypted password is a password", source=_SAFEST)
 async def tokens(w: World) -> None:
     await _absent(w, w.tokens, "tokens", lambda token: {token, token.rpartition(".")[2]} - {""})
 
 
-@case("P5", "logs and state are readable by their owner alone", source=_SAFEST, required=False)
+@case("P7", "logs and state are readable by their owner alone", source=_SAFEST, required=False)
 async def permissions(w: World) -> None:
     _written(w)
     open_to_all = [path.name for path in _files(w) if path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH)]

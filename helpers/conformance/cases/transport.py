@@ -11,7 +11,7 @@ import httpx
 
 from helpers import protocol
 from helpers.conformance.case import Failed, case
-from helpers.conformance.judge import action_of, asked, decides, in_time, refuses
+from helpers.conformance.judge import action_of, decides, in_time, refuses
 from helpers.conformance.world import Call, World
 
 _SAFEST = "safest: the documents are silent"
@@ -95,7 +95,7 @@ async def half_a_body(w: World) -> None:
 
 @case(
     "T8",
-    "a caller that hangs up costs one legacy call, and its second attempt gets an answer",
+    "a caller that hangs up harms nobody, and its second attempt gets an answer",
     source="service limits: one retry",
 )
 async def hangs_up(w: World) -> None:
@@ -111,5 +111,5 @@ async def hangs_up(w: World) -> None:
     if action_of(reply) != protocol.MIGRATE:
         raise Failed(f"the second attempt got {action_of(reply) or f'status {reply.status}'}")
     if len(call.account.asked) > 2:
-        asked(call, 1)
+        raise Failed(f"two attempts, and the legacy store was asked {len(call.account.asked)} times")
     await decides(w, w.call(), protocol.MIGRATE)

@@ -1,0 +1,184 @@
+"""`jitkit check` as people use it: a configuration, an endpoint in its own process, a table, files for machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from helpers.__main__ import main
+from helpers.conformance.config import Config
+from helpers.conformance.issuer import Issuer
+from helpers.conformance.launcher import settings_for
+from helpers.conformance.legacy import Account, Legacy
+from helpers.conformance.own import fresh_config, own_settings
+from helpers.conformance.run import chosen, run_cases, stand_ins
+from helpers.conformance.world import World
+from helpers.errors import SettingsError
+
+from . import planted
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "check.toml"
+    assert main(["check", "--write-config", str(path)]) == 0
+    text = path.read_text().replace(":7081", f":{free_port()}").replace(":7082", f":{free_port()}")
+    path.write_text(text.replace("logs = []", 'logs = ["written"]'))
+    (tmp_path / "written").mkdir()
+    return path
+
+
+Start = Callable[[str], str]
+
+
+@pytest.fixture
+def start(config: Path, tmp_path: Path) -> Iterator[Start]:
+    started = []
+
+    def starter(fault: str) -> str:
+        read = Config.read(config)
+        settings = settings_for(read, Issuer(read, read.key), Legacy(read)) | {
+            "PLANTED": fault,
+            "JIT_LEDGER": str(tmp_path / "written" / "ledger"),
+            "DecryptionPrivateKey": (tmp_path / "check-keys" / "current.pem").read_text(),
+            "DecryptionPrivateKeyPrevious": (tmp_path / "check-keys" / "previous.pem").read_text(),
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.conformance.planted"],
+            env=dict(os.environ) | settings,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout is not None
+        return str(json.loads(process.stdout.readline())["url"])
+
+    yield starter
+    for process in started:
+        process.terminate()
+        process.communicate(timeout=10)
+
+
+def test_a_good_endpoint_passes(start: Start, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {"--json": tmp_path / "results.json", "--junit": tmp_path / "results.xml"}
+    words = [str(word) for pair in files.items() for word in pair]
+    assert main(["check", start(""), "--config", str(config), "--only", "a1,R2,T9,P1", *words]) == 0
+    said = capsys.readouterr().out
+    assert "JIT_OPENID_CONFIGURATION=http://127.0.0.1:" in said
+    assert "3 passed; 0 failed; 1 skipped" in said
+    results = json.loads(files["--json"].read_text())
+    assert results["passed"] and [case["id"] for case in results["cases"]] == ["A1", "R2", "T9", "P1"]
+    suite = ElementTree.parse(files["--junit"]).getroot()
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("4", "0", "1")
+
+
+def test_a_bad_one_fails_and_is_told_why(
+    start: Start, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    junit = tmp_path / "results.xml"
+    words = ["--config", str(config), "--only", "A1,R2,R9", "--junit", str(junit)]
+    assert main(["check", start("two actions|no correlation id"), *words]) == 1
+    said = capsys.readouterr().out
+    assert "FAIL     exactly one action" in said and "2 actions [Troubleshoot" in said
+    assert "differs" in said, "what is a choice of policy is not called a failure"
+    failures = ElementTree.parse(junit).getroot().findall("testcase/failure")
+    assert ["2 actions" in str(failure.get("message")) for failure in failures] == [True]
+
+
+def test_a_choice_of_policy_does_not_fail_the_run(start: Start, config: Path) -> None:
+    assert main(["check", start("no correlation id"), "--config", str(config), "--only", "R9"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["http://127.0.0.1:9/"], "--write-config"),
+        (["http://127.0.0.1:9/", "--config", "nowhere.toml"], "nowhere.toml"),
+        (["--self", "--only", "Z9"], "no case Z9"),
+    ],
+)
+def test_what_it_cannot_do_it_says(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", *words]) == 1
+    assert told in capsys.readouterr().err
+
+
+def test_a_written_configuration_can_be_read_and_is_not_overwritten(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = tmp_path / "check-keys"
+    assert [stat.S_IMODE((keys / name).stat().st_mode) for name in ("current.pem", "previous.pem")] == [0o600] * 2
+    assert "PRIVATE KEY" not in capsys.readouterr().out
+    before = (keys / "current.pem").read_text()
+    assert main(["check", "--write-config", str(config)]) == 1
+    assert (keys / "current.pem").read_text() == before
+    read = Config.read(config)
+    assert read.previous is not None and read.key.x5t != read.previous.x5t
+    assert read.logs == (tmp_path / "written",)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("tenant_id = ", "tennant_id = ", "tennant_id"),
+        ("breaker = true", "braker = true", "braker"),
+        ('tenant_id = "', 'tenant_id = "x', "tenant_id is not a GUID"),
+        ("current.pem", "absent.pem", "absent.pem"),
+        ("[features]", "[features", "does not parse"),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_named(config: Path, before: str, after: str, told: str) -> None:
+    config.write_text(config.read_text().replace(before, after))
+    with pytest.raises(SettingsError, match=told):
+        Config.read(config)
+
+
+def test_json_does_as_well(config: Path, tmp_path: Path) -> None:
+    read = Config.read(config)
+    other = tmp_path / "check.json"
+    values = {"tenant_id": read.tenant_id, "app_id": read.app_id, "identifier_uri": read.identifier_uri}
+    accounts = {"right": {"username": "ann", "password": "Canary-of-Ann-1!"}}
+    other.write_text(json.dumps(values | {"certificate": "check-keys/current.pem", "accounts": accounts}))
+    again = Config.read(other)
+    assert (again.tenant_id, again.legacy_url, again.accounts) == (
+        read.tenant_id,
+        None,
+        {"right": ("ann", "Canary-of-Ann-1!")},
+    )
+    assert "Canary" not in repr(again)
+
+
+async def test_an_endpoint_with_its_own_store_is_asked_with_accounts_from_the_configuration(tmp_path: Path) -> None:
+    config = fresh_config()
+    accounts = {
+        "right": ("ann@store.example", "Canary-of-Ann-1!"),
+        "wrong": ("ann@store.example", "Canary-not-Anns-1!"),
+        "locked": ("dan@store.example", "Canary-of-Dan-1!"),
+    }
+    async with stand_ins(config) as (issuer, store):
+        assert store is not None
+        store.add(Account("ann@store.example", "Canary-of-Ann-1!"))
+        store.add(Account("dan@store.example", "Canary-of-Dan-1!", says="locked"))
+        settings = settings_for(config, issuer, store) | own_settings(config) | {"JIT_LEDGER": str(tmp_path / "ledger")}
+        async with planted.served(settings) as url:
+            world = World(replace(config, legacy_url=None, accounts=accounts), url, issuer, None)
+            async with world.http:
+                outcomes = await run_cases(world, chosen(["A1", "O1", "O3", "O5", "O6", "R1", "F2"]))
+    assert [(o.case.id, o.result) for o in outcomes if o.result != "pass"] == [("O6", "skipped"), ("F2", "skipped")]

@@ -1,0 +1,14 @@
+"""The kit's own endpoint passes its own suite, start-up and load included."""
+
+from __future__ import annotations
+
+from helpers.conformance.case import Outcome
+from helpers.conformance.own import check_own
+from helpers.conformance.report import line
+
+
+async def test_the_kits_endpoint_passes_every_case() -> None:
+    told: list[Outcome] = []
+    outcomes = await check_own((), told.append)
+    assert [line(outcome) for outcome in outcomes if outcome.result != "pass"] == []
+    assert told == outcomes
