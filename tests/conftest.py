@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sessions import Opening
 
 from helpers import kit, settings
 from helpers.kit import Session
 from helpers.worlds import SAMPLE_DATA
-
-Opening = Callable[[Path], Awaitable[Session]]
 
 
 async def _set_up(folder: Path) -> None:

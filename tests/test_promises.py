@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Opening
+from sessions import Opening
 
 from helpers import settings
 from helpers.errors import NotReady

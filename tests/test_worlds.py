@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import Opening
+from sessions import Opening
 
 from helpers import settings
 from helpers.errors import BadTable, NotReady, SettingsError

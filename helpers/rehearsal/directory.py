@@ -212,7 +212,7 @@ class Directory:
 
     def user(self, id_or_upn: str) -> User | None:
         """Read a user by object id or user principal name."""
-        found = self.rows("SELECT * FROM users WHERE (id = ?1 OR upn = ?1) AND deleted IS NULL", (id_or_upn,))
+        found = self.rows("SELECT * FROM users WHERE (id = ? OR upn = ?) AND deleted IS NULL", (id_or_upn, id_or_upn))
         return user_of(found[0]) if found else None
 
     def user_by_sign_in_name(self, name: str) -> User | None:
