@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 __all__ = ["Card", "Sent", "Table", "figure", "fold"]
 
-_CELL = "text-align:left;vertical-align:top"
+_CELL = "text-align:left;vertical-align:top;padding:0.3em 0.5em"
 _SHORT = 16  # characters: `1,234 ms` and `Your endpoint` stay on one line
 _LONG = 28  # characters without a blank: an address may break, so that the table fits its page
 

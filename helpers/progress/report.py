@@ -89,7 +89,7 @@ def _figures(tables: Tables) -> str:
             ("Migrated", f"{counts['migrated']:,}"),
             ("Share", "–" if share is None else f"{100 * share:.1f} %"),
             ("Not moved yet", f"{counts['remaining']:,}"),
-            ("of them blocked", f"{stuck.blocked(tables):,}"),
+            ("Of these, blocked", f"{stuck.blocked(tables):,}"),
         )
     )
 

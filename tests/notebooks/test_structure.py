@@ -236,6 +236,17 @@ def test_images_have_words_inside_and_can_be_read(path: Path) -> None:
     assert path.with_suffix(".mmd").is_file()
 
 
+def test_the_readmes_screenshots_are_small_and_told_in_words() -> None:
+    readme = (NOTEBOOKS.parent / "README.md").read_text(encoding="utf-8")
+    shown = IMAGE.findall(readme)
+    assert {target for _, target in shown} == {
+        f"notebooks/images/{path.name}" for path in IMAGES[0].parent.glob("*.png")
+    }
+    for alt, target in shown:
+        assert count(alt) >= 12
+        assert (NOTEBOOKS.parent / target).stat().st_size < 300_000
+
+
 @each_image
 def test_images_are_shown_somewhere(path: Path) -> None:
     assert any(f"images/{path.name}" in notebook.read_text(encoding="utf-8") for notebook in PATHS)
