@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from helpers.endpoint.ledger import Ledger
 from helpers.endpoint.log import _Sparse, configure
+from helpers.endpoint.serve import _listen
 from helpers.endpoint.signing_keys import SigningKeys
 from helpers.endpoint.tally import Tally
 from helpers.errors import SettingsError
@@ -312,6 +313,12 @@ def test_the_process_log_is_json_lines_whatever_arrives(start: Start) -> None:
     _, text = process.communicate(timeout=10)
     assert [json.loads(line)["level"] for line in text.splitlines()] == ["WARNING"]
     assert issuer.CANARY not in text
+
+
+def test_small_answers_are_sent_at_once() -> None:
+    """asyncio switches Nagle's algorithm off for sockets that name TCP as their protocol, and for no others."""
+    with _listen("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
 
 
 def test_a_request_that_is_being_answered_gets_its_answer_before_the_end(start: Start) -> None:
