@@ -198,6 +198,7 @@ def test_what_the_notebooks_teach_is_what_they_show(runs: Runs) -> None:
     assert "is not a host name" in errors_of(runs.first["00"], "bad-host")
     assert status(runs.first["00"], "still-the-same") == "unchanged"
     assert status(runs.first["02"], "consent-again") == "reused"
+    assert "too_many_guesses" in outputs(runs.first["05"], "guesses")
     assert "BEGIN" not in outputs(runs.first["04"], "ensure-key") + outputs(runs.first["04"], "key-file")
 
 
