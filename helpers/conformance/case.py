@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from helpers.conformance.world import World
 
-__all__ = ["Case", "Failed", "Outcome", "Skipped", "case", "cases_of"]
+__all__ = ["Case", "Failed", "Outcome", "Skipped", "TooSlow", "case", "cases_of"]
 
 PASS: Final = "pass"  # noqa: S105
 FAIL: Final = "fail"
@@ -19,6 +19,10 @@ SKIPPED: Final = "skipped"
 
 class Failed(Exception):
     """The endpoint did something else than it must; the text says what, and holds no secret."""
+
+
+class TooSlow(Failed):
+    """The endpoint took too long, as far as a machine that may be busy with other things can tell."""
 
 
 class Skipped(Exception):

@@ -95,7 +95,7 @@ def check(
         outcomes = asyncio.run(check_url(read, url, only, tell))
     say(f"\n{summary(outcomes)}")
     if json_file:
-        write_json(outcomes, json_file, url or "started by the suite")
+        write_json(outcomes, json_file, (url or "started by the suite").partition("?")[0])
     if junit_file:
         write_junit(outcomes, junit_file)
     return 1 if failed(outcomes) else 0

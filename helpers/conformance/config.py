@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from helpers.conformance.keys import EncryptionKey, read_certificate
 from helpers.errors import SettingsError
 
-__all__ = ["FEATURES", "Config"]
+__all__ = ["FEATURES", "MEMBERS", "Config"]
 
 _GUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -28,7 +28,7 @@ FEATURES: Final = {
     "flat_context": False,
 }
 
-_MEMBERS: Final = frozenset(
+MEMBERS: Final = frozenset(
     {"tenant_id", "app_id", "identifier_uri", "certificate", "previous_certificate", "extension_id", "listener_id"}
     | {"listen", "issuer_url", "legacy_url", "logs", "load_seconds", "features", "accounts"}
 )
@@ -86,7 +86,7 @@ class Config:
             SettingsError: the file is not there, does not parse, lacks a member or holds one that does not exist.
         """
         values = _parsed(path)
-        unknown = sorted(set(values) - _MEMBERS) + sorted(set(values.get("features", {})) - set(FEATURES))
+        unknown = sorted(set(values) - MEMBERS) + sorted(set(values.get("features", {})) - set(FEATURES))
         if unknown:
             raise _bad(path, f"It holds {', '.join(unknown)}, which the suite does not know.")
         for name in ("tenant_id", "app_id", "identifier_uri", "certificate"):

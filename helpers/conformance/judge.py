@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from helpers import protocol
-from helpers.conformance.case import Failed
+from helpers.conformance.case import Failed, TooSlow
 from helpers.conformance.world import LIMIT, Call, Reply, World
 
 __all__ = ["action_of", "asked", "decides", "in_time", "leaks_nothing", "refuses", "unavailable"]
@@ -114,7 +114,7 @@ def in_time(reply: Reply, limit: float = LIMIT) -> None:
         Failed: it would not.
     """
     if reply.seconds > limit:
-        raise Failed(f"answered after {reply.seconds:.1f} s, and {limit:.1f} s is the limit here")
+        raise TooSlow(f"answered after {reply.seconds:.1f} s, and {limit:.1f} s is the limit here")
 
 
 def asked(call: Call, times: int) -> None:

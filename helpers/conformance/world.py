@@ -12,7 +12,7 @@ from typing import Any, Final
 import httpx
 
 from helpers import protocol
-from helpers.conformance.case import Failed, Skipped
+from helpers.conformance.case import Failed, Skipped, TooSlow
 from helpers.conformance.config import Config
 from helpers.conformance.issuer import Issuer
 from helpers.conformance.launcher import Launcher
@@ -232,7 +232,7 @@ class World:
         try:
             answer = await self.http.request(call.method, url or self.url, content=content, headers=headers)
         except httpx.TimeoutException:
-            raise Failed(f"no answer within {_PATIENCE:.0f} s") from None
+            raise TooSlow(f"no answer within {_PATIENCE:.0f} s") from None
         except httpx.TransportError as error:
             raise Failed(f"no answer: the connection ended ({type(error).__name__})") from None
         return Reply(answer.status_code, answer.headers, answer.content, time.perf_counter() - started)

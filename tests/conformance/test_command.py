@@ -16,7 +16,8 @@ from xml.etree import ElementTree
 import pytest
 
 from helpers.__main__ import main
-from helpers.conformance.config import Config
+from helpers.conformance.areas import areas
+from helpers.conformance.config import FEATURES, MEMBERS, Config
 from helpers.conformance.issuer import Issuer
 from helpers.conformance.launcher import settings_for
 from helpers.conformance.legacy import Account, Legacy
@@ -148,6 +149,14 @@ def test_a_mistake_in_the_configuration_is_named(config: Path, before: str, afte
     config.write_text(config.read_text().replace(before, after))
     with pytest.raises(SettingsError, match=told):
         Config.read(config)
+
+
+def test_the_page_names_every_setting_and_every_area() -> None:
+    page = (ROOT / "notebooks" / "check-your-endpoint.md").read_text(encoding="utf-8")
+    missing = [name for name in (*MEMBERS, *FEATURES) if f"`{name}`" not in page and f"`[{name}]`" not in page]
+    assert missing == []
+    for letter in {case.id[0] for cases in areas().values() for case in cases}:
+        assert f" {letter} " in page, letter
 
 
 def test_json_does_as_well(config: Path, tmp_path: Path) -> None:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import pytest
 
 from helpers.conformance.areas import areas
 from helpers.conformance.case import Outcome
-from helpers.conformance.config import Config
-from helpers.conformance.issuer import Issuer
-from helpers.conformance.keys import SigningKey
-from helpers.conformance.launcher import Launcher, settings_for
-from helpers.conformance.legacy import Legacy
-from helpers.conformance.own import fresh_config, own_settings
-from helpers.conformance.run import check_started, chosen, run_cases, stand_ins
+from helpers.conformance.launcher import settings_for
+from helpers.conformance.own import own_settings
+from helpers.conformance.run import chosen, run_cases, stand_ins
 from helpers.conformance.world import World
 
 from . import planted
+from .conftest import short_config, too_busy
+from .faults_at_start import STARTS
 
 # Fault -> the cases meant for it.
 FAULTS = {
@@ -145,40 +141,11 @@ FAULTS = {
     "a log for everybody": "P7",
 }
 
-# The same for cases that start endpoints themselves.
-STARTS = {
-    "plain HTTP in production": "T9",
-    "everybody, when there are no keys": "A18",
-    "keys fetched with the first call": "A19",
-    "a slow first call": "F15",
-    "starts with a bypass": "A21",
-    "starts without a key": "J20",
-    "the key in the message": "J20",
-    "expired certificate refused": "J21",
-    "a damaged hash is wrong": "O15",
-    "a line in two halves": "F17",
-    "drops its calls": "F20",
-}
-
 _NEEDS_TRAFFIC = ("E1", "O5")
 
 
-@cache
-def _config() -> Config:
-    return replace(fresh_config(), load_seconds=1)
-
-
-@pytest.fixture(autouse=True)
-def the_same_signing_keys_for_every_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Making keys is most of what a short run costs."""
-    monkeypatch.setattr(SigningKey, "make", _signing_key)
-
-
-_signing_key = cache(SigningKey.make)
-
-
 async def _outcomes(faults: str, ids: list[str], folder: Path) -> list[Outcome]:
-    config = replace(_config(), logs=(folder,))
+    config = replace(short_config(), logs=(folder,))
     async with stand_ins(config) as (issuer, legacy):
         settings = settings_for(config, issuer, legacy) | own_settings(config) | {"JIT_LEDGER": str(folder / "ledger")}
         async with planted.served(settings, faults) as url:
@@ -188,29 +155,15 @@ async def _outcomes(faults: str, ids: list[str], folder: Path) -> list[Outcome]:
                 return await run_cases(world, chosen(ids))
 
 
-def _launcher(config: Config, fault: str, folder: Path) -> object:
-    def make(issuer: Issuer, legacy: Legacy | None) -> Launcher:
-        settings = settings_for(config, issuer, legacy) | own_settings(config) | {"PLANTED": fault}
-        return Launcher(settings, folder, [sys.executable, "-m", "tests.conformance.planted"])
-
-    return make
-
-
 @pytest.mark.parametrize(("fault", "meant"), FAULTS.items(), ids=lambda value: str(value).replace(" ", "-"))
 async def test_a_planted_fault_is_found_by_the_case_meant_for_it(fault: str, meant: str, tmp_path: Path) -> None:
     wanted = meant.split()
     outcomes = await _outcomes(fault, [*wanted, *(_NEEDS_TRAFFIC if wanted[0][0] == "P" else ())], tmp_path)
+    if any(map(too_busy, outcomes)):
+        pytest.skip("this machine is too busy to judge time")
     found = {outcome.case.id: outcome.reason for outcome in outcomes if outcome.result == "fail"}
     assert set(found) >= set(wanted), [(outcome.case.id, outcome.result) for outcome in outcomes]
     assert not [reason for reason in found.values() if "could not be read" in reason]
-
-
-@pytest.mark.parametrize(("fault", "meant"), STARTS.items(), ids=lambda value: str(value).replace(" ", "-"))
-async def test_a_fault_at_the_start_is_found(fault: str, meant: str, tmp_path: Path) -> None:
-    config = replace(_config(), logs=(tmp_path,))
-    ids = meant.split()
-    outcomes = await check_started(config, _launcher(config, fault, tmp_path), ids, lambda _: None)  # type: ignore[arg-type]
-    assert [(outcome.case.id, outcome.result) for outcome in outcomes] == [(case, "fail") for case in ids]
 
 
 def test_every_case_has_a_fault_that_it_finds() -> None:
@@ -218,9 +171,3 @@ def test_every_case_has_a_fault_that_it_finds() -> None:
     meant = {name for text in (*FAULTS.values(), *STARTS.values()) for name in text.split()}
     assert ids - meant == set()
     assert meant - ids == set()
-
-
-async def test_without_a_fault_every_case_passes(tmp_path: Path) -> None:
-    config = replace(_config(), logs=(tmp_path,))
-    outcomes = await check_started(config, _launcher(config, "", tmp_path), (), lambda _: None)  # type: ignore[arg-type]
-    assert [(o.case.id, o.reason) for o in outcomes if o.result != "pass"] == []

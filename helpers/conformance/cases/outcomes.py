@@ -6,7 +6,7 @@ import statistics
 from typing import Any, Final
 
 from helpers import protocol
-from helpers.conformance.case import Failed, Skipped, case
+from helpers.conformance.case import Failed, Skipped, TooSlow, case
 from helpers.conformance.judge import asked, decides, text_of
 from helpers.conformance.world import Call, Reply, World
 
@@ -54,7 +54,7 @@ async def unknown(w: World) -> None:
         raise Failed("the body tells an unknown name from a wrong password")
     known, nobody = (statistics.median(seconds) for seconds in times.values())
     if abs(known - nobody) > max(0.05, 0.5 * max(known, nobody)):
-        raise Failed(
+        raise TooSlow(
             f"the time tells an unknown name ({nobody * 1000:.0f} ms) from a wrong password ({known * 1000:.0f} ms)"
         )
 

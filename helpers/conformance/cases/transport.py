@@ -78,10 +78,11 @@ async def large_without_length(w: World) -> None:
 @case("T7", "a body that stops half-way does not hold the endpoint for long", source=_SAFEST, required=False)
 async def half_a_body(w: World) -> None:
     parts = urlsplit(w.url)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     reader, writer = await asyncio.open_connection(
         parts.hostname, parts.port or 80, ssl=parts.scheme == "https" or None
     )
-    head = f"POST {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\nauthorization: Bearer {w.issuer.bearer()}\r\n"
+    head = f"POST {target} HTTP/1.1\r\nhost: {parts.netloc}\r\nauthorization: Bearer {w.issuer.bearer()}\r\n"
     writer.write(f"{head}content-type: application/json\r\ncontent-length: 1000\r\n\r\n{{".encode())
     try:
         answer = await asyncio.wait_for(reader.read(4096), 5)
