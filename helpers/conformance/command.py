@@ -85,12 +85,7 @@ def check(
     if url is None:
         outcomes = asyncio.run(check_own(only, tell))
     else:
-        if config is None:
-            raise SettingsError(
-                "The suite must know whom the endpoint serves.",
-                next_step="Run `jitkit check --write-config check.toml`, adapt the file, and name it with --config.",
-            )
-        read = Config.read(config)
+        read = _read(config)
         say(_announcement(read))
         outcomes = asyncio.run(check_url(read, url, only, tell))
     say(f"\n{summary(outcomes)}")
@@ -99,6 +94,15 @@ def check(
     if junit_file:
         write_junit(outcomes, junit_file)
     return 1 if failed(outcomes) else 0
+
+
+def _read(config: Path | None) -> Config:
+    if config is None:
+        raise SettingsError(
+            "The suite must know whom the endpoint serves.",
+            next_step="Run `jitkit check --write-config check.toml`, adapt the file, and name it with --config.",
+        )
+    return Config.read(config)
 
 
 def _announcement(config: Config) -> str:
