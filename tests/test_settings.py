@@ -128,7 +128,9 @@ def test_a_value_of_the_wrong_kind_is_refused_and_changes_nothing(
     assert not (tmp_path / "profile.json").exists()
 
 
-@pytest.mark.parametrize("tenant", ["no such tenant!", "..", "rehearsal", "https://contoso.onmicrosoft.com", "a/b", 5])
+@pytest.mark.parametrize(
+    "tenant", ["no such tenant!", "..", "../../etc", "rehearsal", "https://contoso.onmicrosoft.com", "a/b", 5]
+)
 def test_what_cannot_be_a_tenant_is_refused(tenant: Any) -> None:
     with pytest.raises(SettingsError) as caught:
         Profile(mode="live", tenant=tenant)
