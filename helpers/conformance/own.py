@@ -59,6 +59,7 @@ def own_settings(config: Config) -> dict[str, str]:
     settings = {
         "DecryptionPrivateKey": config.key.pem(),
         "JIT_CONTEXT_ISSUER": "require",
+        "JIT_FLAT_CONTEXT": "0",
         "JIT_EXTENSION_IDS": config.extension_id,
         "JIT_LISTENER_IDS": config.listener_id,
     }

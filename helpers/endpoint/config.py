@@ -13,7 +13,7 @@ What may be chosen, with its default:
   (paths of PEM files), or `JIT_BEHIND_TLS=1` where a front end ends TLS and sets `X-Forwarded-Proto`.
 - `JIT_EXTENSION_IDS`, `JIT_LISTENER_IDS`: the only ones that may call; any of the tenant.
 - `JIT_CONTEXT_ISSUER`: `require` that a password context's issuer is the identifier URI, or `warn`; warn.
-- `JIT_FLAT_CONTEXT`: accept JSON in place of the inner token; off.
+- `JIT_FLAT_CONTEXT`: accept JSON in place of the inner token; on.
 - `JIT_ACCEPT_WEAK`: the tenant takes weak legacy passwords; off. `JIT_BANNED_PASSWORDS`: a file of its banned terms.
 - `JIT_MFA`: `migrate` or `block` accounts that want a second factor; migrate.
 - `JIT_CONCURRENCY`: legacy calls at once; 20. `JIT_GUESSES` wrong passwords per account in `JIT_GUESSES_MINUTES`; 4
@@ -77,7 +77,7 @@ class Settings:
     extension_ids: frozenset[str] = frozenset()
     listener_ids: frozenset[str] = frozenset()
     require_issuer: bool = False
-    flat_context: bool = False
+    flat_context: bool = True
     migrate_mfa: bool = True
     policy: PasswordPolicy = field(default_factory=PasswordPolicy)
     limits: Limits = field(default_factory=Limits)
@@ -110,7 +110,7 @@ class Settings:
             extension_ids=guids(environment, "JIT_EXTENSION_IDS"),
             listener_ids=guids(environment, "JIT_LISTENER_IDS"),
             require_issuer=choice(environment, "JIT_CONTEXT_ISSUER", ("warn", "require")) == "require",
-            flat_context=switch(environment, "JIT_FLAT_CONTEXT"),
+            flat_context=switch(environment, "JIT_FLAT_CONTEXT", usual=True),
             migrate_mfa=choice(environment, "JIT_MFA", ("migrate", "block")) == "migrate",
             policy=PasswordPolicy(switch(environment, "JIT_ACCEPT_WEAK"), _banned(environment)),
             limits=Limits(

@@ -13,7 +13,7 @@ __all__ = ["GUID", "choice", "guid", "guids", "number", "refuse_bypasses", "requ
 GUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 _ON: Final = ("1", "true", "yes", "on")
-_OFF: Final = ("", "0", "false", "no", "off")
+_OFF: Final = ("0", "false", "no", "off")
 # How other endpoints name the switches that let anybody in. The prefix is that of Microsoft's .NET library.
 _BYPASS: Final = re.compile(
     r"(?:JIT_|AuthenticationEvents__).*(?:BYPASS|SKIP|ANONYMOUS|INSECURE|TEST_?MODE).*", re.IGNORECASE
@@ -54,9 +54,9 @@ def guids(environment: Mapping[str, str], name: str) -> frozenset[str]:
     return frozenset(value.lower() for value in values)
 
 
-def switch(environment: Mapping[str, str], name: str) -> bool:
-    """Read a switch that is off when it is not there."""
-    value = environment.get(name, "").strip().lower()
+def switch(environment: Mapping[str, str], name: str, *, usual: bool = False) -> bool:
+    """Read a switch; it is as usual when it is not there."""
+    value = environment.get(name, "").strip().lower() or ("1" if usual else "0")
     if value not in (*_ON, *_OFF):
         raise SettingsError(f"The setting {name} is neither on nor off.", next_step="Set it to 1 or 0.")
     return value in _ON

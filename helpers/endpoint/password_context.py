@@ -21,6 +21,7 @@ __all__ = ["PasswordContext", "open_context"]
 # A password has at most a few hundred characters; the observed context has about 700 bytes.
 _LARGEST = 32 * 1024
 _BAD: Final = 400
+_LIFE: Final = 600.0  # seconds that the service gives a context [observed]
 _HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -44,7 +45,7 @@ class PasswordContext:
 
 
 def open_context(
-    token: str, keys: Sequence[DecryptionKey], *, audiences: Sequence[str], now: float, flat: bool = False
+    token: str, keys: Sequence[DecryptionKey], *, audiences: Sequence[str], now: float, flat: bool = True
 ) -> PasswordContext:
     """Decrypt a password context and check everything that can be checked about it.
 
@@ -60,10 +61,15 @@ def open_context(
     Raises:
         Refused: status 400 and a short cause.
     """
-    claims = _claims(decrypt(token, keys, status=_BAD, limit=_LARGEST), flat=flat)
-    if not audience_is(claims.get("aud"), audiences):
+    plaintext = decrypt(token, keys, status=_BAD, limit=_LARGEST)
+    # Early samples read JSON with three members here, so only a token has to say for whom and until when it is.
+    bare = flat and plaintext.lstrip()[:1] == b"{"
+    claims = json_object(plaintext) if bare else _claims(plaintext)
+    if claims is None:
+        raise Refused(_BAD, "context_claims")
+    if not (bare and "aud" not in claims) and not audience_is(claims.get("aud"), audiences):
         raise Refused(_BAD, "context_audience")
-    expires = _check_times(claims, now)
+    expires = _check_times(claims, now, needed=not bare)
     username = _text(claims, protocol.CLAIM_USERNAME, "context_username")
     password = _text(claims, protocol.CLAIM_PASSWORD, "context_password")
     nonce = _text(claims, protocol.CLAIM_NONCE, "context_nonce")
@@ -75,22 +81,16 @@ def open_context(
     return PasswordContext(username, password, nonce, expires + SKEW - now, issuer if isinstance(issuer, str) else None)
 
 
-def _claims(plaintext: bytes, *, flat: bool) -> dict[str, Any]:
-    """Read the unsigned token inside, or the flat JSON that early samples had in its place."""
-    if flat and plaintext.lstrip()[:1] == b"{":
-        claims = json_object(plaintext)
-    else:
-        parts = segments(plaintext.decode("ascii", "replace"), 3)
-        header = json_object(parts[0]) if parts else None
-        if parts is None or header is None or header.get("alg") != "none" or "crit" in header or parts[2]:
-            raise Refused(_BAD, "context_form")
-        claims = json_object(parts[1])
-    if claims is None:
-        raise Refused(_BAD, "context_claims")
-    return claims
+def _claims(plaintext: bytes) -> dict[str, Any] | None:
+    """Read the unsigned token inside."""
+    parts = segments(plaintext.decode("ascii", "replace"), 3)
+    header = json_object(parts[0]) if parts else None
+    if parts is None or header is None or header.get("alg") != "none" or "crit" in header or parts[2]:
+        raise Refused(_BAD, "context_form")
+    return json_object(parts[1])
 
 
-def _check_times(claims: dict[str, Any], now: float) -> float:
+def _check_times(claims: dict[str, Any], now: float, *, needed: bool) -> float:
     """Check the times, and return when the context expires: without that, a replay could come at any time."""
     times = {name: numeric_date(claims[name]) for name in ("exp", "nbf", "iat") if name in claims}
     for name, seconds in times.items():
@@ -101,9 +101,9 @@ def _check_times(claims: dict[str, Any], now: float) -> float:
         if name != "exp" and seconds > now + SKEW:
             raise Refused(_BAD, "context_not_yet_valid")
     expires = times.get("exp")
-    if expires is None:
+    if expires is None and needed:
         raise Refused(_BAD, "context_claims")
-    return expires
+    return now + _LIFE if expires is None else expires
 
 
 def _text(claims: dict[str, Any], name: str, cause: str) -> str:

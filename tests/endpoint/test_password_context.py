@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from helpers import protocol
 from helpers.endpoint.keys import parse_key
 from helpers.endpoint.password_context import PasswordContext, open_context
 from helpers.endpoint.refused import Refused
@@ -62,6 +63,18 @@ def test_flat_json_opens_with_the_switch_alone() -> None:
     assert opened(token, flat=True).password == issuer.CANARY
     with pytest.raises(Refused, match="context_form"):
         opened(token)
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [({"aud": "another"}, "context_audience"), ({"exp": 1}, "context_expired"), ({"aud": None}, "context_audience")],
+)
+def test_flat_json_may_leave_out_for_whom_and_until_when_but_not_lie(change: dict[str, Any], cause: str) -> None:
+    names = (protocol.CLAIM_PASSWORD, protocol.CLAIM_USERNAME, protocol.CLAIM_NONCE)
+    three = {name: value for name, value in issuer.context_claims().items() if name in names}
+    assert opened(issuer.jwe(json.dumps(three)), flat=True).password == issuer.CANARY
+    with pytest.raises(Refused, match=cause):
+        opened(issuer.jwe(json.dumps(three | change)), flat=True)
 
 
 def test_a_context_says_how_long_it_could_be_sent_again() -> None:

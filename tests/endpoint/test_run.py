@@ -100,7 +100,7 @@ def test_the_optional_settings_are_read(tmp_path: Path) -> None:
         JIT_ACCEPT_WEAK="yes",
         JIT_MFA="block",
         JIT_CONTEXT_ISSUER="require",
-        JIT_FLAT_CONTEXT="1",
+        JIT_FLAT_CONTEXT="no",
         JIT_EXTENSION_IDS=f"{OTHER.upper()}, {issuer.USER}",
         JIT_GUESSES="7",
         JIT_GUESSES_MINUTES="2",
@@ -108,7 +108,7 @@ def test_the_optional_settings_are_read(tmp_path: Path) -> None:
     )
     assert settings.policy.banned == {"Contoso", "woodgrove"}
     assert (settings.policy.accept_weak, settings.migrate_mfa) == (True, False)
-    assert (settings.require_issuer, settings.flat_context) == (True, True)
+    assert (settings.require_issuer, settings.flat_context) == (True, False)
     assert settings.extension_ids == {OTHER, issuer.USER}
     assert (settings.limits.guesses, settings.limits.guesses_seconds, settings.limits.concurrency) == (7, 120, 3)
 
@@ -192,10 +192,10 @@ async def test_a_certificate_near_and_after_its_end_still_opens_and_is_reported(
     assert (await endpoint.http.get(issuer.ROUTE)).json()["certificate_days_left"] == days - 1
 
 
-async def test_flat_json_inside_needs_the_switch(open_endpoint: Opener) -> None:
+async def test_flat_json_inside_is_answered_alike_until_it_is_switched_off(open_endpoint: Opener) -> None:
     body = issuer.envelope(issuer.jwe(json.dumps(issuer.context_claims())))
-    assert (await (await open_endpoint()).post(body)).status_code == 400
-    decision(await (await open_endpoint(JIT_FLAT_CONTEXT="1")).post(body))
+    assert (await (await open_endpoint(JIT_FLAT_CONTEXT="0")).post(body)).status_code == 400
+    decision(await (await open_endpoint()).post(body))
 
 
 async def test_strangers_cannot_fill_the_ledger(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
