@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import secrets
-import time
 import uuid
 import weakref
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ class Caller:
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
+        self.clock = directory.clock
         self._bearers: dict[tuple[object, ...], tuple[float, str]] = {}
         self._recent: collections.deque[float] = collections.deque()
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _PerLoop] = weakref.WeakKeyDictionary()
@@ -59,7 +59,7 @@ class Caller:
         [Microsoft Learn, "Service limits" of External ID]; the tenant's `callouts_per_second` changes the number.
         """
         limit = int(self._directory.meta("callouts_per_second") or CALLS_PER_SECOND)
-        now = time.monotonic()
+        now = self.clock.now()
         while self._recent and self._recent[0] <= now - 1:
             self._recent.popleft()
         if len(self._recent) >= limit:
@@ -83,15 +83,16 @@ class Caller:
             target.recipient.thumbprint,
         )
         renew_at, token = self._bearers.get(wanted, (0.0, ""))
-        if time.time() >= renew_at:
+        now = self.clock.signing_time()
+        if now >= renew_at:
             token = self._issue(target)
-            self._bearers = {wanted: (time.time() + _TOKEN_LIFETIME - _RENEW_BEFORE, token)}
+            self._bearers = {wanted: (now + _TOKEN_LIFETIME - _RENEW_BEFORE, token)}
         return token
 
     def _issue(self, target: Target) -> str:
         tenant_id = self._directory.meta("tenant_id") or ""
         principal_id = target.caller_id or str(uuid.uuid5(uuid.UUID(tenant_id), CALLER_APP_ID))
-        now, uti = int(time.time()), secrets.token_urlsafe(16)
+        now, uti = int(self.clock.signing_time()), secrets.token_urlsafe(16)
         claims: dict[str, Any] = {
             "iat": now,
             "nbf": now,

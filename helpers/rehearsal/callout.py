@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -124,7 +123,7 @@ def build(caller: Caller, directory: Directory, submission: Submission) -> Callo
         nonce=submission.nonce,
         audience=target.app_id,
         issuer=target.resource_id,
-        now=time.time(),
+        now=directory.clock.signing_time(),
     )
     return Callout(
         target_url=target.url,
@@ -153,7 +152,7 @@ async def call(caller: Caller, callout: Callout) -> Verdict:
     Returns:
         The endpoint's action, or the error for the sign-in log.
     """
-    started, attempts = time.time(), 0
+    started, attempts = caller.clock.now(), 0
     while True:
         attempts += 1
         try:
@@ -213,8 +212,8 @@ def _invented(directory: Directory, username: str) -> User:
         enabled=True,
         failed=0,
         locked_until=0,
-        body={"mail": username, "displayName": username, "createdDateTime": timestamp(time.time())},
-        created=time.time(),
+        body={"mail": username, "displayName": username, "createdDateTime": timestamp(directory.clock.now())},
+        created=directory.clock.now(),
     )
 
 

@@ -10,13 +10,13 @@ import json
 import os
 import sqlite3
 import threading
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from helpers.rehearsal.clock import Clock
 from helpers.rehearsal.tables import prepare
 
 Body = dict[str, Any]
@@ -63,6 +63,9 @@ class Directory:
         except sqlite3.DatabaseError:
             self._db.close()
             raise
+        self.clock = Clock(
+            float(self.meta("clock_ahead") or 0), lambda ahead: self.set_meta("clock_ahead", repr(ahead))
+        )
 
     def close(self) -> None:
         """Close the file."""
@@ -103,6 +106,7 @@ class Directory:
             for table in ("sign_in_names", "users", "objects", "log"):
                 self.rows(f"DELETE FROM {table}")  # noqa: S608
             self.rows(f"DELETE FROM meta WHERE name NOT IN ({', '.join('?' * len(kept))})", kept)  # noqa: S608
+        self.clock.restart()
 
     # --- facts about the tenant itself -------------------------------------------------------------------------
 
@@ -134,7 +138,7 @@ class Directory:
         body = {"id": str(uuid.uuid4()), **body}
         self.rows(
             "INSERT INTO objects (id, kind, key, parent, body, created) VALUES (?, ?, ?, ?, ?, ?)",
-            (body["id"], kind, key, parent, json.dumps(body), time.time()),
+            (body["id"], kind, key, parent, json.dumps(body), self.clock.now()),
         )
         return body
 
@@ -170,7 +174,7 @@ class Directory:
     def discard(self, kind: str, id: str, *, recycle: bool) -> None:
         """Delete an object, into the recycle bin or for good."""
         if recycle:
-            self.rows("UPDATE objects SET deleted = ? WHERE id = ? AND kind = ?", (time.time(), id, kind))
+            self.rows("UPDATE objects SET deleted = ? WHERE id = ? AND kind = ?", (self.clock.now(), id, kind))
         else:
             self.rows("DELETE FROM objects WHERE id = ? AND kind = ?", (id, kind))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-import time
 
 from helpers.rehearsal import identity
 from helpers.rehearsal.directory import Directory, User
@@ -22,7 +21,7 @@ def id_token(directory: Directory, user: User, app_id: str) -> str:
     Returns:
         An RS256 JWT.
     """
-    now, pair = int(time.time()), f"{user.id}{app_id}".encode()
+    now, pair = int(directory.clock.now()), f"{user.id}{app_id}".encode()
     claims = {
         "aud": app_id,
         "iss": identity.ciam_issuer(directory),

@@ -108,7 +108,7 @@ def issue_token(
     Returns:
         An RS256 JWT in the v1.0 shape that Graph's own tokens have.
     """
-    tenant_id, now = _tenant_id(directory), int(time.time())
+    tenant_id, now = _tenant_id(directory), int(directory.clock.now())
     subject = subject or str(uuid.uuid5(uuid.UUID(tenant_id), client_app_id))
     claims = {
         "aud": audience,
@@ -144,7 +144,7 @@ def read_access_token(directory: Directory, token: str) -> Mapping[str, Any] | N
         claims: dict[str, Any] = json.loads(signed.payload)
     except (JWException, ValueError):
         return None
-    in_time = claims["nbf"] - 300 <= time.time() < claims["exp"]
+    in_time = claims["nbf"] - 300 <= directory.clock.now() < claims["exp"]
     return claims if in_time and claims["aud"] in (GRAPH, f"{GRAPH}/", GRAPH_APP_ID) else None
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -48,7 +47,7 @@ def audit(
         target_name: what that object is called.
         changed: property to old and new value. A password is never one of them.
     """
-    now = time.time()
+    now = directory.clock.now()
     category, service, kind = next(found for word, found in _ACTIVITIES if word in activity.lower())
     modified = [
         {"displayName": name, "oldValue": _shown(old), "newValue": _shown(new)}

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from helpers.protocol import GRAPH_APP_ID, RECEIVE_PAYLOAD, RECEIVE_PAYLOAD_ROLE_ID, USER_READ, USER_READ_SCOPE_ID
 from helpers.rehearsal import identity
 from helpers.rehearsal.directory import Body, Directory
-from helpers.rehearsal.graph.wire import new_id, now
+from helpers.rehearsal.graph.wire import new_id, written
 
 EXTENSIONS_APP_NAME = "b2c-extensions-app. Do not modify. Used by AADB2C for storing user data."
 _BUILT_IN_PROPERTY = "cpiminternal_useAccountEnabledForPhone"
@@ -73,16 +73,17 @@ def seed(directory: Directory) -> None:
         identity.ensure_keys(directory)
         tenant_id, domain = directory.meta("tenant_id") or "", directory.meta("domain") or ""
         directory.add("domain", _domain(domain))
-        directory.add("organization", _organization(tenant_id, domain))
+        directory.add("organization", _organization(tenant_id, domain, written(directory.clock.now())))
         directory.add("servicePrincipal", _graph(), key=GRAPH_APP_ID)
-        _extensions_app(directory, domain)
+        _extensions_app(directory)
         directory.set_meta("seeded", "1")
 
 
-def _extensions_app(directory: Directory, domain: str) -> None:
+def _extensions_app(directory: Directory) -> None:
     from helpers.rehearsal.graph import applications, service_principals
 
-    app = applications.new_application({"displayName": EXTENSIONS_APP_NAME, "signInAudience": "AzureADMyOrg"}, domain)
+    body = {"displayName": EXTENSIONS_APP_NAME, "signInAudience": "AzureADMyOrg"}
+    app = applications.new_application(body, directory)
     directory.add("application", app, key=app["appId"])
     principal = service_principals.new_service_principal(app, directory.meta("tenant_id") or "")
     directory.add("servicePrincipal", principal, key=app["appId"])
@@ -170,11 +171,11 @@ def _domain(name: str) -> Body:
     }
 
 
-def _organization(tenant_id: str, domain: str) -> Body:
+def _organization(tenant_id: str, domain: str, created: str) -> Body:
     return {
         "id": tenant_id,
         "deletedDateTime": None,
-        "createdDateTime": now(),
+        "createdDateTime": created,
         "displayName": "Contoso Retail",
         "tenantType": "CIAM",
         "directorySizeQuota": {"used": 0, "total": 300000},

@@ -10,7 +10,6 @@ forced change (50055) and a block page (1100001, with no callout error).
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from helpers import protocol
@@ -67,7 +66,7 @@ async def sign_in(
         NotReady: no app was named, and there is none or more than one.
     """
     app_id = (client_app_id or clients.only_app_id(tenant.directory)).lower()
-    return await _Attempt(tenant, Course(username, app_id), password, new_password).run()
+    return await _Attempt(tenant, Course(username, app_id, tenant.directory.clock.now()), password, new_password).run()
 
 
 class _Attempt:
@@ -125,7 +124,7 @@ class _Attempt:
         if not user.enabled:
             course.step("Entra", "refuses: the account is disabled", "Your endpoint is not asked.")
             return self._end("account disabled", 50057, _SEES_DISABLED)
-        if user.locked_until > time.time():
+        if user.locked_until > self._directory.clock.now():
             course.step("Entra", "refuses: smart lockout", "Too many wrong passwords. Your endpoint is not asked.")
             return self._end("locked out", 50053, _SEES_LOCKED)
         self._listener = clients.listener_for(self._directory, course.app_id)
@@ -160,7 +159,7 @@ class _Attempt:
         try:
             callout = build(self._tenant.caller, self._directory, submission)
         except CalloutImpossible as missing:
-            self._verdict = Verdict(time.time(), 0, None, missing.code, None, missing.happened)
+            self._verdict = Verdict(self._directory.clock.now(), 0, None, missing.code, None, missing.happened)
             course.step("Entra", "cannot call your endpoint", f"{missing.service}. {missing.happened}")
             return self._failed()
         course.step("Entra", "encrypts the password and calls your endpoint", callout.target_url)
@@ -243,7 +242,7 @@ class _Attempt:
         if count:
             with self._directory.transaction():
                 now = self._directory.user(user.id) or user
-                locked = time.time() + _LOCKED_SECONDS if now.failed + 1 >= _WRONG_ALLOWED else 0
+                locked = self._directory.clock.now() + _LOCKED_SECONDS if now.failed + 1 >= _WRONG_ALLOWED else 0
                 self._directory.update_user(user.id, failed=now.failed + 1, locked_until=locked)
         return self._end("wrong password", 50126, _SEES_WRONG)
 

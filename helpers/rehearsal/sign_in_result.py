@@ -93,13 +93,14 @@ class Course:
     Args:
         username: the sign-in name as typed.
         app_id: the app that is signed in to.
+        started: the tenant's time, in seconds since the epoch.
     """
 
-    def __init__(self, username: str, app_id: str) -> None:
+    def __init__(self, username: str, app_id: str, started: float) -> None:
         self.username: Final = username
         self.app_id: Final = app_id
         self.correlation_id: Final = str(uuid.uuid4())
-        self.started: Final = time.time()
+        self.started: Final = started
         self._from = time.perf_counter()
         self._steps: list[Step] = []
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import sqlite3
-import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,8 +181,8 @@ class Credential:
         """
         from azure.core.credentials import AccessToken
 
-        if self._token is None or self._token.expires_on < time.time() + 300:
-            expires = int(time.time()) + _TOKEN_LIFETIME
+        if self._token is None or self._token.expires_on < self._directory.clock.now() + 300:
+            expires = int(self._directory.clock.now()) + _TOKEN_LIFETIME
             text = identity.issue_token(
                 self._directory,
                 audience=identity.GRAPH,

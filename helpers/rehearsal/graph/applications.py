@@ -10,9 +10,9 @@ import copy
 from typing import Any
 
 from helpers.rehearsal import journal
-from helpers.rehearsal.directory import Body
+from helpers.rehearsal.directory import Body, Directory
 from helpers.rehearsal.graph import key_credentials, odata, schema
-from helpers.rehearsal.graph.wire import Answer, Call, GraphRoute, bad_request, new_id, not_found, now
+from helpers.rehearsal.graph.wire import Answer, Call, GraphRoute, bad_request, new_id, not_found, written
 
 _READ = ("Application.Read.All", "Application.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All")
 _WRITE = ("Application.ReadWrite.All", "Directory.ReadWrite.All")
@@ -87,14 +87,15 @@ def routes() -> list[GraphRoute]:
     ]
 
 
-def new_application(body: Body, domain: str) -> Body:
+def new_application(body: Body, directory: Directory) -> Body:
     """Fill a new registration as the service does.
 
     Args:
         body: what the caller sent, already checked.
-        domain: the tenant's initial domain.
+        directory: the tenant's directory.
     """
-    made: Body = {"id": new_id(), "appId": new_id(), "createdDateTime": now(), "publisherDomain": domain}
+    made: Body = {"id": new_id(), "appId": new_id(), "createdDateTime": written(directory.clock.now())}
+    made["publisherDomain"] = directory.meta("domain")
     app = _whole(merge({**made, **copy.deepcopy(_DEFAULTS)}, body))
     if app["signInAudience"].endswith("PersonalMicrosoftAccount") and not (body.get("api") or {}):
         app["api"]["requestedAccessTokenVersion"] = 2
@@ -139,7 +140,7 @@ def create(call: Call) -> Answer:
     if not body.get("displayName"):
         raise bad_request("A value is required for property 'displayName' of resource 'Application'.")
     _check_identifier_uris(call, body.get("identifierUris", []), None)
-    app = new_application(body, call.tenant.domain)
+    app = new_application(body, call.directory)
     app["keyCredentials"] = key_credentials.replaced(app["keyCredentials"], [])
     key_credentials.check_token_encryption(app)
     call.directory.add("application", app, key=app["appId"])

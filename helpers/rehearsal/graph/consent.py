@@ -14,7 +14,7 @@ from helpers.rehearsal import journal
 from helpers.rehearsal.directory import Body
 from helpers.rehearsal.graph import odata, schema
 from helpers.rehearsal.graph.service_principals import READ, find
-from helpers.rehearsal.graph.wire import Answer, Call, GraphRoute, bad_request, new_id, not_found, now
+from helpers.rehearsal.graph.wire import Answer, Call, GraphRoute, bad_request, new_id, not_found
 
 _ASSIGN = (
     "AppRoleAssignment.ReadWrite.All + Application.Read.All",
@@ -87,7 +87,7 @@ def assign(call: Call) -> Answer:
             "id": _encode(uuid.UUID(principal["id"]).bytes_le + secrets.token_bytes(16)),
             "deletedDateTime": None,
             "appRoleId": role,
-            "createdDateTime": now(),
+            "createdDateTime": call.now,
             "principalDisplayName": principal["displayName"],
             "principalId": principal["id"],
             "principalType": kind,

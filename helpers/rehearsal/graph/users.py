@@ -9,15 +9,13 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
-import time
-from datetime import UTC, datetime
 
 from helpers.rehearsal import journal, passwords
 from helpers.rehearsal.directory import Body, User, user_of
 from helpers.rehearsal.graph import odata, user_rules
 from helpers.rehearsal.graph.extension_properties import registered
 from helpers.rehearsal.graph.filters import unsupported
-from helpers.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, new_id, not_found
+from helpers.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, new_id, not_found, written
 
 _READ = ("User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All")
 _WRITE = ("User.ReadWrite.All", "Directory.ReadWrite.All")
@@ -77,10 +75,10 @@ async def create(call: Call) -> Answer:
     """Make a user. The password is hashed in a thread, so that a batch does not hold up everybody else."""
     new = user_rules.new_user(call.json(), registered(call.directory, "User"), call.tenant.domain)
     hashed = await asyncio.to_thread(passwords.hash_password, new.password) if new.password else ""
-    id, moment = new_id(), time.time()
+    id, moment = new_id(), call.directory.clock.now()
     upn = new.upn or f"{id}@{call.tenant.domain}"
     upn_identity = {"signInType": "userPrincipalName", "issuer": call.tenant.domain, "issuerAssignedId": upn}
-    stamp = datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    stamp = written(moment)
     user = User(
         id=id,
         upn=upn,
@@ -121,7 +119,7 @@ def delete(call: Call) -> Answer:
     """Move a user to the recycle bin, which frees the names they signed in by."""
     user = _find(call)
     call.directory.set_sign_in_names(user.id, [])
-    call.directory.update_user(user.id, deleted=time.time(), upn=f"{user.id.replace('-', '')}{user.upn}")
+    call.directory.update_user(user.id, deleted=call.directory.clock.now(), upn=f"{user.id.replace('-', '')}{user.upn}")
     journal.audit(call.directory, "Delete user", target_id=user.id, target_name=user.upn)
     return Answer(204)
 
@@ -162,7 +160,7 @@ def _apply(call: Call, user: User, changes: user_rules.Changes, hashed: str | No
     if changes.force_change is not None:
         columns["force_change"] = changes.force_change
     if hashed:
-        body["lastPasswordChangeDateTime"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        body["lastPasswordChangeDateTime"] = call.now
         columns |= {"password_hash": hashed, "failed": 0, "locked_until": 0}
     upn = changes.upn or user.upn
     if changes.identities is not None or changes.upn:

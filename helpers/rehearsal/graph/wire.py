@@ -90,6 +90,11 @@ class Call:
         """Whether the caller asked for advanced query capabilities."""
         return self.headers.get("consistencylevel", "").lower() == "eventual"
 
+    @property
+    def now(self) -> str:
+        """The tenant's time as Graph writes it."""
+        return written(self.directory.clock.now())
+
     def context(self, what: str) -> str:
         """Build the `@odata.context` of an answer.
 
@@ -137,9 +142,9 @@ class GraphRoute:
     permissions: tuple[str, ...] = ()
 
 
-def now() -> str:
-    """The current time as Graph writes it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def written(moment: float) -> str:
+    """Write seconds since the epoch as Graph does for directory objects."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def new_id() -> str:

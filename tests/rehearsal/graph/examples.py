@@ -118,11 +118,11 @@ class _World:
             self._servicePrincipals(str(uuid.uuid4()), app_id=body["appId"])
 
     def _applications(self, id: str, **more: Any) -> None:
-        app = {**new_application({"displayName": "Display name"}, self._tenant.domain), "id": id, **more}
+        app = {**new_application({"displayName": "Display name"}, self._kept), "id": id, **more}
         self._kept.add("application", app, key=app["appId"])
 
     def _servicePrincipals(self, id: str, name: str = "My App", app_id: str | None = None) -> None:
-        app = new_application({"displayName": name}, self._tenant.domain)
+        app = new_application({"displayName": name}, self._kept)
         app["appId"] = app_id or app["appId"]
         self._kept.add(
             "servicePrincipal", {**new_service_principal(app, self._tenant.tenant_id), "id": id}, key=app["appId"]

@@ -1,0 +1,67 @@
+"""The tenant's clock: this machine's, moved or held by whoever rehearses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+__all__ = ["Clock"]
+
+
+class Clock:
+    """Tell the tenant's time.
+
+    Everything that the tenant keeps, counts and logs goes by `now()`. What it signs for the endpoint goes by
+    `signing_time()`: an endpoint is another program, and its clock stays the machine's when the tenant's is moved.
+
+    Args:
+        ahead: seconds by which the clock is ahead of this machine's.
+        remember: called with the new `ahead` whenever the clock is moved.
+    """
+
+    def __init__(self, ahead: float = 0.0, remember: Callable[[float], None] | None = None) -> None:
+        self.ahead = ahead
+        self._remember = remember
+        self._held: float | None = None
+
+    def now(self) -> float:
+        """Return the tenant's time, in seconds since the epoch."""
+        return time.time() + self.ahead if self._held is None else self._held
+
+    def signing_time(self) -> float:
+        """Return the time that goes into tokens and password contexts, in seconds since the epoch."""
+        return time.time() if self._held is None else self._held
+
+    def forward(self, seconds: float) -> None:
+        """Move the clock on.
+
+        Args:
+            seconds: by how much; a clock does not go back.
+        """
+        if seconds < 0:
+            raise ValueError("A tenant's clock does not go back; reset the tenant or restore a snapshot.")
+        if self._held is not None:
+            self._held += seconds
+            return
+        self.ahead += seconds
+        if self._remember:
+            self._remember(self.ahead)
+
+    def hold(self, moment: float) -> None:
+        """Let the clock stand at a moment: simulated people and an endpoint that shares this clock live by it.
+
+        Args:
+            moment: seconds since the epoch.
+        """
+        self._held = moment
+
+    def release(self) -> None:
+        """Let a held clock go on from where it stands."""
+        if self._held is not None:
+            self.ahead, self._held = max(self.ahead, self._held - time.time()), None
+            if self._remember:
+                self._remember(self.ahead)
+
+    def restart(self) -> None:
+        """Go by this machine's time again, for a tenant that starts afresh."""
+        self.ahead, self._held = 0.0, None

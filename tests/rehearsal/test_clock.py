@@ -1,0 +1,64 @@
+"""The tenant's clock: what goes by it, and what keeps the machine's time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from helpers.rehearsal.clock import Clock
+from helpers.rehearsal.tenant import RehearsalTenant
+
+WEEK = 7 * 86_400
+
+
+def test_a_moved_clock_goes_on_from_there_and_signs_with_the_machines_time() -> None:
+    clock = Clock()
+    clock.forward(WEEK)
+    assert abs(clock.now() - time.time() - WEEK) < 1
+    assert abs(clock.signing_time() - time.time()) < 1
+
+
+def test_a_held_clock_stands_and_signs_with_its_own_time() -> None:
+    clock = Clock()
+    clock.hold(2_000_000_000.0)
+    clock.forward(30)
+    assert clock.now() == clock.signing_time() == 2_000_000_030.0
+
+
+def test_a_released_clock_goes_on_from_where_it_stood_and_never_back() -> None:
+    clock = Clock()
+    clock.hold(time.time() + WEEK)
+    clock.release()
+    assert abs(clock.now() - time.time() - WEEK) < 1
+    clock.hold(time.time())
+    clock.release()
+    assert abs(clock.now() - time.time() - WEEK) < 1
+
+
+def test_a_clock_does_not_go_back() -> None:
+    with pytest.raises(ValueError, match="does not go back"):
+        Clock().forward(-1)
+
+
+def test_a_moved_clock_is_moved_for_everybody_who_opens_the_tenant_and_reset_takes_it_back(tmp_path: Path) -> None:
+    tenant = RehearsalTenant.open(tmp_path / "tenant.sqlite3")
+    tenant.directory.clock.forward(WEEK)
+    other = RehearsalTenant.open(tmp_path / "tenant.sqlite3")
+    assert abs(other.directory.clock.now() - time.time() - WEEK) < 1
+    tenant.reset()
+    assert abs(tenant.directory.clock.now() - time.time()) < 1
+    other.close()
+    tenant.close()
+
+
+async def test_the_administrators_token_ends_by_the_tenants_clock(tmp_path: Path) -> None:
+    from helpers.rehearsal import identity
+
+    tenant = RehearsalTenant.open(tmp_path / "tenant.sqlite3")
+    token = (await tenant.credential().get_token()).token
+    assert identity.read_access_token(tenant.directory, token) is not None
+    tenant.directory.clock.forward(3_700)
+    assert identity.read_access_token(tenant.directory, token) is None
+    tenant.close()
