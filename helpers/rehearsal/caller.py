@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import httpx
 
-from helpers.protocol import CALLER_APP_ID, CALLS_PER_SECOND, TIMEOUT_MS
-from helpers.rehearsal import identity
+from helpers.protocol import CALLER_APP_ID, TIMEOUT_MS
+from helpers.rehearsal import identity, switches
 from helpers.rehearsal.directory import Directory
 from helpers.rehearsal.password_context import seal
 from helpers.rehearsal.prerequisites import Target
@@ -56,9 +56,9 @@ class Caller:
     def admit(self) -> bool:
         """Count one call, unless the tenant already made as many within a second as the service allows.
 
-        [Microsoft Learn, "Service limits" of External ID]; the tenant's `callouts_per_second` changes the number.
+        [Microsoft Learn, "Service limits" of External ID]; the switch `callouts_per_second` changes the number.
         """
-        limit = int(self._directory.meta("callouts_per_second") or CALLS_PER_SECOND)
+        limit = switches.read(self._directory, "callouts_per_second")
         now = self.clock.now()
         while self._recent and self._recent[0] <= now - 1:
             self._recent.popleft()

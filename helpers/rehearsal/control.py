@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from helpers.errors import KitError
-from helpers.rehearsal import identity
+from helpers.rehearsal import identity, switches
 from helpers.rehearsal.prerequisites import LOOPBACK
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ async def _publish(request: Request, tenant: RehearsalTenant) -> Response:
 
 async def _reset(request: Request, tenant: RehearsalTenant) -> Response:
     tenant.reset()
-    tenant.directory.set_meta("allow_loopback", "1")
+    switches.write(tenant.directory, "allow_loopback", True)
     return Response(status_code=204)
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from helpers.errors import KitError
 from helpers.protocol import CALLER_APP_ID, CALLOUT_ERRORS, GRAPH_APP_ID, RECEIVE_PAYLOAD_ROLE_ID, TIMEOUT_MS
+from helpers.rehearsal import switches
 from helpers.rehearsal.directory import Body, Directory
 from helpers.rehearsal.password_context import Recipient, recipient
 
@@ -102,7 +103,7 @@ def _target_url(directory: Directory, extension: Body) -> str:
     except ValueError:
         parts, host = urlsplit(""), ""
     loopback = host in LOOPBACK
-    allowed = directory.meta("allow_loopback") == "1" and parts.scheme in ("http", "https")
+    allowed = switches.is_on(directory, "allow_loopback") and parts.scheme in ("http", "https")
     if not (allowed if loopback else parts.scheme == "https" and _NAME.fullmatch(host)):
         raise CalloutImpossible(
             1003020,

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from helpers.errors import KitError, NotReady, SettingsError
-from helpers.rehearsal import control, identity
+from helpers.rehearsal import control, identity, switches
 from helpers.rehearsal.prerequisites import LOOPBACK
 from helpers.rehearsal.tenant import RehearsalTenant
 
@@ -45,7 +45,7 @@ def serve(path: Path, *, host: str = "127.0.0.1", port: int = 0) -> None:
         )
     listening = _listen(host, port)
     tenant = RehearsalTenant.open(path)
-    tenant.directory.set_meta("allow_loopback", "1")
+    switches.write(tenant.directory, "allow_loopback", True)
     app = Starlette(routes=[*control.routes(), Mount("/", tenant.app)])
     app.state.tenant = tenant
     _announce(tenant, _base(listening))

@@ -3,7 +3,7 @@
 [Microsoft Learn, "Just-in-time password migration": how the process works, and its questions and answers]
 
 Not documented, so chosen here: a disabled or locked account is refused before anything else; a Retry does not count
-towards the lock unless the tenant's `retry_counts_for_lockout` is "1"; the numbers in the log for a reset (50125), a
+towards the lock unless the switch `retry_counts_for_lockout` is on; the numbers in the log for a reset (50125), a
 forced change (50055) and a block page (1100001, with no callout error).
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from helpers import protocol
 from helpers.rehearsal import client_app as clients
-from helpers.rehearsal import password_policy, sign_in_log
+from helpers.rehearsal import password_policy, sign_in_log, switches
 from helpers.rehearsal.callout import Submission, build, call
 from helpers.rehearsal.callout_answer import Action, Verdict
 from helpers.rehearsal.directory import Body, User
@@ -179,15 +179,15 @@ class _Attempt:
             self._course.step("Entra", "asks for a new password", "After a one-time code sent to the e-mail address.")
             return await self._choose(user, 50125, clear_flag=True)
         if action.name == protocol.RETRY:
-            return self._wrong(user, count=self._directory.meta("retry_counts_for_lockout") == "1")
+            return self._wrong(user, count=switches.is_on(self._directory, "retry_counts_for_lockout"))
         title, message = action.title or _BLOCK_TITLE, action.message or _BLOCK_MESSAGE
         self._course.step("Entra", "shows a block page")
         return self._end("blocked", 1100001, f"{title}: {message}", title=title, message=message)
 
     async def _migrate(self, user: User) -> SignIn:
         # The service has a setting that accepts legacy passwords which are only too plain; where it is kept is not
-        # documented. Here it is the tenant's `disable_strong_password`.
-        plain_allowed = self._directory.meta("disable_strong_password") == "1"
+        # documented. Here it is the switch `disable_strong_password`.
+        plain_allowed = switches.is_on(self._directory, "disable_strong_password")
         if problem := password_policy.problem(self._password, complexity=not plain_allowed):
             self._course.step("Entra", "does not store the password and asks for a new one", problem)
             return await self._choose(user, 50125, clear_flag=True)

@@ -21,6 +21,7 @@ from starlette.responses import Response
 
 from helpers.errors import NotReady
 from helpers.rehearsal import callout as callouts
+from helpers.rehearsal import switches
 from helpers.rehearsal.callout_answer import RESPONSE_LIMIT
 from helpers.rehearsal.prerequisites import CalloutImpossible
 from helpers.rehearsal.sign_in_result import SignIn
@@ -213,7 +214,7 @@ async def test_a_loopback_target_works_where_the_tenant_allows_it(world: World, 
         endpointConfiguration={"targetUrl": f"{endpoint.url}/api"},
     )
     assert (await world.sign_in(LEGACY)).callout_error == 1003020
-    world.directory.set_meta("allow_loopback", "1")
+    switches.write(world.directory, "allow_loopback", True)
     assert (await world.sign_in(LEGACY)).path == "callout"
 
 
@@ -394,7 +395,7 @@ async def test_1003004_more_callouts_in_a_second_than_the_tenant_may_make(
     world: World, endpoint: ScriptedEndpoint
 ) -> None:
     endpoint.script = "Retry"
-    world.directory.set_meta("callouts_per_second", "3")
+    switches.write(world.directory, "callouts_per_second", 3)
     names = [f"u{number}@woodgrove.example" for number in range(4)]
     for name in names:
         world.add_user(name)
@@ -411,7 +412,7 @@ def test_fifty_callouts_in_a_second_are_let_through_and_no_more(world: World) ->
 
 async def test_1003004_is_logged_without_a_call(world: World, endpoint: ScriptedEndpoint) -> None:
     world.add_user()
-    world.directory.set_meta("callouts_per_second", "0")
+    switches.write(world.directory, "callouts_per_second", 0)
     failed(world, await world.sign_in(LEGACY), 1003004, attempts=0)
     assert not endpoint.received
 

@@ -9,6 +9,7 @@ import json
 import pytest
 
 from helpers.errors import NotReady
+from helpers.rehearsal import switches
 from rehearsal.support import LEGACY, NEW, STORED, Received, ScriptedEndpoint, World, answer, as_json
 
 
@@ -142,7 +143,7 @@ async def test_retry_is_a_wrong_password_and_does_not_lock(world: World, endpoin
 
 async def test_retry_counts_towards_the_lock_when_the_tenant_says_so(world: World, endpoint: ScriptedEndpoint) -> None:
     world.add_user()
-    world.directory.set_meta("retry_counts_for_lockout", "1")
+    switches.write(world.directory, "retry_counts_for_lockout", True)
     endpoint.script = "Retry"
     for _ in range(10):
         await world.sign_in(LEGACY)
@@ -214,7 +215,7 @@ async def test_migrate_password_accepts_a_plain_one_when_strong_passwords_are_of
     world: World,
 ) -> None:
     world.add_user()
-    world.directory.set_meta("disable_strong_password", "1")
+    switches.write(world.directory, "disable_strong_password", True)
     assert (await world.sign_in("seven77")).outcome == "new password needed"
     assert (await world.sign_in("lowercase")).path == "callout"
 
