@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 from helpers.endpoint.answer import answer_to, body_of, failure
 from helpers.endpoint.caller import Callers
+from helpers.endpoint.clock import MACHINE, Clock
 from helpers.endpoint.config import Settings
 from helpers.endpoint.envelope import Envelope, read_envelope
 from helpers.endpoint.environment import GUID
@@ -85,7 +86,11 @@ class _Call:
 
 
 def create_app(
-    settings: Settings, *, http: httpx.AsyncClient | None = None, store: LegacyStore | None = None
+    settings: Settings,
+    *,
+    http: httpx.AsyncClient | None = None,
+    store: LegacyStore | None = None,
+    clock: Clock = MACHINE,
 ) -> Starlette:
     """Make the endpoint.
 
@@ -93,6 +98,7 @@ def create_app(
         settings: what `Settings.from_environment` read.
         http: the client that fetches metadata documents, and nothing else; the default goes to the network.
         store: the legacy store; the default is the one that the settings name.
+        clock: the time to go by; only simulations bring another than the machine's.
 
     Returns:
         An ASGI application that fetches the signing keys when it starts, and lets go of everything when it stops.
@@ -100,7 +106,7 @@ def create_app(
     Raises:
         SettingsError: the legacy store or the ledger cannot be opened.
     """
-    endpoint = _Endpoint(settings, http, store or open_store(settings.legacy_url, settings.legacy_query))
+    endpoint = _Endpoint(settings, http, store or open_store(settings.legacy_url, settings.legacy_query), clock)
     return Starlette(
         routes=[Route(ROUTE, endpoint.handle, methods=["GET", "POST"])],
         lifespan=endpoint.lifespan,
@@ -108,23 +114,25 @@ def create_app(
 
 
 class _Endpoint:
-    def __init__(self, settings: Settings, http: httpx.AsyncClient | None, store: LegacyStore) -> None:
+    def __init__(self, settings: Settings, http: httpx.AsyncClient | None, store: LegacyStore, clock: Clock) -> None:
         self._settings = settings
+        self._now = clock.wall
         client = httpx.AsyncClient() if http is None else http
         self._own_client = client if http is None else None
         self._store = store
-        self._ledger = Ledger(settings.ledger)
-        self._tally = Tally()
+        self._ledger = Ledger(settings.ledger, clock.steady)
+        self._tally = Tally(clock.steady)
         self._guard = Guard(
             lambda context: store.verify(context.username, context.password),
             lambda verdict, password: answer_to(verdict, password, settings.policy, migrate_mfa=settings.migrate_mfa),
             settings.limits,
             self._tally,
+            clock.steady,
         )
         self._migrated = Migrated(settings.ledger)
         self._workers = Workers(usable_cores())
-        self._signing_keys = SigningKeys(settings.openid_configuration, client)
-        self._callers = Callers(settings, self._signing_keys, self._workers)
+        self._signing_keys = SigningKeys(settings.openid_configuration, client, clock)
+        self._callers = Callers(settings, self._signing_keys, self._workers, clock.wall)
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -136,7 +144,7 @@ class _Endpoint:
             if self._own_client:
                 stack.push_async_callback(self._own_client.aclose)
             await self._signing_keys.load(_START_TIMEOUT)
-            days = self._settings.keys[0].days_left(datetime.now(UTC))
+            days = self._settings.keys[0].days_left(self._moment())
             if days is not None and days < _EXPIRES_SOON:
                 _log.warning("the decryption certificate ends in %d days", days)
             if isinstance(self._store, Prepares):
@@ -150,7 +158,7 @@ class _Endpoint:
     async def _health(self) -> Response:
         """Say that the process serves, and what an operator has to mend in time. Nothing of it helps a stranger."""
         health: dict[str, object] = {"status": "ok"}
-        days = self._settings.keys[0].days_left(datetime.now(UTC))
+        days = self._settings.keys[0].days_left(self._moment())
         if days is not None:
             health["certificate_days_left"] = days
         off = self._signing_keys.clock_off
@@ -158,10 +166,13 @@ class _Endpoint:
             health["clock_seconds_ahead"] = round(off)
         return JSONResponse(health)
 
+    def _moment(self) -> datetime:
+        return datetime.fromtimestamp(self._now(), UTC)
+
     async def _callout(self, request: Request) -> Response:
         started = time.perf_counter()
         due = asyncio.get_running_loop().time() + self._settings.deadline
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        now = self._moment().isoformat(timespec="milliseconds")
         call = _Call(due, Entry(time=now, legacy=self._store.kind))
         try:
             response = await self._decide(request, call)
@@ -209,7 +220,7 @@ class _Endpoint:
         settings = self._settings
         audiences = (settings.extension_app_id, settings.identifier_uri)
         return await self._workers.run(
-            lambda: open_context(token, settings.keys, audiences=audiences, now=time.time(), flat=settings.flat_context)
+            lambda: open_context(token, settings.keys, audiences=audiences, now=self._now(), flat=settings.flat_context)
         )
 
     def _check_ids(self, envelope: Envelope) -> None:
@@ -225,7 +236,7 @@ class _Endpoint:
     def _check_certificate(self) -> None:
         """Count calls after the certificate's end: its key still opens them, and somebody should renew it."""
         ends = self._settings.keys[0].not_after
-        if ends is not None and ends.timestamp() < time.time():
+        if ends is not None and ends.timestamp() < self._now():
             self._tally.count("certificate_ended")
 
     def _check_issuer(self, context: PasswordContext) -> None:

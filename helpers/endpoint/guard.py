@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -76,6 +77,7 @@ class Guard:
         answer_to: turns a verdict into an answer.
         limits: what the operator chose.
         tally: where alarms are counted.
+        clock: seconds that only go forward, for what is remembered; waiting goes by the event loop's own.
     """
 
     def __init__(
@@ -84,8 +86,10 @@ class Guard:
         answer_to: Callable[[Verdict, str], Answer],
         limits: Limits,
         tally: Tally,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ask = ask
+        self._clock = clock
         self._answer_to = answer_to
         self._most = limits.concurrency * (1 + _WAITING)
         self._slots = asyncio.Semaphore(limits.concurrency)
@@ -108,7 +112,7 @@ class Guard:
         Raises:
             Refused: the nonce came before with another username or password, or longer ago than an attempt can be.
         """
-        now = asyncio.get_running_loop().time()
+        now = self._clock()
         self._forget(now)
         asked = self._digest(context)
         name = UUID(context.nonce).bytes
@@ -128,12 +132,12 @@ class Guard:
 
     async def _decide(self, context: PasswordContext, due: float) -> Answer:
         loop = asyncio.get_running_loop()
-        started = loop.time()
-        if self._breaker.refuses(started):
+        started, now = loop.time(), self._clock()
+        if self._breaker.refuses(now):
             return failure("breaker_open")
         if self._on_their_way >= self._most:
             return failure("busy")
-        attempts = self._limiter.account(context.username, started)
+        attempts = self._limiter.account(context.username, now)
         if not self._limiter.enter(attempts):
             self._tally.count("too_many_guesses")
             if not self._limiter.guessed_out(attempts):
@@ -155,13 +159,13 @@ class Guard:
         verdict: Verdict | None = None
         silent = False
         if not await self._slot(due):
-            self._limiter.leave(attempts, loop.time())
+            self._limiter.leave(attempts, self._clock())
             return failure("busy")
         started = loop.time()
         try:
             if due - started < _MARGIN:
                 return failure("busy")
-            if not self._breaker.enter(started):
+            if not self._breaker.enter(self._clock()):
                 return failure("breaker_open")
             async with asyncio.timeout_at(due):
                 verdict = await self._watched(context)
@@ -173,12 +177,11 @@ class Guard:
             return failure("unexpected")
         finally:
             self._slots.release()
-            now = loop.time()
             wrong = verdict in (Verdict.WRONG, Verdict.UNKNOWN_USER)
             right = verdict in (Verdict.RIGHT, Verdict.RIGHT_MUST_CHANGE, Verdict.MFA)
-            self._limiter.leave(attempts, now, wrong=wrong, right=right, silent=silent)
+            self._limiter.leave(attempts, self._clock(), wrong=wrong, right=right, silent=silent)
             if wrong:
-                self._pace.note(now - started)
+                self._pace.note(loop.time() - started)
         return self._answer_to(verdict, context.password)
 
     async def _slot(self, due: float) -> bool:
@@ -202,7 +205,7 @@ class Guard:
                 self._breaker.succeeded()
             return verdict
         finally:
-            if not answered and self._breaker.failed(asyncio.get_running_loop().time()):
+            if not answered and self._breaker.failed(self._clock()):
                 self._tally.count("breaker_open")
 
     def _digest(self, context: PasswordContext) -> bytes:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -18,6 +17,7 @@ import httpx
 from jwcrypto.common import JWException
 from jwcrypto.jwk import JWK
 
+from helpers.endpoint.clock import MACHINE, Clock
 from helpers.endpoint.config import is_safe_url
 
 __all__ = ["SigningKeys"]
@@ -45,14 +45,12 @@ class SigningKeys:
     Args:
         urls: OpenID Connect metadata URLs.
         http: the client that fetches them; it is used for nothing else.
-        clock: seconds that only go forward.
+        clock: the time to go by.
 
     `clock_off` says by how many seconds this machine's clock is ahead of the documents' server, once that is known.
     """
 
-    def __init__(
-        self, urls: Sequence[str], http: httpx.AsyncClient, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, urls: Sequence[str], http: httpx.AsyncClient, clock: Clock = MACHINE) -> None:
         self._urls = tuple(urls)
         self._http = http
         self._clock = clock
@@ -86,10 +84,11 @@ class SigningKeys:
         found = self._known(kid)
         if not found:
             async with self._looking:
-                if not self._known(kid) and self._clock() - self._looked_at > _BETWEEN_LOOKS:
+                if not self._known(kid) and self._clock.steady() - self._looked_at > _BETWEEN_LOOKS:
                     await self._load(_TIMEOUT)
             return self._known(kid)
-        if self._clock() - self._looked_at > _STALE_AFTER and (self._background is None or self._background.done()):
+        stale = self._clock.steady() - self._looked_at > _STALE_AFTER
+        if stale and (self._background is None or self._background.done()):
             self._background = asyncio.create_task(self.load())
         return found
 
@@ -97,7 +96,7 @@ class SigningKeys:
         return [document.keys[kid] for document in self._documents.values() if kid in document.keys]
 
     async def _load(self, seconds: float) -> None:
-        self._looked_at = self._clock()
+        self._looked_at = self._clock.steady()
         results = await asyncio.gather(*(self._fetch(url, seconds) for url in self._urls))
         self._documents |= {url: result for url, result in zip(self._urls, results, strict=True) if result}
 
@@ -118,7 +117,7 @@ class SigningKeys:
             theirs = parsedate_to_datetime(date or "").timestamp()
         except (TypeError, ValueError, OverflowError):
             return
-        self.clock_off = time.time() - theirs
+        self.clock_off = self._clock.wall() - theirs
         if abs(self.clock_off) > _CLOCK_OFF:
             _log.warning("the clock of this machine is %.0f s ahead of the issuer's", self.clock_off)
 

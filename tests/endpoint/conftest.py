@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from helpers.endpoint.app import create_app
+from helpers.endpoint.clock import MACHINE, Clock
 
 from . import issuer
 from .issuer import AskedStore, Documents
@@ -47,11 +48,13 @@ Opener = Callable[..., Any]
 async def open_endpoint(tmp_path: Path) -> AsyncIterator[Opener]:
     async with AsyncExitStack() as stack:
 
-        async def opener(store: Any = None, documents: Documents | None = None, **changes: str) -> Endpoint:
+        async def opener(
+            store: Any = None, documents: Documents | None = None, clock: Clock = MACHINE, **changes: str
+        ) -> Endpoint:
             store, documents = store or AskedStore(), documents or Documents()
             ledger = tmp_path / "ledger.jsonl"
             client = await stack.enter_async_context(documents.client())
-            app = create_app(issuer.settings(JIT_LEDGER=str(ledger), **changes), http=client, store=store)
+            app = create_app(issuer.settings(JIT_LEDGER=str(ledger), **changes), http=client, store=store, clock=clock)
             await stack.enter_async_context(app.router.lifespan_context(app))
             http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://endpoint")
             return Endpoint(await stack.enter_async_context(http), store, documents, ledger)

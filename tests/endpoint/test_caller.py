@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from helpers.endpoint.caller import Callers
+from helpers.endpoint.clock import Clock
 from helpers.endpoint.refused import Refused
 from helpers.endpoint.signing_keys import SigningKeys
 from helpers.endpoint.workers import Workers
@@ -176,7 +177,7 @@ async def test_without_any_key_nobody_is_let_in_and_nobody_is_called_bad(open_en
 async def test_a_new_signing_key_is_found_and_strangers_cost_one_look() -> None:
     documents, now = Documents(), [1000.0]
     async with documents.client() as http:
-        keys = SigningKeys(issuer.METADATA, http, lambda: now[0])
+        keys = SigningKeys(issuer.METADATA, http, Clock(steady=lambda: now[0]))
         await keys.load()
         for _ in range(3):
             assert not await keys.find("stranger")
@@ -194,7 +195,7 @@ async def test_a_new_signing_key_is_found_and_strangers_cost_one_look() -> None:
 async def test_documents_are_read_again_after_a_day_without_anybody_waiting() -> None:
     documents, now = Documents(), [1000.0]
     async with documents.client() as http:
-        keys = SigningKeys(issuer.METADATA, http, lambda: now[0])
+        keys = SigningKeys(issuer.METADATA, http, Clock(steady=lambda: now[0]))
         await keys.load()
         now[0] += 25 * 3600
         documents.keys[issuer.CIAM] = ["new-signing"]
