@@ -37,6 +37,10 @@ _LOCKED: Final = (
     "Your account is locked",
     "There were too many attempts to sign in. Wait a while and try again, or contact support.",
 )
+_NO_PASSWORD: Final = (
+    "Your account has no password here",
+    "Sign in the way you did before, with the button of the service that you used. Or contact support.",
+)
 _DISABLED: Final = ("You can't sign in with this account", "Contact support and we will help you to get back in.")
 _BUSY: Final = (
     "Sign-in is temporarily unavailable",
@@ -55,6 +59,8 @@ _SECOND_FACTOR: Final = (
 _BLOCKS: Final = {
     Verdict.LOCKED: _LOCKED,
     Verdict.DISABLED: _DISABLED,
+    Verdict.NO_PASSWORD: _NO_PASSWORD,
+    Verdict.OTHER_USER: _UNCLEAR,
     Verdict.THROTTLED: _BUSY,
     Verdict.DOWN: _BUSY,
     Verdict.MALFORMED: _UNCLEAR,

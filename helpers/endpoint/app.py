@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ from helpers.endpoint.environment import GUID
 from helpers.endpoint.guard import Guard
 from helpers.endpoint.jose import thumbprint_in
 from helpers.endpoint.ledger import Entry, Ledger
-from helpers.endpoint.legacy import LegacyStore, Prepares, open_store
+from helpers.endpoint.legacy import LegacyStore, Maps, Prepares, Verdict, open_store
 from helpers.endpoint.log import unexpected
 from helpers.endpoint.migrated import Migrated
 from helpers.endpoint.password_context import PasswordContext, open_context
@@ -123,7 +123,7 @@ class _Endpoint:
         self._ledger = Ledger(settings.ledger, clock.steady)
         self._tally = Tally(clock.steady)
         self._guard = Guard(
-            lambda context: store.verify(context.username, context.password),
+            _asking(store),
             lambda verdict, password: answer_to(verdict, password, settings.policy, migrate_mfa=settings.migrate_mfa),
             settings.limits,
             self._tally,
@@ -209,11 +209,13 @@ class _Endpoint:
         call.nonce = context.nonce
         self._check_certificate()
         self._check_issuer(context)
-        answer, attempt = await self._guard.answer(context, call.due)
+        answer, attempt = await self._guard.answer(context, call.due, envelope.data.authentication_context.user.id)
         call.entry.action, call.entry.cause, call.entry.attempt = answer.action, answer.cause, attempt
-        if answer.action == MIGRATE and attempt == 1 and self._migrated.again(call.entry.user_id):
+        if attempt == 1 and answer.action == MIGRATE and self._migrated.again(call.entry.user_id):
             call.entry.cause = "flag_stuck"
             self._tally.count("flag_stuck")
+        elif attempt == 1 and answer.cause == Verdict.OTHER_USER:
+            self._tally.count(answer.cause)
         return call.response(200, body_of(answer, context.nonce))
 
     async def _open(self, token: str) -> PasswordContext:
@@ -265,6 +267,12 @@ class _Endpoint:
         answer = failure("unexpected")
         call.entry.action = answer.action
         return call.response(200, body_of(answer, call.nonce))
+
+
+def _asking(store: LegacyStore) -> Callable[[PasswordContext, str], Awaitable[Verdict]]:
+    if isinstance(store, Maps):
+        return lambda context, user_id: store.verify_for(user_id, context.username, context.password)
+    return lambda context, _: store.verify(context.username, context.password)
 
 
 def _id(value: str | None) -> str | None:

@@ -73,7 +73,7 @@ class Guard:
     that is about to lock the account.
 
     Args:
-        ask: asks the legacy store. It is cancelled when time is up.
+        ask: asks the legacy store about a password context and a directory account. It is cancelled when time is up.
         answer_to: turns a verdict into an answer.
         limits: what the operator chose.
         tally: where alarms are counted.
@@ -82,7 +82,7 @@ class Guard:
 
     def __init__(
         self,
-        ask: Callable[[PasswordContext], Awaitable[Verdict]],
+        ask: Callable[[PasswordContext, str], Awaitable[Verdict]],
         answer_to: Callable[[Verdict, str], Answer],
         limits: Limits,
         tally: Tally,
@@ -102,25 +102,27 @@ class Guard:
         self._spent: OrderedDict[bytes, float] = OrderedDict()
         self._key = secrets.token_bytes(32)
 
-    async def answer(self, context: PasswordContext, due: float) -> tuple[Answer, int]:
+    async def answer(self, context: PasswordContext, due: float, user_id: str = "") -> tuple[Answer, int]:
         """Return the answer to a password context, and which attempt this was.
 
         Args:
             context: its nonce names the call; a repeated one gets the first one's answer, and waits for it.
             due: when the answer must be there, in the event loop's time.
+            user_id: the directory account that the callout is about.
 
         Raises:
-            Refused: the nonce came before with another username or password, or longer ago than an attempt can be.
+            Refused: the nonce came before with another username, password or account, or longer ago than an attempt
+                can be.
         """
         now = self._clock()
         self._forget(now)
-        asked = self._digest(context)
+        asked = self._digest(context, user_id)
         name = UUID(context.nonce).bytes
         held = self._held.get(name)
         if held is None:
             if name in self._spent:
                 raise Refused(400, "nonce_replayed")
-            held = _Held(asked, asyncio.create_task(self._decide(context, due)), now + _WINDOW)
+            held = _Held(asked, asyncio.create_task(self._decide(context, user_id, due)), now + _WINDOW)
             self._held[name] = held
             self._spent[name] = now + context.seconds_left
             # Shielded: when Entra hangs up, its second attempt still finds this answer.
@@ -130,7 +132,7 @@ class Guard:
         held.attempts += 1
         return await asyncio.shield(held.answer), held.attempts
 
-    async def _decide(self, context: PasswordContext, due: float) -> Answer:
+    async def _decide(self, context: PasswordContext, user_id: str, due: float) -> Answer:
         loop = asyncio.get_running_loop()
         started, now = loop.time(), self._clock()
         if self._breaker.refuses(now):
@@ -146,14 +148,14 @@ class Guard:
         else:
             self._on_their_way += 1
             try:
-                answer = await self._in_turn(context, attempts, due)
+                answer = await self._in_turn(context, user_id, attempts, due)
             finally:
                 self._on_their_way -= 1
         if answer.action == protocol.RETRY:
             await asyncio.sleep(min(started + self._pace.target, due - _MARGIN) - loop.time())
         return answer
 
-    async def _in_turn(self, context: PasswordContext, attempts: Attempts, due: float) -> Answer:
+    async def _in_turn(self, context: PasswordContext, user_id: str, attempts: Attempts, due: float) -> Answer:
         """Wait for a slot, then ask; what the store said goes to the breaker, the limiter and the pace."""
         loop = asyncio.get_running_loop()
         verdict: Verdict | None = None
@@ -168,7 +170,7 @@ class Guard:
             if not self._breaker.enter(self._clock()):
                 return failure("breaker_open")
             async with asyncio.timeout_at(due):
-                verdict = await self._watched(context)
+                verdict = await self._watched(context, user_id)
         except TimeoutError:
             silent = True
             return failure("legacy_timeout")
@@ -178,6 +180,7 @@ class Guard:
         finally:
             self._slots.release()
             wrong = verdict in (Verdict.WRONG, Verdict.UNKNOWN_USER)
+            silent = silent or verdict is Verdict.OTHER_USER
             right = verdict in (Verdict.RIGHT, Verdict.RIGHT_MUST_CHANGE, Verdict.MFA)
             self._limiter.leave(attempts, self._clock(), wrong=wrong, right=right, silent=silent)
             if wrong:
@@ -193,11 +196,11 @@ class Guard:
         except TimeoutError:
             return False
 
-    async def _watched(self, context: PasswordContext) -> Verdict:
+    async def _watched(self, context: PasswordContext, user_id: str) -> Verdict:
         """Ask the legacy store, and tell the breaker how that went."""
         answered = False
         try:
-            verdict = await self._ask(context)
+            verdict = await self._ask(context, user_id)
             answered = verdict not in (Verdict.DOWN, Verdict.THROTTLED)
             if verdict is Verdict.MALFORMED:  # one row, or one answer, that cannot be read
                 self._breaker.left()
@@ -208,9 +211,12 @@ class Guard:
             if not answered and self._breaker.failed(self._clock()):
                 self._tally.count("breaker_open")
 
-    def _digest(self, context: PasswordContext) -> bytes:
-        username, password = context.username.encode(), context.password.encode()
-        return blake2b(len(username).to_bytes(4) + username + password, key=self._key).digest()
+    def _digest(self, context: PasswordContext, user_id: str) -> bytes:
+        digest = blake2b(key=self._key)
+        for part in (context.username.encode(), context.password.encode(), user_id.encode("utf-8", "replace")):
+            digest.update(len(part).to_bytes(4))
+            digest.update(part)
+        return digest.digest()
 
     def _forget(self, now: float) -> None:
         """Drop answers after the window and nonces after their expiry, oldest first; the oldest when too many."""

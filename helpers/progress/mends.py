@@ -18,6 +18,14 @@ _LOOK_UP: Final = "Look the code up in Microsoft's list of custom extension erro
 _CAUSES: Final = {
     "locked": ("the legacy account is locked", "Unlock it in the legacy system, or let the person reset the password."),
     "disabled": ("the legacy account is disabled", "Decide whether this person may come back; if not, clear the flag."),
+    "no_password": (
+        "the legacy account has no password",
+        "Add the identity provider that this person signed in with, or let them reset the password.",
+    ),
+    "other_user": (
+        "the sign-in name belongs to another account in the legacy mapping",
+        "Compare the mapping with the sign-in names in the tenant: one of them names the wrong person.",
+    ),
     "malformed": ("the stored hash cannot be read", "Correct the hash in the legacy store, or ask for a reset."),
     "ambiguous": ("two legacy accounts share the sign-in name", "Merge the two accounts in the legacy store."),
     "throttled": ("the legacy system refused the load", "Raise its limit for the endpoint, or spread the return."),

@@ -35,7 +35,7 @@ def context(username: str = "ann@contoso.example", password: str = "Abcdefg1", n
 
 def a_guard(store: AskedStore, **limits: Any) -> Guard:
     return Guard(
-        lambda asked: store.verify(asked.username, asked.password),
+        lambda asked, _: store.verify(asked.username, asked.password),
         lambda verdict, password: answer_to(verdict, password, PasswordPolicy()),
         Limits(**limits),
         Tally(),
@@ -222,6 +222,26 @@ async def test_a_nonce_after_the_window_is_a_replay(monkeypatch: pytest.MonkeyPa
     with pytest.raises(Refused, match="nonce_replayed"):
         await ask(guarded, asked)
     assert len(store.asked) == 1
+
+
+async def test_one_nonce_is_one_persons_password_for_one_account() -> None:
+    guarded, asked = a_guard(AskedStore()), context("ann@contoso.example", "Abcdefg1")
+    due = asyncio.get_running_loop().time() + 1.5
+    assert (await guarded.answer(asked, due, "one"))[1] == 1
+    assert (await guarded.answer(asked, due, "one"))[1] == 2
+    # Where a part ends belongs to what was asked: these have the same letters in a row.
+    shifted = context("ann@contoso.exampleA", "bcdefg1", asked.nonce)
+    for other, account in ((asked, "two"), (shifted, "one"), (context(password="Abcdefg2", nonce=asked.nonce), "one")):
+        with pytest.raises(Refused, match="nonce_reused"):
+            await guarded.answer(other, due, account)
+
+
+async def test_a_mapping_that_names_somebody_else_is_not_asked_for_ever() -> None:
+    store = AskedStore(Verdict.OTHER_USER)
+    guarded = a_guard(store)
+    said = [await ask(guarded) for _ in range(6)]
+    assert said == [("Block", "other_user")] * 4 + [("Block", "too_many_guesses")] * 2
+    assert len(store.asked) == 4
 
 
 async def test_nonces_are_forgotten_when_their_context_has_expired() -> None:

@@ -9,7 +9,17 @@ from urllib.parse import urlsplit
 
 from helpers.errors import SettingsError
 
-__all__ = ["LegacyStore", "Prepares", "Verdict", "can_be_sent", "lookup_key", "open_store", "typed_name"]
+__all__ = [
+    "LegacyStore",
+    "Maps",
+    "Prepares",
+    "Verdict",
+    "can_be_sent",
+    "is_other",
+    "lookup_key",
+    "open_store",
+    "typed_name",
+]
 
 _BLANKS: Final = " \t\r\n\v\f"
 
@@ -23,6 +33,8 @@ class Verdict(StrEnum):
     UNKNOWN_USER = "unknown_user"
     LOCKED = "locked"
     DISABLED = "disabled"
+    NO_PASSWORD = "no_password"  # noqa: S105
+    OTHER_USER = "other_user"
     MFA = "mfa"
     THROTTLED = "throttled"
     DOWN = "down"
@@ -60,6 +72,27 @@ class Prepares(Protocol):
             budget: the seconds that a call has.
         """
         ...
+
+
+@runtime_checkable
+class Maps(Protocol):
+    """A store that may know which directory account each of its people became."""
+
+    async def verify_for(self, user_id: str, username: str, password: str) -> Verdict:
+        """Judge a password as `verify` does; `OTHER_USER` where the store knows the person as another account.
+
+        Args:
+            user_id: the directory account's object id, as the callout names it.
+            username: as typed.
+            password: as typed.
+        """
+        ...
+
+
+def is_other(known: object, user_id: str) -> bool:
+    """Tell whether the object id that a store knows, if it knows one, is not the callout's."""
+    text = "" if known is None else str(known).strip().lower()
+    return bool(text) and text != user_id.strip().lower()
 
 
 def lookup_key(username: str) -> str:

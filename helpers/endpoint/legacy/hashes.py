@@ -24,7 +24,10 @@ _log = logging.getLogger(__name__)
 _LONGEST_PASSWORD: Final = 4096
 
 _ASCII_BLANKS: Final = " \t\r\n\v\f\0"
-_MARKERS: Final = frozenset(("", "*", "x", "*lk*", "*np*", "null", "none", "nil", "\\n"))
+# What stands where a hash would: nobody set a password (exports, Django's "!" with random letters, shadow files), or
+# the password is locked or kept elsewhere.
+_NO_PASSWORD: Final = re.compile(r"|\*(?:np\*)?|null|none|nil|\\n|![a-z0-9]*", re.IGNORECASE)
+_NOT_HERE: Final = re.compile(r"x|\*lk\*|!.*|\{sasl\}.*", re.IGNORECASE | re.DOTALL)
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}")
 
 # Tags that only announce what follows: RFC 2307 directories, and Spring Security's delegating encoder.
@@ -53,10 +56,12 @@ def check(stored: str | None, password: str) -> Verdict:
         password: what the customer typed.
 
     Returns:
-        RIGHT, WRONG, DISABLED for a marker that stands for "no password", or MALFORMED.
+        RIGHT, WRONG, NO_PASSWORD or DISABLED for a marker that says so, or MALFORMED.
     """
     text = (stored or "").strip(_ASCII_BLANKS)
-    if _is_marker(text):
+    if _NO_PASSWORD.fullmatch(text):
+        return Verdict.NO_PASSWORD
+    if _NOT_HERE.fullmatch(text):
         return Verdict.DISABLED
     if not _may_be_right(password):
         return Verdict.WRONG
@@ -77,12 +82,6 @@ def cost_label(stored: str) -> str:
         return fixed.group()
     # ASP.NET Identity v3: its first nine bytes are format, function and rounds.
     return text.rsplit("$", 2)[0] if "$" in text else text[:12]
-
-
-def _is_marker(text: str) -> bool:
-    """Tell whether a value says that there is no password: shadow files, Django, WordPress, directories, exports."""
-    word = text.lower()
-    return word in _MARKERS or word.startswith(("!", "{sasl}"))
 
 
 def _may_be_right(password: str) -> bool:

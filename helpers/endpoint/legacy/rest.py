@@ -23,13 +23,17 @@ is one of
 | `wrong` | it is not |
 | `unknown_user` | nobody has this name |
 | `locked` | there were too many attempts |
-| `disabled` | the account may not be used, or has no password, as with social sign-in |
+| `disabled` | the account may not be used |
+| `no_password` | it has none, as with social sign-in |
 | `ambiguous` | more than one account has this name |
 
 With the three that prove a password, `username` must be in the answer and name the same account: an answer about
-somebody else migrates nobody. Status 429 asks for patience. Everything else means that the API is out of order: another
-status (201 and 204 are no yes; 401 and 403 say that the API does not know the endpoint), a redirect, another content
-type, more than 64 KiB, or an answer later than the deadline.
+somebody else migrates nobody. An API that knows which directory account the person became may say so in
+`entra_user_id`, its object id: where that is not the callout's, nobody is migrated, and an alarm is counted.
+
+Status 429 asks for patience. Everything else means that the API is out of order: another status (201 and 204 are no
+yes; 401 and 403 say that the API does not know the endpoint), a redirect, another content type, more than 64 KiB, or an
+answer later than the deadline.
 """
 
 from __future__ import annotations
@@ -41,7 +45,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from helpers.endpoint.legacy import Verdict, can_be_sent, lookup_key, typed_name
+from helpers.endpoint.legacy import Verdict, can_be_sent, is_other, lookup_key, typed_name
 from helpers.endpoint.legacy.web import Reply, Web, read_address
 from helpers.errors import SettingsError
 
@@ -58,6 +62,7 @@ _RESULTS: Final = (
     Verdict.UNKNOWN_USER,
     Verdict.LOCKED,
     Verdict.DISABLED,
+    Verdict.NO_PASSWORD,
     Verdict.AMBIGUOUS,
 )
 
@@ -86,11 +91,19 @@ class RestStore:
 
     async def verify(self, username: str, password: str) -> Verdict:
         """Judge a password."""
+        return await self.verify_for("", username, password)
+
+    async def verify_for(self, user_id: str, username: str, password: str) -> Verdict:
+        """Judge a password; nobody's where `entra_user_id` names another directory account than the callout."""
         if not can_be_sent(username, password):
             return Verdict.WRONG
         name = typed_name(username)
         reply = await self._web.post(json.dumps({"username": name, "password": password}), "application/json")
-        return reply if isinstance(reply, Verdict) else _judge(reply, lookup_key(name))
+        if isinstance(reply, Verdict):
+            return reply
+        verdict = _judge(reply, lookup_key(name))
+        known = None if verdict in (Verdict.UNKNOWN_USER, Verdict.MALFORMED) else reply.body.get("entra_user_id")
+        return Verdict.OTHER_USER if user_id and is_other(known, user_id) else verdict
 
     async def close(self) -> None:
         """Close the connections."""

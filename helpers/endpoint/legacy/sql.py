@@ -18,7 +18,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
-from helpers.endpoint.legacy import Verdict, can_be_sent, lookup_key
+from helpers.endpoint.legacy import Verdict, can_be_sent, is_other, lookup_key
 from helpers.endpoint.legacy.hashes import check, cost_label
 from helpers.endpoint.workers import usable_cores
 from helpers.errors import SettingsError
@@ -52,6 +52,9 @@ class SqlStore:
     names with blanks and capitals: give the table an index on that expression
     (`CREATE INDEX legacy_users_key ON legacy_users (lower(trim(username)))`). SQLite's lower() folds ASCII alone.
     The `username` returned must be the one that was asked for; rows of somebody else count as malformed.
+
+    A statement of your own may return `entra_user_id` too: the object id of the account that the person became. Where
+    it is neither empty nor the callout's, nobody is migrated, and an alarm is counted.
 
     Args:
         url: `sqlite:///PATH`, opened for reading alone, or `postgresql+psycopg://…`.
@@ -97,6 +100,10 @@ class SqlStore:
 
     async def verify(self, username: str, password: str) -> Verdict:
         """Judge a password; a name that is not there costs as much time as one that is."""
+        return await self.verify_for("", username, password)
+
+    async def verify_for(self, user_id: str, username: str, password: str) -> Verdict:
+        """Judge a password; nobody's where `entra_user_id` names another directory account than the callout."""
         key = lookup_key(username)
         if not can_be_sent(key, password) or "\0" in key:
             return Verdict.WRONG
@@ -108,7 +115,7 @@ class SqlStore:
         if not rows:
             await self._check(self._dummy_for(key), password)
             return Verdict.UNKNOWN_USER
-        row = _judge_row(rows[0], key)
+        row = _judge_row(rows[0], key, user_id)
         if isinstance(row, Verdict):
             return row
         stored, must_change = row
@@ -172,7 +179,7 @@ def _timed_check(stored: str | None, password: str) -> tuple[Verdict, float]:
     return check(stored, password), time.perf_counter() - started
 
 
-def _judge_row(row: Mapping[str, Any], key: str) -> tuple[str | None, bool] | Verdict:
+def _judge_row(row: Mapping[str, Any], key: str, user_id: str) -> tuple[str | None, bool] | Verdict:
     """Read a row: its hash and whether the password must be changed, or the verdict that makes the hash idle.
 
     A locked account is not verified: the answer would tell a guesser which guess was right.
@@ -185,6 +192,8 @@ def _judge_row(row: Mapping[str, Any], key: str) -> tuple[str | None, bool] | Ve
         return Verdict.MALFORMED
     if not isinstance(name, str) or lookup_key(name) != key:
         return Verdict.MALFORMED
+    if user_id and is_other(row.get("entra_user_id"), user_id):
+        return Verdict.OTHER_USER
     match str(status).strip().lower():
         case "active":
             value = _as_text(stored)

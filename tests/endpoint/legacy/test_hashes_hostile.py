@@ -14,10 +14,13 @@ from helpers.endpoint.legacy.hashes import check, cost_label
 from .test_hashes import BCRYPT, KEYCLOAK_ARGON2, KEYCLOAK_SHA256, SSHA
 
 
-@pytest.mark.parametrize(
-    "stored", [None, "", "  ", "*", "!", "!!", "*LK*", "x", "!" + "a" * 40, "{SASL}ann@corp", "NULL", "\\N"]
-)
+@pytest.mark.parametrize("stored", [None, "", "  ", "*", "!", "*NP*", "!" + "aZ9" * 13, "NULL", "\\N"])
 def test_markers_mean_that_there_is_no_password(stored: str | None) -> None:
+    assert check(stored, "x") is Verdict.NO_PASSWORD
+
+
+@pytest.mark.parametrize("stored", ["!!", "*LK*", "x", "!$6$salt$hash", "!" + BCRYPT, "{SASL}ann@corp"])
+def test_markers_mean_that_the_password_is_locked_or_elsewhere(stored: str) -> None:
     assert check(stored, "x") is Verdict.DISABLED
 
 
@@ -114,7 +117,7 @@ STARTS += ["$wp$2y$04$", "{MD5}", "{SHA512}", "md5$", "$firescrypt$ln=4,r=1,p=1$
 @given(st.sampled_from(STARTS), st.text(max_size=90), st.text(max_size=20))
 @settings(max_examples=300, deadline=None)
 def test_no_stored_text_is_right_by_chance_or_ends_in_an_exception(start: str, rest: str, password: str) -> None:
-    assert check(start + rest, password) in (Verdict.WRONG, Verdict.MALFORMED, Verdict.DISABLED)
+    assert check(start + rest, password) in (Verdict.WRONG, Verdict.MALFORMED, Verdict.DISABLED, Verdict.NO_PASSWORD)
     assert isinstance(cost_label(start + rest), str)
 
 

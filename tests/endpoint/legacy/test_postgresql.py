@@ -67,7 +67,7 @@ async def ask(url: str, query: str | None = None, username: str = "ann@contoso.e
         ("élise@contoso.example", "s3cret", Verdict.RIGHT),
         ("must@contoso.example", "s3cret", Verdict.RIGHT_MUST_CHANGE),
         ("locked@contoso.example", "s3cret", Verdict.LOCKED),
-        ("none@contoso.example", "s3cret", Verdict.DISABLED),
+        ("none@contoso.example", "s3cret", Verdict.NO_PASSWORD),
         ("twin@contoso.example", "s3cret", Verdict.AMBIGUOUS),
         ("o'brien%@contoso.example", "s3cret", Verdict.RIGHT),
         ("%", "s3cret", Verdict.UNKNOWN_USER),

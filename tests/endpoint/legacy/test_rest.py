@@ -9,6 +9,7 @@ import pytest
 
 from helpers.endpoint.legacy import Verdict
 
+from .. import issuer
 from ..conftest import Opener
 from .conftest import Opens
 from .stub import Stub
@@ -51,6 +52,7 @@ RESULTS: list[tuple[object, Verdict]] = [
     ({"result": "unknown_user"}, Verdict.UNKNOWN_USER),
     ({"result": "locked"}, Verdict.LOCKED),
     ({"result": "disabled"}, Verdict.DISABLED),
+    ({"result": "no_password"}, Verdict.NO_PASSWORD),
     ({"result": "ambiguous"}, Verdict.AMBIGUOUS),
     ({"result": "right"}, Verdict.MALFORMED),
     ({"result": "mfa"}, Verdict.MALFORMED),
@@ -75,6 +77,22 @@ async def test_what_an_answer_means(stub: Stub, opens: Opens) -> None:
     for body, verdict in RESULTS:
         stub.say(200, body)
         assert await store.verify(ANN, "s3cret") is verdict, body
+
+
+@pytest.mark.parametrize("result", ["right", "wrong", "locked"])
+async def test_an_answer_about_another_directory_account_migrates_nobody_and_is_an_alarm(
+    result: str, stub: Stub, opens: Opens, open_endpoint: Opener, caplog: pytest.LogCaptureFixture
+) -> None:
+    endpoint = await open_endpoint(opens(f"http://{stub.host}/"))
+    for known in (issuer.USER.upper(), None, "", issuer.CLIENT):
+        stub.say(200, {"result": result, "username": ANN, "entra_user_id": known})
+        answer = await endpoint.post()
+    assert answer.json()["data"]["actions"][0]["@odata.type"] == "microsoft.graph.passwordSubmit.Block"
+    causes = [line["cause"] for line in endpoint.lines()]
+    assert causes[0] == result
+    assert causes[3] == "other_user"
+    assert "other_user" not in causes[:3]
+    assert "other_user: 1" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from typing import Any
 import bcrypt
 import pytest
 
-from helpers.endpoint.legacy import LegacyStore, Verdict, lookup_key, open_store
+from helpers.endpoint.legacy import LegacyStore, Maps, Verdict, lookup_key, open_store
+from helpers.endpoint.legacy.sql import DEFAULT_QUERY
 from helpers.errors import SettingsError
 
 SSHA = "{SSHA}yBnyDfXLhzykPbtYzAGC9pwxT8oxMjM0NTY3OA=="
@@ -68,7 +69,7 @@ async def opener(tmp_path: Path) -> AsyncIterator[Opener]:
         ("locked@contoso.example", "s3cret", Verdict.LOCKED),
         ("locked@contoso.example", "wrong", Verdict.LOCKED),
         ("disabled@contoso.example", "s3cret", Verdict.DISABLED),
-        ("none@contoso.example", "s3cret", Verdict.DISABLED),
+        ("none@contoso.example", "s3cret", Verdict.NO_PASSWORD),
         ("bytes@contoso.example", "s3cret", Verdict.RIGHT),
         ("broken@contoso.example", "s3cret", Verdict.MALFORMED),
         ("status@contoso.example", "s3cret", Verdict.MALFORMED),
@@ -95,6 +96,26 @@ async def test_a_statement_of_your_own(opener: Opener) -> None:
     columns = "username, password_hash, 'active' AS status, 0 AS must_change"
     own = f"SELECT {columns} FROM legacy_users WHERE username = :username"
     assert await opener(own).verify("plus+tag@contoso.example", "s3cret") is Verdict.RIGHT
+
+
+@pytest.mark.parametrize(
+    ("known", "verdict"),
+    [
+        ("'0C8F2F8E-5D0A-4A0E-8A7B-9D3A5A0F1E11 '", Verdict.RIGHT),
+        ("NULL", Verdict.RIGHT),
+        ("''", Verdict.RIGHT),
+        ("'9a1c3f52-0d8e-4a56-b7c1-2f6f5d0c3b33'", Verdict.OTHER_USER),
+        ("7", Verdict.OTHER_USER),
+    ],
+)
+async def test_a_mapping_to_another_directory_account_migrates_nobody(
+    opener: Opener, known: str, verdict: Verdict
+) -> None:
+    own = DEFAULT_QUERY.replace("must_change", f"must_change, {known} AS entra_user_id")
+    store = opener(own)
+    assert isinstance(store, Maps)
+    assert await store.verify_for("0c8f2f8e-5d0a-4a0e-8a7b-9d3a5a0f1e11", "ann@contoso.example", "s3cret") is verdict
+    assert await store.verify("ann@contoso.example", "s3cret") is Verdict.RIGHT
 
 
 async def test_a_row_of_somebody_else_is_not_trusted(opener: Opener) -> None:
