@@ -13,6 +13,7 @@ from helpers.conformance.cases import (
     envelope,
     faults,
     load,
+    memory,
     outcomes,
     privacy,
     rollover,
@@ -36,6 +37,7 @@ def areas() -> Mapping[str, Sequence[Case]]:
         "Legacy faults and time": cases_of(faults),
         "Load": cases_of(load),
         "Start-up": cases_of(start),
+        "Memory and reports": cases_of(memory),
         "Change of signing keys": cases_of(rollover),
         "Privacy": cases_of(privacy),
     }

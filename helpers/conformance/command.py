@@ -38,7 +38,7 @@ legacy_url = "http://127.0.0.1:7082/verify"
 # Files and folders that your endpoint writes. They are searched for passwords at the end.
 logs = []
 
-# false skips the cases of what your endpoint does not do; the last two say what it lets in.
+# false skips the cases of what your endpoint does not do; weak_passwords and flat_context say what it lets in.
 [features]
 breaker = true
 limiter = true
@@ -46,6 +46,7 @@ replay = true
 context_issuer = true
 weak_passwords = false
 flat_context = false
+user_mapping = false
 """
 
 

@@ -26,6 +26,7 @@ FEATURES: Final = {
     "context_issuer": True,
     "weak_passwords": False,
     "flat_context": False,
+    "user_mapping": False,
 }
 
 MEMBERS: Final = frozenset(

@@ -29,6 +29,12 @@ class Issuer:
     Args:
         config: whose tenant and app the tokens name.
         key: the encryption key of the app under test.
+        ciam: the signing key that the ciamlogin document publishes.
+        login: the one that the other document publishes.
+        away: whether the documents cannot be had.
+        ahead: seconds by which the issuer's clock is ahead of this machine's.
+        published: the signing keys in the ciamlogin document.
+        fetched: the paths that were asked for.
     """
 
     config: Config
@@ -36,6 +42,7 @@ class Issuer:
     ciam: SigningKey = field(default_factory=lambda: SigningKey.make("suite-ciam"))
     login: SigningKey = field(default_factory=lambda: SigningKey.make("suite-login"))
     away: bool = False
+    ahead: int = 0
     published: list[SigningKey] = field(default_factory=list)
     fetched: list[str] = field(default_factory=list)
 
@@ -93,7 +100,7 @@ class Issuer:
 
     def claims(self, **changes: Any) -> dict[str, Any]:
         """Return the claims of a good bearer token; a change to None leaves one out."""
-        now, principal = int(time.time()), "5aaa1e04-6b3a-4d0f-9c52-7ce2b14bbf01"
+        now, principal = int(time.time()) + self.ahead, "5aaa1e04-6b3a-4d0f-9c52-7ce2b14bbf01"
         claims = {"aud": self.config.app_id, "iss": self.issuer(), "azp": protocol.CALLER_APP_ID, "ver": "2.0"}
         claims |= {"tid": self.config.tenant_id, "oid": principal, "sub": principal}
         claims |= {"iat": now, "nbf": now, "exp": now + 3600} | changes

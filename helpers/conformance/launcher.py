@@ -57,11 +57,13 @@ class Started:
         url: where it listens.
         process: the child.
         ledger: its ledger.
+        log: what it writes to standard error.
     """
 
     url: str
     process: asyncio.subprocess.Process = field(repr=False)
     ledger: Path
+    log: Path
 
     async def stop(self) -> int:
         """Ask it to end, insist after six seconds, and return its exit code."""
@@ -110,11 +112,11 @@ class Launcher:
         while time.monotonic() < until and process.returncode is None:
             line = out.read_text().partition("\n")
             if line[1]:
-                started = Started(json.loads(line[0])["url"], process, ledger)
+                started = Started(json.loads(line[0])["url"], process, ledger, err)
                 self._started.append(started)
                 return started
             await asyncio.sleep(0.02)
-        await Started("", process, ledger).kill()
+        await Started("", process, ledger, err).kill()
         raise EndpointDown(
             "The endpoint did not start.",
             service="\n".join(err.read_text().strip().splitlines()[-6:]) or "nothing",
@@ -134,7 +136,7 @@ class Launcher:
                 break
             await asyncio.sleep(0.02)
         if process.returncode is None:
-            await Started("", process, out).kill()
+            await Started("", process, out, err).kill()
             raise Failed("it started")
         if process.returncode == 0:
             raise Failed("it ended with exit code 0")

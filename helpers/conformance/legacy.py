@@ -1,7 +1,8 @@
 """The legacy store that the suite brings: it knows the accounts it made up, and misbehaves as told.
 
 Its contract is the endpoint's own for a JSON store: POST with `username` and `password`; status 200 with `result`
-(right, right_must_change, mfa, wrong, unknown_user, locked, disabled) and with the `username` that the answer is about.
+(right, right_must_change, mfa, wrong, unknown_user, locked, disabled, no_password), with the `username` that the answer
+is about, and for some people with `entra_user_id`, the object id of the directory account that they became.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass, field
+from typing import Final
 
 from helpers.conformance.config import Config
 from helpers.conformance.loopback import Exchange, LoopbackServer
@@ -17,6 +19,13 @@ __all__ = ["Account", "Legacy"]
 
 _PATH = "/verify"
 _LONGEST = 12.0
+# What readers of JSON stumble over.
+_ODD: Final = {
+    "30,000 brackets": b'{"result": ' + b"[" * 30_000,
+    "a number of 5,000 digits": b'{"result": "right", "username": ' + b"9" * 5_000 + b"}",
+    "half a character": b'{"result": "right", "username": "\\ud83d"}',
+    "bytes that are no text": b'{"result": "right", "username": "\xff\xfe"}',
+}
 
 
 @dataclass
@@ -30,6 +39,7 @@ class Account:
         fault: what goes wrong instead of an answer; empty for nothing.
         delay: seconds before the answer.
         names: whose name the answer bears; empty for the one that was asked for.
+        user_id: the directory account that the person became, as far as the store knows; empty for nothing.
         asked: the passwords it was asked about.
         let_go: calls that the endpoint gave up before they were answered.
     """
@@ -40,6 +50,7 @@ class Account:
     fault: str = ""
     delay: float = 0.0
     names: str = ""
+    user_id: str = ""
     asked: list[str] = field(default_factory=list, repr=False)
     let_go: int = 0
 
@@ -108,7 +119,8 @@ class Legacy:
         says = account.says if account.password == password else "wrong"
         if account.password is None:
             says = "unknown_user"
-        await exchange.json({"result": says, "username": account.names or username})
+        mapped = {"entra_user_id": account.user_id} if account.user_id else {}
+        await exchange.json({"result": says, "username": account.names or username, **mapped})
 
     async def _misbehave(self, account: Account, exchange: Exchange) -> None:
         right = json.dumps({"result": "right", "username": account.username}).encode()
@@ -132,6 +144,8 @@ class Legacy:
                 await exchange.answer(200, b"<html>Please sign in</html>", content_type="text/html")
             case "empty":
                 await exchange.answer(200)
+            case fault if fault in _ODD:
+                await exchange.answer(200, _ODD[fault])
             case "half json":
                 await exchange.answer(200, right[:-4])
             case "no verdict":

@@ -30,7 +30,7 @@ def fresh_config() -> Config:
         previous=EncryptionKey.make("JIT conformance, previous"),
         extension_id="b8a6d4c2-0e1f-4a3b-9c5d-7e8f9a0b1c77",
         listener_id="d2c4b6a8-3f5e-4d7c-8b9a-1c2d3e4f5a88",
-        features=dict(FEATURES),
+        features={**FEATURES, "user_mapping": True},
     )
 
 

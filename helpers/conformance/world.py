@@ -20,9 +20,11 @@ from helpers.conformance.legacy import Account, Legacy
 from helpers.conformance.tokens import encrypt, unsigned
 from helpers.errors import EndpointDown
 
-__all__ = ["Call", "Reply", "World"]
+__all__ = ["USER", "Call", "Reply", "World"]
 
 LIMIT: Final = protocol.TIMEOUT_MS / 1000
+# The directory account that every callout is about.
+USER: Final = "0c8f2f8e-5d0a-4a0e-8a7b-9d3a5a0f1e11"
 # Longer than that is no answer at all: the case says so.
 _PATIENCE: Final = 8.0
 
@@ -194,7 +196,7 @@ class World:
 
     def envelope(self, context: Any, **data: Any) -> dict[str, Any]:
         """Compose the body in the captured shape; `data` replaces members of `data`, with `odata_type` for the type."""
-        user, client = "0c8f2f8e-5d0a-4a0e-8a7b-9d3a5a0f1e11", "7d2bb0f5-17c1-4a6a-a6b7-0b4f3c9e2a22"
+        client = "7d2bb0f5-17c1-4a6a-a6b7-0b4f3c9e2a22"
         if "odata_type" in data:
             data["@odata.type"] = data.pop("odata_type")
         principal = {"id": client, "appId": client, "appDisplayName": "Shop", "displayName": "Shop"}
@@ -210,7 +212,7 @@ class World:
                 "protocol": "OAUTH2.0",
                 "clientServicePrincipal": principal,
                 "resourceServicePrincipal": None,
-                "user": {"id": user, "userPrincipalName": f"{user}@contoso.onmicrosoft.com", "userType": "Member"},
+                "user": {"id": USER, "userPrincipalName": f"{USER}@contoso.onmicrosoft.com", "userType": "Member"},
             },
             "userSignUpInfo": None,
             "otpContext": None,

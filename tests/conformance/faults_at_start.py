@@ -14,4 +14,10 @@ STARTS = {
     "a damaged hash is wrong": "O15",
     "a line in two halves": "F17",
     "drops its calls": "F20",
+    "trusts its memory": "C17",
+    "slow hashes not reported": "O17",
+    "an unnamed clock": "F18",
+    "every attempt is the first": "P4",
+    "strangers not counted": "P4",
+    "remembers by the ledger": "P5",
 }

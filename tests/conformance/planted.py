@@ -18,6 +18,7 @@ import time
 import unicodedata
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +47,9 @@ RESULTS = {
     "locked": BLOCK,
     "disabled": BLOCK,
 }
+
+
+ACCOUNT: ContextVar[str] = ContextVar("account", default="")
 
 
 class Outage(Exception):
@@ -122,6 +126,8 @@ class Planted:
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         if not self.bad("keys fetched with the first call"):
             await self.gate.fetch()
+        if self.sql and not self.bad("slow hashes not reported"):
+            await self.sql.prepare(DEADLINE)
         yield
         await self.http.aclose()
 
@@ -136,8 +142,10 @@ class Planted:
         try:
             response = await self.decide(request, line)
         except Refused as refusal:
+            line["cause"] = refusal.cause
             response = Response(refusal.detail or "{}", refusal.status, media_type="application/json")
-        self.write(("0}" if before else json.dumps(line)) + "\n")
+        if not (response.status_code == 401 and self.bad("strangers not counted")):
+            self.write(("0}" if before else json.dumps(line)) + "\n")
         return response
 
     def write(self, text: str) -> bool:
@@ -148,6 +156,9 @@ class Planted:
         with path.open("a") as file:
             file.write(text)
         return True
+
+    def ledger_is_gone(self) -> bool:
+        return not Path(self.settings["JIT_LEDGER"]).exists()
 
     async def decide(self, request: Request, line: dict[str, Any]) -> Response:
         await self.gate.admit(request.headers.getlist("authorization"))
@@ -169,6 +180,8 @@ class Planted:
         }.items():
             if self.bad(fault):
                 line["debug"] = secret
+        ACCOUNT.set(str(data["authenticationContext"].get("user", {}).get("id")))
+        line["attempt"] = 1 if nonce not in self.held or self.bad("every attempt is the first") else 2
         said = await self.once(password, name, nonce)
         return self.response(said, nonce, name, data["authenticationContext"].get("correlationId", ""))
 
@@ -271,7 +284,7 @@ class Planted:
             raise Refused(400)
         if "exp" not in claims and self.bad("an endless context accepted"):
             return password, name, nonce
-        if not self.bad("context times unchecked"):
+        if not self.bad("context times unchecked") and not (self.bad("trusts its memory") and not self.calls):
             times = [claims.get("exp"), claims.get("nbf", 0), claims.get("iat", 0)]
             if not all(isinstance(each, int | float) for each in times):
                 raise Refused(400)
@@ -281,6 +294,8 @@ class Planted:
 
     async def once(self, password: str, name: str, nonce: str) -> Said:
         asked = f"{name}\0{password}"
+        if self.bad("remembers by the ledger") and self.ledger_is_gone():
+            self.held.clear()
         if nonce in self.held and not self.bad("asks twice"):
             if self.bad("a repeated nonce refused"):
                 raise Refused(400)
@@ -358,16 +373,26 @@ class Planted:
         try:
             said = read_object(body)
             result, of = said["result"], said.get("username", name)
-        except (ValueError, KeyError):
+            name.encode(), of.encode()
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            if self.bad("500 on an odd answer"):
+                raise RuntimeError("odd answer") from error
             raise Outage("an unreadable answer") from None
+        other = said.get("entra_user_id", ACCOUNT.get()).lower() != ACCOUNT.get().lower()
+        if other and not self.bad("mapping unchecked"):
+            return Said(BLOCK)
         if of.lower() != name.lower() and not self.bad("an answer about anybody"):
             return Said(BLOCK)
         return await self.translate(result, password, name)
 
     async def translate(self, result: str, password: str, name: str) -> Said:
-        for word in ("locked", "disabled", "mfa"):
+        for word in ("locked", "disabled", "mfa", "no_password"):
             if result == word and self.bad(f"{word} is Retry"):
                 return Said(RETRY)
+        if result == "wrong" and self.bad("status 200 is right"):
+            result = "right"
+        if result == "right" and name in self.known and self.bad("a second migration refused"):
+            return Said(BLOCK)
         if result == "wrong" and self.bad("wrong is Block"):
             return Said(BLOCK)
         if result == "unknown_user" and self.bad("unknown takes its time"):

@@ -25,8 +25,9 @@ CALLER = "99045fe1-7639-4a75-9d4a-577b6ca3810f"
 
 
 class Refused(Exception):
-    def __init__(self, status: int, detail: str = "") -> None:
+    def __init__(self, status: int, detail: str = "", cause: str = "") -> None:
         super().__init__(detail)
+        self.cause = cause
         self.status = status
         self.detail = detail
 
@@ -244,7 +245,8 @@ class Gate:
         now, tenant = time.time(), self.settings["JIT_TENANT_ID"]
         times = claims.get("exp", 0) < now - SKEW or claims.get("nbf", 0) > now + SKEW
         if times and "expired accepted" not in self.faults:
-            raise Refused(401)
+            early = claims.get("nbf", 0) > now + SKEW
+            raise Refused(401, cause="clock" if early and "an unnamed clock" not in self.faults else "")
         issuers = [f"https://{tenant}.ciamlogin.com/{tenant}/v2.0", f"https://sts.windows.net/{tenant}/"]
         if "one issuer" not in self.faults:
             issuers.append(f"https://login.microsoftonline.com/{tenant}/v2.0")

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from helpers import protocol
 from helpers.conformance.case import Failed, Skipped, case
-from helpers.conformance.judge import decides, refuses
-from helpers.conformance.world import Call, World
+from helpers.conformance.judge import decides, refuses, text_of
+from helpers.conformance.world import USER, Call, World
 
 _HOWTO: Final = "Microsoft's how-to"
 _OBSERVED: Final = "observed in live tenants"
@@ -136,3 +136,19 @@ async def typed_name(w: World) -> None:
     await decides(w, w.call(person), protocol.MIGRATE)
     if not person.asked or len(legacy.unknown) > before:
         raise Failed("the legacy store was asked about another name than the one that was typed")
+
+
+@case(
+    "E13",
+    "where the legacy store knows the person as another directory account, nobody is migrated",
+    source=_SAFEST,
+    required=False,
+)
+async def other_account(w: World) -> None:
+    w.scripted()
+    if not w.feature("user_mapping"):
+        raise Skipped("the configuration says that the endpoint compares no directory accounts")
+    await decides(w, w.call(w.account(user_id=USER.upper())), protocol.MIGRATE)
+    reply = await decides(w, w.call(w.account(user_id=_OTHER)), protocol.BLOCK)
+    if not text_of(reply).get("message"):
+        raise Failed("Block without a message: the person reads nothing about what to do")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from helpers import protocol
 from helpers.conformance.case import Failed, Skipped, case
-from helpers.conformance.judge import asked, decides, in_time, unavailable
+from helpers.conformance.judge import asked, decides, in_time, leaks_nothing, unavailable
 from helpers.conformance.world import LIMIT, Call, World
 
 _LIMITS: Final = "service limits: 2,000 ms, one retry"
@@ -57,6 +57,15 @@ async def throttled(w: World) -> None:
 @case("F23", "the legacy store refuses our own key (401, 403): unavailable, not wrong", source=_SAFEST)
 async def own_key(w: World) -> None:
     await _all_unavailable(w, "401", "403")
+
+
+@case("F4", "status 200 is no 'right' by itself: the body decides", source=_SAFEST)
+async def body_decides(w: World) -> None:
+    w.scripted()
+    await w.settle()
+    call = w.call(w.account(says="wrong"))
+    await decides(w, call, protocol.RETRY)
+    asked(call, 1)
 
 
 @case("F5", "an answer that cannot be read is no verdict", source=_SAFEST)
@@ -153,6 +162,17 @@ async def unheard(w: World) -> None:
     call.account.says = "wrong"
     await decides(w, call, protocol.MIGRATE)
     asked(call, 1)
+
+
+@case("F19", "an answer that breaks a reader of JSON breaks no sign-in, and shows no stack", source=_SAFEST)
+async def odd_answers(w: World) -> None:
+    for fault in ("30,000 brackets", "a number of 5,000 digits", "half a character", "bytes that are no text"):
+        await w.settle()
+        call = _call(w, fault)
+        try:
+            leaks_nothing(await unavailable(w, call), Call(call.account, "", None, None))
+        except Failed as problem:
+            raise Failed(f"{fault}: {problem}") from None
 
 
 @case("F22", "an outage answer keeps its promise of time when repeated", source=_LIMITS)

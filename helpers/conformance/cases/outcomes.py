@@ -106,10 +106,25 @@ async def edges(w: World) -> None:
             raise Failed(f"{name}: {problem}") from None
 
 
+@case("O10", "no password in the legacy store, as with social sign-in: Block with a text", source=_SAFEST)
+async def no_password(w: World) -> None:
+    await _blocked(w, "no_password")
+
+
 @case("O12", "an answer about another person proves nothing about this one", source=_SAFEST)
 async def other_person(w: World) -> None:
     w.scripted()
     await decides(w, _call(w, "right", names="somebody-else@conformance.example"), protocol.BLOCK)
+
+
+@case("O13", "migrated before and asked about again: the password is verified again, and migrated", source=_SAFEST)
+async def again(w: World) -> None:
+    w.scripted()
+    person = w.account()
+    for _ in range(2):
+        await decides(w, w.call(person), protocol.MIGRATE)
+    asked(w.call(person), 2)
+    await decides(w, w.call(person, claims=w.claims(person, _STRONG)), protocol.RETRY)
 
 
 @case("O14", "the legacy store's password of today counts, not one from before", source=_SAFEST)

@@ -34,7 +34,12 @@ def _launcher(w: World) -> Launcher:
 
 
 @contextlib.asynccontextmanager
-async def _another(w: World, **changes: str) -> AsyncIterator[Started]:
+async def another(w: World, **changes: str) -> AsyncIterator[Started]:
+    """Start one more endpoint with other settings, and stop it.
+
+    Raises:
+        Skipped: the suite did not start the endpoint under test.
+    """
     started = await _launcher(w).start(**changes)
     try:
         yield started
@@ -51,7 +56,7 @@ async def plain_http(w: World) -> None:
 async def no_documents(w: World) -> None:
     w.issuer.away = True
     try:
-        async with _another(w) as started:
+        async with another(w) as started:
             await refuses(w, w.call(), 503, 401, url=started.url)
     finally:
         w.issuer.away = False
@@ -59,7 +64,7 @@ async def no_documents(w: World) -> None:
 
 @case("A19", "the first call after the start waits for no key document", source=_LIMITS)
 async def first_call(w: World) -> None:
-    async with _another(w) as started:
+    async with another(w) as started:
         before = len(w.issuer.fetched)
         await decides(w, w.call(), protocol.MIGRATE, url=started.url)
         if len(w.issuer.fetched) > before:
@@ -68,7 +73,7 @@ async def first_call(w: World) -> None:
 
 @case("F15", "the first call after the start is answered in time", source=_LIMITS)
 async def cold_start(w: World) -> None:
-    async with _another(w) as started:
+    async with another(w) as started:
         in_time(await decides(w, w.call(), protocol.MIGRATE, url=started.url))
 
 
@@ -107,7 +112,7 @@ async def no_key(w: World) -> None:
 )
 async def expired_certificate(w: World) -> None:
     key = EncryptionKey.make("expired", days=-1)
-    async with _another(w, DecryptionPrivateKey=key.pem()) as started:
+    async with another(w, DecryptionPrivateKey=key.pem()) as started:
         person = w.account()
         claims = w.claims(person)
         call = w.call(person, claims=claims, context=encrypt(unsigned(claims), key))
@@ -120,7 +125,7 @@ async def hashes(w: World) -> None:
     rows = _rows(password)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "legacy.db"
-        _fill(path, rows)
+        fill(path, rows)
         started = await launcher.start(LegacyApiConnectionString=f"sqlite:///{path}")
         try:
             for name in rows:
@@ -193,7 +198,8 @@ def _rows(password: str) -> dict[str, str]:
     }
 
 
-def _fill(path: Path, rows: dict[str, str]) -> None:
+def fill(path: Path, rows: dict[str, str]) -> None:
+    """Make a SQLite legacy store with one active account for each name and stored hash."""
     with contextlib.closing(sqlite3.connect(path)) as database, database:
         database.execute("CREATE TABLE legacy_users (username, password_hash, status, must_change)")
         entries = [(f"{name}@conformance.example", stored) for name, stored in rows.items()]
