@@ -286,7 +286,8 @@ def _media_type(request: Request) -> str:
 async def _body(request: Request) -> bytes:
     """Read the body, and stop as soon as it is too large."""
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > _LARGEST_BODY:
+    # A header may hold digits that are none in ASCII, or more of them than int() takes.
+    if length.isascii() and length.isdigit() and (len(length) > 9 or int(length) > _LARGEST_BODY):
         raise Refused(413, "too_large")
     body = bytearray()
     try:

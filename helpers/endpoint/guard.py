@@ -125,12 +125,12 @@ class Guard:
             held = _Held(asked, asyncio.create_task(self._decide(context, user_id, due)), now + _WINDOW)
             self._held[name] = held
             self._spent[name] = now + context.seconds_left
-            # Shielded: when Entra hangs up, its second attempt still finds this answer.
-            return await asyncio.shield(held.answer), 1
-        if not hmac.compare_digest(held.asked, asked):
+        elif not hmac.compare_digest(held.asked, asked):
             raise Refused(400, "nonce_reused")
-        held.attempts += 1
-        return await asyncio.shield(held.answer), held.attempts
+        else:
+            held.attempts += 1
+        attempt = held.attempts
+        return await _waited_for(held.answer, due), attempt
 
     async def _decide(self, context: PasswordContext, user_id: str, due: float) -> Answer:
         loop = asyncio.get_running_loop()
@@ -228,3 +228,12 @@ class Guard:
             if next(iter(self._spent.values())) > now and len(self._spent) < _REMEMBERED:
                 return
             self._spent.popitem(last=False)
+
+
+async def _waited_for(answer: asyncio.Task[Answer], due: float) -> Answer:
+    """Wait for an answer, and not much longer than it is due: a store may not let go when it is cancelled.
+
+    The task goes on in any case. When Entra hangs up, its second attempt still finds this answer.
+    """
+    done, _ = await asyncio.wait((answer,), timeout=due + _MARGIN - asyncio.get_running_loop().time())
+    return answer.result() if done else failure("legacy_timeout")

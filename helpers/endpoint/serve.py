@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 
@@ -23,6 +23,9 @@ __all__ = ["serve"]
 
 # Connections beyond these are answered 503 at once; a body has 64 KiB at most, so all of them together stay small.
 _CONNECTIONS: Final = 500
+# Seconds in which a request must have come whole, headers and all; a connection is dropped after once or twice that.
+_SILENT_SECONDS: Final = 10
+_TICKS_A_SECOND: Final = 10
 
 
 def serve(*, host: str, port: int) -> None:
@@ -52,6 +55,7 @@ def serve(*, host: str, port: int) -> None:
         ssl_keyfile=settings.transport.key,
         limit_concurrency=_CONNECTIONS,
         lifespan="on",
+        ws="none",
         server_header=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=5,
@@ -69,6 +73,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._scheme = scheme
         self._listener = listener
+        self._silent: set[Any] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -76,6 +81,21 @@ class _Server(uvicorn.Server):
         name = f"[{host}]" if ":" in host else host
         sys.stdout.write(json.dumps({"url": f"{self._scheme}://{name}:{port}{ROUTE}"}) + "\n")
         sys.stdout.flush()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % (_SILENT_SECONDS * _TICKS_A_SECOND) == 0:
+            self._drop_the_silent()
+        return await super().on_tick(counter)
+
+    def _drop_the_silent(self) -> None:
+        """Close connections that have been without a whole request since the last look: each one takes a place.
+
+        Between requests a connection is quiet with good reason, and uvicorn ends that after a time of its own.
+        """
+        silent = {connection for connection in self.server_state.connections if _owes_a_request(connection)}
+        for connection in silent & self._silent:
+            connection.transport.close()
+        self._silent = silent
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -85,6 +105,11 @@ class _Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _owes_a_request(connection: Any) -> bool:
+    answered = connection.cycle is None or connection.cycle.response_complete
+    return answered and connection.timeout_keep_alive_task is None
 
 
 def _listen(host: str, port: int) -> socket.socket:

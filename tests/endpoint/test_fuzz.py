@@ -304,6 +304,30 @@ def decoded(token: str) -> list[bytes]:
     return [base64.urlsafe_b64decode(part + "==") for part in token.split(".")]
 
 
+NAMES = st.sampled_from(
+    b"authorization content-type content-length transfer-encoding content-encoding cookie x-forwarded-proto"
+    b" x-forwarded-for x-correlation-id host expect x-ms-client-principal".split()
+)
+ODD_VALUES = (
+    *(b"9" * 5_000, b"\xb2", b"-1", b"+5", b"0x10", b"1e3", b"", b"\x00", b"chunked", b"gzip", b"100-continue"),
+    *(b"application/json; charset=utf-16", b"application/json, text/html", b"APPLICATION/JSON", b"https, http"),
+)
+
+
+@RUN
+@given(
+    extra=st.lists(st.tuples(NAMES, BINARY | st.sampled_from(ODD_VALUES)), max_size=4),
+    scheme=st.sampled_from([b"Bearer ", b"bEARER ", b"Bearer\t"]),
+)
+def test_any_headers(fuzzed: Fuzzed, extra: list[tuple[bytes, bytes]], scheme: bytes) -> None:
+    before = len(fuzzed.store.asked)
+    usual = [(b"content-type", b"application/json"), (b"authorization", scheme + good_bearer().encode())]
+    status, _ = fuzzed.send(json.dumps(issuer.envelope(good_context())).encode(), [*extra, *usual])
+    if any(name == b"authorization" for name, _ in extra):
+        assert status == 401, "of two tokens nobody may choose the one to look at"
+        assert len(fuzzed.store.asked) == before
+
+
 @RUN
 @given(made=contexts())
 def test_any_context(fuzzed: Fuzzed, made: tuple[str, dict[str, Any] | None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 import uuid
@@ -260,6 +261,32 @@ async def test_when_entra_hangs_up_its_second_attempt_finds_the_answer(open_endp
     assert len(endpoint.store.asked) == 1
     assert endpoint.store.cancelled == 0
     assert endpoint.lines()[-1]["attempt"] == 2
+
+
+async def test_attempts_at_once_are_told_apart() -> None:
+    store = AskedStore(delay=0.1)
+    guarded, asked = a_guard(store), context()
+    due = asyncio.get_running_loop().time() + 1.5
+    answers = await asyncio.gather(*(guarded.answer(asked, due) for _ in range(3)))
+    assert [attempt for _, attempt in answers] == [1, 2, 3]
+    assert len(store.asked) == 1
+
+
+async def test_a_store_that_does_not_let_go_holds_nobody_up() -> None:
+    released = asyncio.Event()
+
+    class Stubborn(AskedStore):
+        async def verify(self, username: str, password: str) -> Verdict:
+            while not released.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await released.wait()
+            return Verdict.RIGHT
+
+    guarded, asked = a_guard(Stubborn(), concurrency=1), context()
+    assert await ask(guarded, asked, 0.2) == ("Block", "legacy_timeout")
+    assert await ask(guarded, context("bob"), 0.2) == ("Block", "busy"), "its place is still taken"
+    released.set()
+    assert (await ask(guarded, asked, 0.2))[0] in ("MigratePassword", "Block")
 
 
 async def test_a_broken_store_leaves_no_exception_behind(caplog: pytest.LogCaptureFixture) -> None:

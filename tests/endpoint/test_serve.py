@@ -25,7 +25,7 @@ from helpers.errors import EndpointDown
 from . import issuer
 
 ROOT = Path(__file__).parents[2]
-SERVE = "from helpers.endpoint.serve import serve; serve(host='127.0.0.1', port={port})"
+SERVE = "{before}; from helpers.endpoint.serve import serve; serve(host='127.0.0.1', port={port})"
 
 
 @pytest.fixture
@@ -75,9 +75,9 @@ Start = Callable[..., tuple[subprocess.Popen[str], str]]
 def start(environment: dict[str, str]) -> Iterator[Start]:
     with contextlib.ExitStack() as stack:
 
-        def starter(port: int = 0, **changes: str) -> tuple[subprocess.Popen[str], str]:
+        def starter(port: int = 0, before: str = "pass", **changes: str) -> tuple[subprocess.Popen[str], str]:
             process = subprocess.Popen(
-                [sys.executable, "-c", SERVE.format(port=port)],
+                [sys.executable, "-c", SERVE.format(port=port, before=before)],
                 env=environment | changes,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -139,6 +139,26 @@ def test_outlives_standard_input_when_not_told_so(start: Start) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=0.5)
     assert httpx.get(url).status_code == 200
+
+
+def test_connections_that_never_finish_a_request_are_dropped_and_idle_ones_are_kept(start: Start) -> None:
+    process, url = start(before="import helpers.endpoint.serve as s; s._SILENT_SECONDS = 1")
+    with contextlib.ExitStack() as stack, httpx.Client() as known:
+        assert known.get(url).status_code == 200
+        kept = list(known._transport._pool.connections)  # type: ignore[attr-defined]
+        address = ("127.0.0.1", httpx.URL(url).port)
+        nothing, half, dripping = (stack.enter_context(socket.create_connection(address, 10)) for _ in range(3))
+        half.sendall(b"POST / HTTP/1.1\r\nhost: x\r\nx-slow: ")
+        dripping.sendall(b"POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")
+        assert dripping.recv(4096).startswith(b"HTTP/1.1 404")
+        dripping.sendall(b"}")
+        for connection in (nothing, half, dripping):
+            while part := connection.recv(4096):
+                assert part == b"Not Found"
+        assert known.get(url).status_code == 200
+        assert known._transport._pool.connections == kept  # type: ignore[attr-defined]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == 0
 
 
 def test_a_port_in_use_is_an_error_that_says_what_to_do(
