@@ -203,13 +203,13 @@ class _Endpoint:
                 envelope = read_envelope(await _body(request))
                 self._note(envelope, call.entry)
                 self._check_ids(envelope)
-                context = await self._open(envelope.data.encrypted_password_context)
+                context = await self._open(envelope.password_context)
         except TimeoutError:
             raise Refused(503, "request_timeout") from None
         call.nonce = context.nonce
         self._check_certificate()
         self._check_issuer(context)
-        answer, attempt = await self._guard.answer(context, call.due, envelope.data.authentication_context.user.id)
+        answer, attempt = await self._guard.answer(context, call.due, envelope.user_id)
         call.entry.action, call.entry.cause, call.entry.attempt = answer.action, answer.cause, attempt
         if attempt == 1 and answer.action == MIGRATE and self._migrated.again(call.entry.user_id):
             call.entry.cause = "flag_stuck"
@@ -227,12 +227,12 @@ class _Endpoint:
 
     def _check_ids(self, envelope: Envelope) -> None:
         """Refuse other tenants, and other extensions and listeners where the settings name ours."""
-        data, settings = envelope.data, self._settings
-        if data.tenant_id.lower() != settings.tenant_id:
+        settings = self._settings
+        if envelope.tenant_id.lower() != settings.tenant_id:
             raise Refused(403, "tenant")
-        if settings.extension_ids and (data.extension_id or "").lower() not in settings.extension_ids:
+        if settings.extension_ids and (envelope.extension_id or "").lower() not in settings.extension_ids:
             raise Refused(403, "extension")
-        if settings.listener_ids and (data.listener_id or "").lower() not in settings.listener_ids:
+        if settings.listener_ids and (envelope.listener_id or "").lower() not in settings.listener_ids:
             raise Refused(403, "listener")
 
     def _check_certificate(self) -> None:
@@ -251,12 +251,10 @@ class _Endpoint:
     @staticmethod
     def _note(envelope: Envelope, entry: Entry) -> None:
         """Keep ids for the ledger: what does not look like an id could be a name, and is dropped."""
-        context = envelope.data.authentication_context
-        application = context.client_service_principal
-        entry.correlation_id = _id(context.correlation_id)
-        entry.user_id = _id(context.user.id)
-        entry.app_id = _id(application.app_id if application else None)
-        entry.key = thumbprint_in(envelope.data.encrypted_password_context)
+        entry.correlation_id = _id(envelope.correlation_id)
+        entry.user_id = _id(envelope.user_id)
+        entry.app_id = _id(envelope.app_id)
+        entry.key = thumbprint_in(envelope.password_context)
 
     @staticmethod
     def _unexpected(call: _Call) -> Response:

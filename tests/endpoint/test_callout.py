@@ -141,6 +141,23 @@ async def test_what_is_no_envelope_is_400(endpoint: Endpoint, content: bytes) ->
     assert not endpoint.store.asked
 
 
+async def test_a_member_given_twice_is_400(endpoint: Endpoint) -> None:
+    good = json.dumps(issuer.envelope(issuer.context()))
+    twice = good.replace('"tenantId"', f'"tenantId": "{issuer.USER}", "tenantId"', 1)
+    assert (await endpoint.post(content=twice)).status_code == 400
+    decision(await endpoint.post(content=good))
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [("user", []), ("user", {"id": 7}), ("clientServicePrincipal", ["x"]), ("correlationId", 7), ("user", "ann")],
+)
+async def test_a_member_of_another_type_is_400(endpoint: Endpoint, member: str, value: object) -> None:
+    body = issuer.envelope(issuer.context())
+    body["data"]["authenticationContext"][member] = value
+    assert (await endpoint.post(body)).status_code == 400
+
+
 async def test_unknown_members_are_ignored_and_a_minimal_envelope_is_enough(endpoint: Endpoint) -> None:
     extended = issuer.envelope(issuer.context(), somethingNew={"deep": [1]})
     decision(await endpoint.post(extended | {"more": 1}))

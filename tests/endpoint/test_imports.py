@@ -17,7 +17,18 @@ from .test_serve import call, environment, metadata_url
 __all__ = ["environment", "metadata_url"]
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("msgraph", "pandas", "jupyter_core", "IPython", "matplotlib", "azure", "sqlalchemy", "passlib", "ipywidgets")
+HEAVY = (
+    "msgraph",
+    "pandas",
+    "pydantic",
+    "jupyter_core",
+    "IPython",
+    "matplotlib",
+    "azure",
+    "sqlalchemy",
+    "passlib",
+    "ipywidgets",
+)
 
 ALONE = """
 import sys
