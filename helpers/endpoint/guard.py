@@ -4,8 +4,8 @@ Entra waits 2,000 ms at most and tries once more with the same nonce [limits]. S
 most until its own deadline: the second attempt then finds its answer, and the customer has one try less at the legacy
 store instead of two. Nothing else is kept of a call.
 
-Nonces are remembered in this process alone. After a restart, or at another instance, a context could be used again until
-it expires, and no longer; only somebody with a token of Entra's could send it.
+Nonces are remembered in this process alone. After a restart, or at another instance, a context could be used again
+until it expires, and no longer; only somebody with a token of Entra's could send it.
 """
 
 from __future__ import annotations
