@@ -103,6 +103,12 @@ def client_app(directory: Directory, app_id: str) -> ClientApp:
     return ClientApp(application, principal)
 
 
+def offers_sign_up(directory: Directory, app_id: str) -> bool:
+    """Tell whether the user flow of an app lets people make accounts [Microsoft Graph: onInteractiveAuthFlowStart]."""
+    flow = next((each for each in directory.all("authenticationEventsFlow") if _covers(each, app_id)), None) or {}
+    return (flow.get("onInteractiveAuthFlowStart") or {}).get("isSignUpAllowed") is not False
+
+
 @dataclass(frozen=True)
 class Coverage:
     """The listener that answers for an app, and others that might have instead.

@@ -19,6 +19,7 @@ NOBODY: Final[Body] = {"user": None, "app": None}
 
 # A word of the activity -> its category, the service that logs it and what kind of object it is about. First one wins.
 _ACTIVITIES: Final = (
+    ("(self-service)", ("UserManagement", "Self-service Password Management", "User")),
     ("extensionproperty", ("DirectoryManagement", "Core Directory", "Directory")),
     ("customauthenticationextension", ("Authorization", "B2C", "Other")),
     ("customextension", ("Authorization", "B2C", "Other")),

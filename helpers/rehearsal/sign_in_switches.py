@@ -40,6 +40,12 @@ SIGN_IN: Final = (
         "That it comes after the first factor is documented; that the password is migrated by then is inferred.",
     ),
     Switch(
+        "continuation_seconds",
+        600.0,
+        "A continuation token of the native authentication API is good for so many seconds.",
+        "That it expires is documented, when is not.",
+    ),
+    Switch(
         "email_one_time_passcode",
         True,
         "People can reset a password with a one-time passcode sent to their e-mail address.",
