@@ -26,6 +26,16 @@ _OPERATION: Final = "JitMigrationEndpoint"
 _PATH: Final = "/api/JitMigrationEndpoint"
 _INFORMATION: Final = 1
 _WARNING: Final = 2
+# The ledger keeps no HTTP status: the kit's endpoint answers these causes so, and a token that it does not trust 401.
+REFUSED_WITH: Final = {
+    **dict.fromkeys(("context_issuer", "disconnected", "event_type", "plaintext_context"), 400),
+    **dict.fromkeys(("nonce_replayed", "nonce_reused"), 400),
+    **dict.fromkeys(("extension", "listener", "plain_http", "tenant"), 403),
+    "too_large": 413,
+    "content_type": 415,
+    **dict.fromkeys(("crowded", "no_signing_keys", "request_timeout"), 503),
+}
+_UNTRUSTED: Final = 401
 # What an endpoint may say of a customer's sign-in in a trace: nothing that names them.
 _PROPERTIES: Final = ("correlation_id", "user_id", "app_id", "action", "cause", "legacy", "attempt", "key")
 
@@ -148,8 +158,7 @@ def _request(line: Mapping[str, Any]) -> Body:
         "Id": _span(line),
         "Name": f"POST {_PATH}",
         "Url": f"https://{_ROLE}{_PATH}",
-        # The ledger keeps no status: a decision is always 200, and a caller who is not Entra is refused with 401.
-        "ResultCode": "200" if answered else "401",
+        "ResultCode": "200" if answered else str(REFUSED_WITH.get(str(line.get("cause")), _UNTRUSTED)),
         "Success": answered,
         "DurationMs": float(line.get("duration_ms") or 0.0),
         "OperationId": _operation(line),
