@@ -152,7 +152,7 @@ def _identity(initiated_by: Mapping[str, Any]) -> str:
 
 def _request(line: Mapping[str, Any]) -> Body:
     answered = line.get("action") is not None
-    started = _moment(line)
+    started = str(line["time"])
     return {
         "TimeGenerated": started,
         "Id": _span(line),
@@ -174,7 +174,7 @@ def _request(line: Mapping[str, Any]) -> Body:
 
 def _trace(line: Mapping[str, Any]) -> Body:
     action, cause = line.get("action"), line.get("cause") or ""
-    ended = datetime.fromisoformat(_moment(line)) + timedelta(milliseconds=float(line.get("duration_ms") or 0.0))
+    ended = datetime.fromisoformat(str(line["time"])) + timedelta(milliseconds=float(line.get("duration_ms") or 0.0))
     return {
         "TimeGenerated": ended.isoformat().replace("+00:00", "Z"),
         "Message": f"{action or 'refused'}: {cause}" if cause else str(action or "refused"),
@@ -186,10 +186,6 @@ def _trace(line: Mapping[str, Any]) -> Body:
         "Properties": {name: str(line[name]) for name in _PROPERTIES if line.get(name) is not None},
         "ItemCount": 1,
     }
-
-
-def _moment(line: Mapping[str, Any]) -> str:
-    return str(line.get("time") or "")
 
 
 def _operation(line: Mapping[str, Any]) -> str:

@@ -173,9 +173,7 @@ async def test_a_failure_of_the_service_itself_sends_nothing_until_it_is_over(
 @pytest.mark.parametrize(
     "host", ["login.microsoftonline.com", "graph.microsoft.com", "contoso.ciamlogin.com", "contoso.b2clogin.com"]
 )
-async def test_1003023_for_each_host_of_the_service_itself(
-    world: World, endpoint: ScriptedEndpoint, host: str
-) -> None:
+async def test_1003023_for_each_host_of_the_service_itself(world: World, endpoint: ScriptedEndpoint, host: str) -> None:
     world.add_user()
     target(f"https://{host}/api")(world, endpoint)
     assert (await world.sign_in(LEGACY)).callout_error == 1003023

@@ -270,9 +270,7 @@ async def test_without_one_time_passcodes_or_an_address_nobody_can_choose_a_new_
     assert (await world.sign_in(LEGACY, new_password=NEW)).outcome == "signed in"
 
 
-async def test_the_listeners_own_time_limit_overrides_the_extensions(
-    world: World, endpoint: ScriptedEndpoint
-) -> None:
+async def test_the_listeners_own_time_limit_overrides_the_extensions(world: World, endpoint: ScriptedEndpoint) -> None:
     from helpers.rehearsal.callout import compose
 
     configuration: dict[str, Any] = {"clientConfiguration": {"timeoutInMilliseconds": 700}}
