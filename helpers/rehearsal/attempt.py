@@ -52,17 +52,16 @@ class Attempt:
         return bool(self.flag) and user.body.get(self.flag) is True
 
     async def compare(self, stored: str) -> bool:
-        """Compare what was typed with a stored hash, beside everybody else's work unless the hash is a cheap one."""
+        """Compare what was typed with a stored hash, beside everybody else's work unless the hash is a quick one."""
         if passwords.is_invented(stored):
             return passwords.matches(self.password, stored)
         return await asyncio.to_thread(passwords.matches, self.password, stored)
 
     async def hashed(self, password: str, user: User) -> str:
-        """Hash a new password at the cost of the one it replaces."""
-        cost = passwords.cost_of(user.password_hash)
-        if cost == passwords.INVENTED:
-            return passwords.hash_password(password, cost=cost)
-        return await asyncio.to_thread(passwords.hash_password, password, cost=cost)
+        """Hash a new password as the one it replaces is."""
+        if passwords.is_invented(user.password_hash):
+            return passwords.hash_password(password, invented=True)
+        return await asyncio.to_thread(passwords.hash_password, password)
 
     def store(self, user: User, stored: str, activity: str, *, clear_flag: bool, by_person: bool) -> None:
         """Store a new password; call this inside a transaction with the user just read."""

@@ -27,7 +27,7 @@ _RENEW_BEFORE: Final = 300
 
 @dataclass
 class _PerLoop:
-    client: httpx.AsyncClient
+    client: httpx.AsyncClient | None = None
     turns: weakref.WeakValueDictionary[str, asyncio.Lock] = field(default_factory=weakref.WeakValueDictionary)
 
 
@@ -55,7 +55,11 @@ class Caller:
 
         It keeps no idle connection, so there is nothing to close, and an endpoint may stop and start between two calls.
         """
-        return self._per_loop().client
+        here = self._per_loop()
+        if here.client is None:
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+            here.client = httpx.AsyncClient(limits=limits, trust_env=False, timeout=TIMEOUT_MS / 1000)
+        return here.client
 
     def turn(self, user_id: str) -> asyncio.Lock:
         """Return the lock that lets the sign-ins of one user go one after the other."""
@@ -123,7 +127,5 @@ class Caller:
         loop = asyncio.get_running_loop()
         found = self._loops.get(loop)
         if found is None:
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-            client = httpx.AsyncClient(limits=limits, trust_env=False, timeout=TIMEOUT_MS / 1000)
-            found = self._loops[loop] = _PerLoop(client)
+            found = self._loops[loop] = _PerLoop()
         return found

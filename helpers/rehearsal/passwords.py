@@ -1,6 +1,6 @@
 """How the stand-in tenant keeps passwords: salted scrypt, cheap enough for thousands of sign-ins on a laptop.
 
-Passwords that a program invented for simulated people need no protection; they may be kept at next to no cost, so that
+Passwords that a program invented for simulated people need no protection: they may be kept at next to no cost, so that
 a hundred thousand people can sign in for a hundred days.
 """
 
@@ -11,40 +11,21 @@ import hmac
 import os
 
 _N, _R, _P, _LENGTH = 2**10, 8, 1, 32
-INVENTED = 2
-"""The cost for passwords that nobody real has."""
+_SCRYPT, _INVENTED = "scrypt", "invented"
 
 
-def hash_password(password: str, *, cost: int = _N) -> str:
+def hash_password(password: str, *, invented: bool = False) -> str:
     """Hash a password for the directory.
 
     Args:
         password: the clear text.
-        cost: scrypt's N, a power of two.
+        invented: whether a program made it up for somebody who does not exist.
 
     Returns:
-        `scrypt$<salt hex>$<digest hex>`, with `$<cost>` at the end when it is not the usual one.
+        `scrypt$<salt hex>$<digest hex>`, or the same with `invented` and a quick digest.
     """
-    salt = os.urandom(16)
-    end = "" if cost == _N else f"${cost}"
-    return f"scrypt${salt.hex()}${_digest(password, salt, cost).hex()}{end}"
-
-
-def cost_of(stored: str) -> int:
-    """Read at which cost a hash was made; the usual one for an account without a password."""
-    parts = stored.split("$")
-    return int(parts[3]) if len(parts) > 3 else _N
-
-
-def is_invented(stored: str) -> bool:
-    """Tell whether a hash is so cheap that comparing with it needs no thread."""
-    return cost_of(stored) == INVENTED
-
-
-def decoy(like: str) -> str:
-    """Make a hash that takes as long to compare with as another, and that no password matches."""
-    cost = cost_of(like)
-    return f"scrypt${'00' * 16}${'00' * _LENGTH}" + ("" if cost == _N else f"${cost}")
+    kind, salt = _INVENTED if invented else _SCRYPT, os.urandom(16)
+    return f"{kind}${salt.hex()}${_digest(kind, password, salt).hex()}"
 
 
 def matches(password: str, stored: str) -> bool:
@@ -59,9 +40,22 @@ def matches(password: str, stored: str) -> bool:
     """
     if not stored:
         return False
-    salt, digest = stored.split("$")[1:3]
-    return hmac.compare_digest(_digest(password, bytes.fromhex(salt), cost_of(stored)), bytes.fromhex(digest))
+    kind, salt, digest = stored.split("$")
+    return hmac.compare_digest(_digest(kind, password, bytes.fromhex(salt)), bytes.fromhex(digest))
 
 
-def _digest(password: str, salt: bytes, cost: int) -> bytes:
-    return hashlib.scrypt(password.encode(), salt=salt, n=cost, r=_R, p=_P, dklen=_LENGTH)
+def is_invented(stored: str) -> bool:
+    """Tell whether a hash is that of an invented password, so quick that comparing needs no thread."""
+    return stored.startswith(_INVENTED)
+
+
+def decoy(like: str) -> str:
+    """Make a hash that takes as long to compare with as another, and that no password matches."""
+    return f"{_INVENTED if is_invented(like) else _SCRYPT}${'00' * 16}${'00' * _LENGTH}"
+
+
+def _digest(kind: str, password: str, salt: bytes) -> bytes:
+    clear = password.encode()
+    if kind == _INVENTED:
+        return hashlib.sha256(salt + clear).digest()
+    return hashlib.scrypt(clear, salt=salt, n=_N, r=_R, p=_P, dklen=_LENGTH)

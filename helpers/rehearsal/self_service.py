@@ -175,8 +175,8 @@ def _true_flags(tenant: RehearsalTenant, user: User) -> list[str]:
 
 
 async def _hashed(tenant: RehearsalTenant, password: str) -> str:
-    cost = passwords.cost_of(tenant.caller.usual_hash)
-    return await asyncio.to_thread(passwords.hash_password, password, cost=cost)
+    invented = passwords.is_invented(tenant.caller.usual_hash)
+    return await asyncio.to_thread(passwords.hash_password, password, invented=invented)
 
 
 def _federated(tenant: RehearsalTenant, name: str) -> bool:

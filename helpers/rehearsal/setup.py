@@ -25,6 +25,7 @@ class Setup:
         self._directory = directory
         self._version: tuple[int, int] | None = None
         self._known: dict[tuple[str, str], Any] = {}
+        self._switches: dict[str, switches.Value] = {}
 
     def refresh(self) -> None:
         """Forget what may have changed. A sign-in does it once, when it begins."""
@@ -32,10 +33,14 @@ class Setup:
         if version != self._version:
             self._version = version
             self._known.clear()
+            self._switches.clear()
 
     def switch(self, name: str) -> switches.Value:
         """Read a switch."""
-        return cast(switches.Value, self._once("switch", name, lambda: switches.read(self._directory, name)))
+        value = self._switches.get(name)
+        if value is None:
+            value = self._switches[name] = switches.read(self._directory, name)
+        return value
 
     def client(self, app_id: str) -> ClientApp:
         """Look an app up as `client_app.client_app` does. Raises `client_app.Refused`."""

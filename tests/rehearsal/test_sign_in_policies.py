@@ -284,7 +284,7 @@ async def test_invented_passwords_stay_cheap_when_they_are_migrated(world: World
     from helpers.rehearsal import passwords
 
     user = world.add_user()
-    cheap = passwords.hash_password(STORED, cost=passwords.INVENTED)
+    cheap = passwords.hash_password(STORED, invented=True)
     world.directory.update_user(user.id, password_hash=cheap)
     assert (await world.sign_in(LEGACY)).path == "callout"
     found = world.directory.user(user.id)
