@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from helpers.errors import KitError
@@ -182,6 +183,22 @@ async def test_with_a_lag_the_flag_reads_true_for_a_while_and_the_old_password_i
     world.directory.clock.forward(31)
     assert not (await world.sign_in("Wrong#Password-8")).called_endpoint
     assert world.flag_of(user) is False
+
+
+async def test_graph_shows_a_late_flag_once_it_has_arrived(world: World) -> None:
+    user = world.add_user()
+    switches.write(world.directory, "flag_lag", 30)
+    token = (await world.tenant.credential().get_token("https://graph.microsoft.com/.default")).token
+    address = f"https://graph.microsoft.com/v1.0/users/{user.id}?$select={world.flag}"
+    seen = []
+    async with httpx.AsyncClient(
+        transport=world.tenant.transport(), headers={"Authorization": f"Bearer {token}"}
+    ) as graph:
+        await world.sign_in(LEGACY)
+        seen.append((await graph.get(address)).json()[world.flag])
+        world.directory.clock.forward(31)
+        seen.append((await graph.get(address)).json()[world.flag])
+    assert seen == [True, False]
 
 
 async def test_a_legacy_password_that_changes_after_the_migration_is_refused(
