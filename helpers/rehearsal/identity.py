@@ -228,7 +228,7 @@ async def _token(request: Request) -> JSONResponse:
     if refusal := _unknown_tenant(request, directory):
         return refusal
     form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
-    if form.get("grant_type") == "password":
+    if form.get("grant_type") == "password" and "continuation_token" in form:
         from helpers.rehearsal import native_auth
 
         return await native_auth.token(request.app.state.tenant, form)
