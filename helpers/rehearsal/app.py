@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from helpers.rehearsal import identity
+from helpers.rehearsal import identity, native_auth, replication
 from helpers.rehearsal.graph.dispatch import Dispatcher, all_routes
 from helpers.rehearsal.graph.wire import Answer, GraphError, new_id
 
@@ -33,6 +33,7 @@ def make_app(tenant: RehearsalTenant) -> Starlette:
             body = json.loads(raw) if raw else None
         except ValueError:
             return _response(dispatcher.unreadable(headers))
+        replication.settle(request.app.state.tenant.directory)
         answer = await dispatcher.respond(
             request.app.state.tenant,
             method=request.method,
@@ -48,6 +49,7 @@ def make_app(tenant: RehearsalTenant) -> Starlette:
     app = Starlette(
         routes=[
             *identity.routes(),
+            *native_auth.routes(),
             Route("/v1.0/{path:path}", graph, methods=_METHODS),
             Route("/beta/{path:path}", graph, methods=_METHODS),
             Route("/{path:path}", _not_simulated, methods=_METHODS),

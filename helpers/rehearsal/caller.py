@@ -1,4 +1,4 @@
-"""What the calling side of a tenant keeps while a process runs: connections, bearer tokens, turns and the rate."""
+"""What the signing-in side of a tenant keeps while a process runs: connections, bearer tokens, turns, rates."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from typing import Any, Final
 import httpx
 
 from helpers.protocol import CALLER_APP_ID, TIMEOUT_MS
-from helpers.rehearsal import identity, switches
+from helpers.rehearsal import identity
 from helpers.rehearsal.directory import Directory
+from helpers.rehearsal.load import Load
+from helpers.rehearsal.lockout import Lockout
 from helpers.rehearsal.password_context import seal
 from helpers.rehearsal.prerequisites import Target
+from helpers.rehearsal.setup import Setup
 
 _TOKEN_LIFETIME: Final = 3600
 _RENEW_BEFORE: Final = 300
@@ -24,7 +27,7 @@ _RENEW_BEFORE: Final = 300
 
 @dataclass
 class _PerLoop:
-    client: httpx.AsyncClient
+    client: httpx.AsyncClient | None = None
     turns: weakref.WeakValueDictionary[str, asyncio.Lock] = field(default_factory=weakref.WeakValueDictionary)
 
 
@@ -38,6 +41,11 @@ class Caller:
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
         self.clock = directory.clock
+        self.tenant_id = directory.meta("tenant_id") or ""
+        self.setup = Setup(directory)
+        self.lockout = Lockout(directory, self.setup)
+        self.load = Load(directory.clock, self.setup)
+        self.usual_hash = ""
         self._bearers: dict[tuple[object, ...], tuple[float, str]] = {}
         self._recent: collections.deque[float] = collections.deque()
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _PerLoop] = weakref.WeakKeyDictionary()
@@ -47,7 +55,11 @@ class Caller:
 
         It keeps no idle connection, so there is nothing to close, and an endpoint may stop and start between two calls.
         """
-        return self._per_loop().client
+        here = self._per_loop()
+        if here.client is None:
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+            here.client = httpx.AsyncClient(limits=limits, trust_env=False, timeout=TIMEOUT_MS / 1000)
+        return here.client
 
     def turn(self, user_id: str) -> asyncio.Lock:
         """Return the lock that lets the sign-ins of one user go one after the other."""
@@ -58,7 +70,7 @@ class Caller:
 
         [Microsoft Learn, "Service limits" of External ID]; the switch `callouts_per_second` changes the number.
         """
-        limit = switches.read(self._directory, "callouts_per_second")
+        limit = self.setup.switch("callouts_per_second")
         now = self.clock.now()
         while self._recent and self._recent[0] <= now - 1:
             self._recent.popleft()
@@ -90,7 +102,7 @@ class Caller:
         return token
 
     def _issue(self, target: Target) -> str:
-        tenant_id = self._directory.meta("tenant_id") or ""
+        tenant_id = self.tenant_id
         principal_id = target.caller_id or str(uuid.uuid5(uuid.UUID(tenant_id), CALLER_APP_ID))
         now, uti = int(self.clock.signing_time()), secrets.token_urlsafe(16)
         claims: dict[str, Any] = {
@@ -115,7 +127,5 @@ class Caller:
         loop = asyncio.get_running_loop()
         found = self._loops.get(loop)
         if found is None:
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-            client = httpx.AsyncClient(limits=limits, trust_env=False, timeout=TIMEOUT_MS / 1000)
-            found = self._loops[loop] = _PerLoop(client)
+            found = self._loops[loop] = _PerLoop()
         return found

@@ -22,8 +22,7 @@ from helpers.rehearsal.client_app import ClientApp
 from helpers.rehearsal.directory import Body, Directory, User
 from helpers.rehearsal.journal import timestamp
 from helpers.rehearsal.password_context import password_context
-from helpers.rehearsal.prerequisites import LOOPBACK, prepare
-from helpers.rehearsal.publications import publication
+from helpers.rehearsal.prerequisites import LOOPBACK
 
 if TYPE_CHECKING:
     from helpers.rehearsal.caller import Caller
@@ -45,6 +44,7 @@ class Submission:
     password: str = field(repr=False)
     nonce: str = field(default_factory=lambda: str(uuid.uuid4()), repr=False)
     correlation_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    ip: str = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -90,32 +90,32 @@ async def compose(
         NotReady: the app or a listener for it does not exist.
         CalloutImpossible: something the callout needs is missing.
     """
-    directory = tenant.directory
-    app_id = client_app_id or clients.only_app_id(directory)
+    directory, setup = tenant.directory, tenant.caller.setup
+    setup.refresh()
+    app_id = (client_app_id or clients.only_app_id(directory)).lower()
     try:
-        client = clients.client_app(directory, app_id)
+        client = setup.client(app_id)
     except clients.Refused as refused:
         raise NotReady(refused.reason, next_step="Complete the test client first (notebook 02).") from None
     user = directory.user_by_sign_in_name(username.strip()) or _invented(directory, username)
-    listener = clients.listener_for(directory, app_id)
+    listener = setup.coverage(app_id).listener
     if listener is None:
         raise NotReady(f"No listener includes {client.name}.", next_step="Create the listener first (notebook 03).")
     submission = Submission(client, listener, user, username, password, nonce=nonce or str(uuid.uuid4()))
-    return build(tenant.caller, directory, submission)
+    return build(tenant.caller, submission)
 
 
-def build(caller: Caller, directory: Directory, submission: Submission) -> Callout:
+def build(caller: Caller, submission: Submission) -> Callout:
     """Build the request for one submitted password.
 
     Args:
         caller: the tenant's calling side.
-        directory: the tenant's directory.
         submission: who submitted what, where.
 
     Raises:
         CalloutImpossible: something the callout needs is missing.
     """
-    target = prepare(directory, submission.listener)
+    target = caller.setup.target(submission.listener)
     context = password_context(
         target.recipient,
         username=submission.username,
@@ -123,17 +123,17 @@ def build(caller: Caller, directory: Directory, submission: Submission) -> Callo
         nonce=submission.nonce,
         audience=target.app_id,
         issuer=target.resource_id,
-        now=directory.clock.signing_time(),
+        now=caller.clock.signing_time(),
     )
     return Callout(
         target_url=target.url,
-        base_url=_reach(directory, target.url),
+        base_url=_loopback(caller.setup.published(urlsplit(target.url).hostname or ""), target.url),
         headers={
             "Host": urlsplit(target.url).netloc,
             "Authorization": f"Bearer {caller.bearer(target)}",
             "Content-Type": "application/json",
         },
-        body=_envelope(directory.meta("tenant_id"), submission, target.extension_id, context),
+        body=_envelope(caller.tenant_id, submission, target.extension_id, context),
         context=context,
         nonce=submission.nonce,
         correlation_id=submission.correlation_id,
@@ -153,6 +153,8 @@ async def call(caller: Caller, callout: Callout) -> Verdict:
         The endpoint's action, or the error for the sign-in log.
     """
     started, attempts = caller.clock.now(), 0
+    if (fault := int(caller.setup.switch("callout_fault"))) in protocol.CALLOUT_ERRORS:
+        return Verdict(started, 0, None, fault, None, "The service itself failed: the switch callout_fault is set.")
     while True:
         attempts += 1
         try:
@@ -174,7 +176,8 @@ async def _attempt(caller: Caller, callout: Callout) -> Action:
         async with asyncio.timeout(callout.timeout):
             response = await client.send(_request(client, callout), stream=True)
             try:
-                return judge(response, await read(response), callout.nonce)
+                content = await read(response, int(caller.setup.switch("response_limit_bytes")))
+                return judge(response, content, callout.nonce, int(caller.setup.switch("wrong_nonce_error")))
             finally:
                 await response.aclose()
     except (TimeoutError, httpx.TimeoutException):
@@ -192,13 +195,12 @@ def _request(client: httpx.AsyncClient, callout: Callout) -> httpx.Request:
     return client.build_request("POST", url, headers=dict(callout.headers), content=json.dumps(callout.body).encode())
 
 
-def _reach(directory: Directory, url: str) -> str | None:
+def _loopback(published: str | None, url: str) -> str | None:
     """Find the loopback address behind a public one. Nothing else is ever called."""
     parts = urlsplit(url)
     if parts.hostname in LOOPBACK:
         return f"{parts.scheme}://{parts.netloc}"
-    base_url = publication(directory, parts.hostname or "")
-    return base_url if base_url and urlsplit(base_url).hostname in LOOPBACK else None
+    return published if published and urlsplit(published).hostname in LOOPBACK else None
 
 
 def _invented(directory: Directory, username: str) -> User:
@@ -217,7 +219,7 @@ def _invented(directory: Directory, username: str) -> User:
     )
 
 
-def _envelope(tenant_id: str | None, submission: Submission, extension_id: str, context: str) -> Body:
+def _envelope(tenant_id: str, submission: Submission, extension_id: str, context: str) -> Body:
     return {
         "type": protocol.EVENT_TYPE,
         "source": f"/tenants/{tenant_id}/applications/{submission.client.app_id}",
@@ -239,7 +241,7 @@ def _authentication_context(submission: Submission) -> Body:
     given = {name: user.body[name] for name in _USER_PROPERTIES if user.body.get(name)}
     return {
         "correlationId": submission.correlation_id,
-        "client": {"ip": "127.0.0.1", "locale": "en-us", "market": "en-us"},
+        "client": {"ip": submission.ip, "locale": "en-us", "market": "en-us"},
         "protocol": "OAUTH2.0",
         "clientServicePrincipal": {
             "id": client.principal["id"],

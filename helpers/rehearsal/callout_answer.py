@@ -15,8 +15,17 @@ import httpx
 
 from helpers import protocol
 
-# The service has a limit and does not publish it; this number is an assumption.
 RESPONSE_LIMIT: Final = 64 * 1024
+"""The largest answer unless a switch says otherwise: the service has a limit and does not publish it."""
+
+NEVER_FOR_PASSWORDS: Final = {
+    1003007: "This answer has no claims: they belong to the event that issues tokens.",
+    1003008: "This answer has no apiSchemaVersion: it belongs to API connectors and to token claims.",
+    1003025: "This answer has no claims that could be too large.",
+    1003026: "This answer has no claims that could be without a name.",
+}
+"""Numbers of the documents' table that no answer to a submitted password can lead to, and why (inferred)."""
+
 _ACTIONS: Final = {each.lower(): each for each in (protocol.MIGRATE, protocol.UPDATE, protocol.RETRY, protocol.BLOCK)}
 
 
@@ -64,8 +73,12 @@ class Verdict:
     detail: str = ""
 
 
-async def read(response: httpx.Response) -> bytes:
-    """Read a streamed answer, up to the size limit.
+async def read(response: httpx.Response, limit: int = RESPONSE_LIMIT) -> bytes:
+    """Read a streamed answer, up to a limit.
+
+    Args:
+        response: the answer, its body not yet read.
+        limit: bytes, after decompression.
 
     Raises:
         Unusable: it is too large or its encoding is broken.
@@ -74,20 +87,21 @@ async def read(response: httpx.Response) -> bytes:
     try:
         async for chunk in response.aiter_bytes():
             content += chunk
-            if len(content) > RESPONSE_LIMIT:
-                raise Unusable(1003024, f"The answer is larger than {RESPONSE_LIMIT} bytes.", response.status_code)
+            if len(content) > limit:
+                raise Unusable(1003024, f"The answer is larger than {limit} bytes.", response.status_code)
     except httpx.DecodingError:
         raise Unusable(1003003, "The answer's content encoding is broken.", response.status_code) from None
     return content
 
 
-def judge(response: httpx.Response, content: bytes, nonce: str) -> Action:
+def judge(response: httpx.Response, content: bytes, nonce: str, wrong_nonce: int = 1003003) -> Action:
     """Find the action in an answer.
 
     Args:
         response: status and headers.
         content: the body.
         nonce: what the answer has to repeat.
+        wrong_nonce: the number when it does not: that it has to is documented, how the service reports it is not.
 
     Raises:
         Unusable: the answer breaks a rule.
@@ -113,9 +127,8 @@ def judge(response: httpx.Response, content: bytes, nonce: str) -> Action:
     name = _action_name(actions[0])
     if name not in _ACTIONS:
         raise Unusable(1003012, "The answer's action is of an unknown type.", status)
-    # That the nonce has to be repeated is documented; how the service reports a wrong one is not.
     if data.get("nonce") != nonce:
-        raise Unusable(1003003, "The answer does not repeat the nonce of the password context.", status)
+        raise Unusable(wrong_nonce, "The answer does not repeat the nonce of the password context.", status)
     title, message = actions[0].get("title"), actions[0].get("message")
     if not isinstance(title, str | None) or not isinstance(message, str | None):
         raise Unusable(1003003, "The action's title or message is not text.", status)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from helpers.errors import NotReady
+from helpers.rehearsal import switches
 from helpers.rehearsal.directory import Body, Directory
 
 _LISTENER: Final = "#microsoft.graph.onpasswordsubmitlistener"
@@ -44,6 +45,12 @@ class ClientApp:
     def name(self) -> str:
         """What it is called, or its appId."""
         return str(self.application.get("displayName") or self.app_id)
+
+    @property
+    def is_native(self) -> bool:
+        """Whether it may sign people in through the native authentication API [Microsoft Learn]."""
+        enabled = str(self.application.get("nativeAuthenticationApisEnabled") or "none").lower() == "all"
+        return enabled and self.application.get("isFallbackPublicClient") is True
 
     @property
     def issues_id_tokens(self) -> bool:
@@ -96,13 +103,39 @@ def client_app(directory: Directory, app_id: str) -> ClientApp:
     return ClientApp(application, principal)
 
 
-def listener_for(directory: Directory, app_id: str) -> Body | None:
-    """Choose the password-submit listener that covers an app: the lowest priority number wins, then the oldest.
+def offers_sign_up(directory: Directory, app_id: str) -> bool:
+    """Tell whether the user flow of an app lets people make accounts [Microsoft Graph: onInteractiveAuthFlowStart]."""
+    flow = next((each for each in directory.all("authenticationEventsFlow") if _covers(each, app_id)), None) or {}
+    return (flow.get("onInteractiveAuthFlowStart") or {}).get("isSignUpAllowed") is not False
 
-    [Microsoft Graph v1.0: authenticationEventListener]
+
+@dataclass(frozen=True)
+class Coverage:
+    """The listener that answers for an app, and others that might have instead.
+
+    Args:
+        listener: the one with the lowest priority number; None when no listener includes the app.
+        tied: the ids of further ones with the same number.
+    """
+
+    listener: Body | None
+    tied: tuple[str, ...] = ()
+
+
+def coverage(directory: Directory, app_id: str) -> Coverage:
+    """Choose the password-submit listener that covers an app: the lowest priority number wins.
+
+    Which of several with the same number wins is not documented: here the oldest, or the newest when the switch
+    `newest_listener_wins_ties` is on. [Microsoft Graph v1.0: authenticationEventListener]
     """
     covering = [each for each in listeners(directory) if _covers(each, app_id)]
-    return min(covering, key=_priority, default=None)
+    if switches.is_on(directory, "newest_listener_wins_ties"):
+        covering.reverse()
+    chosen = min(covering, key=_priority, default=None)
+    if chosen is None:
+        return Coverage(None)
+    tied = (each["id"] for each in covering if each is not chosen and _priority(each) == _priority(chosen))
+    return Coverage(chosen, tuple(tied))
 
 
 def listeners(directory: Directory) -> list[Body]:

@@ -56,6 +56,7 @@ class Directory:
         self.path = path
         self._lock = threading.RLock()
         self._depth = 0
+        self._changes = 0
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
         self._db.row_factory = sqlite3.Row
         try:
@@ -97,7 +98,13 @@ class Directory:
             parameters: the values.
         """
         with self._lock:
+            if not sql.startswith("SELECT") and ("objects" in sql or "meta" in sql):
+                self._changes += 1
             return self._db.execute(sql, parameters).fetchall()
+
+    def version(self) -> tuple[int, int]:
+        """Tell two states of objects and facts apart: another value after any change here, or by another process."""
+        return self._changes, self.rows("PRAGMA data_version")[0][0]
 
     def clear(self) -> None:
         """Empty the directory. The tenant's id, domain, keys and administrator stay."""

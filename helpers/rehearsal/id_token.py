@@ -10,27 +10,29 @@ from helpers.rehearsal import identity
 from helpers.rehearsal.directory import Directory, User
 
 
-def id_token(directory: Directory, user: User, app_id: str) -> str:
+def id_token(directory: Directory, user: User, app_id: str, *, now: float, nonce: str = "") -> str:
     """Issue an ID token for a user.
 
     Args:
         directory: the tenant's directory.
         user: who signed in.
         app_id: the app they signed in to.
+        now: when, in seconds since the epoch.
+        nonce: what the app sent to tell its sign-ins apart; empty for an invented one.
 
     Returns:
         An RS256 JWT.
     """
-    now, pair = int(directory.clock.now()), f"{user.id}{app_id}".encode()
+    moment, pair = int(now), f"{user.id}{app_id}".encode()
     claims = {
         "aud": app_id,
         "iss": identity.ciam_issuer(directory),
-        "iat": now,
-        "nbf": now,
-        "exp": now + 3600,
+        "iat": moment,
+        "nbf": moment,
+        "exp": moment + 3600,
         "name": user.body.get("displayName") or "unknown",
         "preferred_username": user.sign_in_name or user.upn,
-        "nonce": secrets.token_urlsafe(16),
+        "nonce": nonce or secrets.token_urlsafe(16),
         "oid": user.id,
         "sub": base64.urlsafe_b64encode(hashlib.sha256(pair).digest()).rstrip(b"=").decode(),
         "tid": directory.meta("tenant_id"),

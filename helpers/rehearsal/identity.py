@@ -137,15 +137,32 @@ def read_access_token(directory: Directory, token: str) -> Mapping[str, Any] | N
     Returns:
         Its claims, or None when this tenant did not sign it, it is out of its time, or it is meant for somebody else.
     """
+    claims = read_signed(directory, token, use="graph")
+    if claims is None or claims.get("aud") not in (GRAPH, f"{GRAPH}/", GRAPH_APP_ID):
+        return None
+    in_time = claims["nbf"] - 300 <= directory.clock.now() < claims["exp"]
+    return claims if in_time else None
+
+
+def read_signed(directory: Directory, token: str, *, use: Use) -> dict[str, Any] | None:
+    """Read what this tenant signed.
+
+    Args:
+        directory: the tenant's directory.
+        token: the compact JWS.
+        use: with which key.
+
+    Returns:
+        Its claims, whatever they say, or None when this tenant did not sign it so.
+    """
     signed = jws.JWS()
     signed.allowed_algs = ["RS256"]
     try:
-        signed.deserialize(token, _keys(directory)["graph"])
+        signed.deserialize(token, _keys(directory)[use])
         claims: dict[str, Any] = json.loads(signed.payload)
     except (JWException, ValueError):
         return None
-    in_time = claims["nbf"] - 300 <= directory.clock.now() < claims["exp"]
-    return claims if in_time and claims["aud"] in (GRAPH, f"{GRAPH}/", GRAPH_APP_ID) else None
+    return claims
 
 
 def ciam_issuer(directory: Directory) -> str:
@@ -211,6 +228,10 @@ async def _token(request: Request) -> JSONResponse:
     if refusal := _unknown_tenant(request, directory):
         return refusal
     form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+    if form.get("grant_type") == "password" and "continuation_token" in form:
+        from helpers.rehearsal import native_auth
+
+        return await native_auth.token(request.app.state.tenant, form)
     for name in ("grant_type", "client_id", "client_secret", "scope"):
         if not form.get(name):
             return _refuse(400, "invalid_request", 900144, f"The request body must contain the parameter '{name}'.")

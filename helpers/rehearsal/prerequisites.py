@@ -86,7 +86,7 @@ def prepare(directory: Directory, listener: Mapping[str, Any]) -> Target:
     if key is None:
         # What the service does without a key is not documented; it cannot encrypt, so nothing can be sent.
         raise CalloutImpossible(
-            1003000,
+            int(switches.read(directory, "missing_key_error")),
             "There is no key to encrypt with: the extension's app has no RSA certificate under tokenEncryptionKeyId.",
             "Upload the public certificate and set tokenEncryptionKeyId (notebook 04).",
         )

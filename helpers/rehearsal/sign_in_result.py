@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -17,6 +18,10 @@ Outcome = Literal[
     "locked out",
     "blocked",
     "new password needed",
+    "no password",
+    "second factor needed",
+    "blocked by policy",
+    "too many requests",
     "error",
 ]
 Actor = Literal["Person", "Entra", "Your endpoint", "Directory"]
@@ -54,8 +59,9 @@ class SignIn:
         correlation_id: names this sign-in in the tenant's log and in the endpoint's ledger.
         user_id: the user's object id, or None for an unknown user.
         app_id: the app that was signed in to.
+        ip: the address it came from.
+        native: whether an app asked for it through the native authentication API.
         duration_ms: how long it took.
-        id_token: the token the app would receive, when the app accepts id tokens.
         steps: what happened, in order.
     """
 
@@ -74,9 +80,16 @@ class SignIn:
     correlation_id: str
     user_id: str | None = None
     app_id: str
+    ip: str = "127.0.0.1"
+    native: bool = False
     duration_ms: float
-    id_token: str | None = field(default=None, repr=False)
     steps: tuple[Step, ...] = field(repr=False)
+
+    @property
+    def id_token(self) -> str | None:
+        """The token the app would receive, when the app accepts id tokens. It is signed when it is asked for."""
+        issue: Callable[[], str] | None = self.__dict__.get("_issue")
+        return issue() if issue else None
 
     def _repr_html_(self) -> str:
         return Table(
@@ -94,11 +107,17 @@ class Course:
         username: the sign-in name as typed.
         app_id: the app that is signed in to.
         started: the tenant's time, in seconds since the epoch.
+        ip: the address it comes from.
+        native: whether it comes through the native authentication API.
     """
 
-    def __init__(self, username: str, app_id: str, started: float) -> None:
+    def __init__(
+        self, username: str, app_id: str, started: float, *, ip: str = "127.0.0.1", native: bool = False
+    ) -> None:
         self.username: Final = username
         self.app_id: Final = app_id
+        self.ip: Final = ip
+        self.native: Final = native
         self.correlation_id: Final = str(uuid.uuid4())
         self.started: Final = started
         self._from = time.perf_counter()
@@ -108,27 +127,35 @@ class Course:
         """Note that something happened now."""
         self._steps.append(Step(self._elapsed(), actor, what, detail))
 
-    def end(self, outcome: Outcome, code: int, user_sees: str, **facts: Any) -> SignIn:
+    def end(
+        self, outcome: Outcome, code: int, user_sees: str, *, issue: Callable[[], str] | None = None, **facts: Any
+    ) -> SignIn:
         """Close the course.
 
         Args:
             outcome: the result in words.
             code: the AADSTS number.
             user_sees: what the person reads.
+            issue: makes the ID token, when the app receives one.
             facts: further fields of `SignIn`.
         """
         self.step("Person", f"sees: {user_sees}")
-        return SignIn(
+        done = SignIn(
             username=self.username,
             outcome=outcome,
             code=code,
             user_sees=user_sees,
             correlation_id=self.correlation_id,
             app_id=self.app_id,
+            ip=self.ip,
+            native=self.native,
             duration_ms=self._elapsed(),
             steps=tuple(self._steps),
             **facts,
         )
+        if issue:
+            done.__dict__["_issue"] = issue
+        return done
 
     def _elapsed(self) -> float:
         return (time.perf_counter() - self._from) * 1000

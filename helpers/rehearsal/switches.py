@@ -6,34 +6,15 @@ sets them back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from helpers.errors import KitError
 from helpers.protocol import CALLS_PER_SECOND
 from helpers.rehearsal.directory import Directory
+from helpers.rehearsal.sign_in_switches import SIGN_IN
+from helpers.rehearsal.switch import Switch, Value
 
 __all__ = ["SWITCHES", "Switch", "Value", "is_on", "read", "write"]
-
-Value = bool | float
-
-
-@dataclass(frozen=True)
-class Switch:
-    """One choice.
-
-    Args:
-        name: what it is called.
-        default: what a new tenant does.
-        means: what it changes, in a sentence.
-        why: what is documented, or what is not.
-    """
-
-    name: str
-    default: Value
-    means: str
-    why: str
-
 
 _ALL: Final = (
     Switch(
@@ -62,7 +43,7 @@ _ALL: Final = (
     ),
 )
 
-SWITCHES: Final = {switch.name: switch for switch in _ALL}
+SWITCHES: Final = {switch.name: switch for switch in sorted((*_ALL, *SIGN_IN), key=lambda switch: switch.name)}
 
 
 def read(directory: Directory, name: str) -> Value:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from helpers.rehearsal.caller import Caller
     from helpers.rehearsal.callout import Callout
+    from helpers.rehearsal.self_service import Journey
     from helpers.rehearsal.sign_in_result import SignIn
 
 _GRAPH_HOST = "graph.microsoft.com"
@@ -100,7 +101,13 @@ class RehearsalTenant:
         return _InProcess(self.app, frozenset(hosts), self.path)
 
     async def sign_in(
-        self, username: str, password: str, *, client_app_id: str | None = None, new_password: str | None = None
+        self,
+        username: str,
+        password: str,
+        *,
+        client_app_id: str | None = None,
+        new_password: str | None = None,
+        ip: str = "127.0.0.1",
     ) -> SignIn:
         """Sign a user in, as the browser journey of a user flow does.
 
@@ -109,10 +116,37 @@ class RehearsalTenant:
             password: what the person types as password.
             client_app_id: the app they sign in to; None means the only one that is set up for it.
             new_password: what they type if the journey asks for a new password.
+            ip: the address they come from.
         """
         from helpers.rehearsal import sign_in
 
-        return await sign_in.sign_in(self, username, password, client_app_id=client_app_id, new_password=new_password)
+        return await sign_in.sign_in(
+            self, username, password, client_app_id=client_app_id, new_password=new_password, ip=ip
+        )
+
+    async def reset_password(self, username: str, new_password: str, *, reads_mail: bool = True) -> Journey:
+        """Let a person choose a forgotten password anew, with a one-time passcode sent to their e-mail address.
+
+        Args:
+            username: the e-mail address they sign in with.
+            new_password: what they choose.
+            reads_mail: whether they can read the passcode.
+        """
+        from helpers.rehearsal import self_service
+
+        return await self_service.reset_password(self, username, new_password, reads_mail=reads_mail)
+
+    async def sign_up(self, username: str, password: str, *, client_app_id: str | None = None) -> Journey:
+        """Let a person make an account of their own.
+
+        Args:
+            username: their e-mail address.
+            password: what they choose.
+            client_app_id: the app they come from; None means the only one that is set up for it.
+        """
+        from helpers.rehearsal import self_service
+
+        return await self_service.sign_up(self, username, password, client_app_id=client_app_id)
 
     async def compose_callout(self, username: str, password: str, *, client_app_id: str | None = None) -> Callout:
         """Compose what a sign-in would send to the endpoint, without sending it.

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from helpers.errors import NotReady
 from helpers.rehearsal import switches
+from helpers.rehearsal.log_exports import export_logs
 from rehearsal.support import LEGACY, NEW, STORED, Received, ScriptedEndpoint, World, answer, as_json
 
 
@@ -118,25 +122,11 @@ async def test_disabled_account_is_refused_without_a_call(world: World, endpoint
     assert not endpoint.received
 
 
-async def test_smart_lockout_after_ten_wrong_passwords_refuses_even_the_right_one_for_sixty_seconds(
-    world: World,
-) -> None:
-    user = world.add_user(flag=False)
-    for _ in range(10):
-        assert (await world.sign_in("Wrong#Password-9")).code == 50126
-    assert (await world.sign_in(STORED)).code == 50053
-    world.directory.update_user(user.id, locked_until=1.0)
-    assert (await world.sign_in(STORED)).outcome == "signed in"
-    found = world.directory.user(user.id)
-    assert found
-    assert found.failed == 0
-
-
 async def test_retry_is_a_wrong_password_and_does_not_lock(world: World, endpoint: ScriptedEndpoint) -> None:
     user = world.add_user()
     endpoint.script = "Retry"
-    for _ in range(11):
-        done = await world.sign_in(LEGACY)
+    for number in range(11):
+        done = await world.sign_in(f"Wrong#Password-{number}")
         assert (done.outcome, done.code, done.called_endpoint) == ("wrong password", 50126, True)
     assert world.flag_of(user) is True
 
@@ -145,8 +135,8 @@ async def test_retry_counts_towards_the_lock_when_the_tenant_says_so(world: Worl
     world.add_user()
     switches.write(world.directory, "retry_counts_for_lockout", True)
     endpoint.script = "Retry"
-    for _ in range(10):
-        await world.sign_in(LEGACY)
+    for number in range(10):
+        await world.sign_in(f"Wrong#Password-{number}")
     assert (await world.sign_in(LEGACY)).code == 50053
     assert len(endpoint.received) == 10
 
@@ -374,11 +364,11 @@ async def test_html_in_what_was_typed_is_shown_as_text(world: World) -> None:
     assert "<script>" not in done._repr_html_()
 
 
-async def test_a_canary_password_is_kept_nowhere(world: World, endpoint: ScriptedEndpoint) -> None:
-    canary, chosen, weak = "Canary#Password-77", "Canary#Chosen-88", "canarylowercase"
+async def test_a_canary_password_is_kept_nowhere(world: World, endpoint: ScriptedEndpoint, tmp_path: Path) -> None:
+    canary, chosen, weak, reset = "Canary#Word-77", "Canary#Chosen-88", "canarylowercase", "Canary#Reset-99"
     world.add_user()
     world.add_user("ben@woodgrove.example")
-    seen = [
+    seen: list[Any] = [
         await world.sign_in(weak, "ben@woodgrove.example", new_password=chosen),
         await world.sign_in(canary),
         await world.sign_in(canary),
@@ -389,13 +379,40 @@ async def test_a_canary_password_is_kept_nowhere(world: World, endpoint: Scripte
     world.add_user("cleo@woodgrove.example")
     seen.append(await world.sign_in(canary, "cleo@woodgrove.example"))
     assert [each.outcome for each in seen].count("signed in") == 3
-    kept = repr(seen) + "".join(each._repr_html_() for each in seen)
-    kept += json.dumps([world.tenant.sign_in_rows(), world.tenant.audit_rows()])
+    kept = "".join(each._repr_html_() for each in seen)
+    seen.append(await world.tenant.reset_password("cleo@woodgrove.example", weak))
+    seen.append(await world.tenant.reset_password("cleo@woodgrove.example", reset))
+    seen.append(await world.tenant.sign_up("dan@woodgrove.example", weak))
+    seen.append(await world.tenant.sign_up("dan@woodgrove.example", chosen))
+    kept += await _natively(world, [weak, canary, reset])
+    kept += repr(seen) + repr(vars(world.tenant.caller)) + repr(vars(world.tenant.caller.lockout))
+    exported = export_logs(world.tenant, tmp_path / "logs", [{"time": "2026-11-27T10:00:00+00:00"}])
+    kept += json.dumps([world.tenant.sign_in_rows(), world.tenant.audit_rows(), world.directory.log("signUp")])
+    kept += "".join(path.read_text(encoding="utf-8") for path in exported.values())
     files = list(world.tenant.path.parent.glob("rehearsal.sqlite3*"))
     assert any(file.name.endswith("-wal") for file in files)
     stored = b"".join(file.read_bytes() for file in files)
-    for secret in (canary, chosen, weak):
+    for secret in (canary, chosen, weak, reset):
         assert secret not in kept
         assert secret.encode() not in stored
         assert base64.b64encode(secret.encode()) not in stored
     assert world.last_row()["correlationId"].encode() in stored
+
+
+async def _natively(world: World, passwords: list[str]) -> str:
+    """Sign cleo in through the native authentication API, and return everything that was answered but the tokens."""
+    world.change("application", world.client_app, nativeAuthenticationApisEnabled="all", isFallbackPublicClient=True)
+    base = f"https://{world.tenant.subdomain}.ciamlogin.com/{world.tenant.domain}/oauth2/v2.0"
+    answers: list[httpx.Response] = []
+    async with httpx.AsyncClient(transport=world.tenant.transport()) as http:
+        for password in passwords:
+            form = {"client_id": world.client_id, "username": "cleo@woodgrove.example"}
+            for step, more in (
+                ("initiate", {"challenge_type": "password redirect"}),
+                ("challenge", {"challenge_type": "password redirect"}),
+                ("token", {"grant_type": "password", "password": password, "scope": "openid"}),
+            ):
+                answers.append(await http.post(f"{base}/{step}", data={**form, **more}))
+                form["continuation_token"] = answers[-1].json().get("continuation_token", "")
+    assert [answer.status_code for answer in answers[2::3]] == [400, 400, 200]
+    return "".join(answer.text for answer in answers)

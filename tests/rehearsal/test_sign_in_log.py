@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from helpers.rehearsal import switches
 from rehearsal.support import LEGACY, NEW, STORED, ScriptedEndpoint, World
 
 ENUMS = {"Prefer": "include-unknown-enum-members"}
@@ -85,6 +86,8 @@ async def test_a_wrong_password_reads_as_in_the_reference(world: World, graph: h
     await world.sign_in(LEGACY)
     (row,) = await rows(graph, "/beta/auditLogs/signIns")
     assert row["status"]["errorCode"] == 50126
+    assert row["status"]["additionalDetails"].startswith("The user didn't enter the right credentials.")
+    assert row["authenticationDetails"][0]["succeeded"] is False
     assert row["status"]["failureReason"] == "Error validating credentials due to invalid username or password."
     assert row["appliedEventListeners"] == []
 
@@ -155,3 +158,143 @@ async def test_reading_the_logs_needs_the_permission(world: World) -> None:
                 f"https://graph.microsoft.com/beta/auditLogs/{path}", headers={"Authorization": f"Bearer {token}"}
             )
             assert (answer.status_code, answer.json()["error"]["code"]) == (403, "Authorization_RequestDenied")
+
+
+# --- shapes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("version", "number"), [("v1.0", 21), ("beta", 42)])
+async def test_a_row_has_every_property_that_the_reference_shows(
+    world: World, graph: httpx.AsyncClient, version: str, number: int
+) -> None:
+    world.add_user(flag=False)
+    await world.sign_in(LEGACY)
+    (row,) = await rows(graph, f"/{version}/auditLogs/signIns")
+    v1 = {
+        "riskDetail",
+        "riskState",
+        "riskEventTypes",
+        "resourceId",
+        "deviceDetail",
+        "location",
+        "conditionalAccessStatus",
+    }
+    beta = {"authenticationDetails", "signInEventTypes", "homeTenantId", "userType", "appliedEventListeners"}
+    assert v1 <= row.keys()
+    assert (beta <= row.keys()) is (version == "beta")
+    assert len(row) >= number
+    assert row["resourceId"] == "00000003-0000-0000-c000-000000000000"
+    if version == "beta":
+        assert (row["homeTenantId"], row["signInIdentifier"]) == (world.tenant.tenant_id, "ada@woodgrove.example")
+
+
+async def test_a_filter_combines_time_app_user_and_error(world: World, graph: httpx.AsyncClient) -> None:
+    user = world.add_user(flag=False)
+    await world.sign_in(LEGACY)
+    middle = datetime.fromtimestamp(world.directory.clock.now() + 30, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    world.directory.clock.forward(60)
+    await world.sign_in(STORED)
+    text = (
+        f"createdDateTime ge {middle} and appId eq '{world.client_id}' and userId eq '{user.id}'"
+        " and status/errorCode eq 0"
+    )
+    assert [row["status"]["errorCode"] for row in await rows(graph, "/v1.0/auditLogs/signIns", filter=text)] == [0]
+
+
+# --- time ------------------------------------------------------------------------------------------------------------
+
+
+async def test_seven_days_are_kept_by_the_tenants_clock(world: World) -> None:
+    world.add_user()
+    await world.sign_in(LEGACY)
+    world.directory.clock.forward(7 * 86_400 - 60)
+    assert [len(found) for found in await everything(world)] == [1, 2]
+    world.directory.clock.forward(120)
+    assert await everything(world) == [[], []]
+    assert len(world.tenant.sign_in_rows()) == 1
+
+
+async def test_rows_arrive_late_where_the_switch_says_so(world: World) -> None:
+    world.add_user()
+    switches.write(world.directory, "log_delay", 300)
+    await world.sign_in(LEGACY)
+    assert await everything(world) == [[], []]
+    world.directory.clock.forward(301)
+    assert [len(found) for found in await everything(world)] == [1, 2]
+
+
+async def everything(world: World) -> list[list[dict[str, Any]]]:
+    """Read both logs with a token of the moment."""
+    token = (await world.tenant.credential().get_token("https://graph.microsoft.com/.default")).token
+    async with httpx.AsyncClient(
+        transport=world.tenant.transport(),
+        base_url="https://graph.microsoft.com",
+        headers={"Authorization": f"Bearer {token}"},
+    ) as graph:
+        return [await rows(graph, f"/v1.0/auditLogs/{log}") for log in ("signIns", "directoryAudits")]
+
+
+# --- licence, sign-ups, audits ---------------------------------------------------------------------------------------
+
+
+async def test_without_the_licence_sign_ins_are_refused_and_audits_are_not(
+    world: World, graph: httpx.AsyncClient
+) -> None:
+    switches.write(world.directory, "p1_licence", False)
+    refused = await graph.get("/v1.0/auditLogs/signIns")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (
+        403,
+        "Authentication_RequestFromNonPremiumTenantOrB2CTenant",
+    )
+    assert (await graph.get("/v1.0/auditLogs/directoryAudits")).status_code == 200
+
+
+async def test_sign_ups_are_listed_in_beta_only(world: World, graph: httpx.AsyncClient) -> None:
+    await world.tenant.sign_up("nina@woodgrove.example", NEW)
+    found = await rows(graph, "/beta/auditLogs/signUps")
+    assert [row["signUpStage"] for row in found][:1] == ["userCreation"]
+    assert {tuple(row["appliedEventListeners"]) for row in found} == {()}
+    assert found[0]["signUpIdentity"] == {
+        "signUpIdentifier": "nina@woodgrove.example",
+        "signUpIdentifierType": "emailAddress",
+    }
+    since = found[0]["createdDateTime"]
+    assert len(await rows(graph, "/beta/auditLogs/signUps", filter=f"createdDateTime ge {since}")) == 4
+    assert (await graph.get("/v1.0/auditLogs/signUps")).status_code == 400
+
+
+async def test_audits_are_found_by_activity_time_and_target_and_say_who_did_it(
+    world: World, graph: httpx.AsyncClient
+) -> None:
+    user, path = world.add_user(), "/v1.0/auditLogs/directoryAudits"
+    await world.sign_in(LEGACY)
+    await world.tenant.reset_password("ada@woodgrove.example", NEW)
+    changed = await graph.patch(f"/v1.0/users/{user.id}", json={"displayName": "Ada L."})
+    assert changed.status_code == 204
+    (reset,) = await rows(graph, path, filter="activityDisplayName eq 'Reset password (self-service)'")
+    assert reset["initiatedBy"]["user"]["id"] == user.id
+    assert len(await rows(graph, path, filter=f"targetResources/any(t: t/id eq '{user.id}')")) == 4
+    assert await rows(graph, path, filter="targetResources/any(t: t/id eq 'nobody')") == []
+    mine = await rows(graph, path, filter=f"initiatedBy/user/id eq '{user.id}'")
+    assert [row["id"] for row in mine] == [reset["id"]]
+    flips = await rows(graph, path, filter="activityDisplayName eq 'Update user' and activityDateTime ge 2020-01-01")
+    by_admin, by_service = flips
+    assert by_admin["initiatedBy"]["app"]["displayName"] == "Rehearsal administrator"
+    assert by_service["initiatedBy"] == {"user": None, "app": None}
+    one = await graph.get(f"{path}/{reset['id']}")
+    assert one.json()["activityDisplayName"] == "Reset password (self-service)"
+
+
+async def test_both_spellings_of_an_extensions_audit_are_known(world: World) -> None:
+    from helpers.rehearsal.journal import audit
+
+    audit(world.directory, "Create customAuthenticationExtension", target_id="1")
+    switches.write(world.directory, "older_audit_names", True)
+    audit(world.directory, "Create customAuthenticationExtension", target_id="1")
+    audit(world.directory, "Update user", target_id="2")
+    assert [row["activityDisplayName"] for row in world.tenant.audit_rows()] == [
+        "Update user",
+        "Add custom authentication extension",
+        "Create customAuthenticationExtension",
+    ]
+    assert {row["category"] for row in world.tenant.audit_rows()} == {"UserManagement", "Authorization"}

@@ -1,0 +1,115 @@
+"""Forgotten passwords and new accounts."""
+
+from __future__ import annotations
+
+import pytest
+
+from helpers.rehearsal import switches
+from rehearsal.support import LEGACY, NEW, STORED, ScriptedEndpoint, World
+
+ADA = "ada@woodgrove.example"
+
+
+async def test_a_reset_before_the_migration_keeps_the_flag_and_the_next_sign_in_migrates_silently(
+    world: World, endpoint: ScriptedEndpoint
+) -> None:
+    user = world.add_user()
+    done = await world.tenant.reset_password(" Ada@Woodgrove.example ", NEW)
+    assert (done.outcome, done.user_id, done.migrated) == ("password reset", user.id, False)
+    assert world.flag_of(user) is True
+    later = await world.sign_in(NEW)
+    assert (later.outcome, later.path) == ("signed in", "silent")
+    assert not endpoint.received
+    assert (await world.sign_in(LEGACY)).outcome == "wrong password"
+
+
+async def test_the_legacy_password_still_migrates_between_a_reset_and_the_next_sign_in(world: World) -> None:
+    world.add_user()
+    await world.tenant.reset_password(ADA, NEW)
+    assert (await world.sign_in(LEGACY)).path == "callout"
+    assert (await world.sign_in(NEW)).outcome == "wrong password"
+
+
+async def test_the_flag_turns_false_at_once_where_the_switch_says_so(world: World) -> None:
+    user = world.add_user()
+    switches.write(world.directory, "reset_clears_flag", True)
+    assert (await world.tenant.reset_password(ADA, NEW)).migrated is True
+    assert world.flag_of(user) is False
+    names = [row["activityDisplayName"] for row in world.tenant.audit_rows()]
+    assert names == ["Update user", "Reset password (self-service)"]
+
+
+async def test_the_audit_log_names_the_person_who_reset_it(world: World) -> None:
+    user = world.add_user()
+    await world.tenant.reset_password(ADA, NEW)
+    (row,) = world.tenant.audit_rows()
+    assert row["initiatedBy"]["user"]["id"] == user.id
+    assert row["loggedByService"] == "Self-service Password Management"
+    found = world.directory.user(user.id)
+    assert found
+    assert found.body["lastPasswordChangeDateTime"].endswith("Z")
+
+
+@pytest.mark.parametrize("weak", ["short#1", "onlyletters", "Password12!"])
+async def test_a_password_that_breaks_the_policy_is_refused(world: World, weak: str) -> None:
+    world.add_user()
+    done = await world.tenant.reset_password(ADA, weak)
+    assert done.outcome == "password refused"
+    assert weak not in done.user_sees
+    assert (await world.sign_in(STORED)).outcome == "signed in"
+
+
+async def test_who_cannot_read_the_code_is_disabled_or_unknown_resets_nothing(world: World) -> None:
+    world.add_user()
+    world.add_user("ben@woodgrove.example", enabled=False)
+    world.add_user("cleo-1963")
+    assert (await world.tenant.reset_password(ADA, NEW, reads_mail=False)).outcome == "mail not read"
+    assert (await world.tenant.reset_password("ben@woodgrove.example", NEW)).outcome == "account disabled"
+    assert (await world.tenant.reset_password("cleo-1963", NEW)).outcome == "not offered"
+    assert (await world.tenant.reset_password("nobody@woodgrove.example", NEW)).outcome == "unknown user"
+    switches.write(world.directory, "email_one_time_passcode", False)
+    assert (await world.tenant.reset_password(ADA, NEW)).outcome == "not offered"
+    assert world.tenant.audit_rows() == []
+
+
+async def test_a_reset_counts_towards_the_load(world: World) -> None:
+    world.add_user()
+    world.directory.clock.hold(1_800_000_000)
+    switches.write(world.directory, "requests_per_second", 6)
+    assert (await world.tenant.reset_password(ADA, NEW)).outcome == "password reset"
+    assert (await world.tenant.reset_password(ADA, NEW)).outcome == "too many requests"
+
+
+async def test_a_newcomer_signs_up_and_in_and_is_not_asked_about_at_the_endpoint(
+    world: World, endpoint: ScriptedEndpoint
+) -> None:
+    done = await world.tenant.sign_up("Nina@woodgrove.example", NEW)
+    assert done.outcome == "signed up"
+    later = await world.sign_in(NEW, "nina@woodgrove.example")
+    assert (later.outcome, later.migrated, later.user_id) == ("signed in", False, done.user_id)
+    assert (await world.sign_in(LEGACY, "nina@woodgrove.example")).outcome == "wrong password"
+    assert not endpoint.received
+    stages = [row["signUpStage"] for row in reversed(world.directory.log("signUp"))]
+    assert stages == [
+        "credentialCollection",
+        "credentialValidation",
+        "attributeCollectionAndValidation",
+        "userCreation",
+    ]
+
+
+async def test_an_address_that_has_an_account_cannot_sign_up(world: World) -> None:
+    user = world.add_user()
+    assert (await world.tenant.sign_up("ADA@woodgrove.example", NEW)).outcome == "already has an account"
+    identities = [{"signInType": "federated", "issuer": "google.com", "issuerAssignedId": "1"}]
+    world.directory.set_sign_in_names(user.id, [])
+    world.directory.update_user(user.id, sign_in_name=None, body={**user.body, "identities": identities})
+    assert (await world.tenant.sign_up(ADA, NEW)).outcome == "already has an account"
+    assert world.directory.log("signUp") == []
+
+
+async def test_no_account_is_made_where_the_user_flow_takes_none_or_the_password_is_weak(world: World) -> None:
+    assert (await world.tenant.sign_up("nina@woodgrove.example", "weak")).outcome == "password refused"
+    world.change("authenticationEventsFlow", world.user_flow, onInteractiveAuthFlowStart={"isSignUpAllowed": False})
+    assert (await world.tenant.sign_up("nina@woodgrove.example", NEW)).outcome == "not offered"
+    assert world.directory.user_by_sign_in_name("nina@woodgrove.example") is None
