@@ -105,9 +105,9 @@ def new_application(body: Body, directory: Directory) -> Body:
 def find(call: Call) -> Body:
     """Read the application that the route names, by object id or appId. Raises GraphError 404."""
     if "appId" in call.ids:
-        found, named = call.directory.by_key("application", call.ids["appId"]), call.ids["appId"]
+        found, named = call.read_by_key("application", call.ids["appId"]), call.ids["appId"]
     else:
-        found, named = call.directory.get("application", call.ids["id"]), call.ids["id"]
+        found, named = call.read("application", call.ids["id"]), call.ids["id"]
     if found is None:
         raise not_found(named)
     return found

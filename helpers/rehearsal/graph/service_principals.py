@@ -84,9 +84,9 @@ def new_service_principal(app: Body, tenant_id: str) -> Body:
 def find(call: Call) -> Body:
     """Read the principal that the route names, by object id or appId. Raises GraphError 404."""
     if "appId" in call.ids:
-        found, named = call.directory.by_key("servicePrincipal", call.ids["appId"]), call.ids["appId"]
+        found, named = call.read_by_key("servicePrincipal", call.ids["appId"]), call.ids["appId"]
     else:
-        found, named = call.directory.get("servicePrincipal", call.ids["id"]), call.ids["id"]
+        found, named = call.read("servicePrincipal", call.ids["id"]), call.ids["id"]
     if found is None:
         raise not_found(named)
     return found
@@ -113,7 +113,7 @@ def get(call: Call) -> Answer:
 def create(call: Call) -> Answer:
     """Make the principal of a registered application; only its appId has to be sent."""
     body = _checked(call)
-    app = call.directory.by_key("application", body.get("appId") or "")
+    app = call.read_by_key("application", body.get("appId") or "")
     if app is None:
         raise bad_request(
             f"The appId '{body.get('appId') or ''}' of the service principal does not reference a valid application "

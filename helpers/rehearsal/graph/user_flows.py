@@ -190,7 +190,7 @@ def _as_created(flow: Body) -> Body:
 
 
 def _check_application(call: Call, app_id: str, flow_id: str) -> None:
-    if call.directory.by_key("servicePrincipal", app_id) is None:
+    if call.read_by_key("servicePrincipal", app_id) is None:
         raise GraphError(400, "BadRequest", f"The application '{app_id}' has no service principal in the tenant.")
     for flow in call.directory.all(_KIND):
         if flow["id"] != flow_id and any(item["appId"] == app_id for item in included(flow)):
@@ -212,7 +212,7 @@ def _checked(call: Call) -> Body:
 
 
 def _find(call: Call) -> Body:
-    found = call.directory.get(_KIND, call.ids["id"])
+    found = call.read(_KIND, call.ids["id"])
     if found is None:
         raise _missing(call.ids["id"])
     return found
