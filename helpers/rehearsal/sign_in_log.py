@@ -86,6 +86,7 @@ def graph_routes() -> list[GraphRoute]:
     return [
         GraphRoute("GET", "/auditLogs/signIns", _list_sign_ins, _PERMISSIONS, "List signIns"),
         GraphRoute("GET", "/auditLogs/signIns/{id}", _get_sign_in, _PERMISSIONS, "Get signIn"),
+        GraphRoute("GET", "/auditLogs/signUps", _list_sign_ups, _PERMISSIONS, "List signUps"),
         GraphRoute("GET", "/auditLogs/directoryAudits", _list_audits, _PERMISSIONS, "List directoryAudits"),
     ]
 
@@ -108,6 +109,15 @@ def _executed(listener: Body, verdict: Verdict) -> Body:
 
 def _list_sign_ins(call: Call) -> Answer:
     return _list(call, "signIn", "auditLogs/signIns", "SignIn")
+
+
+def _list_sign_ups(call: Call) -> Answer:
+    """List sign-ups, which only beta has; nobody signs up at a rehearsal tenant, so nothing is written there."""
+    if call.version == "v1.0":
+        from helpers.rehearsal.graph.wire import GraphError
+
+        raise GraphError(400, "BadRequest", "Resource not found for the segment 'signUps'.")
+    return _list(call, "signUp", "auditLogs/signUps", "SignIn")
 
 
 def _list_audits(call: Call) -> Answer:

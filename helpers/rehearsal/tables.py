@@ -62,7 +62,7 @@ CREATE TRIGGER IF NOT EXISTS user_changed AFTER UPDATE OF upn, enabled, body ON 
         UNION SELECT 'accountEnabled' WHERE new.enabled <> old.enabled
     );
 END;
-"""
+"""  # noqa: S608
 
 
 def prepare(db: sqlite3.Connection) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from helpers.rehearsal import journal
-from helpers.rehearsal.directory import Body, Directory
+from helpers.rehearsal.directory import Body
 from helpers.rehearsal.graph import applications, odata, schema
 from helpers.rehearsal.graph.wire import Answer, Call, GraphRoute, bad_request, not_found
 

@@ -41,6 +41,7 @@ class Collection:
         columns: properties that are columns of the table.
         extensions: directory extensions the items may carry: full name to data type.
         loose: see `filters.Scope`.
+        opaque: see `filters.Scope`.
         top: page size when none is asked for, and at most.
         order: the SQL expression that orders the items when no `$orderby` is given, and whether it goes down.
     """
@@ -53,13 +54,14 @@ class Collection:
     columns: Mapping[str, str] = field(default_factory=lambda: _OBJECT_COLUMNS)
     extensions: Mapping[str, str] = field(default_factory=dict)
     loose: Mapping[str, str] = field(default_factory=dict)
+    opaque: frozenset[str] = frozenset()
     top: tuple[int, int] = (100, 999)
     order: tuple[str, bool] = ("''", False)
 
     @property
     def scope(self) -> Scope:
         """What a filter over it may speak of."""
-        return Scope(self.model, self.columns, self.extensions, self.loose)
+        return Scope(self.model, self.columns, self.extensions, self.loose, self.opaque)
 
 
 View = Callable[[sqlite3.Row], Body]

@@ -1,7 +1,7 @@
 """How much a caller may ask of Graph: resource units, writes, and the limits of single APIs.
 
-Figures, costs and headers: Microsoft Graph documentation, "Microsoft Graph service-specific throttling limits"; the body
-of the refusal: "Microsoft Graph throttling guidance". Whatever is refused counts too.
+Figures, costs and headers: Microsoft Graph documentation, "Microsoft Graph service-specific throttling limits"; the
+body of the refusal: "Microsoft Graph throttling guidance". Whatever is refused counts too.
 """
 
 from __future__ import annotations

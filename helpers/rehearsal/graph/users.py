@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from helpers.rehearsal import journal, passwords
 from helpers.rehearsal.directory import Body, User, user_of
-from helpers.rehearsal.graph import odata, user_rules
+from helpers.rehearsal.graph import odata, quotas, user_rules
 from helpers.rehearsal.graph.extension_properties import registered
 from helpers.rehearsal.graph.filters import unsupported
 from helpers.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, new_id, not_found, written
@@ -38,6 +38,8 @@ DEFAULT = (
 )
 _COLUMNS = {"id": "id", "userPrincipalName": "upn", "accountEnabled": "enabled"}
 # For local accounts the service ignores the issuer's value (Graph v1.0, objectIdentity resource).
+# The user resource names no filter for these.
+_OPAQUE = frozenset({"lastPasswordChangeDateTime", "passwordProfile"})
 _LOOSE = {"identities/issuer": "json_extract({}, '$.signInType') IN ('emailAddress', 'userName')"}
 
 
@@ -110,6 +112,8 @@ async def create(call: Call) -> Answer:
         created=moment,
     )
     with call.directory.transaction():
+        quotas.check_room(call.directory)
+        quotas.check_values(new.body)
         user_rules.check_free(call.directory, upn, new.identities)
         call.directory.add_user(user)
         journal.audit(call.directory, "Add user", target_id=id, target_name=upn)
@@ -167,6 +171,7 @@ def shown(user: User, version: str, names: list[str]) -> Body:
 
 def _apply(call: Call, user: User, changes: user_rules.Changes, hashed: str | None) -> None:
     body = {name: value for name, value in {**user.body, **changes.body}.items() if value is not None}
+    quotas.check_values(body)
     columns: Body = {}
     if changes.enabled is not None:
         columns["enabled"] = changes.enabled
@@ -217,6 +222,7 @@ def _collection(call: Call) -> odata.Collection:
         columns=_COLUMNS,
         extensions=registered(call, "User"),
         loose=_LOOSE,
+        opaque=_OPAQUE,
     )
 
 

@@ -125,6 +125,11 @@ class Call:
         return self.eventual and self.query.get("$count", "").lower() == "true"
 
     @property
+    def creates_missing(self) -> bool:
+        """Whether a PATCH by a client's own key may make what it does not find."""
+        return "create-if-missing" in self.headers.get("prefer", "").lower()
+
+    @property
     def settled(self) -> float:
         """The moment before which an object has to be made to be seen already: now, but for the replication delay."""
         return self.directory.clock.now() - float(switches.read(self.directory, "replication_delay"))
