@@ -57,8 +57,11 @@ def create(call: Call) -> Answer:
     """Add Google or Facebook."""
     body = call.json()
     schema.check("IdentityProviderBase", body, code="BadRequest")
-    if str(body.get("@odata.type", "")).lstrip("#").lower() != "microsoft.graph.socialidentityprovider":
-        raise GraphError(501, "NotImplemented", f"not simulated: a provider of type '{body.get('@odata.type')}'")
+    named = str(body.get("@odata.type") or "").lstrip("#")
+    if not named:
+        raise GraphError(400, "BadRequest", "The property '@odata.type' is required: identityProviderBase is abstract.")
+    if named.lower() != "microsoft.graph.socialidentityprovider":
+        raise GraphError(501, "NotImplemented", f"not simulated: a provider of type '{named}'")
     kind = body.get("identityProviderType")
     if kind not in _SOCIAL or not all(body.get(name) for name in ("displayName", "clientId", "clientSecret")):
         raise GraphError(
