@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sqlite3
 import threading
@@ -110,7 +111,7 @@ class Directory:
         """Empty the directory. The tenant's id, domain, keys and administrator stay."""
         kept = ("tenant_id", "domain", "subdomain", "signing_keys", "admin_client_id", "admin_client_secret")
         with self.transaction():
-            for table in ("sign_in_names", "users", "objects", "log"):
+            for table in ("sign_in_names", "users", "user_changes", "objects", "log"):
                 self.rows(f"DELETE FROM {table}")  # noqa: S608
             self.rows(f"DELETE FROM meta WHERE name NOT IN ({', '.join('?' * len(kept))})", kept)  # noqa: S608
         self.clock.restart()
@@ -149,14 +150,16 @@ class Directory:
         )
         return body
 
-    def get(self, kind: str, id: str) -> Body | None:
-        """Read an object by id; None when there is none or it is in the recycle bin."""
-        found = self.rows("SELECT body FROM objects WHERE id = ? AND kind = ? AND deleted IS NULL", (id, kind))
-        return json.loads(found[0]["body"]) if found else None
+    def get(self, kind: str, id: str, *, made_by: float = math.inf) -> Body | None:
+        """Read an object by id; None when there is none, it is in the recycle bin or was made after a moment."""
+        return self._one("id = ? AND kind = ?", (id, kind, made_by))
 
-    def by_key(self, kind: str, key: str) -> Body | None:
-        """Read an object by its second name; None when there is none or it is in the recycle bin."""
-        found = self.rows("SELECT body FROM objects WHERE kind = ? AND key = ? AND deleted IS NULL", (kind, key))
+    def by_key(self, kind: str, key: str, *, made_by: float = math.inf) -> Body | None:
+        """Read an object by its second name, otherwise as `get`."""
+        return self._one("key = ? AND kind = ?", (key, kind, made_by))
+
+    def _one(self, where: str, parameters: tuple[Any, ...]) -> Body | None:
+        found = self.rows(f"SELECT body FROM objects WHERE {where} AND deleted IS NULL AND created <= ?", parameters)  # noqa: S608
         return json.loads(found[0]["body"]) if found else None
 
     def all(self, kind: str, *, parent: str | None = None, deleted: bool = False) -> list[Body]:
@@ -221,9 +224,12 @@ class Directory:
         """Tell whether a user signs in by this name already."""
         return bool(self.rows("SELECT 1 FROM sign_in_names WHERE name = ?", (name.lower(),)))
 
-    def user(self, id_or_upn: str) -> User | None:
-        """Read a user by object id or user principal name."""
-        found = self.rows("SELECT * FROM users WHERE (id = ? OR upn = ?) AND deleted IS NULL", (id_or_upn, id_or_upn))
+    def user(self, id_or_upn: str, *, made_by: float = math.inf) -> User | None:
+        """Read a user by object id or user principal name; leave out who was made later than a moment."""
+        found = self.rows(
+            "SELECT * FROM users WHERE (id = ? OR upn = ?) AND deleted IS NULL AND created <= ?",
+            (id_or_upn, id_or_upn, made_by),
+        )
         return user_of(found[0]) if found else None
 
     def user_by_sign_in_name(self, name: str) -> User | None:

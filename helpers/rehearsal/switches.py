@@ -30,10 +30,41 @@ _ALL: Final = (
         "Documented: 50 [Microsoft Learn, External ID service limits].",
     ),
     Switch(
+        "deleted_apps_keep_uris",
+        False,
+        "The identifier URIs of an application in the recycle bin cannot be given to another one.",
+        "Not documented. A restore is known to fail when another application has the URI by then, so it can be given.",
+    ),
+    Switch(
+        "delta_queries",
+        True,
+        "Changes to users can be read with delta queries.",
+        "The pages disagree: the service limits of external tenants list them as supported, the overview of delta "
+        "queries says that external tenants do not support them.",
+    ),
+    Switch(
+        "directory_quota",
+        300_000.0,
+        "So many users, applications and service principals fit into the tenant.",
+        "Documented: 300,000, and 10,000 in a trial tenant [Microsoft Learn, External ID service limits].",
+    ),
+    Switch(
         "disable_strong_password",
         False,
         "A legacy password that is only too plain is stored.",
         "The setting is documented; where it is kept is not.",
+    ),
+    Switch(
+        "graph_throttling",
+        True,
+        "Graph answers 429 beyond its documented limits.",
+        "Documented [Microsoft Graph service-specific throttling limits]. Off, for bulk work that is not to wait.",
+    ),
+    Switch(
+        "replication_delay",
+        0.0,
+        "For so many seconds, reads and references do not find an object that was made.",
+        "Documented as possible and observed; how long it takes is not documented.",
     ),
     Switch(
         "retry_counts_for_lockout",

@@ -7,7 +7,7 @@ import sqlite3
 from typing import Final
 
 # Raised whenever the tables change: a file of another version is not touched.
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -33,6 +33,37 @@ CREATE TABLE IF NOT EXISTS log (
 CREATE INDEX IF NOT EXISTS log_by_time ON log (kind, time);
 """
 
+# When each property of a user last changed, by a number that only grows; the name '' stands for the user coming or
+# going. Triggers keep it, so that no writer can forget to: a delta query answers from it.
+_NEXT: Final = "(SELECT coalesce(max(seq), 0) + 1 FROM user_changes)"
+_CHANGES: Final = f"""
+CREATE TABLE IF NOT EXISTS user_changes (
+    user_id TEXT NOT NULL, name TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (user_id, name)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS user_changes_by_seq ON user_changes (seq);
+CREATE TRIGGER IF NOT EXISTS user_made AFTER INSERT ON users BEGIN
+    INSERT OR REPLACE INTO user_changes VALUES (new.id, '', {_NEXT});
+END;
+CREATE TRIGGER IF NOT EXISTS user_purged AFTER DELETE ON users BEGIN
+    INSERT OR REPLACE INTO user_changes VALUES (old.id, '', {_NEXT});
+END;
+CREATE TRIGGER IF NOT EXISTS user_recycled AFTER UPDATE OF deleted ON users
+WHEN (new.deleted IS NULL) <> (old.deleted IS NULL) BEGIN
+    INSERT OR REPLACE INTO user_changes VALUES (new.id, '', {_NEXT});
+END;
+CREATE TRIGGER IF NOT EXISTS user_changed AFTER UPDATE OF upn, enabled, body ON users BEGIN
+    INSERT OR REPLACE INTO user_changes SELECT new.id, name, {_NEXT} FROM (
+        SELECT key AS name FROM (
+            SELECT key, value, type FROM json_each(new.body) EXCEPT SELECT key, value, type FROM json_each(old.body)
+        ) UNION SELECT key FROM (
+            SELECT key, value, type FROM json_each(old.body) EXCEPT SELECT key, value, type FROM json_each(new.body)
+        )
+        UNION SELECT 'userPrincipalName' WHERE new.upn <> old.upn
+        UNION SELECT 'accountEnabled' WHERE new.enabled <> old.enabled
+    );
+END;
+"""  # noqa: S608
+
 
 def prepare(db: sqlite3.Connection) -> None:
     """Make the tables in a new file, and set the connection up for them.
@@ -49,7 +80,7 @@ def prepare(db: sqlite3.Connection) -> None:
             raise sqlite3.DatabaseError(f"its tables have version {version}, not {_VERSION}")
     else:
         db.execute("PRAGMA journal_mode=WAL")
-        db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT")
+        db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {_CHANGES} PRAGMA user_version={_VERSION}; COMMIT")
     db.execute("PRAGMA synchronous=NORMAL")
     db.execute("PRAGMA foreign_keys=ON")
     db.create_function("has_word", 2, _has_word, deterministic=True)

@@ -1,17 +1,15 @@
 """Application registrations: Graph v1.0 `/applications`, and what the recycle bin does to them.
 
-Shapes and rules: Graph v1.0, application resource and its pages; identifier URIs: "Restrictions on identifier URIs of
-Microsoft Entra applications".
+Shapes and rules: Graph v1.0, application resource and its pages.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 from helpers.rehearsal import journal
 from helpers.rehearsal.directory import Body, Directory
-from helpers.rehearsal.graph import key_credentials, odata, schema
+from helpers.rehearsal.graph import identifier_uris, key_credentials, odata, quotas, schema
 from helpers.rehearsal.graph.wire import Answer, Call, GraphRoute, bad_request, new_id, not_found, written
 
 _READ = ("Application.Read.All", "Application.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All")
@@ -77,7 +75,11 @@ def routes() -> list[GraphRoute]:
         GraphRoute("POST", "/applications", create, _WRITE, "Create application"),
         *(
             route
-            for path in ("/applications/{id}", "/applications(appId='{appId}')")
+            for path in (
+                "/applications/{id}",
+                "/applications(appId='{appId}')",
+                "/applications(uniqueName='{uniqueName}')",
+            )
             for route in (
                 GraphRoute("GET", path, get, _READ, "Get application"),
                 GraphRoute("PATCH", path, update, _WRITE, "Update application"),
@@ -104,10 +106,12 @@ def new_application(body: Body, directory: Directory) -> Body:
 
 def find(call: Call) -> Body:
     """Read the application that the route names, by object id or appId. Raises GraphError 404."""
-    if "appId" in call.ids:
-        found, named = call.directory.by_key("application", call.ids["appId"]), call.ids["appId"]
+    if "uniqueName" in call.ids:
+        found, named = _by_unique_name(call), call.ids["uniqueName"]
+    elif "appId" in call.ids:
+        found, named = call.read_by_key("application", call.ids["appId"]), call.ids["appId"]
     else:
-        found, named = call.directory.get("application", call.ids["id"]), call.ids["id"]
+        found, named = call.read("application", call.ids["id"]), call.ids["id"]
     if found is None:
         raise not_found(named)
     return found
@@ -136,11 +140,18 @@ def get(call: Call) -> Answer:
 
 def create(call: Call) -> Answer:
     """Register an application. Its service principal is a separate object."""
-    body = _checked(call)
+    return _create(call, _checked(call))
+
+
+def _create(call: Call, body: Body) -> Answer:
     if not body.get("displayName"):
         raise bad_request("A value is required for property 'displayName' of resource 'Application'.")
-    _check_identifier_uris(call, body.get("identifierUris", []), None)
+    name = body.get("uniqueName")
+    if name and any(app.get("uniqueName") == name for app in call.directory.all("application")):
+        raise bad_request("Another object with the same value for property uniqueName already exists.")
+    quotas.check_room(call.directory)
     app = new_application(body, call.directory)
+    identifier_uris.check(call, app, app["identifierUris"])
     app["keyCredentials"] = key_credentials.replaced(app["keyCredentials"], [])
     key_credentials.check_token_encryption(app)
     call.directory.add("application", app, key=app["appId"])
@@ -150,10 +161,15 @@ def create(call: Call) -> Answer:
 
 def update(call: Call) -> Answer:
     """Change a registration: collections are replaced as a whole, complex properties member by member."""
-    before, body = find(call), _checked(call)
-    if "identifierUris" in body:
-        _check_identifier_uris(call, body["identifierUris"], before["id"])
+    body = _checked(call)
+    if "uniqueName" in call.ids and call.creates_missing and _by_unique_name(call) is None:
+        return _create(call, {**body, "uniqueName": call.ids["uniqueName"]})
+    before = find(call)
+    if before.get("uniqueName") and body.get("uniqueName", before["uniqueName"]) != before["uniqueName"]:
+        raise bad_request("Property 'uniqueName' cannot be changed once it is set.")
     after = _whole(merge(copy.deepcopy(before), body))
+    if "identifierUris" in body:
+        identifier_uris.check(call, after, after["identifierUris"], present=before["identifierUris"])
     if "keyCredentials" in body:
         after["keyCredentials"] = key_credentials.replaced(body["keyCredentials"], before["keyCredentials"])
     key_credentials.check_token_encryption(after)
@@ -212,24 +228,13 @@ def _checked(call: Call) -> Body:
     return body
 
 
+def _by_unique_name(call: Call) -> Body | None:
+    name = call.ids["uniqueName"]
+    return next((app for app in call.directory.all("application") if app.get("uniqueName") == name), None)
+
+
 def _collection() -> odata.Collection:
     return odata.of_kind("application", "applications", "Application")
-
-
-def _check_identifier_uris(call: Call, uris: list[Any], own_id: str | None) -> None:
-    others = [app for app in call.directory.all("application") if app["id"] != own_id]
-    taken = {uri.lower() for app in others for uri in app["identifierUris"]}
-    for uri in uris:
-        if "://" not in uri and not uri.startswith("urn:"):
-            raise bad_request(
-                f"Invalid value specified for property 'identifierUris' of resource 'Application': '{uri}'."
-            )
-        if uri.endswith("/"):
-            raise bad_request(f"The identifier URI '{uri}' must not end with a slash ('/').")
-        if uri.lower() in taken:
-            raise bad_request("Another object with the same value for property identifierUris already exists.")
-    if len({uri.lower() for uri in uris}) != len(uris):
-        raise bad_request("Property identifierUris contains duplicate values.")
 
 
 def _refresh_principal(call: Call, app: Body) -> None:

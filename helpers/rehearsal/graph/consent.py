@@ -14,7 +14,7 @@ from helpers.rehearsal import journal
 from helpers.rehearsal.directory import Body
 from helpers.rehearsal.graph import odata, schema
 from helpers.rehearsal.graph.service_principals import READ, find
-from helpers.rehearsal.graph.wire import Answer, Call, GraphRoute, bad_request, new_id, not_found
+from helpers.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, bad_request, new_id, not_found
 
 _ASSIGN = (
     "AppRoleAssignment.ReadWrite.All + Application.Read.All",
@@ -151,7 +151,7 @@ def grant(call: Call) -> Answer:
     kind, user_id = body.get("consentType"), body.get("principalId")
     if kind not in {"AllPrincipals", "Principal"} or (kind == "Principal") != bool(user_id):
         raise bad_request("consentType must be 'AllPrincipals', or 'Principal' together with a principalId.")
-    if user_id and call.directory.user(user_id) is None:
+    if user_id and call.directory.user(user_id, made_by=call.settled) is None:
         raise not_found(user_id)
     parts = [client["id"], resource["id"], *([user_id] if user_id else [])]
     id = _encode(b"".join(uuid.UUID(part).bytes_le for part in parts))
@@ -212,14 +212,14 @@ def _grants() -> odata.Collection:
 
 
 def _assignment(call: Call) -> Body:
-    found = call.directory.get("appRoleAssignment", call.ids["assignment"])
+    found = call.read("appRoleAssignment", call.ids["assignment"])
     if found is None or find(call)["id"] != found["resourceId" if _outward(call) else "principalId"]:
         raise not_found(call.ids["assignment"])
     return found
 
 
 def _grant(call: Call) -> Body:
-    found = call.directory.get("oauth2PermissionGrant", call.ids["grant"])
+    found = call.read("oauth2PermissionGrant", call.ids["grant"])
     if found is None:
         raise not_found(call.ids["grant"])
     return found
@@ -228,14 +228,22 @@ def _grant(call: Call) -> Body:
 def _required(call: Call, name: str, id: str | None) -> Body:
     if not id:
         raise bad_request(f"A value is required for property '{name}'.")
-    found = call.directory.get("servicePrincipal", id)
+    found = call.read("servicePrincipal", id)
     if found is None:
-        raise not_found(id)
+        raise _unseen(call, id)
     return found
 
 
+def _unseen(call: Call, id: str) -> GraphError:
+    """A principal that another replica has not heard of yet is refused under a code of its own [observed]."""
+    refusal = not_found(id)
+    if call.directory.get("servicePrincipal", id):
+        refusal.code = "Directory_ObjectNotFound"
+    return refusal
+
+
 def _principal(call: Call, id: str | None) -> tuple[Body, str]:
-    user = call.directory.user(id) if id else None
+    user = call.directory.user(id, made_by=call.settled) if id else None
     if user:
         return {"id": user.id, "displayName": user.body.get("displayName")}, "User"
     return _required(call, "principalId", id), "ServicePrincipal"

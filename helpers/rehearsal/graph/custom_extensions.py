@@ -233,7 +233,7 @@ def _checked(call: Call) -> Body:
 
 
 def _find(call: Call) -> Body:
-    found = call.directory.get(_KIND, call.ids["id"])
+    found = call.read(_KIND, call.ids["id"])
     if found is None:
         raise GraphError(404, "ResourceNotFound", f"Resource '{call.ids['id']}' of type '{_KIND}' does not exist.")
     return found

@@ -1,18 +1,18 @@
 """The recycle bin: Graph v1.0 `/directory/deletedItems`.
 
-Applications, service principals and users stay there for thirty days on a real tenant; here, until they are removed.
+Applications, service principals, groups and users stay there for thirty days, by the tenant's clock.
+Shapes and options: Graph v1.0, "List deletedItems", "Get deletedItem", "Restore deleted item".
 """
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 from helpers.rehearsal import journal
 from helpers.rehearsal.directory import Body, user_of
-from helpers.rehearsal.graph import key_credentials, users
-from helpers.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, bad_request, not_found
+from helpers.rehearsal.graph import identifier_uris, key_credentials, odata, users
+from helpers.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, bad_request, not_found, written
 
 _PATH = "/directory/deletedItems"
 _READ = (
@@ -23,7 +23,9 @@ _READ = (
     "User.ReadWrite.All",
 )
 _WRITE = ("Application.ReadWrite.All", "User.DeleteRestore.All", "User.ReadWrite.All", "Directory.ReadWrite.All")
-_KINDS = {"application": "applications", "servicePrincipal": "servicePrincipals"}
+_KINDS = {"application": "applications", "servicePrincipal": "servicePrincipals", "group": "groups"}
+_KEPT = 30 * 86_400
+_COLUMNS = {"id": "id", "deletedDateTime": "strftime('%Y-%m-%dT%H:%M:%SZ', deleted, 'unixepoch')"}
 
 
 def routes() -> list[GraphRoute]:
@@ -43,12 +45,19 @@ def routes() -> list[GraphRoute]:
 def list_all(call: Call) -> Answer:
     """List the deleted objects of one type; the type in the URL is mandatory."""
     name = call.path.rsplit(".", 1)[1].lower()
-    if name == "user":
-        rows = call.directory.rows("SELECT * FROM users WHERE deleted IS NOT NULL ORDER BY deleted")
-        return _page(call, "users", [_deleted(_shown("user", row), row) for row in rows])
-    kind = next(kind for kind in _KINDS if kind.lower() == name)
-    rows = call.directory.rows("SELECT * FROM objects WHERE kind = ? AND deleted IS NOT NULL ORDER BY deleted", (kind,))
-    return _page(call, _KINDS[kind], [_deleted(_shown(kind, row), row) for row in rows])
+    kind = next(kind for kind in (*_KINDS, "user") if kind.lower() == name)
+    model = kind[0].upper() + kind[1:]
+    where, oldest = "deleted > ?", call.directory.clock.now() - _KEPT
+    if kind == "user":
+        items = odata.Collection(
+            "users", model, where, (oldest,), table="users", columns=_COLUMNS, order=("deleted", False)
+        )
+    else:
+        items = odata.Collection(
+            _KINDS[kind], model, f"kind = ? AND {where}", (kind, oldest), columns=_COLUMNS, order=("deleted", False)
+        )
+    odata.check_select(call, items)
+    return odata.page(call, items, lambda row: _deleted(_shown(kind, row), row))
 
 
 def get(call: Call) -> Answer:
@@ -65,12 +74,13 @@ def restore(call: Call) -> Answer:
         body: Body = users.shown(user, "v1.0", [])
         journal.audit(call.directory, "Restore user", target_id=user.id, target_name=user.upn)
     else:
-        body = json.loads(row["body"])
-        if call.directory.by_key(kind, row["key"]):
+        body = _shown(kind, row)
+        if row["key"] and call.directory.by_key(kind, row["key"]):
             raise bad_request("Another object with the same value for property appId already exists.")
+        if kind == "application":
+            identifier_uris.check_free(call, row["id"], body["identifierUris"])
         call.directory.restore(kind, row["id"])
         journal.audit(call.directory, f"Restore {_words(kind)}", target_id=row["id"], target_name=body["displayName"])
-        body = key_credentials.hidden(body)
     return call.entity(200, "directoryObjects", body)
 
 
@@ -89,25 +99,25 @@ def _find(call: Call) -> tuple[str, Any]:
     id = call.ids["id"]
     if id.startswith(("microsoft.graph.", "graph.")):
         raise GraphError(501, "NotImplemented", f"not simulated: {call.method} {call.path}")
-    found = call.directory.rows("SELECT * FROM objects WHERE id = ? AND deleted IS NOT NULL", (id,))
-    if found:
-        return found[0]["kind"], found[0]
-    found = call.directory.rows("SELECT * FROM users WHERE id = ? AND deleted IS NOT NULL", (id,))
-    if found:
-        return "user", found[0]
+    for table in ("objects", "users"):
+        found = call.directory.rows(
+            f"SELECT * FROM {table} WHERE id = ? AND deleted > ?",  # noqa: S608
+            (id, call.directory.clock.now() - _KEPT),
+        )
+        if found:
+            return ("user" if table == "users" else found[0]["kind"]), found[0]
     raise not_found(id)
 
 
 def _shown(kind: str, row: Any) -> Body:
-    return users.shown(user_of(row), "v1.0", []) if kind == "user" else key_credentials.hidden(json.loads(row["body"]))
+    if kind == "user":
+        return users.shown(user_of(row), "v1.0", [])
+    body: Body = json.loads(row["body"])
+    return key_credentials.hidden(body) if "keyCredentials" in body else body
 
 
 def _deleted(body: Body, row: Any) -> Body:
-    return {**body, "deletedDateTime": datetime.fromtimestamp(row["deleted"], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
-
-
-def _page(call: Call, context: str, value: list[Body]) -> Answer:
-    return Answer(200, {"@odata.context": call.context(context), "value": value})
+    return {**body, "deletedDateTime": written(row["deleted"])}
 
 
 def _words(kind: str) -> str:

@@ -20,22 +20,28 @@ from helpers.rehearsal.graph import (
     custom_extensions,
     deleted_items,
     extension_properties,
+    groups,
+    identity_providers,
     listeners,
     organization,
     service_principals,
+    user_delta,
     user_flow_attributes,
     user_flows,
     users,
 )
-from helpers.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, new_id
+from helpers.rehearsal.graph.throttle import Throttle
+from helpers.rehearsal.graph.wire import Answer, Call, Caller, GraphError, GraphRoute, new_id
 
 if TYPE_CHECKING:
     from helpers.rehearsal.tenant import RehearsalTenant
 
 _PLACEHOLDER = re.compile(r"\\\{(\w+)\\\}")
 
-# Functions of the directory that are not simulated and would otherwise be read as somebody's id.
-_FUNCTIONS = {"delta"}
+# A function of the directory, which must not be read as somebody's id; its name has a long and a short form.
+_FUNCTION = "delta"
+_LONG_FUNCTION = re.compile(rf"/(?:microsoft\.graph\.)?{_FUNCTION}(?:\(\))?$", re.IGNORECASE)
+_KEY = re.compile(r"\('((?:[^']|'')*)'\)")
 
 
 def all_routes() -> list[GraphRoute]:
@@ -49,8 +55,11 @@ def all_routes() -> list[GraphRoute]:
         listeners,
         user_flows,
         user_flow_attributes,
+        identity_providers,
         organization,
+        groups,
         users,
+        user_delta,
         deleted_items,
     )
     return [*(route for module in modules for route in module.routes()), *sign_in_log.graph_routes()]
@@ -65,8 +74,10 @@ class Dispatcher:
 
     def __init__(self, routes: Iterable[GraphRoute]) -> None:
         # Literal segments win over placeholders: "{" sorts after every letter and "$".
-        ordered = sorted(routes, key=lambda route: route.path.lower())
-        self._routes = [(_pattern(route.path), route) for route in ordered]
+        self._routes: dict[str, list[tuple[re.Pattern[str], GraphRoute]]] = {}
+        for route in sorted(routes, key=lambda route: route.path.lower()):
+            self._routes.setdefault(route.method, []).append((_pattern(route.path), route))
+        self._throttle = Throttle()
 
     async def respond(
         self,
@@ -92,26 +103,30 @@ class Dispatcher:
             headers: the headers, names in lower case.
             body: the JSON body, or None.
         """
+        ids = _ids(headers)
         try:
-            permissions = _permissions(tenant.directory, headers.get("authorization", ""))
+            caller = _caller(tenant.directory, headers.get("authorization", ""))
         except GraphError as error:
-            return _identified(error, headers)
+            return error.answer(ids)
 
         async def send(
             method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: Any
         ) -> Answer:
-            call = Call(tenant, method, base, version, path, {}, query, headers, permissions, body)
+            call = Call(tenant, method, base, version, path, {}, query, headers, caller, body)
+            ids, spent = _ids(headers), {}
             try:
-                return _with_ids(await self._answer(call), headers)
+                spent = self._throttle.spend(tenant.directory, caller.app_id, method, path, query)
+                answer = await self._answer(call)
             except GraphError as error:
-                return _identified(error, headers)
+                answer = error.answer(ids)
+            return replace(answer, headers={**answer.headers, **spent, **ids})
 
-        if path.lower() == "/$batch" and method == "POST":
-            try:
-                return _with_ids(await batch.respond(body, send), headers)
-            except GraphError as error:
-                return _identified(error, headers)
-        return await send(method, path, query, headers, body)
+        if path.lower() != "/$batch" or method != "POST":
+            return await send(method, path, query, headers, body)
+        try:
+            return replace(await batch.respond(body, send), headers=ids)
+        except GraphError as error:
+            return error.answer(ids)
 
     def unreadable(self, headers: Mapping[str, str]) -> Answer:
         """Answer a request whose body is not JSON."""
@@ -119,16 +134,15 @@ class Dispatcher:
             "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid "
             "JSON format."
         )
-        return _identified(GraphError(400, "BadRequest", message), headers)
+        return GraphError(400, "BadRequest", message).answer(_ids(headers))
 
     async def _answer(self, call: Call) -> Answer:
-        path = re.sub(r"\('((?:[^']|'')*)'\)", r"/\1", call.path).rstrip("/")
-        known = self._routes if path.rpartition("/")[2].lower() not in _FUNCTIONS else []
-        for pattern, route in known:
-            found = pattern.fullmatch(path) if route.method == call.method else None
+        path = _LONG_FUNCTION.sub(f"/{_FUNCTION}", _KEY.sub(r"/\1", call.path).rstrip("/"))
+        for pattern, route in self._routes.get(call.method, []):
+            found = pattern.fullmatch(path)
             if found:
                 call = replace(call, path=path, ids=found.groupdict())
-                _authorise(route, call.permissions)
+                _authorise(route, call.caller.permissions)
                 return await _run(route, call)
         raise GraphError(501, "NotImplemented", f"not simulated: {call.method} {call.path}")
 
@@ -145,10 +159,11 @@ async def _run(route: GraphRoute, call: Call) -> Answer:
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    return re.compile(_PLACEHOLDER.sub(r"(?P<\1>[^/]+?)", re.escape(path)), re.IGNORECASE)
+    placeholder = rf"(?P<\1>(?!{_FUNCTION}(?:/|$))[^/]+?)"
+    return re.compile(_PLACEHOLDER.sub(placeholder, re.escape(path)), re.IGNORECASE)
 
 
-def _permissions(directory: Directory, authorization: str) -> frozenset[str]:
+def _caller(directory: Directory, authorization: str) -> Caller:
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise GraphError(401, "InvalidAuthenticationToken", "Access token is empty.")
@@ -157,7 +172,9 @@ def _permissions(directory: Directory, authorization: str) -> frozenset[str]:
         raise GraphError(
             401, "InvalidAuthenticationToken", "Access token validation failure. Invalid or expired token."
         )
-    return frozenset([*claims.get("roles", []), *claims.get("scp", "").split()])
+    delegated = claims.get("scp", "").split()
+    permissions = frozenset([*claims.get("roles", []), *delegated])
+    return Caller(permissions, claims.get("appid", ""), claims["oid"] if delegated else None)
 
 
 def _authorise(route: GraphRoute, held: frozenset[str]) -> None:
@@ -168,12 +185,3 @@ def _authorise(route: GraphRoute, held: frozenset[str]) -> None:
 def _ids(headers: Mapping[str, str]) -> dict[str, str]:
     own = new_id()
     return {"request-id": own, "client-request-id": headers.get("client-request-id") or own}
-
-
-def _with_ids(answer: Answer, headers: Mapping[str, str]) -> Answer:
-    return replace(answer, headers={**answer.headers, **_ids(headers)})
-
-
-def _identified(error: GraphError, headers: Mapping[str, str]) -> Answer:
-    ids = _ids(headers)
-    return replace(error.answer(ids), headers=ids)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from helpers.rehearsal import journal
-from helpers.rehearsal.directory import Body, Directory
+from helpers.rehearsal.directory import Body
 from helpers.rehearsal.graph import applications, odata, schema
 from helpers.rehearsal.graph.wire import Answer, Call, GraphRoute, bad_request, not_found
 
@@ -42,20 +42,21 @@ def routes() -> list[GraphRoute]:
     ]
 
 
-def registered(directory: Directory, target: str) -> dict[str, str]:
+def registered(call: Call, target: str) -> dict[str, str]:
     """List the directory extensions an object type may carry.
 
     Args:
-        directory: the tenant's directory.
+        call: the request that asks.
         target: `User`, `Application` …
 
     Returns:
         Full name to data type; those of a deleted application are hidden with it.
     """
-    found = directory.rows(
+    found = call.directory.rows(
         "SELECT json_extract(p.body, '$.name') AS name, json_extract(p.body, '$.dataType') AS type, p.body AS body"
         " FROM objects p JOIN objects a ON a.id = p.parent"
-        " WHERE p.kind = 'extensionProperty' AND p.deleted IS NULL AND a.deleted IS NULL"
+        " WHERE p.kind = 'extensionProperty' AND p.deleted IS NULL AND a.deleted IS NULL AND p.created <= ?",
+        (call.settled,),
     )
     return {row["name"]: row["type"] for row in found if target in odata.body_of(row)["targetObjects"]}
 
@@ -140,10 +141,10 @@ def available(call: Call) -> Answer:
 
 
 def _find(call: Call, app: Body) -> Body:
-    for item in call.directory.all("extensionProperty", parent=app["id"]):
-        if item["id"] == call.ids["property"]:
-            return item
-    raise not_found(call.ids["property"])
+    found = call.read("extensionProperty", call.ids["property"])
+    if found is None or found not in call.directory.all("extensionProperty", parent=app["id"]):
+        raise not_found(call.ids["property"])
+    return found
 
 
 def _context(app: Body) -> str:

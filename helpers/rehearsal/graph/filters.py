@@ -40,12 +40,14 @@ class Scope:
         columns: properties that are columns of the table rather than members of its JSON.
         extensions: directory extensions: full name to data type.
         loose: `collection/member` names whose value matches whatever is asked, with the SQL condition under which.
+        opaque: properties that can be read and not filtered.
     """
 
     model: str
     columns: Mapping[str, str]
     extensions: Mapping[str, str] = field(default_factory=dict)
     loose: Mapping[str, str] = field(default_factory=dict)
+    opaque: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -238,6 +240,11 @@ class _Compiler:
             raise unsupported(f"Property '{names[0]}' does not exist as a declared property or extension property.")
         if not known and not self._declared(names[0]):
             raise GraphError(400, "BadRequest", f"Invalid filter clause: Could not find a property named '{names[0]}'.")
+        if names[0] in self._scope.opaque:
+            raise unsupported(
+                f"Unsupported or invalid query filter clause specified for property '{names[0]}' of resource "
+                f"'{self._scope.model}'."
+            )
         if len(names) == 1 and names[0] in self._scope.columns:
             return self._scope.columns[names[0]]
         return f"""json_extract(body, '$."{'"."'.join(names)}"')"""

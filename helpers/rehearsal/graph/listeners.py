@@ -97,7 +97,7 @@ def _handler(call: Call, handler: Body | None) -> Body:
     if "customExtension" not in handler:
         return handler
     id = (handler["customExtension"] or {}).get("id")
-    if not id or call.directory.get("customAuthenticationExtension", id) is None:
+    if not id or call.read("customAuthenticationExtension", id) is None:
         raise GraphError(
             400, "BadRequest", f"The custom authentication extension '{id}' of the handler does not exist."
         )
@@ -134,7 +134,7 @@ def _checked(call: Call) -> Body:
 
 
 def _find(call: Call) -> Body:
-    found = call.directory.get(_KIND, call.ids["id"])
+    found = call.read(_KIND, call.ids["id"])
     if found is None:
         raise GraphError(404, "ResourceNotFound", f"Resource '{call.ids['id']}' of type '{_KIND}' does not exist.")
     return found

@@ -41,6 +41,7 @@ class Collection:
         columns: properties that are columns of the table.
         extensions: directory extensions the items may carry: full name to data type.
         loose: see `filters.Scope`.
+        opaque: see `filters.Scope`.
         top: page size when none is asked for, and at most.
         order: the SQL expression that orders the items when no `$orderby` is given, and whether it goes down.
     """
@@ -53,13 +54,14 @@ class Collection:
     columns: Mapping[str, str] = field(default_factory=lambda: _OBJECT_COLUMNS)
     extensions: Mapping[str, str] = field(default_factory=dict)
     loose: Mapping[str, str] = field(default_factory=dict)
+    opaque: frozenset[str] = frozenset()
     top: tuple[int, int] = (100, 999)
     order: tuple[str, bool] = ("''", False)
 
     @property
     def scope(self) -> Scope:
         """What a filter over it may speak of."""
-        return Scope(self.model, self.columns, self.extensions, self.loose)
+        return Scope(self.model, self.columns, self.extensions, self.loose, self.opaque)
 
 
 View = Callable[[sqlite3.Row], Body]
@@ -91,7 +93,7 @@ def page(call: Call, items: Collection, view: View) -> Answer:
     Returns:
         `value`, `@odata.context`, and where they apply `@odata.count` and `@odata.nextLink`.
     """
-    where = _where(call, items)
+    where = _settled(call, items, _where(call, items))
     top = _top(call, items)
     order, descending = _order(call, items)
     after, after_parameters = _after(call, order, descending)
@@ -104,7 +106,7 @@ def page(call: Call, items: Collection, view: View) -> Answer:
     names = selected(call)
     context = items.context + (f"({','.join(names)})" if names else "")
     body: Body = {"@odata.context": call.context(context)}
-    if call.eventual and call.query.get("$count", "").lower() == "true":
+    if call.advanced:
         body["@odata.count"] = _count(call, items, where)
     if len(found) > top:
         body["@odata.nextLink"] = _next_link(call, found[top - 1])
@@ -134,7 +136,7 @@ def count(call: Call, items: Collection) -> Answer:
     """Answer `/$count` with a bare number; the header `ConsistencyLevel: eventual` is required."""
     if not call.eventual:
         raise GraphError(400, "Request_BadRequest", "$count is not currently supported.")
-    return Answer(200, text=str(_count(call, items, _where(call, items, counting=True))))
+    return Answer(200, text=str(_count(call, items, _settled(call, items, _where(call, items, counting=True)))))
 
 
 def selected(call: Call) -> list[str]:
@@ -167,11 +169,18 @@ def check_select(call: Call, items: Collection) -> list[str]:
     return names
 
 
+def _settled(call: Call, items: Collection, where: Where) -> Where:
+    """Leave out what is too new to be seen; a log has nothing that is made and then read back."""
+    if items.table == "log":
+        return where
+    return Where(f"({where.sql}) AND created <= ?", [*where.parameters, call.settled])
+
+
 def _where(call: Call, items: Collection, *, counting: bool = False) -> Where:
     found = Where("1", [])
     if text := call.query.get("$filter"):
         found = compile_filter(text, items.scope)
-        advanced = call.eventual and (counting or call.query.get("$count", "").lower() == "true")
+        advanced = call.advanced or (counting and call.eventual)
         if found.advanced == "NotEqualsMatch" and not advanced:
             raise unsupported("Filter operator 'NotEqualsMatch' is not supported.")
         if found.advanced and not advanced:

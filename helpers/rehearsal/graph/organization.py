@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from helpers.rehearsal.directory import Body
-from helpers.rehearsal.graph import odata
+from helpers.rehearsal.graph import odata, quotas
 from helpers.rehearsal.graph.wire import Answer, Call, GraphRoute, not_found
 
 _READ_DOMAINS = ("Domain.Read.All", "Domain.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All")
@@ -48,8 +48,5 @@ def get_organization(call: Call) -> Answer:
 
 
 def _with_quota(call: Call, body: Body) -> Body:
-    counted = call.directory.rows(
-        "SELECT (SELECT count(*) FROM users) + (SELECT count(*) FROM objects WHERE kind IN "
-        "('application', 'servicePrincipal')) AS n"
-    )
-    return {**body, "directorySizeQuota": {**body["directorySizeQuota"], "used": int(counted[0]["n"])}}
+    used, total = quotas.size(call.directory)
+    return {**body, "directorySizeQuota": {"used": used, "total": total}}

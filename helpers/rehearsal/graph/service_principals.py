@@ -6,7 +6,7 @@ import copy
 
 from helpers.rehearsal import journal
 from helpers.rehearsal.directory import Body
-from helpers.rehearsal.graph import key_credentials, odata, schema
+from helpers.rehearsal.graph import key_credentials, odata, quotas, schema
 from helpers.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, bad_request, new_id, not_found
 
 READ = ("Application.Read.All", "Application.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All")
@@ -84,9 +84,9 @@ def new_service_principal(app: Body, tenant_id: str) -> Body:
 def find(call: Call) -> Body:
     """Read the principal that the route names, by object id or appId. Raises GraphError 404."""
     if "appId" in call.ids:
-        found, named = call.directory.by_key("servicePrincipal", call.ids["appId"]), call.ids["appId"]
+        found, named = call.read_by_key("servicePrincipal", call.ids["appId"]), call.ids["appId"]
     else:
-        found, named = call.directory.get("servicePrincipal", call.ids["id"]), call.ids["id"]
+        found, named = call.read("servicePrincipal", call.ids["id"]), call.ids["id"]
     if found is None:
         raise not_found(named)
     return found
@@ -112,8 +112,11 @@ def get(call: Call) -> Answer:
 
 def create(call: Call) -> Answer:
     """Make the principal of a registered application; only its appId has to be sent."""
-    body = _checked(call)
-    app = call.directory.by_key("application", body.get("appId") or "")
+    return _create(call, _checked(call))
+
+
+def _create(call: Call, body: Body) -> Answer:
+    app = call.read_by_key("application", body.get("appId") or "")
     if app is None:
         raise bad_request(
             f"The appId '{body.get('appId') or ''}' of the service principal does not reference a valid application "
@@ -121,6 +124,7 @@ def create(call: Call) -> Answer:
         )
     if call.directory.by_key("servicePrincipal", app["appId"]):
         raise _taken(app["appId"])
+    quotas.check_room(call.directory)
     principal = new_service_principal(app, call.tenant.tenant_id) | body
     call.directory.add("servicePrincipal", principal, key=app["appId"])
     journal.audit(
@@ -130,8 +134,15 @@ def create(call: Call) -> Answer:
 
 
 def update(call: Call) -> Answer:
-    """Change a principal."""
-    before, body = find(call), _checked(call)
+    """Change a principal; addressed by appId, it may be made on the way."""
+    body = _checked(call)
+    if (
+        "appId" in call.ids
+        and call.creates_missing
+        and not call.directory.by_key("servicePrincipal", call.ids["appId"])
+    ):
+        return _create(call, {**body, "appId": call.ids["appId"]})
+    before = find(call)
     call.directory.replace("servicePrincipal", before | body)
     journal.audit(
         call.directory,

@@ -11,7 +11,7 @@ from typing import Any
 
 from helpers.rehearsal import journal
 from helpers.rehearsal.directory import Body
-from helpers.rehearsal.graph import odata, schema
+from helpers.rehearsal.graph import identity_providers, odata, schema
 from helpers.rehearsal.graph.applications import merge
 from helpers.rehearsal.graph.conditions import complete, included
 from helpers.rehearsal.graph.user_flow_attributes import attribute
@@ -26,12 +26,6 @@ _WRITE = ("EventListener.ReadWrite.All",)
 _KIND = "authenticationEventsFlow"
 _TYPE = "#microsoft.graph.externalUsersSelfServiceSignUpEventsFlow"
 _PREFIX = "#microsoft.graph."
-
-_PROVIDERS = {
-    "EmailPassword-OAUTH": ("Email with password", "EmailPassword"),
-    "EmailOtpSignup-OAUTH": ("Email One Time Passcode", "EmailOTP"),
-    "AADSignup-OAUTH": ("Azure Active Directory Sign up", "AADSignup"),
-}
 
 
 def routes() -> list[GraphRoute]:
@@ -144,7 +138,7 @@ def _completed(call: Call, flow: Body) -> Body:
         _check_application(call, item.get("appId") or "", flow["id"])
     method = flow.get("onAuthenticationMethodLoadStart")
     if method:
-        method["identityProviders"] = [_provider(item) for item in method.get("identityProviders") or []]
+        method["identityProviders"] = [_provider(call, item) for item in method.get("identityProviders") or []]
     collection = flow.get("onAttributeCollection")
     if collection:
         collection["attributes"] = [
@@ -159,19 +153,13 @@ def _completed(call: Call, flow: Body) -> Body:
     return flow
 
 
-def _provider(item: Body) -> Body:
-    if item.get("id") not in _PROVIDERS:
+def _provider(call: Call, item: Body) -> Body:
+    found = identity_providers.find(call.directory, item.get("id"))
+    if found is None:
         raise GraphError(
             400, "BadRequest", f"The identity provider '{item.get('id')}' is not configured in the tenant."
         )
-    name, kind = _PROVIDERS[item["id"]]
-    return {
-        "@odata.type": "#microsoft.graph.builtInIdentityProvider",
-        "id": item["id"],
-        "displayName": name,
-        "identityProviderType": kind,
-        "state": None,
-    }
+    return found
 
 
 def _input(item: Body) -> Body:
@@ -190,7 +178,7 @@ def _as_created(flow: Body) -> Body:
 
 
 def _check_application(call: Call, app_id: str, flow_id: str) -> None:
-    if call.directory.by_key("servicePrincipal", app_id) is None:
+    if call.read_by_key("servicePrincipal", app_id) is None:
         raise GraphError(400, "BadRequest", f"The application '{app_id}' has no service principal in the tenant.")
     for flow in call.directory.all(_KIND):
         if flow["id"] != flow_id and any(item["appId"] == app_id for item in included(flow)):
@@ -212,7 +200,7 @@ def _checked(call: Call) -> Body:
 
 
 def _find(call: Call) -> Body:
-    found = call.directory.get(_KIND, call.ids["id"])
+    found = call.read(_KIND, call.ids["id"])
     if found is None:
         raise _missing(call.ids["id"])
     return found

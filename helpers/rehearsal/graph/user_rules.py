@@ -36,6 +36,7 @@ EMPTY: Body = {
 }
 _READ_ONLY = frozenset({"id", "createdDateTime", "deletedDateTime", "lastPasswordChangeDateTime", "proxyAddresses"})
 _KEPT_APART = frozenset({"accountEnabled", "passwordProfile", "identities", "userPrincipalName"})
+_LONGEST = 256
 _LOCAL_TYPES = ("emailAddress", "userName")
 
 
@@ -151,6 +152,10 @@ def _check(body: Body, extensions: Mapping[str, str]) -> None:
     if unknown:
         raise bad_request(f"The following extension properties are not available: {', '.join(unknown)}.")
     schema.check("User", body, code="Request_BadRequest", extensions=extensions)
+    for name in extensions.keys() & body.keys():
+        if isinstance(body[name], str) and len(body[name]) > _LONGEST:
+            # The limit is documented [Graph, "Add custom data to resources by using extensions"]; the words are not.
+            raise bad_request(f"Invalid value specified for property '{name}' of resource 'User'.")
     for name in sorted(_READ_ONLY & body.keys()):
         raise bad_request(f"Property '{name}' is read-only and cannot be set.")
 

@@ -9,20 +9,21 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
+from dataclasses import replace
 
 from helpers.rehearsal import journal, passwords
 from helpers.rehearsal.directory import Body, User, user_of
-from helpers.rehearsal.graph import odata, user_rules
+from helpers.rehearsal.graph import odata, quotas, user_rules
 from helpers.rehearsal.graph.extension_properties import registered
 from helpers.rehearsal.graph.filters import unsupported
 from helpers.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, new_id, not_found, written
 
-_READ = ("User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All")
+READ = ("User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All")
 _WRITE = ("User.ReadWrite.All", "Directory.ReadWrite.All")
 _IDENTITIES = "User.ManageIdentities.All"
 
 # What v1.0 shows when nothing is selected.
-_DEFAULT = (
+DEFAULT = (
     "businessPhones",
     "displayName",
     "givenName",
@@ -37,16 +38,19 @@ _DEFAULT = (
 )
 _COLUMNS = {"id": "id", "userPrincipalName": "upn", "accountEnabled": "enabled"}
 # For local accounts the service ignores the issuer's value (Graph v1.0, objectIdentity resource).
+# The user resource names no filter for these.
+_OPAQUE = frozenset({"lastPasswordChangeDateTime", "passwordProfile"})
 _LOOSE = {"identities/issuer": "json_extract({}, '$.signInType') IN ('emailAddress', 'userName')"}
 
 
 def routes() -> list[GraphRoute]:
     """The operations on users."""
     return [
-        GraphRoute("GET", "/users", list_all, _READ, "List users"),
-        GraphRoute("GET", "/users/$count", count, _READ, "List users"),
+        GraphRoute("GET", "/users", list_all, READ, "List users"),
+        GraphRoute("GET", "/users/$count", count, READ, "List users"),
         GraphRoute("POST", "/users", create, _WRITE, "Create user"),
-        GraphRoute("GET", "/users/{id}", get, _READ, "Get user"),
+        GraphRoute("GET", "/me", me, ("User.Read", *READ), "Get user"),
+        GraphRoute("GET", "/users/{id}", get, READ, "Get user"),
         GraphRoute("PATCH", "/users/{id}", update, (*_WRITE, _IDENTITIES), "Update user"),
         GraphRoute("DELETE", "/users/{id}", delete, _WRITE, "Delete user"),
     ]
@@ -55,9 +59,8 @@ def routes() -> list[GraphRoute]:
 def list_all(call: Call) -> Answer:
     """List users, one page."""
     _check_identity_filter(call)
-    items = _collection(call)
-    names = odata.check_select(call, items)
-    return odata.page(call, items, lambda row: shown(user_of(row), call.version, names))
+    names = selected(call)
+    return odata.page(call, _collection(call), lambda row: shown(user_of(row), call.version, names))
 
 
 def count(call: Call) -> Answer:
@@ -67,13 +70,25 @@ def count(call: Call) -> Answer:
 
 def get(call: Call) -> Answer:
     """Read one user by object id or user principal name."""
-    names = odata.check_select(call, _collection(call))
+    names = selected(call)
     return odata.one(call, "users", shown(_find(call), call.version, names), names)
+
+
+def me(call: Call) -> Answer:
+    """Read the user that the token speaks for."""
+    if call.caller.user_id is None:
+        raise GraphError(400, "BadRequest", "/me request is only valid with delegated authentication flow.")
+    return get(replace(call, ids={"id": call.caller.user_id}))
+
+
+def selected(call: Call) -> list[str]:
+    """The property names of `$select`. Raises GraphError for one that users do not have."""
+    return odata.check_select(call, _collection(call))
 
 
 async def create(call: Call) -> Answer:
     """Make a user. The password is hashed in a thread, so that a batch does not hold up everybody else."""
-    new = user_rules.new_user(call.json(), registered(call.directory, "User"), call.tenant.domain)
+    new = user_rules.new_user(call.json(), registered(call, "User"), call.tenant.domain)
     hashed = await asyncio.to_thread(passwords.hash_password, new.password) if new.password else ""
     id, moment = new_id(), call.directory.clock.now()
     upn = new.upn or f"{id}@{call.tenant.domain}"
@@ -97,6 +112,8 @@ async def create(call: Call) -> Answer:
         created=moment,
     )
     with call.directory.transaction():
+        quotas.check_room(call.directory)
+        quotas.check_values(new.body)
         user_rules.check_free(call.directory, upn, new.identities)
         call.directory.add_user(user)
         journal.audit(call.directory, "Add user", target_id=id, target_name=upn)
@@ -105,8 +122,8 @@ async def create(call: Call) -> Answer:
 
 async def update(call: Call) -> Answer:
     """Change a user; null removes a value."""
-    changes = user_rules.changes(call.json(), registered(call.directory, "User"), call.tenant.domain)
-    if changes.identities is not None and _IDENTITIES not in call.permissions:
+    changes = user_rules.changes(call.json(), registered(call, "User"), call.tenant.domain)
+    if changes.identities is not None and _IDENTITIES not in call.caller.permissions:
         raise GraphError(403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
     hashed = await asyncio.to_thread(passwords.hash_password, changes.password) if changes.password else None
     with call.directory.transaction():
@@ -149,11 +166,12 @@ def shown(user: User, version: str, names: list[str]) -> Body:
     }
     if names or version == "beta":
         return whole
-    return {name: whole[name] for name in _DEFAULT}
+    return {name: whole[name] for name in DEFAULT}
 
 
 def _apply(call: Call, user: User, changes: user_rules.Changes, hashed: str | None) -> None:
     body = {name: value for name, value in {**user.body, **changes.body}.items() if value is not None}
+    quotas.check_values(body)
     columns: Body = {}
     if changes.enabled is not None:
         columns["enabled"] = changes.enabled
@@ -202,8 +220,9 @@ def _collection(call: Call) -> odata.Collection:
         "deleted IS NULL",
         table="users",
         columns=_COLUMNS,
-        extensions=registered(call.directory, "User"),
+        extensions=registered(call, "User"),
         loose=_LOOSE,
+        opaque=_OPAQUE,
     )
 
 
@@ -214,7 +233,7 @@ def _check_identity_filter(call: Call) -> None:
 
 
 def _find(call: Call) -> User:
-    found = call.directory.user(call.ids["id"])
+    found = call.directory.user(call.ids["id"], made_by=call.settled)
     if found is None:
         raise not_found(call.ids["id"])
     return found

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from helpers.rehearsal import switches
 from helpers.rehearsal.directory import Body, Directory
 
 if TYPE_CHECKING:
@@ -34,22 +35,50 @@ class GraphError(Exception):
         status: the HTTP status.
         code: Graph's error code, such as `Request_BadRequest`.
         message: Graph's sentence.
+        headers: further headers of the answer.
+        inner: further members of `innerError`.
     """
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        inner: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
+        self.headers = dict(headers or {})
+        self.inner = dict(inner or {})
 
-    def answer(self, headers: Mapping[str, str]) -> Answer:
-        """Build the error body.
+    def answer(self, ids: Mapping[str, str]) -> Answer:
+        """Build the answer.
 
         Args:
-            headers: the answer's `request-id` and `client-request-id`.
+            ids: the answer's `request-id` and `client-request-id`.
         """
-        inner = {"date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), **headers}
-        return Answer(self.status, {"error": {"code": self.code, "message": self.message, "innerError": inner}})
+        inner = {"date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), **ids, **self.inner}
+        body = {"error": {"code": self.code, "message": self.message, "innerError": inner}}
+        return Answer(self.status, body, headers={**self.headers, **ids})
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sends a request.
+
+    Args:
+        permissions: what the token allows.
+        app_id: the app it was issued to.
+        user_id: the user it speaks for; None for an app on its own.
+    """
+
+    permissions: frozenset[str]
+    app_id: str
+    user_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +94,7 @@ class Call:
         ids: the values of the route's placeholders.
         query: the query options, with their `$`.
         headers: the request headers, names in lower case.
-        permissions: what the caller's token allows.
+        caller: whose token it carries.
         body: the JSON body; None when there is none.
     """
 
@@ -77,7 +106,7 @@ class Call:
     ids: Mapping[str, str]
     query: Mapping[str, str]
     headers: Mapping[str, str] = field(repr=False)
-    permissions: frozenset[str]
+    caller: Caller
     body: Any = field(default=None, repr=False)
 
     @property
@@ -89,6 +118,34 @@ class Call:
     def eventual(self) -> bool:
         """Whether the caller asked for advanced query capabilities."""
         return self.headers.get("consistencylevel", "").lower() == "eventual"
+
+    @property
+    def advanced(self) -> bool:
+        """Whether both things that advanced query capabilities take are there: the header and `$count=true`."""
+        return self.eventual and self.query.get("$count", "").lower() == "true"
+
+    @property
+    def creates_missing(self) -> bool:
+        """Whether a PATCH by a client's own key may make what it does not find."""
+        return "create-if-missing" in self.headers.get("prefer", "").lower()
+
+    @property
+    def settled(self) -> float:
+        """The moment before which an object has to be made to be seen already: now, but for the replication delay."""
+        return self.directory.clock.now() - float(switches.read(self.directory, "replication_delay"))
+
+    def read(self, kind: str, id: str) -> Body | None:
+        """Read an object as any replica knows it; None when there is none or it is too new.
+
+        Args:
+            kind: the directory's kind, such as `application`.
+            id: its object id.
+        """
+        return self.directory.get(kind, id, made_by=self.settled)
+
+    def read_by_key(self, kind: str, key: str) -> Body | None:
+        """Read an object by its second name, such as the appId; otherwise as `read`."""
+        return self.directory.by_key(kind, key, made_by=self.settled)
 
     @property
     def now(self) -> str:

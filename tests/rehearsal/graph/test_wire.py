@@ -69,7 +69,7 @@ async def test_consent_needs_two_permissions_together(tenant: RehearsalTenant) -
 
 
 async def test_what_is_not_simulated_says_so(graph: httpx.AsyncClient) -> None:
-    assert message(await graph.get("/groups")) == "501 NotImplemented: not simulated: GET /groups"
+    assert message(await graph.get("/devices")) == "501 NotImplemented: not simulated: GET /devices"
     assert message(await graph.put("/users/x")) == "501 NotImplemented: not simulated: PUT /users/x"
 
 

@@ -1,0 +1,137 @@
+"""The live runner, tried on a rehearsal tenant as if it were a real one: what it asks, makes, removes, leaves alone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from helpers import live
+from helpers.errors import WriteNotConfirmed
+from helpers.rehearsal import switches
+from helpers.rehearsal.tenant import RehearsalTenant
+from live import checks
+from live.conftest import client_of
+from live.tagged import Tagged
+
+KEPT = "jitkit-contract, but somebody else's"
+
+
+@pytest.fixture(scope="module")
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("live") / "rehearsal.sqlite3"
+    RehearsalTenant.open(path).close()
+    return path
+
+
+@pytest.fixture
+def tenant(seeded: Path, tmp_path: Path) -> Iterator[RehearsalTenant]:
+    """A tenant in which somebody else has things of their own."""
+    path = shutil.copy(seeded, tmp_path / "rehearsal.sqlite3")
+    tenant = RehearsalTenant.open(path)
+    yield tenant
+    tenant.close()
+
+
+@pytest.fixture
+async def client(tenant: RehearsalTenant) -> AsyncIterator[httpx.AsyncClient]:
+    confirmation = live.Confirmation(tenant.domain, lambda _: tenant.domain)
+    async with client_of(tenant.credential(), ["x"], tenant.transport(), confirmation) as client:
+        await client.post("/applications", json={"displayName": KEPT})
+        yield client
+
+
+def held(tenant: RehearsalTenant) -> dict[str, int]:
+    """What is in the tenant, its recycle bin included."""
+    objects = tenant.directory.rows("SELECT kind, count(*) AS n FROM objects GROUP BY kind")
+    users = tenant.directory.rows("SELECT count(*) AS n FROM users")
+    return {**{row["kind"]: row["n"] for row in objects}, "user": users[0]["n"]}
+
+
+async def test_every_check_holds_and_nothing_is_left(client: httpx.AsyncClient, tenant: RehearsalTenant) -> None:
+    before, run = held(tenant), Tagged(client)
+    for check in checks.CHECKS.values():
+        await check(run)
+    assert held(tenant) != before
+    assert await run.clean() == []
+    assert held(tenant) == before
+
+
+@pytest.mark.parametrize("id", ["ael-get", "app-update-jit-encryption-key", "user-update"])
+async def test_after_a_failure_nothing_is_left_either(
+    client: httpx.AsyncClient, tenant: RehearsalTenant, monkeypatch: pytest.MonkeyPatch, id: str
+) -> None:
+    before, run = held(tenant), Tagged(client)
+    await checks.grant(run)
+    monkeypatch.setitem(checks.EXAMPLES, id, {**checks.EXAMPLES[id], "response": {"status": 418, "body": None}})
+    monkeypatch.setattr(checks.examples, "differences", lambda *_: ["something else"])
+    with pytest.raises(AssertionError):
+        await checks.CHECKS[id](run)
+    assert held(tenant) != before
+    assert await run.clean() == []
+    assert held(tenant) == before
+
+
+async def test_what_came_into_being_without_an_answer_is_found_by_its_tag(
+    client: httpx.AsyncClient, tenant: RehearsalTenant
+) -> None:
+    before, run = held(tenant), Tagged(client)
+    await client.post("/applications", json={"displayName": f"{run.tag} lost"})
+    assert await run.clean() == []
+    assert held(tenant) == before
+
+
+async def test_what_lost_its_tag_is_left_alone_and_told(client: httpx.AsyncClient, tenant: RehearsalTenant) -> None:
+    run = Tagged(client)
+    made = await checks.app(run)
+    await client.patch(f"/applications/{made['id']}", json={"displayName": "Taken over"})
+    (problem,) = await run.clean()
+    assert made["id"] in problem
+    assert tenant.directory.get("application", made["id"]) is not None
+
+
+async def test_a_slow_directory_is_waited_for(client: httpx.AsyncClient, tenant: RehearsalTenant) -> None:
+    switches.write(tenant.directory, "replication_delay", 12.0)
+    clock = tenant.directory.clock
+    clock.hold(clock.now())
+    before = held(tenant)
+
+    async def sleep(seconds: float) -> None:
+        clock.forward(seconds)
+
+    run = Tagged(client, sleep=sleep)
+    for check in (checks.listener, checks.assignment, checks.CHECKS["user-list-filter-identities"]):
+        await check(run)
+    clock.forward(12)
+    assert await run.clean() == []
+    assert held(tenant) == before
+
+
+@pytest.mark.parametrize("typed", ["", "fabrikam.onmicrosoft.com"])
+async def test_nothing_is_written_before_the_domain_is_typed(tenant: RehearsalTenant, typed: str) -> None:
+    before = held(tenant)
+    asked: list[str] = []
+
+    def ask(question: str) -> str:
+        asked.append(question)
+        return typed
+
+    confirmation: Any = live.Confirmation(tenant.domain, ask)
+    async with client_of(tenant.credential(), ["x"], tenant.transport(), confirmation) as client:
+        run = Tagged(client)
+        await checks.CHECKS["domain-list"](run)
+        assert asked == []
+        with pytest.raises(WriteNotConfirmed):
+            await checks.app(run)
+        assert tenant.domain in asked[0]
+        assert await run.clean() == []
+    assert held(tenant) == before
+
+
+def test_the_checks_are_examples() -> None:
+    assert checks.CHECKS.keys() <= checks.EXAMPLES.keys()
+    assert len(checks.CHECKS) > 40
