@@ -84,9 +84,9 @@ def graph_routes() -> list[GraphRoute]:
     from helpers.rehearsal.graph.wire import GraphRoute
 
     return [
-        GraphRoute("GET", "/auditLogs/signIns", _list_sign_ins, _PERMISSIONS),
-        GraphRoute("GET", "/auditLogs/signIns/{id}", _get_sign_in, _PERMISSIONS),
-        GraphRoute("GET", "/auditLogs/directoryAudits", _list_audits, _PERMISSIONS),
+        GraphRoute("GET", "/auditLogs/signIns", _list_sign_ins, _PERMISSIONS, "List signIns"),
+        GraphRoute("GET", "/auditLogs/signIns/{id}", _get_sign_in, _PERMISSIONS, "Get signIn"),
+        GraphRoute("GET", "/auditLogs/directoryAudits", _list_audits, _PERMISSIONS, "List directoryAudits"),
     ]
 
 

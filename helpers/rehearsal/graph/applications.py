@@ -72,16 +72,16 @@ _DEFAULTS: Body = {
 def routes() -> list[GraphRoute]:
     """The operations on application registrations."""
     return [
-        GraphRoute("GET", "/applications", list_all, _READ),
-        GraphRoute("GET", "/applications/$count", count, _READ),
-        GraphRoute("POST", "/applications", create, _WRITE),
+        GraphRoute("GET", "/applications", list_all, _READ, "List applications"),
+        GraphRoute("GET", "/applications/$count", count, _READ, "List applications"),
+        GraphRoute("POST", "/applications", create, _WRITE, "Create application"),
         *(
             route
             for path in ("/applications/{id}", "/applications(appId='{appId}')")
             for route in (
-                GraphRoute("GET", path, get, _READ),
-                GraphRoute("PATCH", path, update, _WRITE),
-                GraphRoute("DELETE", path, delete, _WRITE),
+                GraphRoute("GET", path, get, _READ, "Get application"),
+                GraphRoute("PATCH", path, update, _WRITE, "Update application"),
+                GraphRoute("DELETE", path, delete, _WRITE, "Delete application"),
             )
         ),
     ]

@@ -34,21 +34,35 @@ def routes() -> list[GraphRoute]:
             for owner in ("/servicePrincipals/{id}", "/servicePrincipals(appId='{appId}')")
             for side in ("appRoleAssignedTo", "appRoleAssignments")
             for route in (
-                GraphRoute("GET", f"{owner}/{side}", list_assignments, READ),
-                GraphRoute("POST", f"{owner}/{side}", assign, _ASSIGN),
-                GraphRoute("GET", f"{owner}/{side}/{{assignment}}", get_assignment, READ),
-                GraphRoute("DELETE", f"{owner}/{side}/{{assignment}}", unassign, _ASSIGN),
+                GraphRoute(
+                    "GET",
+                    f"{owner}/{side}",
+                    list_assignments,
+                    READ,
+                    "List appRoleAssignedTo and appRoleAssignments of a service principal",
+                ),
+                GraphRoute(
+                    "POST", f"{owner}/{side}", assign, _ASSIGN, "Grant an appRoleAssignment for a service principal"
+                ),
+                GraphRoute("GET", f"{owner}/{side}/{{assignment}}", get_assignment, READ, "Get appRoleAssignment"),
+                GraphRoute("DELETE", f"{owner}/{side}/{{assignment}}", unassign, _ASSIGN, "Delete appRoleAssignment"),
             )
         ),
         *(
-            GraphRoute("GET", f"{owner}/oauth2PermissionGrants", list_grants_of, _READ_GRANTS)
+            GraphRoute(
+                "GET",
+                f"{owner}/oauth2PermissionGrants",
+                list_grants_of,
+                _READ_GRANTS,
+                "List oauth2PermissionGrants of a service principal",
+            )
             for owner in ("/servicePrincipals/{id}", "/servicePrincipals(appId='{appId}')")
         ),
-        GraphRoute("GET", "/oauth2PermissionGrants", list_grants, _READ_GRANTS),
-        GraphRoute("POST", "/oauth2PermissionGrants", grant, _GRANT),
-        GraphRoute("GET", "/oauth2PermissionGrants/{grant}", get_grant, _READ_GRANTS),
-        GraphRoute("PATCH", "/oauth2PermissionGrants/{grant}", update_grant, _GRANT),
-        GraphRoute("DELETE", "/oauth2PermissionGrants/{grant}", revoke, _GRANT),
+        GraphRoute("GET", "/oauth2PermissionGrants", list_grants, _READ_GRANTS, "List oauth2PermissionGrants"),
+        GraphRoute("POST", "/oauth2PermissionGrants", grant, _GRANT, "Create oAuth2PermissionGrant"),
+        GraphRoute("GET", "/oauth2PermissionGrants/{grant}", get_grant, _READ_GRANTS, "Get oAuth2PermissionGrant"),
+        GraphRoute("PATCH", "/oauth2PermissionGrants/{grant}", update_grant, _GRANT, "Update oAuth2PermissionGrant"),
+        GraphRoute("DELETE", "/oauth2PermissionGrants/{grant}", revoke, _GRANT, "Delete oAuth2PermissionGrant"),
     ]
 
 

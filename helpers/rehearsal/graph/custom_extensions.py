@@ -36,13 +36,25 @@ _SHOWN: Body = {
 def routes() -> list[GraphRoute]:
     """The operations on custom authentication extensions."""
     return [
-        GraphRoute("GET", _PATH, list_all, _READ),
-        GraphRoute("POST", _PATH, create, _WRITE),
-        GraphRoute("POST", f"{_PATH}/validateAuthenticationConfiguration", validate_unsaved, _READ),
-        GraphRoute("GET", f"{_PATH}/{{id}}", get, _READ),
-        GraphRoute("PATCH", f"{_PATH}/{{id}}", update, _WRITE),
-        GraphRoute("DELETE", f"{_PATH}/{{id}}", delete, _WRITE),
-        GraphRoute("POST", f"{_PATH}/{{id}}/validateAuthenticationConfiguration", validate_saved, _READ),
+        GraphRoute("GET", _PATH, list_all, _READ, "List customAuthenticationExtensions"),
+        GraphRoute("POST", _PATH, create, _WRITE, "Create customAuthenticationExtension"),
+        GraphRoute(
+            "POST",
+            f"{_PATH}/validateAuthenticationConfiguration",
+            validate_unsaved,
+            _READ,
+            "customAuthenticationExtension: validateAuthenticationConfiguration",
+        ),
+        GraphRoute("GET", f"{_PATH}/{{id}}", get, _READ, "Get customAuthenticationExtension"),
+        GraphRoute("PATCH", f"{_PATH}/{{id}}", update, _WRITE, "Update customAuthenticationExtension"),
+        GraphRoute("DELETE", f"{_PATH}/{{id}}", delete, _WRITE, "Delete customAuthenticationExtension"),
+        GraphRoute(
+            "POST",
+            f"{_PATH}/{{id}}/validateAuthenticationConfiguration",
+            validate_saved,
+            _READ,
+            "customAuthenticationExtension: validateAuthenticationConfiguration",
+        ),
     ]
 
 

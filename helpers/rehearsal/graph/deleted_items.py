@@ -30,13 +30,13 @@ def routes() -> list[GraphRoute]:
     """The operations on deleted objects."""
     return [
         *(
-            GraphRoute("GET", f"{_PATH}/{prefix}{name}", list_all, _READ)
+            GraphRoute("GET", f"{_PATH}/{prefix}{name}", list_all, _READ, "List deleted items (directory objects)")
             for prefix in ("microsoft.graph.", "graph.")
             for name in (*_KINDS, "user")
         ),
-        GraphRoute("GET", f"{_PATH}/{{id}}", get, _READ),
-        GraphRoute("POST", f"{_PATH}/{{id}}/restore", restore, _WRITE),
-        GraphRoute("DELETE", f"{_PATH}/{{id}}", delete, _WRITE),
+        GraphRoute("GET", f"{_PATH}/{{id}}", get, _READ, "Get deleted item (directory object)"),
+        GraphRoute("POST", f"{_PATH}/{{id}}/restore", restore, _WRITE, "Restore deleted item (directory object)"),
+        GraphRoute("DELETE", f"{_PATH}/{{id}}", delete, _WRITE, "Permanently delete an item (directory object)"),
     ]
 
 

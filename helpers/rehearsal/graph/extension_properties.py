@@ -26,13 +26,19 @@ def routes() -> list[GraphRoute]:
             route
             for path in ("/applications/{id}/extensionProperties", "/applications(appId='{appId}')/extensionProperties")
             for route in (
-                GraphRoute("GET", path, list_all, _READ),
-                GraphRoute("POST", path, create, _WRITE),
-                GraphRoute("GET", f"{path}/{{property}}", get, _READ),
-                GraphRoute("DELETE", f"{path}/{{property}}", delete, _WRITE),
+                GraphRoute("GET", path, list_all, _READ, "List extensionProperties"),
+                GraphRoute("POST", path, create, _WRITE, "Create extensionProperty"),
+                GraphRoute("GET", f"{path}/{{property}}", get, _READ, "Get extensionProperty"),
+                GraphRoute("DELETE", f"{path}/{{property}}", delete, _WRITE, "Delete extensionProperty"),
             )
         ),
-        GraphRoute("POST", "/directoryObjects/getAvailableExtensionProperties", available, _READ),
+        GraphRoute(
+            "POST",
+            "/directoryObjects/getAvailableExtensionProperties",
+            available,
+            _READ,
+            "directoryObject: getAvailableExtensionProperties",
+        ),
     ]
 
 

@@ -23,11 +23,11 @@ _MIGRATION_HANDLER = "#microsoft.graph.onPasswordMigrationCustomExtensionHandler
 def routes() -> list[GraphRoute]:
     """The operations on event listeners."""
     return [
-        GraphRoute("GET", _PATH, list_all, _READ),
-        GraphRoute("POST", _PATH, create, _WRITE),
-        GraphRoute("GET", f"{_PATH}/{{id}}", get, _READ),
-        GraphRoute("PATCH", f"{_PATH}/{{id}}", update, _WRITE),
-        GraphRoute("DELETE", f"{_PATH}/{{id}}", delete, _WRITE),
+        GraphRoute("GET", _PATH, list_all, _READ, "List authenticationEventListeners"),
+        GraphRoute("POST", _PATH, create, _WRITE, "Create authenticationEventListener"),
+        GraphRoute("GET", f"{_PATH}/{{id}}", get, _READ, "Get authenticationEventListener"),
+        GraphRoute("PATCH", f"{_PATH}/{{id}}", update, _WRITE, "Update authenticationEventListener"),
+        GraphRoute("DELETE", f"{_PATH}/{{id}}", delete, _WRITE, "Delete authenticationEventListener"),
     ]
 
 

@@ -13,10 +13,10 @@ _READ_ORGANIZATION = ("Organization.Read.All", "Directory.Read.All", "Directory.
 def routes() -> list[GraphRoute]:
     """The operations on domains and the organization."""
     return [
-        GraphRoute("GET", "/domains", list_domains, _READ_DOMAINS),
-        GraphRoute("GET", "/domains/{id}", get_domain, _READ_DOMAINS),
-        GraphRoute("GET", "/organization", list_organization, _READ_ORGANIZATION),
-        GraphRoute("GET", "/organization/{id}", get_organization, _READ_ORGANIZATION),
+        GraphRoute("GET", "/domains", list_domains, _READ_DOMAINS, "List domains"),
+        GraphRoute("GET", "/domains/{id}", get_domain, _READ_DOMAINS, "Get domain"),
+        GraphRoute("GET", "/organization", list_organization, _READ_ORGANIZATION, "List organization"),
+        GraphRoute("GET", "/organization/{id}", get_organization, _READ_ORGANIZATION, "Get organization"),
     ]
 
 

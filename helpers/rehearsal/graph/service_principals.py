@@ -17,16 +17,16 @@ _SERVER_MADE = frozenset({"id", "deletedDateTime", "appDisplayName", "appOwnerOr
 def routes() -> list[GraphRoute]:
     """The operations on service principals."""
     return [
-        GraphRoute("GET", "/servicePrincipals", list_all, READ),
-        GraphRoute("GET", "/servicePrincipals/$count", count, READ),
-        GraphRoute("POST", "/servicePrincipals", create, _WRITE),
+        GraphRoute("GET", "/servicePrincipals", list_all, READ, "List servicePrincipals"),
+        GraphRoute("GET", "/servicePrincipals/$count", count, READ, "List servicePrincipals"),
+        GraphRoute("POST", "/servicePrincipals", create, _WRITE, "Create servicePrincipal"),
         *(
             route
             for path in ("/servicePrincipals/{id}", "/servicePrincipals(appId='{appId}')")
             for route in (
-                GraphRoute("GET", path, get, READ),
-                GraphRoute("PATCH", path, update, _WRITE),
-                GraphRoute("DELETE", path, delete, _WRITE),
+                GraphRoute("GET", path, get, READ, "Get servicePrincipal"),
+                GraphRoute("PATCH", path, update, _WRITE, "Update servicePrincipal"),
+                GraphRoute("DELETE", path, delete, _WRITE, "Delete servicePrincipal"),
             )
         ),
     ]

@@ -33,8 +33,8 @@ _DATA_TYPES = {"string": "String", "boolean": "Boolean", "int64": "LargeInteger"
 def routes() -> list[GraphRoute]:
     """The operations on user attributes."""
     return [
-        GraphRoute("GET", _PATH, list_attributes, _READ),
-        GraphRoute("POST", _PATH, create_attribute, _WRITE),
+        GraphRoute("GET", _PATH, list_attributes, _READ, "List identityUserFlowAttributes"),
+        GraphRoute("POST", _PATH, create_attribute, _WRITE, "Create identityUserFlowAttribute"),
     ]
 
 

@@ -37,18 +37,18 @@ _PROVIDERS = {
 def routes() -> list[GraphRoute]:
     """The operations on user flows and user attributes."""
     return [
-        GraphRoute("GET", _PATH, list_all, _READ),
-        GraphRoute("POST", _PATH, create, _WRITE),
-        GraphRoute("GET", f"{_PATH}/{{id}}", get, _READ),
-        GraphRoute("PATCH", f"{_PATH}/{{id}}", update, _WRITE),
-        GraphRoute("DELETE", f"{_PATH}/{{id}}", delete, _WRITE),
+        GraphRoute("GET", _PATH, list_all, _READ, "List authenticationEventsFlows"),
+        GraphRoute("POST", _PATH, create, _WRITE, "Create authenticationEventsFlow"),
+        GraphRoute("GET", f"{_PATH}/{{id}}", get, _READ, "Get authenticationEventsFlow"),
+        GraphRoute("PATCH", f"{_PATH}/{{id}}", update, _WRITE, "Update authenticationEventsFlow"),
+        GraphRoute("DELETE", f"{_PATH}/{{id}}", delete, _WRITE, "Delete authenticationEventsFlow"),
         *(
             route
             for path in (_APPLICATIONS, f"{_CAST}/conditions/applications/includeApplications")
             for route in (
-                GraphRoute("GET", path, list_applications, _READ),
-                GraphRoute("POST", path, include, _WRITE),
-                GraphRoute("DELETE", f"{path}/{{appId}}", exclude, _WRITE),
+                GraphRoute("GET", path, list_applications, _READ, "List includeApplications"),
+                GraphRoute("POST", path, include, _WRITE, "Add includeApplication"),
+                GraphRoute("DELETE", f"{path}/{{appId}}", exclude, _WRITE, "Remove includeApplication"),
             )
         ),
     ]

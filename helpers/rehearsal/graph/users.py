@@ -43,12 +43,12 @@ _LOOSE = {"identities/issuer": "json_extract({}, '$.signInType') IN ('emailAddre
 def routes() -> list[GraphRoute]:
     """The operations on users."""
     return [
-        GraphRoute("GET", "/users", list_all, _READ),
-        GraphRoute("GET", "/users/$count", count, _READ),
-        GraphRoute("POST", "/users", create, _WRITE),
-        GraphRoute("GET", "/users/{id}", get, _READ),
-        GraphRoute("PATCH", "/users/{id}", update, (*_WRITE, _IDENTITIES)),
-        GraphRoute("DELETE", "/users/{id}", delete, _WRITE),
+        GraphRoute("GET", "/users", list_all, _READ, "List users"),
+        GraphRoute("GET", "/users/$count", count, _READ, "List users"),
+        GraphRoute("POST", "/users", create, _WRITE, "Create user"),
+        GraphRoute("GET", "/users/{id}", get, _READ, "Get user"),
+        GraphRoute("PATCH", "/users/{id}", update, (*_WRITE, _IDENTITIES), "Update user"),
+        GraphRoute("DELETE", "/users/{id}", delete, _WRITE, "Delete user"),
     ]
 
 

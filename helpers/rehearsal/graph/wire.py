@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from helpers.rehearsal.directory import Body, Directory
 
@@ -122,6 +122,7 @@ class Call:
         return self.body
 
 
+Grade = Literal["documented", "observed", "assumed"]
 Handler = Callable[[Call], Answer | Awaitable[Answer]]
 
 
@@ -134,12 +135,16 @@ class GraphRoute:
         path: the path after the version, with `{placeholders}`.
         handler: what answers it.
         permissions: any one of these lets a caller in; `A + B` means both. Empty: any valid token.
+        source: the title of the page in the Microsoft Graph reference that it comes from.
+        grade: how it is known: `documented`, `observed` at a real tenant, or `assumed`.
     """
 
     method: str
     path: str
     handler: Handler
-    permissions: tuple[str, ...] = ()
+    permissions: tuple[str, ...]
+    source: str
+    grade: Grade = "documented"
 
 
 def written(moment: float) -> str:
