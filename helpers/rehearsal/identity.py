@@ -169,7 +169,7 @@ def routes() -> list[Route]:
 
 async def _configuration(request: Request) -> JSONResponse:
     directory = _directory(request)
-    if refusal := _unknown_tenant(request, directory):
+    if refusal := unknown_tenant(request, directory):
         return refusal
     tenant_id = _tenant_id(directory)
     at_login = _at_login(request)
@@ -180,6 +180,7 @@ async def _configuration(request: Request) -> JSONResponse:
             "issuer": f"https://{LOGIN_HOST}/{tenant_id}/v2.0" if at_login else ciam_issuer(directory),
             "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
             "token_endpoint": f"{base}/oauth2/v2.0/token",
+            "device_authorization_endpoint": f"{base}/oauth2/v2.0/devicecode",
             "jwks_uri": f"{base}/discovery/v2.0/keys",
             "token_endpoint_auth_methods_supported": ["client_secret_post"],
             "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
@@ -192,7 +193,7 @@ async def _configuration(request: Request) -> JSONResponse:
 
 async def _key_set(request: Request) -> JSONResponse:
     directory = _directory(request)
-    if refusal := _unknown_tenant(request, directory):
+    if refusal := unknown_tenant(request, directory):
         return refusal
     keys = _keys(directory)
     return JSONResponse(
@@ -207,21 +208,25 @@ async def _key_set(request: Request) -> JSONResponse:
 
 async def _token(request: Request) -> JSONResponse:
     """Answer a client credentials request [RFC 6749, 4.4; codes: Microsoft Learn, "AADSTS error codes"]."""
+    from helpers.rehearsal import device_code
+
     directory = _directory(request)
-    if refusal := _unknown_tenant(request, directory):
+    if refusal := unknown_tenant(request, directory):
         return refusal
     form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+    if form.get("grant_type") in device_code.GRANTS:
+        return device_code.redeem(directory, form)
     for name in ("grant_type", "client_id", "client_secret", "scope"):
         if not form.get(name):
-            return _refuse(400, "invalid_request", 900144, f"The request body must contain the parameter '{name}'.")
+            return missing(name)
     if form["grant_type"] != "client_credentials":
-        return _refuse(400, "unsupported_grant_type", 70003, "The app requested an unsupported grant type.")
+        return refuse(400, "unsupported_grant_type", 70003, "The app requested an unsupported grant type.")
     if form["client_id"] != directory.meta("admin_client_id"):
-        return _refuse(400, "unauthorized_client", 700016, "The application was not found in the directory.")
+        return refuse(400, "unauthorized_client", 700016, "The application was not found in the directory.")
     if not secrets.compare_digest(form["client_secret"], directory.meta("admin_client_secret") or ""):
-        return _refuse(401, "invalid_client", 7000215, "Invalid client secret provided.")
+        return refuse(401, "invalid_client", 7000215, "Invalid client secret provided.")
     if form["scope"] not in (f"{GRAPH}/.default", f"{GRAPH}//.default", f"{GRAPH_APP_ID}/.default"):
-        return _refuse(400, "invalid_resource", 500011, "The resource principal was not found in the tenant.")
+        return refuse(400, "invalid_resource", 500011, "The resource principal was not found in the tenant.")
     token = issue_token(
         directory, audience=GRAPH, client_app_id=form["client_id"], roles=ADMINISTRATOR_PERMISSIONS, lifetime=3600
     )
@@ -229,14 +234,28 @@ async def _token(request: Request) -> JSONResponse:
     return JSONResponse(body, headers={"Cache-Control": "no-store, no-cache"})
 
 
-def _unknown_tenant(request: Request, directory: Directory) -> JSONResponse | None:
+def unknown_tenant(request: Request, directory: Directory) -> JSONResponse | None:
+    """Refuse a request whose path names another tenant; None when it is this one."""
     asked = request.path_params["tenant"].lower()
     if asked in (_tenant_id(directory), directory.meta("domain")):
         return None
-    return _refuse(400, "invalid_tenant", 90002, f"Tenant '{asked}' not found.")
+    return refuse(400, "invalid_tenant", 90002, f"Tenant '{asked}' not found.")
 
 
-def _refuse(status: int, error: str, code: int, text: str) -> JSONResponse:
+def missing(name: str) -> JSONResponse:
+    """Refuse a request that lacks a parameter."""
+    return refuse(400, "invalid_request", 900144, f"The request body must contain the parameter '{name}'.")
+
+
+def refuse(status: int, error: str, code: int, text: str) -> JSONResponse:
+    """Refuse a request the way the sign-in service does.
+
+    Args:
+        status: the HTTP status.
+        error: the word of RFC 6749.
+        code: the number after AADSTS.
+        text: the sentence after it.
+    """
     trace, correlation = str(uuid.uuid4()), str(uuid.uuid4())
     moment = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime())
     return JSONResponse(
