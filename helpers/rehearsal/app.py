@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from helpers.rehearsal import device_code, identity
+from helpers.rehearsal import identity, token_endpoint
 from helpers.rehearsal.graph.dispatch import Dispatcher, all_routes
 from helpers.rehearsal.graph.wire import Answer, GraphError, new_id
 
@@ -48,7 +48,7 @@ def make_app(tenant: RehearsalTenant) -> Starlette:
     app = Starlette(
         routes=[
             *identity.routes(),
-            *device_code.routes(),
+            *token_endpoint.routes(),
             Route("/v1.0/{path:path}", graph, methods=_METHODS),
             Route("/beta/{path:path}", graph, methods=_METHODS),
             Route("/{path:path}", _not_simulated, methods=_METHODS),

@@ -18,7 +18,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Literal
-from urllib.parse import parse_qsl
 
 from jwcrypto import jwk, jws
 from jwcrypto.common import JWException
@@ -155,14 +154,13 @@ def ciam_issuer(directory: Directory) -> str:
 
 
 def routes() -> list[Route]:
-    """List the routes: OpenID configuration, keys and token, for both hosts."""
+    """List the routes: OpenID configuration and keys, for both hosts."""
     return [
-        Route(f"{prefix}/{{tenant}}{path}", endpoint, methods=[method])
+        Route(f"{prefix}/{{tenant}}{path}", endpoint, methods=["GET"])
         for prefix in ("", f"/{LOGIN_HOST}")
-        for path, endpoint, method in (
-            ("/v2.0/.well-known/openid-configuration", _configuration, "GET"),
-            ("/discovery/v2.0/keys", _key_set, "GET"),
-            ("/oauth2/v2.0/token", _token, "POST"),
+        for path, endpoint in (
+            ("/v2.0/.well-known/openid-configuration", _configuration),
+            ("/discovery/v2.0/keys", _key_set),
         )
     ]
 
@@ -204,34 +202,6 @@ async def _key_set(request: Request) -> JSONResponse:
             ]
         }
     )
-
-
-async def _token(request: Request) -> JSONResponse:
-    """Answer a client credentials request [RFC 6749, 4.4; codes: Microsoft Learn, "AADSTS error codes"]."""
-    from helpers.rehearsal import device_code
-
-    directory = _directory(request)
-    if refusal := unknown_tenant(request, directory):
-        return refusal
-    form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
-    if form.get("grant_type") in device_code.GRANTS:
-        return device_code.redeem(directory, form)
-    for name in ("grant_type", "client_id", "client_secret", "scope"):
-        if not form.get(name):
-            return missing(name)
-    if form["grant_type"] != "client_credentials":
-        return refuse(400, "unsupported_grant_type", 70003, "The app requested an unsupported grant type.")
-    if form["client_id"] != directory.meta("admin_client_id"):
-        return refuse(400, "unauthorized_client", 700016, "The application was not found in the directory.")
-    if not secrets.compare_digest(form["client_secret"], directory.meta("admin_client_secret") or ""):
-        return refuse(401, "invalid_client", 7000215, "Invalid client secret provided.")
-    if form["scope"] not in (f"{GRAPH}/.default", f"{GRAPH}//.default", f"{GRAPH_APP_ID}/.default"):
-        return refuse(400, "invalid_resource", 500011, "The resource principal was not found in the tenant.")
-    token = issue_token(
-        directory, audience=GRAPH, client_app_id=form["client_id"], roles=ADMINISTRATOR_PERMISSIONS, lifetime=3600
-    )
-    body = {"token_type": "Bearer", "expires_in": 3600, "ext_expires_in": 3600, "access_token": token}
-    return JSONResponse(body, headers={"Cache-Control": "no-store, no-cache"})
 
 
 def unknown_tenant(request: Request, directory: Directory) -> JSONResponse | None:
