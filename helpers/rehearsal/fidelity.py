@@ -32,7 +32,8 @@ __all__ = ["PAGE", "page", "problems"]
 PAGE: Final = ROOT / "FIDELITY.md"
 _GRADES: Final = ("documented", "observed", "assumed", "rehearsal")
 _NONE: Final = "none: "
-_EXAMPLES: Final = "rehearsal/graph/test_contract.py::test_an_example_of_the_reference"
+# Each replayed example of the reference is a test there that has its name.
+_EXAMPLES: Final = "tests/rehearsal/graph/test_contract.py"
 
 
 # --- what is wrong with it -------------------------------------------------------------------------------------------
@@ -157,7 +158,7 @@ def _graph() -> Iterator[tuple[str, ...]]:
     for operation in operations():
         tests_of = [f"`tests/{held[operation.name]}`"] if operation.name in held else []
         if operation.examples:
-            tests_of.append(f"`tests/{_EXAMPLES}`: {', '.join(operation.examples)}")
+            tests_of.append(f"`{_EXAMPLES}`: {', '.join(operation.examples)}")
         route = f"{operation.route.method} {'<br>'.join(f'`{path}`' for path in operation.paths)}"
         yield route, operation.route.grade, operation.route.source, "<br>".join(tests_of)
 
