@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
     rehearsal = commands.add_parser("rehearsal", help="serve the rehearsal tenant on loopback")
     rehearsal.add_argument("--port", type=int, default=0)
+    rehearsal.add_argument("--tls", action="store_true", help="serve HTTPS, with an authority of its own to trust")
     rehearsal.set_defaults(run=_rehearsal)
     return parser
 
@@ -111,7 +112,7 @@ def _rehearsal(chosen: argparse.Namespace) -> None:
     from helpers.rehearsal.serve import serve
     from helpers.settings import home
 
-    serve(home() / "rehearsal.sqlite3", port=chosen.port)
+    serve(home() / "rehearsal.sqlite3", port=chosen.port, tls=chosen.tls)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from helpers.rehearsal import identity, native_auth, replication
+from helpers.rehearsal import identity, native_auth, replication, token_endpoint
 from helpers.rehearsal.graph.dispatch import Dispatcher, all_routes
 from helpers.rehearsal.graph.wire import Answer, GraphError, new_id
 
@@ -50,6 +50,7 @@ def make_app(tenant: RehearsalTenant) -> Starlette:
         routes=[
             *identity.routes(),
             *native_auth.routes(),
+            *token_endpoint.routes(),
             Route("/v1.0/{path:path}", graph, methods=_METHODS),
             Route("/beta/{path:path}", graph, methods=_METHODS),
             Route("/{path:path}", _not_simulated, methods=_METHODS),

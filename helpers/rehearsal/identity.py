@@ -18,7 +18,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Literal
-from urllib.parse import parse_qsl
 
 from jwcrypto import jwk, jws
 from jwcrypto.common import JWException
@@ -172,21 +171,20 @@ def ciam_issuer(directory: Directory) -> str:
 
 
 def routes() -> list[Route]:
-    """List the routes: OpenID configuration, keys and token, for both hosts."""
+    """List the routes: OpenID configuration and keys, for both hosts."""
     return [
-        Route(f"{prefix}/{{tenant}}{path}", endpoint, methods=[method])
+        Route(f"{prefix}/{{tenant}}{path}", endpoint, methods=["GET"])
         for prefix in ("", f"/{LOGIN_HOST}")
-        for path, endpoint, method in (
-            ("/v2.0/.well-known/openid-configuration", _configuration, "GET"),
-            ("/discovery/v2.0/keys", _key_set, "GET"),
-            ("/oauth2/v2.0/token", _token, "POST"),
+        for path, endpoint in (
+            ("/v2.0/.well-known/openid-configuration", _configuration),
+            ("/discovery/v2.0/keys", _key_set),
         )
     ]
 
 
 async def _configuration(request: Request) -> JSONResponse:
     directory = _directory(request)
-    if refusal := _unknown_tenant(request, directory):
+    if refusal := unknown_tenant(request, directory):
         return refusal
     tenant_id = _tenant_id(directory)
     at_login = _at_login(request)
@@ -197,6 +195,7 @@ async def _configuration(request: Request) -> JSONResponse:
             "issuer": f"https://{LOGIN_HOST}/{tenant_id}/v2.0" if at_login else ciam_issuer(directory),
             "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
             "token_endpoint": f"{base}/oauth2/v2.0/token",
+            "device_authorization_endpoint": f"{base}/oauth2/v2.0/devicecode",
             "jwks_uri": f"{base}/discovery/v2.0/keys",
             "token_endpoint_auth_methods_supported": ["client_secret_post"],
             "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
@@ -209,7 +208,7 @@ async def _configuration(request: Request) -> JSONResponse:
 
 async def _key_set(request: Request) -> JSONResponse:
     directory = _directory(request)
-    if refusal := _unknown_tenant(request, directory):
+    if refusal := unknown_tenant(request, directory):
         return refusal
     keys = _keys(directory)
     return JSONResponse(
@@ -222,42 +221,28 @@ async def _key_set(request: Request) -> JSONResponse:
     )
 
 
-async def _token(request: Request) -> JSONResponse:
-    """Answer a client credentials request [RFC 6749, 4.4; codes: Microsoft Learn, "AADSTS error codes"]."""
-    directory = _directory(request)
-    if refusal := _unknown_tenant(request, directory):
-        return refusal
-    form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
-    if form.get("grant_type") == "password" and "continuation_token" in form:
-        from helpers.rehearsal import native_auth
-
-        return await native_auth.token(request.app.state.tenant, form)
-    for name in ("grant_type", "client_id", "client_secret", "scope"):
-        if not form.get(name):
-            return _refuse(400, "invalid_request", 900144, f"The request body must contain the parameter '{name}'.")
-    if form["grant_type"] != "client_credentials":
-        return _refuse(400, "unsupported_grant_type", 70003, "The app requested an unsupported grant type.")
-    if form["client_id"] != directory.meta("admin_client_id"):
-        return _refuse(400, "unauthorized_client", 700016, "The application was not found in the directory.")
-    if not secrets.compare_digest(form["client_secret"], directory.meta("admin_client_secret") or ""):
-        return _refuse(401, "invalid_client", 7000215, "Invalid client secret provided.")
-    if form["scope"] not in (f"{GRAPH}/.default", f"{GRAPH}//.default", f"{GRAPH_APP_ID}/.default"):
-        return _refuse(400, "invalid_resource", 500011, "The resource principal was not found in the tenant.")
-    token = issue_token(
-        directory, audience=GRAPH, client_app_id=form["client_id"], roles=ADMINISTRATOR_PERMISSIONS, lifetime=3600
-    )
-    body = {"token_type": "Bearer", "expires_in": 3600, "ext_expires_in": 3600, "access_token": token}
-    return JSONResponse(body, headers={"Cache-Control": "no-store, no-cache"})
-
-
-def _unknown_tenant(request: Request, directory: Directory) -> JSONResponse | None:
+def unknown_tenant(request: Request, directory: Directory) -> JSONResponse | None:
+    """Refuse a request whose path names another tenant; None when it is this one."""
     asked = request.path_params["tenant"].lower()
     if asked in (_tenant_id(directory), directory.meta("domain")):
         return None
-    return _refuse(400, "invalid_tenant", 90002, f"Tenant '{asked}' not found.")
+    return refuse(400, "invalid_tenant", 90002, f"Tenant '{asked}' not found.")
 
 
-def _refuse(status: int, error: str, code: int, text: str) -> JSONResponse:
+def missing(name: str) -> JSONResponse:
+    """Refuse a request that lacks a parameter."""
+    return refuse(400, "invalid_request", 900144, f"The request body must contain the parameter '{name}'.")
+
+
+def refuse(status: int, error: str, code: int, text: str) -> JSONResponse:
+    """Refuse a request the way the sign-in service does.
+
+    Args:
+        status: the HTTP status.
+        error: the word of RFC 6749.
+        code: the number after AADSTS.
+        text: the sentence after it.
+    """
     trace, correlation = str(uuid.uuid4()), str(uuid.uuid4())
     moment = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime())
     return JSONResponse(

@@ -77,7 +77,7 @@ class _Refusal(Exception):
 
 
 def routes() -> list[Route]:
-    """List the routes. The third step, `/token`, is the one of `identity`, which hands a continued one to `token`."""
+    """List the routes. The third step, `/token`, is `token_endpoint`'s, which hands a continued one to `token`."""
     return [
         Route("/{tenant}/oauth2/v2.0/initiate", _initiate, methods=["POST"]),
         Route("/{tenant}/oauth2/v2.0/challenge", _challenge, methods=["POST"]),

@@ -18,52 +18,61 @@ from helpers.errors import KitError, NotReady, SettingsError
 from helpers.rehearsal import control, identity, switches
 from helpers.rehearsal.prerequisites import LOOPBACK
 from helpers.rehearsal.tenant import RehearsalTenant
+from helpers.rehearsal.tls import Authority
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 
-def serve(path: Path, *, host: str = "127.0.0.1", port: int = 0) -> None:
+def serve(path: Path, *, host: str = "127.0.0.1", port: int = 0, tls: bool = False) -> None:
     """Serve a stand-in tenant until it is interrupted.
 
     Prints one line of JSON once it accepts requests: `graph` (append `/v1.0` or `/beta`), `authority` (append the
-    tenant id), `tenant_id`, `client_id` and `client_secret` of the administrator, `ca` (null: plain HTTP), and
-    `openid_configuration`, the two documents. Extensions of this tenant may name a loopback address as target.
+    tenant id), `tenant_id`, `client_id` and `client_secret` of the administrator, `ca` (the PEM file to trust; null for
+    plain HTTP), and `openid_configuration`, the two documents. Extensions of this tenant may name a loopback address as
+    target.
 
     Args:
         path: the tenant's file; a new tenant is made when it is absent.
         host: a loopback address.
         port: the port; 0 takes any free one.
+        tls: serve HTTPS at `localhost`, with an authority kept beside the tenant's file. Libraries that get tokens for
+            Microsoft's services accept nothing else.
 
     Raises:
-        SettingsError: the host is not this machine.
+        SettingsError: the host is not this machine, or the authority cannot be kept.
         KitError: the port is in use.
     """
     if host not in LOOPBACK:
         raise SettingsError(
             f"The stand-in tenant does not listen on {host}.", next_step=f"Use one of {', '.join(LOOPBACK)}."
         )
-    listening = _listen(host, port)
+    listening = [_listen(host, port)]
     tenant = RehearsalTenant.open(path)
     switches.write(tenant.directory, "allow_loopback", True)
     app = Starlette(routes=[*control.routes(), Mount("/", tenant.app)])
     app.state.tenant = tenant
-    _announce(tenant, _base(listening))
+    authority = Authority.open(path.parent) if tls else None
+    if authority:
+        listening += _other_family(listening[0])
+        _announce(tenant, f"https://localhost:{listening[0].getsockname()[1]}", authority.path)
+    else:
+        _announce(tenant, _base(listening[0]), None)
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            _server(app).run(sockets=[listening])
+            _server(app, authority).run(sockets=listening)
     finally:
         tenant.close()
 
 
-def _announce(tenant: RehearsalTenant, base: str) -> None:
+def _announce(tenant: RehearsalTenant, base: str, ca: Path | None) -> None:
     line = {
         "graph": base,
         "authority": base,
         "tenant_id": tenant.tenant_id,
         "client_id": tenant.directory.meta("admin_client_id"),
         "client_secret": tenant.directory.meta("admin_client_secret"),
-        "ca": None,
+        "ca": str(ca) if ca else None,
         "openid_configuration": _documents(base, tenant.tenant_id),
     }
     sys.stdout.write(json.dumps(line) + "\n")
@@ -117,9 +126,16 @@ class DocumentServer:
         listening.close()
 
 
-def _server(app: ASGIApp) -> uvicorn.Server:
+def _server(app: ASGIApp, authority: Authority | None = None) -> uvicorn.Server:
     return uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
+            ssl_context_factory=(lambda *_: authority.context()) if authority else None,
+        )
     )
 
 
@@ -136,6 +152,15 @@ def _listen(host: str, port: int) -> socket.socket:
             service=problem.strerror if isinstance(problem, OSError) else "a port is a number from 0 to 65535",
             next_step="Stop what is using it, or choose another port; 0 takes any free one.",
         ) from problem
+
+
+def _other_family(listening: socket.socket) -> list[socket.socket]:
+    """Listen where `localhost` also leads, on the same port: some clients try ::1 first, others 127.0.0.1."""
+    host, port = listening.getsockname()[:2]
+    try:
+        return [_listen("127.0.0.1" if ":" in host else "::1", port)]
+    except KitError:
+        return []  # no IPv6 here, or the port is taken there: clients go on to the other address
 
 
 def _base(listening: socket.socket) -> str:

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
-import os
-import signal
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,46 +11,24 @@ from typing import Any
 import httpx
 import pytest
 
+from rehearsal.served import administrator, serving
 from rehearsal.support import GRAPH_APP_ID, LEGACY, NEW, RECEIVE_PAYLOAD, ScriptedEndpoint
 
-ROOT = Path(__file__).parents[2]
 HALF = rb'{"username": "a", "password": "\ud800"}'
 PUBLIC = "https://jit.woodgrove.example"
 
 
 @pytest.fixture
 def served(seeded: Path, tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """What `serve` prints; the process is interrupted afterwards and has to end well."""
-    path = tmp_path / "rehearsal.sqlite3"
-    path.write_bytes(seeded.read_bytes())
-    code = f"from pathlib import Path; from helpers.rehearsal.serve import serve; serve(Path({str(path)!r}))"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert process.stdout
-    yield json.loads(process.stdout.readline())
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=30)
-    assert (process.returncode, output, errors) == (0, "", "")
+    """What `jitkit rehearsal` prints."""
+    with serving(seeded, tmp_path) as printed:
+        yield printed
 
 
 @pytest.fixture
 def client(served: dict[str, Any]) -> Iterator[httpx.Client]:
     """An HTTP client with the administrator's token."""
-    form = {
-        "grant_type": "client_credentials",
-        "client_id": served["client_id"],
-        "client_secret": served["client_secret"],
-        "scope": "https://graph.microsoft.com/.default",
-    }
-    token = httpx.post(f"{served['authority']}/{served['tenant_id']}/oauth2/v2.0/token", data=form).json()
-    headers = {"Authorization": f"Bearer {token['access_token']}"}
-    with httpx.Client(base_url=served["graph"], headers=headers, timeout=60) as opened:
+    with administrator(served) as opened:
         yield opened
 
 
