@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from helpers import protocol
-from helpers.conformance.case import Failed, Skipped, case
+from helpers.conformance.case import Failed, Skipped, TooSlow, case
 from helpers.conformance.cases.start import another, fill
 from helpers.conformance.judge import asked, decides, refuses
 from helpers.conformance.launcher import Started
@@ -64,7 +64,7 @@ async def slow_hash(w: World) -> None:
         fill(path, {"slow": _SLOW_HASH})
         async with another(w, LegacyApiConnectionString=f"sqlite:///{path}") as started:
             if not await _reports(started, "hash"):
-                raise Failed(f"{_PATIENCE:.0f} s after the start nothing is said about it")
+                raise TooSlow(f"{_PATIENCE:.0f} s after the start nothing is said about it")
 
 
 @case("F18", "a clock that is ten minutes off is noticed and named; until then nobody is let in", source="RFC 7519")
