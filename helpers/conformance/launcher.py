@@ -25,7 +25,7 @@ __all__ = ["OWN", "Launcher", "Started", "settings_for"]
 OWN: Final = (sys.executable, "-m", "helpers", "endpoint", "--host", "127.0.0.1", "--port", "0")
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
-_START_SECONDS: Final = 15.0
+_START_SECONDS: Final = 30.0
 _OURS: Final = (
     "JIT_",
     "DECRYPTIONPRIVATEKEY",

@@ -127,7 +127,7 @@ class Planted:
         if not self.bad("keys fetched with the first call"):
             await self.gate.fetch()
         if self.sql and not self.bad("slow hashes not reported"):
-            await self.sql.prepare(DEADLINE)
+            await self.sql.prepare(int(self.settings.get("JIT_DEADLINE_MS", 1000)) / 1000)
         yield
         await self.http.aclose()
 
