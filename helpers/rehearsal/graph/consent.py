@@ -44,7 +44,9 @@ def routes() -> list[GraphRoute]:
                 GraphRoute(
                     "POST", f"{owner}/{side}", assign, _ASSIGN, "Grant an appRoleAssignment for a service principal"
                 ),
-                GraphRoute("GET", f"{owner}/{side}/{{assignment}}", get_assignment, READ, "Get appRoleAssignment"),
+                GraphRoute(
+                    "GET", f"{owner}/{side}/{{assignment}}", get_assignment, READ, "appRoleAssignment", "assumed"
+                ),
                 GraphRoute("DELETE", f"{owner}/{side}/{{assignment}}", unassign, _ASSIGN, "Delete appRoleAssignment"),
             )
         ),

@@ -12,7 +12,7 @@ from typing import Any
 from helpers.rehearsal import journal
 from helpers.rehearsal.directory import Body, user_of
 from helpers.rehearsal.graph import identifier_uris, key_credentials, odata, users
-from helpers.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, bad_request, not_found, written
+from helpers.rehearsal.graph.wire import Answer, Call, Grade, GraphError, GraphRoute, bad_request, not_found, written
 
 _PATH = "/directory/deletedItems"
 _READ = (
@@ -24,6 +24,7 @@ _READ = (
 )
 _WRITE = ("Application.ReadWrite.All", "User.DeleteRestore.All", "User.ReadWrite.All", "Directory.ReadWrite.All")
 _KINDS = {"application": "applications", "servicePrincipal": "servicePrincipals", "group": "groups"}
+_CASTS: tuple[tuple[str, Grade], ...] = (("microsoft.graph.", "documented"), ("graph.", "observed"))
 _KEPT = 30 * 86_400
 _COLUMNS = {"id": "id", "deletedDateTime": "strftime('%Y-%m-%dT%H:%M:%SZ', deleted, 'unixepoch')"}
 
@@ -32,8 +33,11 @@ def routes() -> list[GraphRoute]:
     """The operations on deleted objects."""
     return [
         *(
-            GraphRoute("GET", f"{_PATH}/{prefix}{name}", list_all, _READ, "List deleted items (directory objects)")
-            for prefix in ("microsoft.graph.", "graph.")
+            GraphRoute(
+                "GET", f"{_PATH}/{prefix}{name}", list_all, _READ, "List deleted items (directory objects)", grade
+            )
+            # The short form is what the SDK sends.
+            for prefix, grade in _CASTS
             for name in (*_KINDS, "user")
         ),
         GraphRoute("GET", f"{_PATH}/{{id}}", get, _READ, "Get deleted item (directory object)"),
