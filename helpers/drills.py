@@ -8,18 +8,28 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from helpers.errors import Skipped
+from helpers.errors import KitError
 from helpers.show import Card, Table
 
 if TYPE_CHECKING:
     from helpers.rehearsal.faults import Injected
     from helpers.rehearsal.tenant import RehearsalTenant
 
-__all__ = ["Drill", "Drills", "NoDrills", "Rehearsal"]
+__all__ = ["Drill", "Drills", "NoDrills", "Skipped"]
 
-SKIPPED = "skipped: a real tenant is not broken on purpose"
+SKIPPED: Final = "skipped: a real tenant is not broken on purpose"
+
+
+class Skipped(KitError):
+    """A block was not run, because it is a drill and this is a real tenant. A notebook shows one line."""
+
+    def __init__(self) -> None:
+        super().__init__(SKIPPED, next_step="Go on with the next cell.")
+
+    def _render_traceback_(self) -> list[str]:
+        return [SKIPPED]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,55 +54,6 @@ class Drill(Card):
             self.undo()
 
 
-class Rehearsal(Protocol):
-    """What a session offers for breaking, mending and looking."""
-
-    def misconfigure(self, which: str | int) -> Drill:
-        """Make one of the ten commonest mistakes, by case number or by name, until it is mended or undone."""
-
-    def undo(self, which: str | int | None = None) -> Card:
-        """Take a mistake back, or all of them; what was mended meanwhile stays as it is."""
-
-    def fault(
-        self, name: str, *, calls: Collection[int] = (), share: float = 1.0, seed: int = 0
-    ) -> contextlib.AbstractContextManager[Injected]:
-        """Let Graph, the network or the service fail for as long as the block lasts.
-
-        Args:
-            name: one of those that `listing()` shows.
-            calls: the numbers of the calls that fail, counted from 1; empty for every call.
-            share: which share of the calls fail, 0 to 1.
-            seed: decides which ones, the same in every run.
-
-        Raises:
-            Skipped: this is a real tenant; the block does not run.
-        """
-
-    def delay(self, kind: str, looks: int = 2) -> Card:
-        """Let new objects of a kind be unknown (404) for the first looks at each."""
-
-    def switch(self, name: str, value: bool | float) -> Card:
-        """Set a switch: what Microsoft's documents leave open, or what a trainer wants otherwise."""
-
-    def forward(self, *, days: float = 0, hours: float = 0) -> Card:
-        """Move the tenant's clock on."""
-
-    def snapshot(self, name: str) -> Card:
-        """Keep the tenant as it is now, with the private key that belongs to it."""
-
-    def restore(self, name: str) -> Card:
-        """Bring a snapshot back."""
-
-    def reset(self) -> Card:
-        """Make the tenant untouched again."""
-
-    def calls(self, last: int = 20) -> Table:
-        """Show the last calls to Graph and to the endpoint: method, path, status and time; never a body."""
-
-    def listing(self) -> Table:
-        """Show every misconfiguration, fault and switch. It gives the cases of notebook 90 away."""
-
-
 class Drills:
     """Drills in the rehearsal tenant.
 
@@ -109,7 +70,14 @@ class Drills:
         self._snapshots = Snapshots(tenant, folder, tuple(files))
 
     def misconfigure(self, which: str | int) -> Drill:
-        """Make one of the ten commonest mistakes, by case number or by name, until it is mended or undone."""
+        """Make one of the ten commonest mistakes; in a `with` statement, for as long as its block lasts.
+
+        Args:
+            which: a case number, which gives nothing away, or a name that `listing` shows.
+
+        Raises:
+            NotReady: the tenant is not set up.
+        """
         from helpers.rehearsal.misconfigurations import misconfigure
 
         made = misconfigure(self._tenant.directory, which)
@@ -121,7 +89,11 @@ class Drills:
         )
 
     def undo(self, which: str | int | None = None) -> Card:
-        """Take a mistake back, or all of them; what was mended meanwhile stays as it is."""
+        """Take a mistake back, or all of them; what was mended meanwhile stays as it is.
+
+        Args:
+            which: a case number or a name; None for all.
+        """
         from helpers.rehearsal.misconfigurations import configure
 
         taken = configure(self._tenant.directory, which)
@@ -129,17 +101,24 @@ class Drills:
         return Card(title=title, status="over" if taken else "was not on")
 
     @contextlib.contextmanager
-    def fault(
-        self, name: str, *, calls: Collection[int] = (), share: float = 1.0, seed: int = 0
-    ) -> Iterator[Injected]:
-        """Let Graph, the network or the service fail for as long as the block lasts."""
+    def fault(self, name: str, *, calls: Collection[int] = (), share: float = 1.0, seed: int = 0) -> Iterator[Injected]:
+        """Let Graph, the network or the service fail for as long as the block lasts.
+
+        Args:
+            name: a name that `listing` shows.
+            calls: the numbers of the calls that fail, counted from 1; empty for every call.
+            share: which share of the calls fail, 0 to 1.
+            seed: decides which ones, the same in every run.
+        """
         with self._tenant.faults.inject(name, calls=calls, share=share, seed=seed) as injected:
             yield injected
 
     def delay(self, kind: str, looks: int = 2) -> Card:
         """Let new objects of a kind be unknown (404) for the first looks at each."""
         self._tenant.faults.delays.set(kind, looks)
-        return Card(title=f"New objects of the kind {kind}", status=f"unknown for {looks} looks" if looks else "on time")
+        return Card(
+            title=f"New objects of the kind {kind}", status=f"unknown for {looks} looks" if looks else "on time"
+        )
 
     def switch(self, name: str, value: bool | float) -> Card:
         """Set a switch: what Microsoft's documents leave open, or what a trainer wants otherwise."""
@@ -192,7 +171,9 @@ class Drills:
             (f"switch({each.name!r}, …)", each.means, f"{each.why} Default: {each.default}.")
             for each in SWITCHES.values()
         ]
-        return Table(caption="What there is to break", columns=("Call", "What it does", "What shows, or why"), rows=rows)
+        return Table(
+            caption="What there is to break", columns=("Call", "What it does", "What shows, or why"), rows=rows
+        )
 
 
 class NoDrills:

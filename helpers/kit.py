@@ -14,6 +14,7 @@ from helpers.show import Card, Table
 
 if TYPE_CHECKING:
     from helpers.bench import Bench
+    from helpers.drills import Drills, NoDrills
     from helpers.progress.session import Progress
     from helpers.tenant.attribute import MigrationFlag
     from helpers.tenant.consents import ClientConsent, PayloadConsent
@@ -71,6 +72,11 @@ class Session:
     progress: Progress = field(repr=False)
     world: World = field(repr=False)
 
+    @property
+    def rehearsal(self) -> Drills | NoDrills:
+        """Break things on purpose, mend them, move the clock. In a real tenant each of these says that it is skipped."""
+        return self.world.drills
+
     def __repr__(self) -> str:
         return f"<Session: {self.world.words}, {self.tenant.domain}>"
 
@@ -123,6 +129,16 @@ class Session:
         from helpers.promises import judge, promises_of
 
         return await judge(self, promises_of(notebook), "Checkpoint: what is there now")
+
+    async def check(self) -> Table:
+        """Read the whole configuration and name every fault in it with its mend. Nothing is written.
+
+        Returns:
+            One row a thing: whether it is in order, what was found, what to do. A fault never raises here.
+        """
+        from helpers.checks import check
+
+        return await check(self)
 
     async def remove(self, *, dry_run: bool = True) -> Table:
         """Remove what the kit made in this tenant, or say what would be removed.
