@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from helpers.errors import KitError
+from helpers.errors import KitError, NotReady
+from helpers.protocol import CALLOUT_ERRORS
 from helpers.show import Card, Table
 
 if TYPE_CHECKING:
+    from helpers.checks import Checked
     from helpers.rehearsal.faults import Injected
+    from helpers.rehearsal.sign_in_result import SignIn
     from helpers.rehearsal.tenant import RehearsalTenant
 
 __all__ = ["Drill", "Drills", "NoDrills", "Skipped"]
@@ -60,13 +63,21 @@ class Drills:
     Args:
         tenant: the stand-in tenant.
         folder: where snapshots are kept.
-        files: what belongs to the tenant on this machine: key files and journals.
+        files: what belongs to the tenant on this machine: key files, journal and ledger.
+        volunteers: lists invented people, name to password, who can sign in and move without ado.
     """
 
-    def __init__(self, tenant: RehearsalTenant, folder: Path, files: Collection[Path]) -> None:
+    def __init__(
+        self,
+        tenant: RehearsalTenant,
+        folder: Path,
+        files: Collection[Path],
+        volunteers: Callable[[], Mapping[str, str]],
+    ) -> None:
         from helpers.rehearsal.snapshots import Snapshots
 
-        self._tenant = tenant
+        self._tenant, self._volunteers = tenant, volunteers
+        self._last: tuple[str, str] | None = None
         self._snapshots = Snapshots(tenant, folder, tuple(files))
 
     def misconfigure(self, which: str | int) -> Drill:
@@ -87,6 +98,51 @@ class Drills:
             facts={"To put it right in the end": f"s.rehearsal.undo({which!r})"},
             undo=lambda: self.undo(which),
         )
+
+    async def case(self, number: int) -> Card:
+        """Make a mistake and let somebody sign in who is still to migrate; show what the person and the log say.
+
+        Args:
+            number: 1 to 10; it gives nothing away.
+
+        Raises:
+            NotReady: the tenant is not set up, or everybody has moved.
+        """
+        self.misconfigure(number)
+        self._last = self._somebody()
+        return _symptom(number, await self._tenant.sign_in(*self._last))
+
+    async def retry(self) -> SignIn:
+        """Let the same person try again, and show it step by step.
+
+        Raises:
+            NotReady: nobody tried before.
+        """
+        if self._last is None:
+            raise NotReady("Nobody has tried yet.", next_step="Run a cell with `s.rehearsal.case(…)` first.")
+        return await self._tenant.sign_in(*self._last)
+
+    async def each_case(self, check: Callable[[], Awaitable[Checked]]) -> Table:
+        """Make one mistake after the other, and list what a check names while it lasts.
+
+        Args:
+            check: the check, such as `s.check`.
+        """
+        from helpers.rehearsal.misconfigurations import MISCONFIGURATIONS
+
+        rows = []
+        for each in MISCONFIGURATIONS:
+            with self.misconfigure(each.case):
+                faults = (await check()).faults
+            rows.append((each.case, each.mistake, "; ".join(dict.fromkeys(one.what for one in faults)) or "nothing"))
+        return Table(caption="What the check names", columns=("Case", "Mistake", "Not in order"), rows=rows)
+
+    def _somebody(self) -> tuple[str, str]:
+        for name, password in self._volunteers().items():
+            user = self._tenant.directory.user_by_sign_in_name(name)
+            if user and user.enabled and not user.failed and not _moved(user.body):
+                return name, password
+        raise NotReady("Everybody who could try has moved.", next_step="Restore a snapshot, or start afresh.")
 
     def undo(self, which: str | int | None = None) -> Card:
         """Take a mistake back, or all of them; what was mended meanwhile stays as it is.
@@ -191,6 +247,18 @@ class NoDrills:
         """
         raise Skipped
 
+    async def case(self, number: int) -> Card:
+        """Skip."""
+        return Card(title="Drill", status=SKIPPED)
+
+    async def retry(self) -> Card:
+        """Skip."""
+        return Card(title="Drill", status=SKIPPED)
+
+    async def each_case(self, check: Callable[[], Awaitable[Checked]]) -> Card:
+        """Skip."""
+        return Card(title="Drill", status=SKIPPED)
+
     def undo(self, which: str | int | None = None) -> Card:
         """Skip."""
         return Card(title="Drill", status=SKIPPED)
@@ -226,3 +294,27 @@ class NoDrills:
     def listing(self) -> Table:
         """Skip."""
         return Table(caption=SKIPPED, columns=(), rows=[])
+
+
+def _moved(body: Mapping[str, object]) -> bool:
+    return any(name.startswith("extension_") and value is False for name, value in body.items())
+
+
+def _symptom(number: int, done: SignIn) -> Card:
+    """What the person who signs in sees, and what an administrator finds in the log; not what the tenant knows."""
+    ran = "empty: no extension was called"
+    if done.callout_error is not None or done.http_status is not None:
+        error = done.callout_error
+        named = f"{error} {CALLOUT_ERRORS[error]}" if error else "no error"
+        status = f"HTTP status {done.http_status}" if done.http_status else "no HTTP status"
+        ran = f"passwordSubmit: {named}; {status}; attempts: {done.attempts}"
+    return Card(
+        title=f"Case {number}: {done.username} signs in with the right password",
+        status=done.outcome,
+        facts={
+            "The person sees": done.user_sees,
+            "Sign-in log, error code": str(done.code),
+            "Sign-in log, Authentication Events": ran,
+            "Took": f"{done.duration_ms:,.0f} ms",
+        },
+    )

@@ -74,7 +74,7 @@ class Session:
 
     @property
     def rehearsal(self) -> Drills | NoDrills:
-        """Break things on purpose, mend them, move the clock. In a real tenant each of these says that it is skipped."""
+        """Break things on purpose and mend them, or move the clock. In a real tenant each says that it is skipped."""
         return self.world.drills
 
     def __repr__(self) -> str:

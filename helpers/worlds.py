@@ -94,8 +94,9 @@ class RehearsalWorld:
         self.stand_in: RehearsalTenant = RehearsalTenant.open(folder / "rehearsal.sqlite3")
         self.graph = Graph(self.stand_in.credential(), self.stand_in.transport())
         own = state(folder, profile)
-        files = [own / name for name in ("jit-key.pem", "jit-key-previous.pem", "users.jsonl")]
-        self.drills: Drills | NoDrills = Drills(self.stand_in, folder / "snapshots", files)
+        ledger = f"ledger-{self.stand_in.tenant_id}.jsonl"
+        files = [own / name for name in ("jit-key.pem", "jit-key-previous.pem", "users.jsonl", ledger)]
+        self.drills: Drills | NoDrills = Drills(self.stand_in, folder / "snapshots", files, self._volunteers)
         self._documents: Any = None
         self._people: dict[str, str] | None = None
 
@@ -161,6 +162,20 @@ class RehearsalWorld:
             self._documents.stop()
         await self.graph.close()
         self.stand_in.close()
+
+    def _volunteers(self) -> dict[str, str]:
+        """Invented people whose old account is in order and whose password External ID takes."""
+        from helpers.legacy_export import read_export
+        from helpers.rehearsal.password_policy import problem
+
+        export = read_export(self.export())
+        awkward = {each.username for each in export.problems}
+        return {
+            each.username: self.people[each.username]
+            for each in export.users
+            if each.status == "active" and not each.must_change and each.username not in awkward
+            if each.username in self.people and not problem(self.people[each.username])
+        }
 
     def _password(self, username: str, password: str | None) -> str:
         if password is not None:

@@ -61,7 +61,7 @@ class Misconfiguration:
     name: str
     mistake: str
     symptom: str
-    edits: Callable[[Directory, _Chain], Iterable[Edit]]
+    edits: Callable[[Directory], Iterable[Edit]]
 
 
 def misconfigure(directory: Directory, which: str | int) -> Misconfiguration:
@@ -80,7 +80,7 @@ def misconfigure(directory: Directory, which: str | int) -> Misconfiguration:
     """
     mistake = _named(which)
     if mistake.name not in edits.pending(directory):
-        made = tuple(mistake.edits(directory, _chain(directory)))
+        made = tuple(mistake.edits(directory))
         edits.apply(directory, mistake.name, made)
         _write_down(directory, made)
     return mistake
@@ -150,58 +150,64 @@ def _members(kind: str, body: Body, **after: Any) -> Edit:
     return Edit("object", kind, (body["id"],), {name: body.get(name) for name in after}, after)
 
 
-def _guarded(_: Directory, chain: _Chain) -> Iterator[Edit]:
-    yield Edit("way", "", (chain.host,), {"guarded": False}, {"guarded": True})
+def _guarded(directory: Directory) -> Iterator[Edit]:
+    yield Edit("way", "", (_chain(directory).host,), {"guarded": False}, {"guarded": True})
 
 
-def _slow(_: Directory, chain: _Chain) -> Iterator[Edit]:
-    yield Edit("way", "", (chain.host,), {"seconds": 0.0}, {"seconds": _SLOW})
+def _slow(directory: Directory) -> Iterator[Edit]:
+    yield Edit("way", "", (_chain(directory).host,), {"seconds": 0.0}, {"seconds": _SLOW})
 
 
-def _other_key(_: Directory, chain: _Chain) -> Iterator[Edit]:
-    used = chain.application.get("tokenEncryptionKeyId")
-    keys = [
-        {**each, **other_certificate()} if each["keyId"] == used else each
-        for each in chain.application.get("keyCredentials") or ()
-    ]
-    yield _members("application", chain.application, keyCredentials=keys)
+def _other_key(directory: Directory) -> Iterator[Edit]:
+    for app in directory.all("application"):
+        used = app.get("tokenEncryptionKeyId")
+        if used:
+            keys = [
+                {**each, **other_certificate()} if each["keyId"] == used else each for each in app["keyCredentials"]
+            ]
+            yield _members("application", app, keyCredentials=keys)
 
 
-def _excluded(_: Directory, chain: _Chain) -> Iterator[Edit]:
-    conditions: dict[str, Any] = chain.listener["conditions"]
-    applications = {**conditions["applications"], "includeApplications": []}
-    after = {**conditions, "applications": applications}
-    yield _members("authenticationEventListener", chain.listener, conditions=after)
+def _excluded(directory: Directory) -> Iterator[Edit]:
+    listener = _chain(directory).listener
+    applications = {**listener["conditions"]["applications"], "includeApplications": []}
+    after = {**listener["conditions"], "applications": applications}
+    yield _members("authenticationEventListener", listener, conditions=after)
 
 
-def _misspelt(_: Directory, chain: _Chain) -> Iterator[Edit]:
+def _misspelt(directory: Directory) -> Iterator[Edit]:
+    chain = _chain(directory)
     handler = {**chain.listener["handler"], "migrationPropertyId": chain.flag[:-2] + chain.flag[-1]}
     yield _members("authenticationEventListener", chain.listener, handler=handler)
 
 
-def _unflagged(directory: Directory, chain: _Chain) -> Iterator[Edit]:
-    yield Edit(chain.flag, "user", _to_migrate(directory, chain.flag), True, None)
+def _unflagged(directory: Directory) -> Iterator[Edit]:
+    flag = _chain(directory).flag
+    yield Edit(flag, "user", _to_migrate(directory, flag), True, None)
 
 
-def _forced(directory: Directory, chain: _Chain) -> Iterator[Edit]:
-    yield Edit("forceChangePasswordNextSignIn", "user", _to_migrate(directory, chain.flag), False, True)
+def _forced(directory: Directory) -> Iterator[Edit]:
+    users = _to_migrate(directory, _chain(directory).flag)
+    yield Edit("forceChangePasswordNextSignIn", "user", users, False, True)
 
 
-def _moved(_: Directory, chain: _Chain) -> Iterator[Edit]:
+def _moved(directory: Directory) -> Iterator[Edit]:
+    chain = _chain(directory)
     endpoint: dict[str, Any] = chain.extension["endpointConfiguration"]
     url = str(endpoint["targetUrl"]).replace(chain.host, f"new-{chain.host}", 1)
     after = {**endpoint, "targetUrl": url}
     yield _members("customAuthenticationExtension", chain.extension, endpointConfiguration=after)
 
 
-def _unconsented(directory: Directory, chain: _Chain) -> Iterator[Edit]:
+def _unconsented(directory: Directory) -> Iterator[Edit]:
+    principal = _chain(directory).principal["id"]
     for each in directory.all("appRoleAssignment"):
-        if (each["principalId"], each["appRoleId"]) == (chain.principal["id"], RECEIVE_PAYLOAD_ROLE_ID):
+        if (each["principalId"], each["appRoleId"]) == (principal, RECEIVE_PAYLOAD_ROLE_ID):
             yield Edit("object", "appRoleAssignment", (each["id"],), each, None)
 
 
-def _disabled(_: Directory, chain: _Chain) -> Iterator[Edit]:
-    yield _members("servicePrincipal", chain.principal, accountEnabled=False)
+def _disabled(directory: Directory) -> Iterator[Edit]:
+    yield _members("servicePrincipal", _chain(directory).principal, accountEnabled=False)
 
 
 def _to_migrate(directory: Directory, flag: str) -> tuple[str, ...]:
