@@ -14,6 +14,7 @@ from helpers.show import Card, Table
 
 if TYPE_CHECKING:
     from helpers.bench import Bench
+    from helpers.checks import Checked
     from helpers.drills import Drills, NoDrills
     from helpers.progress.session import Progress
     from helpers.tenant.attribute import MigrationFlag
@@ -130,7 +131,7 @@ class Session:
 
         return await judge(self, promises_of(notebook), "Checkpoint: what is there now")
 
-    async def check(self) -> Table:
+    async def check(self) -> Checked:
         """Read the whole configuration and name every fault in it with its mend. Nothing is written.
 
         Returns:

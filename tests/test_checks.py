@@ -19,6 +19,7 @@ BEN = "ben@woodgrove.example"
 NAMED = {
     "consent-missing": ("consent to receive payloads", "Receive.Payload"),
     "host-moved": ("the tenant's validation of it", "DomainNameDoesNotMatch"),
+    "principal-disabled": ("service principal of the extension's app", "disabled"),
     "gateway-in-front": ("the endpoint at its public address", "401"),
     "key-mismatch": ("encryption key", "private half is not on this machine"),
     "too-slow": ("the endpoint at its public address", "Entra waits 2,000 ms"),
@@ -26,7 +27,6 @@ NAMED = {
     "flag-misspelt": ("listener: which flag", "the flag is extension_"),
     "flag-not-set": ("people of the export without the flag", "in the tenant without it"),
     "change-forced": ("users who must change their password", "forceChangePasswordNextSignIn"),
-    "principal-disabled": ("service principal of the extension's app", "disabled"),
 }
 
 

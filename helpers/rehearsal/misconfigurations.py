@@ -65,7 +65,7 @@ class Misconfiguration:
 
 
 def misconfigure(directory: Directory, which: str | int) -> Misconfiguration:
-    """Make a mistake in a tenant that is set up. Made twice, it is one.
+    """Make a mistake in a tenant that is set up. Made again, it is made anew: somebody may have mended it by hand.
 
     Args:
         directory: the tenant's directory.
@@ -79,10 +79,10 @@ def misconfigure(directory: Directory, which: str | int) -> Misconfiguration:
         NotReady: what it would break is not there.
     """
     mistake = _named(which)
-    if mistake.name not in edits.pending(directory):
-        made = tuple(mistake.edits(directory))
-        edits.apply(directory, mistake.name, made)
-        _write_down(directory, made)
+    edits.take_back(directory, mistake.name)
+    made = tuple(mistake.edits(directory))
+    edits.apply(directory, mistake.name, made)
+    _write_down(directory, made)
     return mistake
 
 
@@ -232,58 +232,58 @@ MISCONFIGURATIONS: Final = (
     ),
     Misconfiguration(
         3,
+        "principal-disabled",
+        "The service principal of the extension's app was disabled.",
+        "A general error; the log says 1003019, and no request went out.",
+        _disabled,
+    ),
+    Misconfiguration(
+        4,
         "gateway-in-front",
         "The built-in authentication of the hosting service was switched on in front of the endpoint.",
         "A general error; the log says 1003002 with status 401, and the endpoint has no line for it.",
         _guarded,
     ),
     Misconfiguration(
-        4,
+        5,
         "key-mismatch",
         "A certificate was uploaded whose private key the endpoint does not have.",
         "A general error; the log says 1003002 with status 401, and the endpoint's ledger names the key.",
         _other_key,
     ),
     Misconfiguration(
-        5,
+        6,
         "too-slow",
         "The endpoint, or what it asks, takes longer than two seconds.",
         "A general error after four seconds; the log says 1003005 after two attempts.",
         _slow,
     ),
     Misconfiguration(
-        6,
+        7,
         "app-not-included",
         "The app that people sign in to is not among those that the listener includes.",
         "Wrong password, though it is right; the log names no extension.",
         _excluded,
     ),
     Misconfiguration(
-        7,
+        8,
         "flag-misspelt",
         "The listener names a flag that does not exist.",
         "Wrong password, though it is right; the log names no extension.",
         _misspelt,
     ),
     Misconfiguration(
-        8,
+        9,
         "flag-not-set",
         "The users were created without the flag.",
         "Wrong password, though it is right; the log names no extension.",
         _unflagged,
     ),
     Misconfiguration(
-        9,
+        10,
         "change-forced",
         "The users were created with forceChangePasswordNextSignIn true.",
         "The endpoint says MigratePassword, and the person is asked for a new password; the flag stays true.",
         _forced,
-    ),
-    Misconfiguration(
-        10,
-        "principal-disabled",
-        "The service principal of the extension's app was disabled.",
-        "A general error; the log says 1003019, and no request went out.",
-        _disabled,
     ),
 )
