@@ -23,7 +23,7 @@ def key(tmp_path: Path) -> Path:
 
 def content(world: World) -> list[tuple[object, ...]]:
     tables = ("objects", "users", "log")
-    return [tuple(row) for table in tables for row in world.directory.rows(f"SELECT * FROM {table}")]  # noqa: S608
+    return [tuple(row) for table in tables for row in world.directory.rows(f"SELECT * FROM {table}")]
 
 
 async def test_a_tenant_comes_back_as_it_was(world: World, tmp_path: Path) -> None:
