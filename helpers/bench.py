@@ -195,7 +195,7 @@ class Bench:
         Args:
             last: how many.
         """
-        lines = self._ledger_lines()[-last:]
+        lines = self.ledger_lines()[-last:]
         return Table(
             caption="The endpoint's ledger, last lines",
             columns=("Time (UTC)", "Action", "Cause", "Store", "Took (ms)", "Attempt", "Correlation id"),
@@ -251,7 +251,8 @@ class Bench:
                 ) from None
             return answer, (time.perf_counter() - started) * 1000
 
-    def _ledger_lines(self) -> list[dict[str, Any]]:
+    def ledger_lines(self) -> list[dict[str, Any]]:
+        """Read the ledger's lines, oldest first; none when the endpoint never ran on this machine."""
         try:
             text = self.ledger_path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
@@ -263,7 +264,7 @@ class Bench:
         return [line for line in lines if isinstance(line, dict)]
 
     def _last_cause(self) -> str:
-        lines = self._ledger_lines()
+        lines = self.ledger_lines()
         return str(lines[-1].get("cause") or "") if lines else ""
 
 

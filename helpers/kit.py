@@ -14,6 +14,8 @@ from helpers.show import Card, Table
 
 if TYPE_CHECKING:
     from helpers.bench import Bench
+    from helpers.checks import Checked
+    from helpers.drills import Drills, NoDrills
     from helpers.progress.session import Progress
     from helpers.tenant.attribute import MigrationFlag
     from helpers.tenant.consents import ClientConsent, PayloadConsent
@@ -71,6 +73,11 @@ class Session:
     progress: Progress = field(repr=False)
     world: World = field(repr=False)
 
+    @property
+    def rehearsal(self) -> Drills | NoDrills:
+        """Break things on purpose and mend them, or move the clock. In a real tenant each says that it is skipped."""
+        return self.world.drills
+
     def __repr__(self) -> str:
         return f"<Session: {self.world.words}, {self.tenant.domain}>"
 
@@ -123,6 +130,16 @@ class Session:
         from helpers.promises import judge, promises_of
 
         return await judge(self, promises_of(notebook), "Checkpoint: what is there now")
+
+    async def check(self) -> Checked:
+        """Read the whole configuration and name every fault in it with its mend. Nothing is written.
+
+        Returns:
+            One row a thing: whether it is in order, what was found, what to do. A fault never raises here.
+        """
+        from helpers.checks import check
+
+        return await check(self)
 
     async def remove(self, *, dry_run: bool = True) -> Table:
         """Remove what the kit made in this tenant, or say what would be removed.

@@ -100,6 +100,15 @@ async def _figures(s: Session) -> str:
     return f"{counted:,} migrated, in the figures and in the tenant"
 
 
+async def _in_order(s: Session) -> str:
+    faults = (await s.check()).faults
+    if faults:
+        raise NotReady(
+            "Not in order: " + "; ".join(f"{each.what} ({each.found})" for each in faults), next_step=faults[0].mend
+        )
+    return "everything that the check reads is in order"
+
+
 async def _left(s: Session) -> str:
     rows = (await s.remove(dry_run=True)).rows
     left = [str(what) for what, _, happens in rows if happens == WOULD_GO]
@@ -126,6 +135,7 @@ PROMISES = (
     Promise("users to migrate", "06", _users),
     Promise("somebody who has migrated", "07", _somebody_migrated),
     Promise("figures that equal the tenant's own count", "08", _figures),
+    Promise("a configuration without a fault", "90", _in_order),
     Promise("what is left of the kit in the tenant", "99", _left),
 )
 
@@ -139,6 +149,7 @@ _NEEDS = {
     "06": ("00", "01"),
     "07": ("00", "01", "02", "03", "04", "05", "06"),
     "08": ("00", "01", "06"),
+    "90": ("00", "01", "02", "03", "04", "05", "06"),
     "99": ("00",),
 }
 

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
+import httpx
+
 from helpers import protocol
+from helpers.drills import Drills, NoDrills
 from helpers.errors import BadTable, NotReady, SettingsError
 from helpers.graph import Graph
-from helpers.settings import Profile
+from helpers.settings import Profile, state
 from helpers.show import Card
 
 if TYPE_CHECKING:
@@ -41,6 +44,10 @@ class World(Protocol):
     graph: Graph
 
     @property
+    def drills(self) -> Drills | NoDrills:
+        """What breaks things on purpose, or skips it."""
+
+    @property
     def people(self) -> Mapping[str, str]:
         """What invented people type, name to password; nobody where the people are real."""
 
@@ -55,6 +62,9 @@ class World(Protocol):
 
     def publish(self, host: str, url: str) -> str:
         """Make a public host name lead to a loopback address; returns how, in words."""
+
+    async def reach(self, url: str) -> httpx.Response:
+        """Send a GET to a public address; raises httpx.TransportError when nothing answers there."""
 
     async def compose(self, username: str, password: str | None) -> Callout | None:
         """Compose a callout as Entra would send it, or None where only Entra can."""
@@ -83,6 +93,10 @@ class RehearsalWorld:
         self._profile = profile
         self.stand_in: RehearsalTenant = RehearsalTenant.open(folder / "rehearsal.sqlite3")
         self.graph = Graph(self.stand_in.credential(), self.stand_in.transport())
+        own = state(folder, profile)
+        ledger = f"ledger-{self.stand_in.tenant_id}.jsonl"
+        files = [own / name for name in ("jit-key.pem", "jit-key-previous.pem", "users.jsonl", ledger)]
+        self.drills: Drills | NoDrills = Drills(self.stand_in, folder / "snapshots", files, self._volunteers)
         self._documents: Any = None
         self._people: dict[str, str] | None = None
 
@@ -107,6 +121,10 @@ class RehearsalWorld:
         """Let the stand-in tenant reach this host at a loopback address, as a tunnel would."""
         self.stand_in.publish(host, url)
         return f"the rehearsal tenant reaches {host} at {url}, as a tunnel would"
+
+    async def reach(self, url: str) -> httpx.Response:
+        """Go the way that the stand-in tenant's callouts go."""
+        return await self.stand_in.reach(url)
 
     async def compose(self, username: str, password: str | None) -> Callout | None:
         """Compose a callout with the stand-in tenant's own keys."""
@@ -145,6 +163,20 @@ class RehearsalWorld:
         await self.graph.close()
         self.stand_in.close()
 
+    def _volunteers(self) -> dict[str, str]:
+        """Invented people whose old account is in order and whose password External ID takes."""
+        from helpers.legacy_export import read_export
+        from helpers.rehearsal.password_policy import problem
+
+        export = read_export(self.export())
+        awkward = {each.username for each in export.problems}
+        return {
+            each.username: self.people[each.username]
+            for each in export.users
+            if each.status == "active" and not each.must_change and each.username not in awkward
+            if each.username in self.people and not problem(self.people[each.username])
+        }
+
     def _password(self, username: str, password: str | None) -> str:
         if password is not None:
             return password
@@ -171,6 +203,7 @@ class LiveWorld:
         from helpers import live
 
         self._profile = profile
+        self.drills: Drills | NoDrills = NoDrills()
         self.administrator: str = profile.credential
         self._facts: TenantFacts | None = None
         self._confirmation: live.Confirmation | None = None
@@ -207,6 +240,11 @@ class LiveWorld:
         """Say how a real tenant reaches this machine."""
         port = url.rsplit(":", 1)[-1].split("/")[0]
         return f"open a tunnel that leads https://{host} to port {port} of this machine"
+
+    async def reach(self, url: str) -> httpx.Response:
+        """Go over the internet, as Entra does; from here, though, and not from where Entra is."""
+        async with httpx.AsyncClient(timeout=10) as client:
+            return await client.get(url)
 
     async def compose(self, username: str, password: str | None) -> Callout | None:
         """Only Entra can sign a callout of a real tenant."""

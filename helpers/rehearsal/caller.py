@@ -14,7 +14,9 @@ import httpx
 
 from helpers.protocol import CALLER_APP_ID, TIMEOUT_MS
 from helpers.rehearsal import identity
+from helpers.rehearsal.calls import CallLog
 from helpers.rehearsal.directory import Directory
+from helpers.rehearsal.faults import Faults
 from helpers.rehearsal.load import Load
 from helpers.rehearsal.lockout import Lockout
 from helpers.rehearsal.password_context import seal
@@ -36,9 +38,12 @@ class Caller:
 
     Args:
         directory: the tenant's directory.
+        faults: what is switched on and may keep a call from arriving.
+        calls: where calls are noted.
     """
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, faults: Faults, calls: CallLog) -> None:
+        self.faults, self.calls = faults, calls
         self._directory = directory
         self.clock = directory.clock
         self.tenant_id = directory.meta("tenant_id") or ""

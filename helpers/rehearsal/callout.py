@@ -19,10 +19,10 @@ from helpers.errors import NotReady
 from helpers.rehearsal import client_app as clients
 from helpers.rehearsal.callout_answer import Action, Unusable, Verdict, judge, read
 from helpers.rehearsal.client_app import ClientApp
+from helpers.rehearsal.delivery import at, deliver, nowhere, reachable
 from helpers.rehearsal.directory import Body, Directory, User
 from helpers.rehearsal.journal import timestamp
 from helpers.rehearsal.password_context import password_context
-from helpers.rehearsal.prerequisites import LOOPBACK
 
 if TYPE_CHECKING:
     from helpers.rehearsal.caller import Caller
@@ -127,7 +127,7 @@ def build(caller: Caller, submission: Submission) -> Callout:
     )
     return Callout(
         target_url=target.url,
-        base_url=_loopback(caller.setup.published(urlsplit(target.url).hostname or ""), target.url),
+        base_url=reachable(caller, target.url),
         headers={
             "Host": urlsplit(target.url).netloc,
             "Authorization": f"Bearer {caller.bearer(target)}",
@@ -174,7 +174,7 @@ async def _attempt(caller: Caller, callout: Callout) -> Action:
     client = caller.client()
     try:
         async with asyncio.timeout(callout.timeout):
-            response = await client.send(_request(client, callout), stream=True)
+            response = await deliver(caller, _request(client, callout))
             try:
                 content = await read(response, int(caller.setup.switch("response_limit_bytes")))
                 return judge(response, content, callout.nonce, int(caller.setup.switch("wrong_nonce_error")))
@@ -189,18 +189,9 @@ async def _attempt(caller: Caller, callout: Callout) -> Action:
 
 def _request(client: httpx.AsyncClient, callout: Callout) -> httpx.Request:
     if callout.base_url is None:
-        raise httpx.ConnectError(f"The host {urlsplit(callout.target_url).hostname} leads nowhere.")
-    parts = urlsplit(callout.target_url)
-    url = callout.base_url + parts.path + (f"?{parts.query}" if parts.query else "")
+        raise nowhere(callout.target_url)
+    url = at(callout.base_url, callout.target_url)
     return client.build_request("POST", url, headers=dict(callout.headers), content=json.dumps(callout.body).encode())
-
-
-def _loopback(published: str | None, url: str) -> str | None:
-    """Find the loopback address behind a public one. Nothing else is ever called."""
-    parts = urlsplit(url)
-    if parts.hostname in LOOPBACK:
-        return f"{parts.scheme}://{parts.netloc}"
-    return published if published and urlsplit(published).hostname in LOOPBACK else None
 
 
 def _invented(directory: Directory, username: str) -> User:

@@ -62,6 +62,10 @@ class Clock:
             if self._remember:
                 self._remember(self.ahead)
 
-    def restart(self) -> None:
-        """Go by this machine's time again, for a tenant that starts afresh."""
-        self.ahead, self._held = 0.0, None
+    def restart(self, ahead: float = 0.0) -> None:
+        """Go by this machine's time again, for a tenant that starts afresh or goes back to a snapshot.
+
+        Args:
+            ahead: seconds by which the clock is ahead.
+        """
+        self.ahead, self._held = ahead, None

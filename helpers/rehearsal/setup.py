@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from helpers.rehearsal import client_app, prerequisites, publications, replication, switches
+from helpers.rehearsal import client_app, prerequisites, publications, replication, switches, ways
 from helpers.rehearsal.banned_passwords import BannedPasswords, terms
 from helpers.rehearsal.client_app import ClientApp, Coverage, Refused
 from helpers.rehearsal.directory import Directory
 from helpers.rehearsal.prerequisites import CalloutImpossible, Target
+from helpers.rehearsal.ways import Way
 
 __all__ = ["Setup"]
 
@@ -61,6 +62,10 @@ class Setup:
         return cast(
             "str | None", self._once("published", host, lambda: publications.publication(self._directory, host))
         )
+
+    def way(self, host: str) -> Way:
+        """Find what stands between Entra and a public host."""
+        return cast(Way, self._once("way", host, lambda: ways.read(self._directory, host)))
 
     def is_attribute(self, name: str) -> bool:
         """Tell whether a directory extension is registered under this full name."""

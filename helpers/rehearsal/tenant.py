@@ -10,12 +10,13 @@ import functools
 import sqlite3
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
 from helpers.errors import KitError
 from helpers.rehearsal import identity, publications
+from helpers.rehearsal.calls import CallLog
 from helpers.rehearsal.directory import Directory
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from helpers.rehearsal.caller import Caller
     from helpers.rehearsal.callout import Callout
+    from helpers.rehearsal.faults import Faults
+    from helpers.rehearsal.graph.wire import Answer
     from helpers.rehearsal.self_service import Journey
     from helpers.rehearsal.sign_in_result import SignIn
 
@@ -43,6 +46,7 @@ class RehearsalTenant:
         self.path = path
         self.directory = Directory(path)
         self._permissions = tuple(permissions)
+        self.calls: Final = CallLog()
 
     @classmethod
     def open(cls, path: Path, *, permissions: Collection[str] | None = None) -> RehearsalTenant:
@@ -89,7 +93,14 @@ class RehearsalTenant:
         """What calls the endpoint at a sign-in."""
         from helpers.rehearsal.caller import Caller
 
-        return Caller(self.directory)
+        return Caller(self.directory, self.faults, self.calls)
+
+    @functools.cached_property
+    def faults(self) -> Faults:
+        """The faults that are switched on for as long as this tenant is open."""
+        from helpers.rehearsal.faults import Faults
+
+        return Faults()
 
     def credential(self) -> Credential:
         """Make a credential of the tenant's administrator, as azure-identity's asynchronous ones."""
@@ -98,7 +109,7 @@ class RehearsalTenant:
     def transport(self) -> httpx.AsyncBaseTransport:
         """Make an httpx transport that hands requests for Graph and for sign-in to this tenant, and no other."""
         hosts = {_GRAPH_HOST, identity.LOGIN_HOST, f"{self.subdomain}.ciamlogin.com", f"{self.tenant_id}.ciamlogin.com"}
-        return _InProcess(self.app, frozenset(hosts), self.path)
+        return _InProcess(self, frozenset(hosts))
 
     async def sign_in(
         self,
@@ -160,6 +171,24 @@ class RehearsalTenant:
 
         return await callout.compose(self, username, password, client_app_id=client_app_id)
 
+    async def reach(self, url: str) -> httpx.Response:
+        """Send a GET to a public address, on the way that a callout takes.
+
+        Args:
+            url: the address.
+
+        Raises:
+            httpx.TransportError: nothing answers there.
+        """
+        from helpers.rehearsal.delivery import reach
+
+        return await reach(self.caller, url)
+
+    def observe(self, method: str, path: str, answer: Answer) -> None:
+        """Note an answer of Graph in `calls`, and what it made."""
+        self.faults.delays.note(method, path, answer)
+        self.calls.add(self.directory.clock.now(), "graph", method, path, answer.status)
+
     def publish(self, host: str, base_url: str) -> None:
         """Let `https://{host}` reach a loopback address: the stand-in for a tunnel or for hosting.
 
@@ -184,6 +213,8 @@ class RehearsalTenant:
     def reset(self) -> None:
         """Make the tenant untouched again. Its id, its domain and its keys stay."""
         self.directory.clear()
+        self.faults.clear()
+        self.calls.clear()
         self._seed()
 
     def close(self) -> None:
@@ -241,9 +272,9 @@ class Credential:
 class _InProcess(httpx.AsyncBaseTransport):
     """Hand requests to an ASGI application; refuse hosts it does not stand in for."""
 
-    def __init__(self, app: Starlette, hosts: frozenset[str], path: Path) -> None:
-        self._path = path
-        self._asgi = httpx.ASGITransport(app=app)
+    def __init__(self, tenant: RehearsalTenant, hosts: frozenset[str]) -> None:
+        self._tenant = tenant
+        self._asgi = httpx.ASGITransport(app=tenant.app)
         self._hosts = hosts
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -251,10 +282,14 @@ class _InProcess(httpx.AsyncBaseTransport):
             raise httpx.ConnectError(
                 f"The rehearsal tenant does not stand in for {request.url.host}: nothing was sent.", request=request
             )
+        lost = self._tenant.faults.network(request)
         try:
-            return await self._asgi.handle_async_request(request)
+            answer = await self._asgi.handle_async_request(request)
         except sqlite3.DatabaseError as error:
-            raise _unusable(self._path, error) from None
+            raise _unusable(self._tenant.path, error) from None
+        if lost:
+            raise httpx.ReadError("The connection broke before the answer arrived.", request=request)
+        return answer
 
 
 def _unusable(path: Path, error: Exception) -> KitError:

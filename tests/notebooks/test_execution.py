@@ -202,6 +202,60 @@ def test_what_the_notebooks_teach_is_what_they_show(runs: Runs) -> None:
     assert "BEGIN" not in outputs(runs.first["04"], "ensure-key") + outputs(runs.first["04"], "key-file")
 
 
+# A drill in each lesson: its cell -> the kind of error, and the service's own word for it where a service was asked.
+DRILLS = {
+    ("01", "misspelt"): ("GraphRefused", "400 Request_UnsupportedQuery"),
+    ("02", "drill"): ("PermissionMissing", "403 Authorization_RequestDenied"),
+    ("03", "drill"): ("CalloutImpossible", "1003015 CustomExtensionDomainNameDoesNotMatch"),
+    ("04", "drill"): ("NotReady", "The service said: key "),
+    ("05", "drill"): ("EndpointDown", "The endpoint is not running"),
+    ("06", "drill"): ("BadTable", "README.md"),
+    ("06", "throttled"): ("GraphRefused", "429 TooManyRequests"),
+}
+CALLOUT_ERRORS_SEEN = {1: 1003021, 2: 1003015, 3: 1003019, 4: 1003002, 5: 1003002, 6: 1003005}
+
+
+@pytest.mark.parametrize(("number", "cell_id"), DRILLS, ids="-".join)
+def test_each_drill_raises_the_error_that_it_teaches(runs: Runs, number: str, cell_id: str) -> None:
+    kind, words = DRILLS[number, cell_id]
+    for done in (runs.first[number], runs.second[number]):
+        told = errors_of(done, cell_id)
+        assert told.startswith(f"{kind}: ") and words in told, told
+
+
+def test_the_outage_of_the_sign_in_lesson_shows_its_code_and_passes(runs: Runs) -> None:
+    assert "1003027 CustomExtensionConnectionError" in outputs(runs.first["07"], "outage-jon")
+    assert "signed in, migrated" in outputs(runs.first["07"], "outage-over")
+
+
+@pytest.mark.parametrize("number", ["02", "03", "04", "06"])
+def test_a_drill_is_over_with_its_cell(runs: Runs, number: str) -> None:
+    over = "throttled-over" if number == "06" else "drill-over"
+    assert status(runs.second[number], over) in ("read", "1,988")
+
+
+@pytest.mark.parametrize("case", range(1, 11))
+def test_each_case_is_met_by_its_symptom_and_mended(runs: Runs, case: int) -> None:
+    for done in (runs.first["90"], runs.second["90"]):
+        shown = outputs(done, f"case-{case}")
+        if case in CALLOUT_ERRORS_SEEN:
+            assert str(CALLOUT_ERRORS_SEEN[case]) in shown and "AADSTS1100001" in shown
+        elif case < 10:
+            assert "50126" in shown and "no extension was called" in shown
+        else:
+            assert "Choose a new password" in shown and "no error; HTTP status 200" in shown
+        assert "signed in, migrated" in outputs(done, f"mend-{case}")
+
+
+def test_the_check_names_every_case_and_nothing_before_and_after(runs: Runs) -> None:
+    for done in (runs.first["90"], runs.second["90"]):
+        assert "no things are not in order" in outputs(done, "begin")
+        each = next(cell for cell in done.cells if cell.id == "each-case").outputs[0]["data"]["text/html"]
+        assert each.count("<tr>") == 11
+        assert ">nothing<" not in each
+        assert "is in order" in outputs(done, "checkpoint")
+
+
 def errors_of(notebook: NotebookNode, cell_id: str) -> str:
     """What an error says."""
     cell = next(each for each in notebook.cells if each.id == cell_id)

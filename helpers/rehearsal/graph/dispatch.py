@@ -116,9 +116,10 @@ class Dispatcher:
             ids, spent = _ids(headers), {}
             try:
                 spent = self._throttle.spend(tenant.directory, caller.app_id, method, path, query)
-                answer = await self._answer(call)
+                answer = await tenant.faults.intercept(path) or await self._answer(call)
             except GraphError as error:
                 answer = error.answer(ids)
+            tenant.observe(method, path, answer)
             return replace(answer, headers={**answer.headers, **spent, **ids})
 
         if path.lower() != "/$batch" or method != "POST":

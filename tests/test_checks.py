@@ -1,0 +1,124 @@
+"""`s.check()`: it finds each of the ten commonest mistakes, two at once, and nothing where nothing is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sessions import Opening
+
+from helpers.checks import Checked
+from helpers.kit import Session
+from helpers.rehearsal.misconfigurations import MISCONFIGURATIONS, wrong_now
+from helpers.rehearsal.tenant import RehearsalTenant
+
+ADA = "ada@woodgrove.example"
+BEN = "ben@woodgrove.example"
+
+# Mistake -> what the check names, and a word of how it names it. Where the tenant alone cannot tell, somebody signs in.
+NAMED = {
+    "consent-missing": ("consent to receive payloads", "Receive.Payload"),
+    "host-moved": ("the tenant's validation of it", "DomainNameDoesNotMatch"),
+    "principal-disabled": ("service principal of the extension's app", "disabled"),
+    "gateway-in-front": ("the endpoint at its public address", "401"),
+    "key-mismatch": ("encryption key", "private half is not on this machine"),
+    "too-slow": ("the endpoint at its public address", "Entra waits 2,000 ms"),
+    "app-not-included": ("listener: which apps", "does not include the test client"),
+    "flag-misspelt": ("listener: which flag", "the flag is extension_"),
+    "flag-not-set": ("people of the export without the flag", "in the tenant without it"),
+    "change-forced": ("users who must change their password", "forceChangePasswordNextSignIn"),
+}
+
+
+def words_of(checked: Checked, what: str) -> str:
+    return " ".join(f"{each.found} {each.mend}" for each in checked.faults if each.what == what)
+
+
+async def healthy(opening: Opening, home: Path) -> Session:
+    s = await opening(home)
+    await s.endpoint.ensure()
+    assert (await s.sign_in(BEN)).migrated
+    return s
+
+
+def test_every_mistake_has_its_row() -> None:
+    assert list(NAMED) == [each.name for each in MISCONFIGURATIONS]
+    assert [each.case for each in MISCONFIGURATIONS] == list(range(1, 11))
+
+
+async def test_a_healthy_tenant_has_no_fault_and_nothing_is_written(home: Path, opening: Opening) -> None:
+    s = await healthy(opening, home)
+    checked = await s.check()
+    assert checked.faults == ()
+    assert {row[1] for row in checked.rows} == {"yes"}
+    assert "no things are not in order" in checked.caption
+    writes = [each for each in checked.sent if each.method != "GET" and "/validate" not in each.url]
+    assert writes == []
+
+
+@pytest.mark.parametrize("name", NAMED)
+async def test_each_mistake_is_named_with_its_mend_and_is_gone_when_it_is_taken_back(
+    name: str, home: Path, opening: Opening
+) -> None:
+    s = await healthy(opening, home)
+    s.rehearsal.misconfigure(name)
+    checked = await s.check()
+    what, words = NAMED[name]
+    assert words in words_of(checked, what), checked.faults
+    assert all(each.mend for each in checked.faults)
+    s.rehearsal.undo(name)
+    assert (await s.check()).faults == ()
+
+
+async def test_two_mistakes_at_once_are_both_named(home: Path, opening: Opening) -> None:
+    s = await healthy(opening, home)
+    s.rehearsal.misconfigure("consent-missing")
+    s.rehearsal.misconfigure("flag-misspelt")
+    checked = await s.check()
+    for name in ("consent-missing", "flag-misspelt"):
+        what, words = NAMED[name]
+        assert words in words_of(checked, what)
+    s.rehearsal.undo()
+    assert (await s.check()).faults == ()
+
+
+async def test_a_mistake_is_found_without_the_tenants_note_of_it(home: Path, opening: Opening) -> None:
+    """What the drill keeps to take a mistake back is thrown away before the check looks."""
+    s = await healthy(opening, home)
+    s.rehearsal.misconfigure("principal-disabled")
+    tenant = RehearsalTenant.open(home / "rehearsal.sqlite3")
+    assert wrong_now(tenant.directory) == ["principal-disabled"]
+    tenant.directory.set_meta("edits", "{}")
+    tenant.close()
+    assert NAMED["principal-disabled"][1] in words_of(await s.check(), NAMED["principal-disabled"][0])
+
+
+async def test_the_log_and_the_ledger_tell_two_refusals_apart(home: Path, opening: Opening) -> None:
+    s = await healthy(opening, home)
+    calls = "calls since the last one that worked"
+    with s.rehearsal.misconfigure("gateway-in-front"):
+        assert (await s.sign_in(ADA)).callout_error == 1003002
+        assert "something in front of it answered" in words_of(await s.check(), calls)
+    with s.rehearsal.misconfigure("key-mismatch"):
+        assert (await s.sign_in(ADA)).callout_error == 1003002
+        assert "ledger says unknown_key" in words_of(await s.check(), calls)
+    assert "sign somebody in" in words_of(await s.check(), calls)
+    assert (await s.sign_in(ADA)).migrated
+    assert (await s.check()).faults == ()
+
+
+async def test_what_may_not_be_read_is_not_called_wrong(home: Path, opening: Opening) -> None:
+    s = await healthy(opening, home)
+    with s.rehearsal.fault("permission-missing"):
+        checked = await s.check()
+    assert checked.faults == ()
+    assert "not known" in {row[1] for row in checked.rows}
+    assert "yes" not in {row[1] for row in checked.rows}
+
+
+async def test_an_endpoint_that_does_not_run_is_a_fault(home: Path, opening: Opening) -> None:
+    s = await healthy(opening, home)
+    await s.endpoint.stop()
+    checked = await s.check()
+    assert [each.what for each in checked.faults] == ["the endpoint at its public address"]
+    assert "s.endpoint.ensure()" in checked.faults[0].mend

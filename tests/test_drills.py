@@ -1,0 +1,114 @@
+"""`s.rehearsal`: drills in the rehearsal tenant, and the same calls in a real one, where nothing happens."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+from sessions import Opening
+
+from helpers.drills import SKIPPED, Drills, NoDrills, Skipped
+from helpers.errors import KitError, NotReady, PermissionMissing
+
+BEN = "ben@woodgrove.example"
+
+
+async def test_a_fault_shows_the_services_error_and_is_over_with_its_block(home: Path, opening: Opening) -> None:
+    s = await opening(home)
+    with pytest.raises(PermissionMissing) as caught, s.rehearsal.fault("permission-missing"):
+        await s.attribute.show()
+    assert "Authorization_RequestDenied" in str(caught.value)
+    assert (await s.attribute.show()).status == "read"
+
+
+async def test_a_case_shows_the_symptom_and_nothing_of_the_cause(home: Path, opening: Opening) -> None:
+    s = await opening(home)
+    await s.endpoint.ensure()
+    shown = await s.rehearsal.case(7)
+    text = shown._repr_html_()
+    assert shown.status == "wrong password"
+    assert "50126" in text and "no extension was called" in text
+    assert "listener" not in text.lower() and "app-not-included" not in text
+    assert s.rehearsal.undo(7).status == "over"
+    assert s.rehearsal.undo(7).status == "was not on"
+    again = await s.rehearsal.retry()
+    assert again.migrated  # type: ignore[union-attr]
+
+
+async def test_cases_are_tried_by_people_who_can_move(home: Path, opening: Opening) -> None:
+    """Locked, disabled and weak accounts would have a symptom of their own."""
+    s = await opening(home)
+    await s.endpoint.ensure()
+    moved = 0
+    with pytest.raises(NotReady, match="has moved"):
+        for _ in range(12):
+            await s.rehearsal.case(1)
+            s.rehearsal.undo()
+            assert (await s.rehearsal.retry()).migrated  # type: ignore[union-attr]
+            moved += 1
+    assert moved >= 3
+
+
+async def test_nobody_can_try_again_before_somebody_tried(home: Path, opening: Opening) -> None:
+    with pytest.raises(NotReady, match="Nobody has tried"):
+        await (await opening(home)).rehearsal.retry()
+
+
+async def test_a_snapshot_brings_back_the_key_that_the_certificate_belongs_to(home: Path, opening: Opening) -> None:
+    s = await opening(home)
+    before = (await s.key.show()).thumbprint
+    s.rehearsal.snapshot("before")
+    assert (await s.key.rotate()).thumbprint != before
+    s.rehearsal.restore("before")
+    assert (await s.key.show()).thumbprint == before
+
+
+async def test_switch_clock_delay_and_calls_say_what_is_so_now(home: Path, opening: Opening) -> None:
+    s = await opening(home)
+    assert "Not documented" in s.rehearsal.switch("retry_counts_for_lockout", True).facts["Why"]
+    before = s.rehearsal.forward().status
+    assert s.rehearsal.forward(days=2, hours=1).status > before
+    assert s.rehearsal.delay("user", 1).status == "unknown for 1 looks"
+    await s.attribute.show()
+    assert "/applications" in s.rehearsal.calls()._repr_html_()
+    listing = s.rehearsal.listing()._repr_html_()
+    assert "consent-missing" in listing and "graph-throttled" in listing and "allow_loopback" in listing
+    with pytest.raises(KitError):
+        s.rehearsal.misconfigure("nonsense")
+
+
+def test_a_real_tenant_is_offered_the_same_calls() -> None:
+    def offered(kind: type) -> dict[str, list[str]]:
+        return {
+            name: list(inspect.signature(member).parameters)
+            for name, member in inspect.getmembers(kind, inspect.isfunction)
+            if not name.startswith("_")
+        }
+
+    assert offered(NoDrills) == offered(Drills)
+
+
+async def test_in_a_real_tenant_every_drill_says_that_it_is_skipped_and_runs_no_block() -> None:
+    drills, ran = NoDrills(), []
+    with pytest.raises(Skipped) as caught, drills.misconfigure("consent-missing"):
+        ran.append("misconfigure")
+    with pytest.raises(Skipped), drills.fault("network-down"):
+        ran.append("fault")
+    assert ran == []
+    assert caught.value._render_traceback_() == [SKIPPED]
+    shown = (
+        drills.misconfigure(1),
+        await drills.case(1),
+        await drills.retry(),
+        drills.undo(),
+        drills.delay("user"),
+        drills.switch("allow_loopback", True),
+        drills.forward(days=1),
+        drills.snapshot("one"),
+        drills.restore("one"),
+        drills.reset(),
+        drills.calls(),
+        drills.listing(),
+    )
+    assert all(SKIPPED in each._repr_html_() for each in shown)
