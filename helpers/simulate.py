@@ -1,4 +1,4 @@
-"""Play a plan: simulated people sign in for its days at a rehearsal tenant that calls a real endpoint in this process."""
+"""Play a plan: simulated people sign in at a rehearsal tenant that calls a real endpoint in this process."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from helpers.endpoint.config import Settings
 from helpers.endpoint.legacy import LegacyStore, Verdict, open_store
 from helpers.errors import KitError
 from helpers.legacy_export.table import write_table
+from helpers.rehearsal.ids import seeded
 from helpers.rehearsal.population.crowd import Crowd
 from helpers.rehearsal.population.loop import TenantLoop
 from helpers.rehearsal.population.people import People
@@ -78,7 +79,7 @@ def simulate(plan: Plan, folder: Path, *, each_day: Callable[[int], object] | No
         if tenant.directory.rows("SELECT 1 FROM users LIMIT 1"):
             raise KitError(f"The tenant in {folder} has users already.", next_step="Give another folder.")
         clock.hold(plan.moment(0) - 1)
-        with asyncio.Runner(loop_factory=lambda: TenantLoop(clock)) as runner:
+        with asyncio.Runner(loop_factory=lambda: TenantLoop(clock)) as runner, seeded(f"{plan.seed} ids"):
             return runner.run(_play(plan, tenant, folder, each_day))
     finally:
         clock.release()

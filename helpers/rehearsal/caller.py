@@ -36,11 +36,14 @@ class Caller:
 
     Args:
         directory: the tenant's directory.
+
+    `transport` may be set before the first call: requests then go to an endpoint in this process, without a socket.
     """
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
         self.clock = directory.clock
+        self.transport: httpx.AsyncBaseTransport | None = None
         self.tenant_id = directory.meta("tenant_id") or ""
         self.setup = Setup(directory)
         self.lockout = Lockout(directory, self.setup)
@@ -58,7 +61,8 @@ class Caller:
         here = self._per_loop()
         if here.client is None:
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-            here.client = httpx.AsyncClient(limits=limits, trust_env=False, timeout=TIMEOUT_MS / 1000)
+            seconds, transport = TIMEOUT_MS / 1000, self.transport
+            here.client = httpx.AsyncClient(limits=limits, trust_env=False, timeout=seconds, transport=transport)
         return here.client
 
     def turn(self, user_id: str) -> asyncio.Lock:

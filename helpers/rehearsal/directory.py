@@ -6,6 +6,7 @@ Everything but users is kept as Graph-shaped JSON by kind. Users have columns fo
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -15,12 +16,13 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from helpers.rehearsal.clock import Clock
 from helpers.rehearsal.tables import prepare
 
 Body = dict[str, Any]
+_AT_ONCE: Final = 1000
 
 
 @dataclass
@@ -196,22 +198,20 @@ class Directory:
 
     def add_user(self, user: User) -> None:
         """Add a user. Raises `sqlite3.IntegrityError` when the UPN or a sign-in name is taken."""
+        self.add_users([user])
+
+    def add_users(self, users: Iterable[User]) -> None:
+        """Add many users in one transaction. Raises `sqlite3.IntegrityError` as `add_user` does; then none is added."""
+        rest = iter(users)
         with self.transaction():
-            self.rows(
-                "INSERT INTO users (id, upn, sign_in_name, password_hash, force_change, enabled, body, created)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    user.id,
-                    user.upn,
-                    user.sign_in_name,
-                    user.password_hash,
-                    user.force_change,
-                    user.enabled,
-                    json.dumps(user.body),
-                    user.created,
-                ),
-            )
-            self.set_sign_in_names(user.id, sign_in_names(user))
+            while some := list(itertools.islice(rest, _AT_ONCE)):
+                self._db.executemany(
+                    "INSERT INTO users (id, upn, sign_in_name, password_hash, force_change, enabled, body, created)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    map(_row_of, some),
+                )
+                names = ((name, user.id) for user in some for name in sign_in_names(user))
+                self._db.executemany("INSERT INTO sign_in_names VALUES (?, ?)", names)
 
     def set_sign_in_names(self, id: str, names: Iterable[str]) -> None:
         """Let a user sign in by these names and no others. Raises `sqlite3.IntegrityError` when one is taken."""
@@ -284,6 +284,19 @@ def sign_in_names(user: User) -> list[str]:
     local = [item for item in user.body.get("identities", []) if item.get("signInType") != "federated"]
     names = [item["issuerAssignedId"].lower() for item in local if item.get("signInType") != "userPrincipalName"]
     return list(dict.fromkeys(names + ([user.sign_in_name.lower()] if user.sign_in_name else [])))
+
+
+def _row_of(user: User) -> tuple[Any, ...]:
+    return (
+        user.id,
+        user.upn,
+        user.sign_in_name,
+        user.password_hash,
+        user.force_change,
+        user.enabled,
+        json.dumps(user.body),
+        user.created,
+    )
 
 
 def user_of(row: sqlite3.Row) -> User:

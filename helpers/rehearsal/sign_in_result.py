@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from helpers.rehearsal.ids import new_id
 from helpers.show import Table
 
 Outcome = Literal[
@@ -118,7 +118,7 @@ class Course:
         self.app_id: Final = app_id
         self.ip: Final = ip
         self.native: Final = native
-        self.correlation_id: Final = str(uuid.uuid4())
+        self.correlation_id: Final = new_id()
         self.started: Final = started
         self._from = time.perf_counter()
         self._steps: list[Step] = []

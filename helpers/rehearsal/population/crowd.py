@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING, Final
@@ -12,6 +11,7 @@ from helpers.rehearsal.population.people import People
 from helpers.rehearsal.population.plan import HOUR, Stuffing
 from helpers.rehearsal.population.setup import Setup
 from helpers.rehearsal.population.visits import Calendar, Visit
+from helpers.rehearsal.sign_in import sign_in
 
 if TYPE_CHECKING:
     from helpers.rehearsal.sign_in_result import SignIn
@@ -31,7 +31,7 @@ class Crowd:
     """Let the people of a plan sign in, day after day, in a `TenantLoop`.
 
     Args:
-        tenant: the tenant. Its ids follow from the plan's seed from now on.
+        tenant: the tenant.
         setup: what was made in it for the plan.
         people: the people.
     """
@@ -42,7 +42,6 @@ class Crowd:
         self._dice = Random(f"{people.plan.seed} crowd")  # noqa: S311 - nothing secret: it has to repeat itself
         self._inside: set[int] = set()
         self.ends: Counter[str] = Counter()
-        tenant.directory.new_id = lambda: str(uuid.UUID(int=self._dice.getrandbits(128), version=4))
 
     async def day(self, day: int) -> None:
         """Live through one day; what the directory keeps of it is written together.
@@ -109,9 +108,8 @@ class Crowd:
                 await self._sign_in(name, self._dice.choice(_TRIED), 0, None, address)
 
     async def _sign_in(self, name: str, password: str, app: int, new: str | None, address: str) -> SignIn:
-        done = await self._tenant.sign_in(
-            name, password, client_app_id=self._setup.app_ids[app], new_password=new, ip_address=address
-        )
+        app_id = self._setup.app_ids[app]
+        done = await sign_in(self._tenant, name, password, client_app_id=app_id, new_password=new, ip=address)
         self.ends[done.outcome] += 1
         return done
 

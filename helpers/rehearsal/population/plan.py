@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Final, Literal
 
 from helpers.errors import KitError
@@ -167,7 +167,7 @@ class Plan:
     stuffing: tuple[Stuffing, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.start.utcoffset() is None or self.start != self.start.replace(hour=0, minute=0, second=0, microsecond=0):
+        if self.start.utcoffset() is None or self.start.time() != time():
             raise _unfit("`start` is a midnight with a time zone")
         for name, parts in (("habits", self.habits), ("apps", self.apps)):
             if abs(sum(part.share for part in parts) - 1) > 1e-9:
@@ -196,8 +196,8 @@ class Plan:
     def changes(self) -> list[float]:
         """List when the tenant's set-up changes, in days from the start: troubles begin and end, apps are covered."""
         edges: Iterable[tuple[float, float]] = ((each.day, each.day + each.hours / 24) for each in self.troubles)
-        times = {time for pair in edges for time in pair} | {app.covered_from for app in self.apps}
-        return sorted(time for time in times if 0 < time < self.days)
+        moments = {edge for pair in edges for edge in pair} | {app.covered_from for app in self.apps}
+        return sorted(moment for moment in moments if 0 < moment < self.days)
 
 
 def _unfit(rule: str) -> KitError:

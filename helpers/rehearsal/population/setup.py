@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from helpers.protocol import GRAPH_APP_ID, RECEIVE_PAYLOAD_ROLE_ID
 from helpers.rehearsal.directory import Body, Directory
+from helpers.rehearsal.ids import new_id
 from helpers.rehearsal.population.plan import Plan
 from helpers.rehearsal.tenant import RehearsalTenant
 
@@ -94,12 +95,12 @@ def _flag(directory: Directory) -> str:
 
 def _extension_app(directory: Directory, certificate: bytes) -> tuple[Body, Body]:
     key = {
-        "keyId": directory.new_id(),
+        "keyId": new_id(),
         "usage": "Encrypt",
         "type": "AsymmetricX509Cert",
         "key": base64.b64encode(certificate).decode(),
     }
-    app_id = directory.new_id()
+    app_id = new_id()
     app = _app(
         directory,
         "JIT password check",
@@ -112,7 +113,7 @@ def _extension_app(directory: Directory, certificate: bytes) -> tuple[Body, Body
     graph = directory.by_key("servicePrincipal", GRAPH_APP_ID) or {}
     principal = directory.by_key("servicePrincipal", app_id) or {}
     consent = {
-        "id": directory.new_id(),
+        "id": new_id(),
         "principalId": principal["id"],
         "resourceId": graph["id"],
         "appRoleId": RECEIVE_PAYLOAD_ROLE_ID,
@@ -121,8 +122,8 @@ def _extension_app(directory: Directory, certificate: bytes) -> tuple[Body, Body
 
 
 def _app(directory: Directory, name: str, **more: object) -> Body:
-    app = {"id": directory.new_id(), "appId": directory.new_id(), "displayName": name, **more}
-    principal = {"id": directory.new_id(), "appId": app["appId"], "displayName": name, "accountEnabled": True}
+    app = {"id": new_id(), "appId": new_id(), "displayName": name, **more}
+    principal = {"id": new_id(), "appId": app["appId"], "displayName": name, "accountEnabled": True}
     directory.add("servicePrincipal", principal, key=str(app["appId"]))
     return directory.add("application", app, key=str(app["appId"]))
 
@@ -131,7 +132,7 @@ def _user_flow(directory: Directory, app_ids: tuple[str, ...]) -> None:
     directory.add(
         "authenticationEventsFlow",
         {
-            "id": directory.new_id(),
+            "id": new_id(),
             "@odata.type": "#microsoft.graph.externalUsersSelfServiceSignUpEventsFlow",
             "displayName": "Sign up and sign in",
             "conditions": _conditions(app_ids),
@@ -144,7 +145,7 @@ def _extension(directory: Directory, app: Body) -> Body:
     return directory.add(
         "customAuthenticationExtension",
         {
-            "id": directory.new_id(),
+            "id": new_id(),
             "@odata.type": "#microsoft.graph.onPasswordSubmitCustomExtension",
             "displayName": "JIT password check",
             "authenticationConfiguration": {"resourceId": app["identifierUris"][0]},
@@ -158,7 +159,7 @@ def _listener(directory: Directory, flag: str, extension: Body, app_ids: tuple[s
     return directory.add(
         "authenticationEventListener",
         {
-            "id": directory.new_id(),
+            "id": new_id(),
             "@odata.type": "#microsoft.graph.onPasswordSubmitListener",
             "priority": 500,
             "conditions": _conditions(app_ids),
