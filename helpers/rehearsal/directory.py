@@ -23,6 +23,13 @@ from helpers.rehearsal.tables import prepare
 
 Body = dict[str, Any]
 _AT_ONCE: Final = 1000
+_TAKE_USER: Final = """
+UPDATE users SET password_hash = theirs.password_hash, force_change = theirs.force_change, failed = theirs.failed,
+    locked_until = theirs.locked_until, body = theirs.body
+FROM other.users AS theirs
+WHERE users.id = ? AND theirs.id = users.id AND (theirs.password_hash, theirs.failed, theirs.body) <>
+    (users.password_hash, users.failed, users.body)
+"""
 
 
 @dataclass
@@ -272,6 +279,22 @@ class Directory:
             time: seconds since the epoch, UTC.
         """
         self.rows("INSERT INTO log VALUES (?, ?, ?, ?)", (body["id"], kind, time, json.dumps(body)))
+
+    def take_over(self, other: Path, user_ids: Iterable[str]) -> None:
+        """Add the logs of a copy of this directory, and take some users as they are there.
+
+        Args:
+            other: the copy's file, made before either had a log.
+            user_ids: who lived there since.
+        """
+        with self._lock:
+            self._db.execute("ATTACH ? AS other", (str(other),))
+            try:
+                with self.transaction():
+                    self._db.execute("INSERT INTO log SELECT * FROM other.log ORDER BY time, rowid")
+                    self._db.executemany(_TAKE_USER, ((id,) for id in user_ids))
+            finally:
+                self._db.execute("DETACH other")
 
     def log(self, kind: str) -> list[Body]:
         """List a log, newest first, as Graph does."""

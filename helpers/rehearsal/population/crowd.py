@@ -34,12 +34,15 @@ class Crowd:
         tenant: the tenant.
         setup: what was made in it for the plan.
         people: the people.
+        part: which part of them comes, from 0.
+        parts: in how many parts they were divided; each lives in a process of its own.
     """
 
-    def __init__(self, tenant: RehearsalTenant, setup: Setup, people: People) -> None:
+    def __init__(self, tenant: RehearsalTenant, setup: Setup, people: People, part: int = 0, parts: int = 1) -> None:
         self._tenant, self._setup, self._people, self._plan = tenant, setup, people, people.plan
-        self._calendar = Calendar(people)
-        self._dice = Random(f"{people.plan.seed} crowd")  # noqa: S311 - nothing secret: it has to repeat itself
+        self._part, self._parts = part, parts
+        self._calendar = Calendar(people, part, parts)
+        self._dice = Random(f"{people.plan.seed} crowd {part}")  # noqa: S311 - nothing secret: it has to repeat itself
         self._inside: set[int] = set()
         self.ends: Counter[str] = Counter()
 
@@ -49,7 +52,7 @@ class Crowd:
         Args:
             day: its number, from 0.
         """
-        self._setup.follow(self._plan, day)
+        self._setup.follow(self._tenant.directory, self._plan, day)
         with self._tenant.directory.transaction():
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._changes(day))
@@ -65,7 +68,7 @@ class Crowd:
         for moment in self._plan.changes():
             if day < moment < day + 1:
                 await _until(self._plan.moment(moment))
-                self._setup.follow(self._plan, moment)
+                self._setup.follow(self._tenant.directory, self._plan, moment)
 
     async def _visit(self, visit: Visit, day: int) -> None:
         self._inside.add(visit.who)
@@ -97,7 +100,7 @@ class Crowd:
         """Try passwords at an even pace, for as much of an attack as falls on this day."""
         apart = stuffing.hours * HOUR / stuffing.tries
         begins = self._plan.moment(stuffing.day)
-        for number in range(stuffing.tries):
+        for number in range(self._part, stuffing.tries, self._parts):
             at = begins + number * apart
             if self._plan.moment(day) <= at < self._plan.moment(day + 1):
                 await _until(at)

@@ -113,11 +113,12 @@ class Stuffing:
     known: float = 0.3
 
 
+# Few type a password every day: sessions last for weeks.
 _HABITS: Final = (
-    Habit("daily", 0.03, 0.7),
-    Habit("weekly", 0.15, 1 / 7),
-    Habit("monthly", 0.32, 1 / 30),
-    Habit("yearly", 0.25, 1 / 365),
+    Habit("daily", 0.01, 0.7),
+    Habit("weekly", 0.09, 1 / 7),
+    Habit("monthly", 0.35, 1 / 30),
+    Habit("yearly", 0.30, 1 / 365),
     Habit("never", 0.25, 0.0),
 )
 _WEEK: Final = (1.15, 1.10, 1.05, 1.05, 1.00, 0.85, 0.80)

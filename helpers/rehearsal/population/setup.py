@@ -23,7 +23,6 @@ class Setup:
     """What the notebooks make, for the apps of a plan.
 
     Args:
-        directory: the tenant's directory.
         flag: the flag's full name.
         extension_app: the extension's app registration.
         listener: the password-submit listener as it is when nothing is wrong.
@@ -31,7 +30,6 @@ class Setup:
         app_ids: the appIds of the plan's apps, in its order.
     """
 
-    directory: Directory
     flag: str
     extension_app: Body
     listener: Body
@@ -57,23 +55,24 @@ class Setup:
             _user_flow(directory, app_ids)
             listener = _listener(directory, flag, _extension(directory, extension_app), app_ids)
             tenant.publish(HOST, "http://127.0.0.1")
-        return cls(directory, flag, extension_app, listener, consent, app_ids)
+        return cls(flag, extension_app, listener, consent, app_ids)
 
-    def follow(self, plan: Plan, day: float) -> None:
+    def follow(self, directory: Directory, plan: Plan, day: float) -> None:
         """Change the set-up to what it is at a moment of the plan.
 
         Args:
+            directory: the tenant's directory.
             plan: says which app is covered since when, and what is wrong.
             day: the moment, in days from the start.
         """
         covered = [id for id, app in zip(self.app_ids, plan.apps, strict=True) if app.covered_from <= day]
         included = [] if plan.wrong("listener removed", at=day) else covered
-        self.directory.replace("authenticationEventListener", {**self.listener, "conditions": _conditions(included)})
-        granted = self.directory.get("appRoleAssignment", self.consent["id"]) is not None
+        directory.replace("authenticationEventListener", {**self.listener, "conditions": _conditions(included)})
+        granted = directory.get("appRoleAssignment", self.consent["id"]) is not None
         if plan.wrong("consent revoked", at=day) and granted:
-            self.directory.discard("appRoleAssignment", self.consent["id"], recycle=False)
+            directory.discard("appRoleAssignment", self.consent["id"], recycle=False)
         elif not plan.wrong("consent revoked", at=day) and not granted:
-            self.directory.add("appRoleAssignment", self.consent)
+            directory.add("appRoleAssignment", self.consent)
 
 
 def _flag(directory: Directory) -> str:

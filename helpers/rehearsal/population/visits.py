@@ -40,13 +40,16 @@ class Calendar:
 
     Args:
         people: the people.
+        part: which part of them comes, from 0.
+        parts: in how many parts they were divided.
     """
 
-    def __init__(self, people: People) -> None:
+    def __init__(self, people: People, part: int = 0, parts: int = 1) -> None:
         self._people, self._plan = people, people.plan
         self._a_day = np.array([habit.a_day for habit in self._plan.habits])[people.habit]
         self._hours = np.array(self._plan.hours, dtype=float) / sum(self._plan.hours)
         self._answering = [_answers(self._plan, people, number) for number in range(len(self._plan.campaigns))]
+        self._mine = np.arange(self._plan.people) % parts == part
         self._again: dict[int, list[int]] = {}
 
     def come_again(self, who: int, day: int) -> None:
@@ -70,13 +73,14 @@ class Calendar:
         for when, who in self._answering:
             comes[who[(when >= day) & (when < day + 1)]] = True
         comes[self._again.pop(day, [])] = True
-        who = np.flatnonzero(comes)
-        hours = dice.choice(24, len(who), p=self._hours)
-        at = self._plan.moment(day) + hours * HOUR + np.round(dice.random(len(who)) * HOUR, 3)
+        # Everybody's dice are thrown, so that a part's visits do not depend on the number of parts.
+        hours = dice.choice(24, len(comes), p=self._hours)
+        at = self._plan.moment(day) + hours * HOUR + np.round(dice.random(len(comes)) * HOUR, 3)
         plan = self._plan
-        rolls = dice.random((3, len(who))) < np.array([[plan.typos], [plan.forgets], [plan.gives_up]])
-        for each in np.argsort(at, kind="stable"):
-            yield Visit(float(at[each]), int(who[each]), *(bool(roll) for roll in rolls[:, each]))
+        rolls = dice.random((3, len(comes))) < np.array([[plan.typos], [plan.forgets], [plan.gives_up]])
+        who = np.flatnonzero(comes & self._mine)
+        for each in who[np.argsort(at[who], kind="stable")].tolist():
+            yield Visit(float(at[each]), each, *rolls[:, each].tolist())
 
 
 def _answers(
