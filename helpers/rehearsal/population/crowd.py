@@ -11,6 +11,7 @@ from helpers.rehearsal.population.people import People
 from helpers.rehearsal.population.plan import HOUR, Stuffing
 from helpers.rehearsal.population.setup import Setup
 from helpers.rehearsal.population.visits import Calendar, Visit
+from helpers.rehearsal.self_service import reset_password
 from helpers.rehearsal.sign_in import sign_in
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = ["Crowd"]
 _TRIED: Final = ("123456", "Password1!", "Summer2026!")
 # What people do when they were turned away although they typed the right password.
 _TRY_AGAIN: Final = 0.7
+_RESET: Final = 0.2
 _COME_BACK: Final = 0.6
 _BACK_WITHIN: Final = 4
 
@@ -73,28 +75,44 @@ class Crowd:
     async def _visit(self, visit: Visit, day: int) -> None:
         self._inside.add(visit.who)
         try:
-            if visit.mistypes:
-                await self._type(visit, self._people.password(visit.who)[:-1])
-                await asyncio.sleep(self._dice.uniform(4, 15))
-            if await self._type(visit, self._people.password(visit.who)):
-                return
-            if self._dice.random() < _TRY_AGAIN:
-                await asyncio.sleep(self._dice.uniform(10, 40))
-                if await self._type(visit, self._people.password(visit.who)):
-                    return
-            if self._dice.random() < _COME_BACK:
+            if not await self._get_in(visit) and self._dice.random() < _COME_BACK:
                 self._calendar.come_again(visit.who, day + self._dice.randint(1, _BACK_WITHIN))
         finally:
             self._inside.discard(visit.who)
 
-    async def _type(self, visit: Visit, password: str) -> bool:
-        """Type a password; returns whether there is nothing left to try."""
+    async def _get_in(self, visit: Visit) -> bool:
+        """Do what people do to get in; returns whether nothing is left to try."""
+        who, dice = visit.who, self._dice
+        if visit.mistypes or visit.forgot:
+            await self._type(visit, self._people.password(who)[:-1])
+            await asyncio.sleep(dice.uniform(4, 15))
+        if visit.forgot:
+            await self._reset(who)
+        refused = await self._type(visit, self._people.password(who))
+        if refused and dice.random() < _TRY_AGAIN:
+            await asyncio.sleep(dice.uniform(10, 40))
+            refused = await self._type(visit, self._people.password(who))
+        if refused == "wrong password" and dice.random() < _RESET:
+            await asyncio.sleep(dice.uniform(10, 40))
+            await self._reset(who)
+            refused = await self._type(visit, self._people.password(who))
+        return not refused
+
+    async def _type(self, visit: Visit, password: str) -> str:
+        """Type a password; returns why it did not help, or nothing where there is nothing left to try."""
         who, people = visit.who, self._people
         new = None if visit.gives_up else people.password(who, int(people.chosen[who]) + 1)
         done = await self._sign_in(people.name(who), password, int(people.app[who]), new, _address(who))
         if done.path == "reset":
             people.chosen[who] += 1
-        return done.outcome not in ("error", "wrong password", "locked out")
+        return done.outcome if done.outcome in ("error", "wrong password", "locked out") else ""
+
+    async def _reset(self, who: int) -> None:
+        """Choose a new password, with a code from the mailbox."""
+        await asyncio.sleep(self._dice.uniform(30, 120))
+        new = self._people.password(who, int(self._people.chosen[who]) + 1)
+        done = await reset_password(self._tenant, self._people.name(who), new, ip=_address(who))
+        self._people.chosen[who] += done.outcome == "password reset"
 
     async def _attack(self, stuffing: Stuffing, day: int) -> None:
         """Try passwords at an even pace, for as much of an attack as falls on this day."""
