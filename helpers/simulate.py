@@ -22,7 +22,7 @@ from helpers.rehearsal.population.plan import Plan
 from helpers.rehearsal.population.setup import Setup
 from helpers.rehearsal.tenant import RehearsalTenant
 from helpers.simulated_days import live
-from helpers.tenant.key_pair import make_pair
+from helpers.tenant.key_pair import make_pair, read_pair
 
 __all__ = ["Simulation", "simulate"]
 
@@ -58,8 +58,8 @@ def simulate(
 
     With several processes the people are divided among them. Each has a copy of the tenant and an instance of the
     endpoint; the copies are put together in the end. What the service and the endpoint count over all people, such as
-    50 calls a second, is counted in each process then. The same plan, tenant and number of processes always make the
-    same users, logs and ledger.
+    50 calls a second, is counted in each process then. The same plan, tenant, `key.pem` and number of processes always
+    make the same users, logs and ledger.
 
     Args:
         plan: what happens.
@@ -106,7 +106,7 @@ def _prepare(plan: Plan, path: Path, folder: Path) -> tuple[Setup, dict[str, str
         if tenant.directory.rows("SELECT 1 FROM users LIMIT 1"):
             raise KitError(f"The tenant in {folder} has users already.", next_step="Give another folder.")
         key = folder / "key.pem"
-        setup = Setup.make(tenant, plan, make_pair(key).der)
+        setup = Setup.make(tenant, plan, (read_pair(key) or make_pair(key)).der)
         tenant.directory.add_users(people.users(tenant.domain, setup.flag))
         environment = {
             "JIT_TENANT_ID": tenant.tenant_id,

@@ -23,6 +23,7 @@ __all__ = ["Crowd"]
 # Passwords that attackers try and nobody here has.
 _TRIED: Final = ("123456", "Password1!", "Summer2026!")
 # What people do when they were turned away although they typed the right password.
+_REFUSED: Final = ("blocked", "error", "locked out", "wrong password")
 _TRY_AGAIN: Final = 0.7
 _RESET: Final = 0.2
 _COME_BACK: Final = 0.6
@@ -105,7 +106,7 @@ class Crowd:
         done = await self._sign_in(people.name(who), password, int(people.app[who]), new, _address(who))
         if done.path == "reset":
             people.chosen[who] += 1
-        return done.outcome if done.outcome in ("error", "wrong password", "locked out") else ""
+        return done.outcome if done.outcome in _REFUSED else ""
 
     async def _reset(self, who: int) -> None:
         """Choose a new password, with a code from the mailbox."""
