@@ -64,9 +64,10 @@ def live(
     # What the endpoint has to say is in its ledger; its warnings are about the troubles of the plan.
     logging.getLogger("helpers.endpoint").setLevel(logging.CRITICAL)
     try:
+        # The loop's tasks see what is seeded before it is made.
         with (
-            asyncio.Runner(loop_factory=lambda: TenantLoop(clock)) as runner,
             seeded(f"{plan.seed} ids {part}"),
+            asyncio.Runner(loop_factory=lambda: TenantLoop(clock)) as runner,
         ):
             crowd = Crowd(stand_in, setup, People(plan), part, parts)
             runner.run(_days(plan, stand_in, crowd, environment, each_day))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import shutil
 from collections import Counter, defaultdict
@@ -158,7 +159,7 @@ def test_no_two_sign_ins_of_one_person_overlap(recorded: Recorded) -> None:
             begins = datetime.fromisoformat(row["createdDateTime"]).timestamp()
             result = callout(row)
             times[row["userId"]].append((begins, begins + 4.0 if result and result["numberOfAttempts"] else begins))
-    overlaps = [one for ones in times.values() for one, two in zip(ones, ones[1:], strict=False) if two[0] <= one[1]]
+    overlaps = [one for ones in times.values() for one, two in itertools.pairwise(ones) if two[0] <= one[1]]
     assert not overlaps
     assert max(map(len, times.values())) > 5
 
