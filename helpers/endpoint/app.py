@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -116,7 +115,7 @@ def create_app(
 class _Endpoint:
     def __init__(self, settings: Settings, http: httpx.AsyncClient | None, store: LegacyStore, clock: Clock) -> None:
         self._settings = settings
-        self._now = clock.wall
+        self._now, self._steady = clock.wall, clock.steady
         client = httpx.AsyncClient() if http is None else http
         self._own_client = client if http is None else None
         self._store = store
@@ -170,7 +169,7 @@ class _Endpoint:
         return datetime.fromtimestamp(self._now(), UTC)
 
     async def _callout(self, request: Request) -> Response:
-        started = time.perf_counter()
+        started = self._steady()
         due = asyncio.get_running_loop().time() + self._settings.deadline
         now = self._moment().isoformat(timespec="milliseconds")
         call = _Call(due, Entry(time=now, legacy=self._store.kind))
@@ -184,7 +183,7 @@ class _Endpoint:
         except Exception as error:  # noqa: BLE001 - a customer's sign-in must end in an answer, whatever went wrong
             unexpected(error)
             response = self._unexpected(call)
-        call.entry.duration_ms = round((time.perf_counter() - started) * 1000, 1)
+        call.entry.duration_ms = round((self._steady() - started) * 1000, 1)
         if call.admitted or self._ledger.may_write_of_strangers():
             self._ledger.write(call.entry)
         else:

@@ -27,7 +27,7 @@ class Clock:
     """
 
     wall: Callable[[], float] = time.time
-    steady: Callable[[], float] = time.monotonic
+    steady: Callable[[], float] = time.perf_counter
 
 
 MACHINE: Final = Clock()

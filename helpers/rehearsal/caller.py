@@ -40,12 +40,15 @@ class Caller:
         directory: the tenant's directory.
         faults: what is switched on and may keep a call from arriving.
         calls: where calls are noted.
+
+    `transport` may be set before the first call: requests then go to an endpoint in this process, without a socket.
     """
 
     def __init__(self, directory: Directory, faults: Faults, calls: CallLog) -> None:
         self.faults, self.calls = faults, calls
         self._directory = directory
         self.clock = directory.clock
+        self.transport: httpx.AsyncBaseTransport | None = None
         self.tenant_id = directory.meta("tenant_id") or ""
         self.setup = Setup(directory)
         self.lockout = Lockout(directory, self.setup)
@@ -63,7 +66,8 @@ class Caller:
         here = self._per_loop()
         if here.client is None:
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-            here.client = httpx.AsyncClient(limits=limits, trust_env=False, timeout=TIMEOUT_MS / 1000)
+            seconds, transport = TIMEOUT_MS / 1000, self.transport
+            here.client = httpx.AsyncClient(limits=limits, trust_env=False, timeout=seconds, transport=transport)
         return here.client
 
     def turn(self, user_id: str) -> asyncio.Lock:

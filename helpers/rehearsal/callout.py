@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ from helpers.rehearsal.callout_answer import Action, Unusable, Verdict, judge, r
 from helpers.rehearsal.client_app import ClientApp
 from helpers.rehearsal.delivery import at, deliver, nowhere, reachable
 from helpers.rehearsal.directory import Body, Directory, User
+from helpers.rehearsal.ids import new_id
 from helpers.rehearsal.journal import timestamp
 from helpers.rehearsal.password_context import password_context
 
@@ -42,8 +42,8 @@ class Submission:
     user: User
     username: str
     password: str = field(repr=False)
-    nonce: str = field(default_factory=lambda: str(uuid.uuid4()), repr=False)
-    correlation_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    nonce: str = field(default_factory=new_id, repr=False)
+    correlation_id: str = field(default_factory=new_id)
     ip: str = "127.0.0.1"
 
 
@@ -101,7 +101,7 @@ async def compose(
     listener = setup.coverage(app_id).listener
     if listener is None:
         raise NotReady(f"No listener includes {client.name}.", next_step="Create the listener first (notebook 03).")
-    submission = Submission(client, listener, user, username, password, nonce=nonce or str(uuid.uuid4()))
+    submission = Submission(client, listener, user, username, password, nonce=nonce or new_id())
     return build(tenant.caller, submission)
 
 
@@ -195,7 +195,7 @@ def _request(client: httpx.AsyncClient, callout: Callout) -> httpx.Request:
 
 
 def _invented(directory: Directory, username: str) -> User:
-    id = str(uuid.uuid4())
+    id = new_id()
     return User(
         id=id,
         upn=f"{id}@{directory.meta('domain')}",

@@ -6,6 +6,7 @@ Everything but users is kept as Graph-shaped JSON by kind. Users have columns fo
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -15,12 +16,20 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from helpers.rehearsal.clock import Clock
 from helpers.rehearsal.tables import prepare
 
 Body = dict[str, Any]
+_AT_ONCE: Final = 1000
+_TAKE_USER: Final = """
+UPDATE users SET password_hash = theirs.password_hash, force_change = theirs.force_change, failed = theirs.failed,
+    locked_until = theirs.locked_until, body = theirs.body
+FROM other.users AS theirs
+WHERE users.id = ? AND theirs.id = users.id AND (theirs.password_hash, theirs.failed, theirs.body) <>
+    (users.password_hash, users.failed, users.body)
+"""
 
 
 @dataclass
@@ -208,22 +217,20 @@ class Directory:
 
     def add_user(self, user: User) -> None:
         """Add a user. Raises `sqlite3.IntegrityError` when the UPN or a sign-in name is taken."""
+        self.add_users([user])
+
+    def add_users(self, users: Iterable[User]) -> None:
+        """Add many users in one transaction. Raises `sqlite3.IntegrityError` as `add_user` does; then none is added."""
+        rest = iter(users)
         with self.transaction():
-            self.rows(
-                "INSERT INTO users (id, upn, sign_in_name, password_hash, force_change, enabled, body, created)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    user.id,
-                    user.upn,
-                    user.sign_in_name,
-                    user.password_hash,
-                    user.force_change,
-                    user.enabled,
-                    json.dumps(user.body),
-                    user.created,
-                ),
-            )
-            self.set_sign_in_names(user.id, sign_in_names(user))
+            while some := list(itertools.islice(rest, _AT_ONCE)):
+                self._db.executemany(
+                    "INSERT INTO users (id, upn, sign_in_name, password_hash, force_change, enabled, body, created)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    map(_row_of, some),
+                )
+                names = ((name, user.id) for user in some for name in sign_in_names(user))
+                self._db.executemany("INSERT INTO sign_in_names VALUES (?, ?)", names)
 
     def set_sign_in_names(self, id: str, names: Iterable[str]) -> None:
         """Let a user sign in by these names and no others. Raises `sqlite3.IntegrityError` when one is taken."""
@@ -285,6 +292,22 @@ class Directory:
         """
         self.rows("INSERT INTO log VALUES (?, ?, ?, ?)", (body["id"], kind, time, json.dumps(body)))
 
+    def take_over(self, other: Path, user_ids: Iterable[str]) -> None:
+        """Add the logs of a copy of this directory, and take some users as they are there.
+
+        Args:
+            other: the copy's file, made before either had a log.
+            user_ids: who lived there since.
+        """
+        with self._lock:
+            self._db.execute("ATTACH ? AS other", (str(other),))
+            try:
+                with self.transaction():
+                    self._db.execute("INSERT INTO log SELECT * FROM other.log ORDER BY time, rowid")
+                    self._db.executemany(_TAKE_USER, ((id,) for id in user_ids))
+            finally:
+                self._db.execute("DETACH other")
+
     def log(self, kind: str) -> list[Body]:
         """List a log, newest first, as Graph does."""
         found = self.rows("SELECT body FROM log WHERE kind = ? ORDER BY time DESC, rowid DESC", (kind,))
@@ -296,6 +319,19 @@ def sign_in_names(user: User) -> list[str]:
     local = [item for item in user.body.get("identities", []) if item.get("signInType") != "federated"]
     names = [item["issuerAssignedId"].lower() for item in local if item.get("signInType") != "userPrincipalName"]
     return list(dict.fromkeys(names + ([user.sign_in_name.lower()] if user.sign_in_name else [])))
+
+
+def _row_of(user: User) -> tuple[Any, ...]:
+    return (
+        user.id,
+        user.upn,
+        user.sign_in_name,
+        user.password_hash,
+        user.force_change,
+        user.enabled,
+        json.dumps(user.body),
+        user.created,
+    )
 
 
 def user_of(row: sqlite3.Row) -> User:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from helpers.rehearsal import switches
 from helpers.rehearsal.directory import Body, Directory, User
+from helpers.rehearsal.ids import new_id
 
 NOBODY: Final[Body] = {"user": None, "app": None}
 """Who did what nobody asked for in person: how the service shows a flag that it set itself is not documented."""
@@ -70,9 +71,9 @@ def audit(
     if "ustomAuthenticationExtension" in activity and switches.is_on(directory, "older_audit_names"):
         activity = _OLDER.get(activity, activity)
     row = {
-        "id": f"Directory_{uuid.uuid4()}",
+        "id": f"Directory_{new_id()}",
         "category": category,
-        "correlationId": str(uuid.uuid4()),
+        "correlationId": new_id(),
         "result": "success",
         "resultReason": "",
         "activityDisplayName": activity,

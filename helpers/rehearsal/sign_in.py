@@ -70,7 +70,7 @@ async def sign_in(
     """
     directory = tenant.directory
     app_id = (client_app_id or clients.only_app_id(directory)).lower()
-    course = Course(username, app_id, directory.clock.now(), ip=ip, native=native)
+    course = Course(username, app_id, directory.clock, ip=ip, native=native)
     return await _Journey(tenant, course, password, new_password).run()
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from helpers.rehearsal.clock import Clock
+from helpers.rehearsal.ids import new_id
 from helpers.show import Table
 
 Outcome = Literal[
@@ -106,21 +106,22 @@ class Course:
     Args:
         username: the sign-in name as typed.
         app_id: the app that is signed in to.
-        started: the tenant's time, in seconds since the epoch.
+        clock: the tenant's.
         ip: the address it comes from.
         native: whether it comes through the native authentication API.
     """
 
     def __init__(
-        self, username: str, app_id: str, started: float, *, ip: str = "127.0.0.1", native: bool = False
+        self, username: str, app_id: str, clock: Clock, *, ip: str = "127.0.0.1", native: bool = False
     ) -> None:
         self.username: Final = username
         self.app_id: Final = app_id
         self.ip: Final = ip
         self.native: Final = native
-        self.correlation_id: Final = str(uuid.uuid4())
-        self.started: Final = started
-        self._from = time.perf_counter()
+        self.correlation_id: Final = new_id()
+        self.started: Final = clock.now()
+        self._clock = clock
+        self._from = clock.stopwatch()
         self._steps: list[Step] = []
 
     def step(self, actor: Actor, what: str, detail: str = "") -> None:
@@ -158,4 +159,4 @@ class Course:
         return done
 
     def _elapsed(self) -> float:
-        return (time.perf_counter() - self._from) * 1000
+        return (self._clock.stopwatch() - self._from) * 1000

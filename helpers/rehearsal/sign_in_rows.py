@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Final
 
 from helpers.protocol import GRAPH_APP_ID
 from helpers.rehearsal.callout_answer import Verdict
 from helpers.rehearsal.client_app import ClientApp
 from helpers.rehearsal.directory import Body, User
+from helpers.rehearsal.ids import new_id
 from helpers.rehearsal.journal import timestamp
 from helpers.rehearsal.sign_in_result import SignIn
 
@@ -130,7 +130,7 @@ def made(
         verdict: what came of its callout.
     """
     row: Body = {
-        "id": str(uuid.uuid4()),
+        "id": new_id(),
         "createdDateTime": timestamp(started),
         "userDisplayName": (user.body.get("displayName") if user else None) or "",
         "userPrincipalName": user.upn if user else "",
