@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from story import ledger, sign_ins, told, told_twice_and_shuffled, users
 
-from helpers.progress import metrics, stuck
+from helpers.progress import metrics, quality, states, stuck
 from helpers.progress.mends import meaning, mend
 from helpers.progress.tables import Tables
 
@@ -110,7 +110,7 @@ def test_everybody_who_remains_has_one_reason_the_latest() -> None:
         "eli": "typed a password that the legacy system does not know",
         "fay": "never tried to sign in",
     }
-    assert stuck.blocked(told()) == 1
+    assert states.summary(told())["states"]["blocked"] == 1
     found = stuck.remaining(told())
     assert dict(zip(found["reason"], found["users"], strict=True)) == {
         "blocked: the legacy account is locked": 1,
@@ -174,10 +174,10 @@ def test_a_later_sign_in_replaces_an_earlier_reason() -> None:
 
 
 def test_what_does_not_fit_together_is_listed() -> None:
-    assert metrics.quality(told()).empty
+    assert quality.quality(told()).empty
     odd = users().assign(flagged_at="2026-11-02T09:02:30Z", path=[None, *users()["path"][1:]])
     log = pd.concat([sign_ins(), sign_ins().head(1).assign(user_id="gus", correlation_id="c8")])
-    found = metrics.quality(Tables(users=odd, sign_ins=log, ledger=ledger().assign(correlation_id="c99")))
+    found = quality.quality(Tables(users=odd, sign_ins=log, ledger=ledger().assign(correlation_id="c99")))
     assert dict(zip(found["finding"], found["rows"], strict=True)) == {
         "users migrated before they were flagged": 2,
         "users migrated, and no log tells how": 1,
