@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from helpers.progress.lookup import places
 from helpers.progress.metrics import calls
 from helpers.progress.tables import Tables, once
 
@@ -27,7 +28,7 @@ def skew(tables: Tables) -> pd.Timedelta:
     asked = tables.sign_ins.loc[tables.sign_ins["callout_error"].notna(), ["correlation_id", "time"]]
     asked = asked.dropna().drop_duplicates("correlation_id")
     called = calls(tables)[["correlation_id", "time"]].dropna().drop_duplicates("correlation_id")
-    rows = pd.Index(asked["correlation_id"]).get_indexer(called["correlation_id"])
+    rows = places(called["correlation_id"], asked["correlation_id"])
     found = rows >= 0
     if found.sum() < _PAIRS:
         return pd.Timedelta(0)

@@ -1,7 +1,7 @@
 """Exports of Azure Monitor in the kit's columns.
 
-Tables and columns: Azure Monitor reference, `SigninLogs`, `AuditLogs`, `AppRequests`, `AppTraces`. The casing inside the
-dynamic columns is not documented; both that of Graph and that of Azure Monitor's own columns is read.
+Tables and columns: Azure Monitor reference, `SigninLogs`, `AuditLogs`, `AppRequests`, `AppTraces`. The casing inside
+the dynamic columns is not documented; both that of Graph and that of Azure Monitor's own columns is read.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def _in_utc(frame: pd.DataFrame) -> pd.DataFrame:
     stand_for = pd.to_numeric(frame["ItemCount"], errors="coerce").fillna(1) if "ItemCount" in frame else None
     if stand_for is not None and (stand_for > 1).any():
         raise BadTable(
-            f"The export is a sample: {len(frame):,} rows stand for {stand_for.sum():,.0f}. Its counts would be too low.",
+            f"The export is a sample: {len(frame):,} rows stand for {stand_for.sum():,.0f}; counts would be too low.",
             next_step="Turn sampling off for the endpoint, or use its own ledger.",
         )
     for name in {"TimeGenerated", "CreatedDateTime", "ActivityDateTime"} & set(frame.columns):

@@ -45,7 +45,7 @@ def kaplan_meier(days: np.ndarray, moved: np.ndarray, at: float, z: float) -> tu
     """
     order = np.argsort(days, kind="stable")
     days, moved = days[order], moved[order]
-    times, starts, counts = np.unique(days, return_index=True, return_counts=True)
+    times, starts = np.unique(days, return_index=True)
     events = np.add.reduceat(moved.astype("int64"), starts) if len(starts) else np.zeros(0, dtype="int64")
     seen = (times <= at) & (events > 0)
     risk, died = (len(days) - starts)[seen], events[seen]

@@ -22,8 +22,8 @@ def retries(tables: Tables) -> dict[str, Any]:
     """Count the sign-ins for which Entra had to call the endpoint a second time.
 
     Returns:
-        `calls` (sign-ins that ran a callout), `retried`, and `share` (0 to 1; None without calls). From the sign-in log;
-        where that tells of no callout, from the ledger.
+        `calls` (sign-ins that ran a callout), `retried`, and `share` (0 to 1; None without calls). From the sign-in
+        log; where that tells of no callout, from the ledger.
     """
     asked = tables.sign_ins["callout_error"].notna()
     if asked.any():
@@ -38,8 +38,8 @@ def retries(tables: Tables) -> dict[str, Any]:
 def busy_seconds(tables: Tables, near: int = NEAR) -> pd.DataFrame:
     """Find the seconds in which the tenant's callouts came near their limit.
 
-    Every attempt counts, for it is calls that are limited. They are counted in the ledger, by their arrival; where there
-    is none, in the sign-in log, by the second in which the sign-in began.
+    Every attempt counts, for it is calls that are limited. They are counted in the ledger, by their arrival; where
+    there is none, in the sign-in log, by the second in which the sign-in began.
 
     Args:
         tables: what is known.

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from helpers.progress.lookup import isin
 from helpers.progress.mends import callout_cause, meaning, mend
 from helpers.progress.tables import PATHS, Tables, once
 from helpers.protocol import BLOCK, TIMEOUT_MS
@@ -111,7 +112,7 @@ def failures(tables: Tables) -> pd.DataFrame:
     own = answered[answered["action"].isna() | (answered["action"] == BLOCK)]
     if len(tables.sign_ins):
         own = own[own["correlation_id"].notna()]
-    entra = logged[~logged["correlation_id"].isin(own["correlation_id"])]
+    entra = logged[~isin(logged["correlation_id"], own["correlation_id"])]
     nameless = tables.sign_ins[tables.sign_ins["correlation_id"].isna() & (tables.sign_ins["callout_error"] > 0)]
     codes = pd.concat([entra["callout_error"], nameless["callout_error"]]).value_counts()
     codes.index = pd.Index([callout_cause(int(code)) for code in codes.index], dtype="str")

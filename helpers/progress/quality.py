@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.progress.clocks import skew
+from helpers.progress.lookup import isin
 from helpers.progress.mends import meaning, mend
 from helpers.progress.metrics import calls
 from helpers.progress.tables import Remark, Tables
@@ -61,7 +62,7 @@ def legacy_data(tables: Tables) -> pd.DataFrame:
     A user counts once for each finding. Users who never came have not been looked at.
 
     Returns:
-        `finding`, `users`, `share` (of the users who were asked about, 0 to 1), `remedy`; only findings that have users.
+        `finding`, `users`, `share` (of the users who were asked about, 0 to 1), `remedy`; only what has users.
     """
     asked = calls(tables)
     people = asked["user_id"].cat.codes
@@ -123,7 +124,7 @@ def _logs(tables: Tables) -> Iterator[Remark]:
     asked = sign_ins.loc[answered, "correlation_id"]
     yield Remark(
         "answered callouts in the log without a call in the ledger",
-        int((~asked.isin(ledger["correlation_id"].dropna())).sum()) if both else 0,
+        int((~isin(asked, ledger["correlation_id"])).sum()) if both else 0,
         "one of several endpoints keeps a ledger of its own, or a ledger was lost",
         "Collect the ledgers of all endpoints.",
     )
@@ -142,8 +143,8 @@ def _logs(tables: Tables) -> Iterator[Remark]:
 
 
 def _unmatched(ledger: pd.DataFrame, sign_ins: pd.DataFrame, called: np.ndarray) -> int:
-    """Count calls without a sign-in. Most are found among the few sign-ins that ran a callout; the rest is looked up."""
+    """Count calls without a sign-in: most stand among the few sign-ins that ran a callout."""
     asked = ledger["correlation_id"].dropna()
-    left = asked[~asked.isin(sign_ins.loc[called, "correlation_id"])]
+    left = asked[~isin(asked, sign_ins.loc[called, "correlation_id"])]
     plain = sign_ins.loc[~called, "correlation_id"]
-    return int((~left.isin(plain[plain.isin(left)])).sum()) if len(left) else 0
+    return int((~isin(left, plain[isin(plain, left)])).sum()) if len(left) else 0

@@ -124,7 +124,7 @@ def _judge_moved(log: str, ledger: str, has_log: bool, has_ledger: bool) -> tupl
                 "Wait for the next sign-in, which confirms it; look at the latency.",
             )
     return (
-        "the flag is false and no sign-in succeeded since: reset and not come back, cleared by hand, or a hole in the log",
+        "the flag is false and no sign-in succeeded: reset and not come back, cleared by hand, or a hole in the log",
         "Wait for the next sign-in, which confirms it; compare with the audit log.",
     )
 

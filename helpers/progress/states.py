@@ -44,12 +44,12 @@ _APART: Final = pd.Timedelta(minutes=5)
 def states(tables: Tables) -> pd.Series:
     """Give each user in scope exactly one state.
 
-    The flag has the first word, the latest row about the user (`stuck.reasons`) the second. From the top, the first line
-    that holds counts:
+    The flag has the first word, the latest row about the user (`stuck.reasons`) the second. From the top, the first
+    line that holds counts:
 
     | state | flag | and |
     |---|---|---|
-    | migrated_by_call, …_silently, …_by_reset, …_unknown | false | a sign-in succeeded no earlier than 5 minutes before |
+    | migrated_by_call, …_silently, …_by_reset, …_unknown | false | a sign-in succeeded since, or 5 minutes before |
     | unconfirmed | false | no such sign-in: the log has a hole there, or the person was moved and has not come in |
     | staged | not set | other users have a flag, this one has none |
     | stuck | true | the latest call proved the password and did not break on its way back |

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.progress.clocks import call_times
+from helpers.progress.lookup import isin
 from helpers.progress.mends import callout_cause, meaning, mend
 from helpers.progress.metrics import calls, counted
 from helpers.progress.tables import Tables, once
@@ -83,9 +84,9 @@ def reasons(tables: Tables) -> pd.Series:
     # A sign-in that both tell of counts once: what the endpoint refused or blocked is told by the endpoint, what broke
     # on the way by Entra, and the rest by the endpoint.
     told = answered.loc[answered["final"], "correlation_id"].dropna()
-    broken = logged.loc[logged["broken"] & ~logged["correlation_id"].isin(told), "correlation_id"].dropna()
-    answered = answered[answered["final"] | ~answered["correlation_id"].isin(broken)]
-    logged = logged[~logged["correlation_id"].isin(answered["correlation_id"].dropna())]
+    broken = logged.loc[logged["broken"] & ~isin(logged["correlation_id"], told), "correlation_id"].dropna()
+    answered = answered[answered["final"] | ~isin(answered["correlation_id"], broken)]
+    logged = logged[~isin(logged["correlation_id"], answered["correlation_id"])]
     latest = pd.concat([part[["row", "time", "reason"]] for part in (logged, answered)])
     latest = latest.sort_values(["time", "reason"], kind="stable").drop_duplicates("row", keep="last")
     result[latest["row"].to_numpy(dtype="int64")] = latest["reason"].to_numpy(dtype=object)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from helpers.progress.lookup import places
 from helpers.progress.tidy import KINDS, PATHS, tidy
 
 __all__ = ["KINDS", "PATHS", "Remark", "Tables", "once", "tidy"]
@@ -128,5 +129,5 @@ def once(figure: Callable[[Tables], _Figure]) -> Callable[[Tables], _Figure]:
 
 
 def _rows_of(asked: pd.Series, ids: pd.Series) -> np.ndarray:
-    rows = pd.Index(ids).get_indexer(asked.cat.categories)
+    rows = places(asked.cat.categories, ids)
     return np.append(rows, -1).astype("int32")[asked.cat.codes.to_numpy()]
