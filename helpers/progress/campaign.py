@@ -54,9 +54,9 @@ def campaign(
 ) -> Effect:
     """Measure a campaign by difference in differences of the daily hazard.
 
-    The hazard is the number of migrations for each day that a flagged user was not yet moved. What changed for everybody
-    at the time of the campaign, weekdays and holidays included, is in both groups and falls out. The interval takes the
-    wider of two spreads: that of the counts (Poisson) and that of the days.
+    The hazard is the number of migrations for each day that a flagged user was not yet moved. What changed for
+    everybody at the time of the campaign, weekdays and holidays included, is in both groups and falls out. The interval
+    takes the wider of two spreads: that of the counts (Poisson) and that of the days.
 
     Args:
         tables: what is known.
@@ -92,7 +92,7 @@ def _groups(tables: Tables, reached: Iterable[str], control: Iterable[str]) -> d
     if not len(ids["control"]):
         raise BadTable(
             "Without a control group nobody can tell what a campaign did from what would have happened anyway.",
-            next_step="Name users who did not get it, chosen by lot before it went out; for the next one, hold some back.",
+            next_step="Name users who did not get it, chosen by lot before; for the next one, hold some back.",
         )
     rows = {name: isin(tables.users["user_id"], given) for name, given in ids.items()}
     both = int((rows["reached"] & rows["control"]).sum())
@@ -149,7 +149,7 @@ def _require_enough(groups: dict[str, np.ndarray], cells: pd.DataFrame) -> None:
         if users < _USERS or moved < _EVENTS:
             raise BadTable(
                 f"The group {group} is too small: {users:,} users still to move, {moved:,} migrations.",
-                next_step=f"An interval that says something takes {_USERS} users and {_EVENTS} migrations in each group.",
+                next_step=f"An interval that says something takes {_USERS} users and {_EVENTS} migrations in each.",
             )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.progress.load import busy_seconds, retries
+from helpers.progress.mends import callout_cause
 from helpers.progress.metrics import latency
 from helpers.progress.tables import Tables
 from helpers.protocol import CALLS_PER_SECOND
@@ -19,8 +20,9 @@ OUTAGE: Final = ("down", "legacy_timeout", "breaker_open", "throttled", "busy", 
 
 # Callout errors that mean the same, seen from Entra: no usable answer came.
 _UNREACHED: Final = (1003000, 1003001, 1003002, 1003005, 1003027)
-_APART: Final = pd.Timedelta(minutes=10)
+_QUARTER: Final = 15 * 60 * 1_000_000  # microseconds
 _FEWEST: Final = 3
+_SHARE: Final = 0.25
 
 
 def health(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dict[str, Any]:
@@ -55,43 +57,41 @@ def health(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dict
 def outages(tables: Tables) -> pd.DataFrame:
     """Find the windows in which calls failed for a reason that lies in the endpoint or the legacy system.
 
-    A window holds at least three such failures, none more than ten minutes after the one before. It is an outage whether
-    or not some calls got through meanwhile; `calls` and `failed` say how many.
+    A quarter of an hour is bad if at least three such failures make up at least a quarter of its calls; bad ones that
+    follow each other are one window. The ledger is asked, or the sign-in log where there is no ledger.
 
     Returns:
-        `since`, `until` (UTC, the first and last failure), `failed`, `calls` (in all, between the two), `cause` (the
-        most frequent); in the order of time.
+        `since`, `until` (UTC, the first and last failure), `failed`, `calls` (in these quarters of an hour), `cause`
+        (the most frequent); in the order of time.
     """
-    times, causes, every = _failures(tables)
-    if not len(times):
-        return pd.DataFrame({"since": times, "until": times, "failed": [], "calls": [], "cause": []}).astype(
-            {"failed": "int64", "calls": "int64", "cause": "str"}
-        )
-    window = np.cumsum(np.diff(times.array.asi8, prepend=times.array.asi8[0]) > _APART // pd.Timedelta(microseconds=1))
-    grouped = pd.DataFrame({"time": times.to_numpy(), "cause": causes.to_numpy()}).groupby(window)
-    found = grouped["time"].agg(["min", "max", "size"])
-    found = found[found["size"] >= _FEWEST]
-    most = grouped["cause"].agg(lambda column: column.value_counts().sort_index().idxmax()).reindex(found.index)
-    since, until = (pd.Series(pd.DatetimeIndex(found[end]).tz_localize("UTC").as_unit("us")) for end in ("min", "max"))
-    calls = every.searchsorted(until, side="right") - every.searchsorted(since, side="left")
+    times, causes, bad = _calls(tables)
+    quarter = times // _QUARTER
+    numbers, places, counts = np.unique(quarter, return_inverse=True, return_counts=True)
+    failed = np.bincount(places[bad], minlength=len(numbers))
+    poor = (failed >= _FEWEST) & (failed >= _SHARE * counts)
+    window = np.cumsum(np.diff(numbers[poor], prepend=-2) > 1)
+    found = pd.DataFrame({"window": window, "calls": counts[poor], "failed": failed[poor]}, index=np.flatnonzero(poor))
+    inside = bad & poor[places]
+    rows = pd.DataFrame({"time": times[inside], "cause": causes[inside].to_numpy(dtype=object)})
+    rows["window"] = found["window"].reindex(places[inside]).to_numpy()
+    sums, grouped = found.groupby("window")[["failed", "calls"]].sum(), rows.groupby("window")
+    most = [column.value_counts().sort_index().idxmax() for _, column in grouped["cause"]]
     return pd.DataFrame(
         {
-            "since": since,
-            "until": until,
-            "failed": found["size"].to_numpy(),
-            "calls": calls,
-            "cause": most.astype("str").to_numpy(),
+            "since": pd.to_datetime(grouped["time"].min().to_numpy(), unit="us", utc=True),
+            "until": pd.to_datetime(grouped["time"].max().to_numpy(), unit="us", utc=True),
+            "failed": sums["failed"].to_numpy(),
+            "calls": sums["calls"].to_numpy(),
+            "cause": pd.Series(most, dtype="str"),
         }
     )
 
 
-def _failures(tables: Tables) -> tuple[pd.Series, pd.Series, pd.Series]:
-    """Gather such failures from the ledger, or from the sign-in log where there is no ledger."""
+def _calls(tables: Tables) -> tuple[np.ndarray, pd.Series, np.ndarray]:
+    """Give the time of each call in microseconds, the cause beside it, and whether it failed in such a way."""
     if len(tables.ledger):
-        every, causes = tables.ledger["time"], tables.ledger["cause"]
-        bad = causes.isin(OUTAGE)
-    else:
-        asked = tables.sign_ins[tables.sign_ins["callout_error"].notna()]
-        every, causes = asked["time"], asked["callout_error"].astype("str")
-        bad = asked["callout_error"].isin(_UNREACHED)
-    return every[bad].dt.tz_localize(None), causes[bad], every.reset_index(drop=True)
+        times, causes = tables.ledger["time"], tables.ledger["cause"]
+        return times.array.asi8, causes, causes.isin(OUTAGE).to_numpy()
+    asked = tables.sign_ins[tables.sign_ins["callout_error"].notna()]
+    codes = asked["callout_error"]
+    return asked["time"].array.asi8, codes.map(callout_cause), codes.isin(_UNREACHED).to_numpy(dtype=bool)
