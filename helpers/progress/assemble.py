@@ -3,45 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
 
 from helpers.progress import users_seen
-from helpers.progress.history import History
+from helpers.progress.archive import Archive
 from helpers.progress.lookup import places
 from helpers.progress.tables import KINDS, Remark, Tables
 from helpers.protocol import UPDATE
 
-__all__ = ["assemble", "from_history"]
+__all__ = ["assemble", "from_archive"]
 
 # How far apart one migration's sign-in and flag, and its new password and flag, are written down.
 _SIGN_IN_APART: Final = pd.Timedelta(minutes=5)
 _PASSWORD_APART: Final = pd.Timedelta(seconds=30)
 
 
-def from_history(history: History, now: pd.Timestamp, dimensions: pd.DataFrame | None = None) -> Tables:
+def from_archive(archive: Archive, now: pd.Timestamp, dimensions: pd.DataFrame | None = None) -> Tables:
     """Assemble what was collected, with remarks on what is missing.
 
     Args:
-        history: of this tenant and flag, after `collect.collect`.
+        archive: of this tenant and flag, after `collect.collect`.
         now: the moment (UTC).
         dimensions: `user_id` and any columns to group by.
     """
-    users = history.users()
+    users = archive.users()
     users = users_seen.seen((), "", now) if users is None else users
-    logs = {kind: history.read(kind) for kind in ("sign_ins", "audits", "ledger")}
+    logs = {kind: archive.read(kind) for kind in ("sign_ins", "audits", "ledger")}
     latest = [log["time"].max() for log in logs.values() if len(log)]
-    return assemble(
+    tables = assemble(
         users,
         seen_at=max([now, *latest]),
         sign_ins=logs["sign_ins"],
         audits=logs["audits"],
         ledger=logs["ledger"],
         dimensions=dimensions,
-        remarks=tuple(_remarks(history, users, now)),
     )
+    return replace(tables, remarks=tuple(_remarks(archive, users, tables)))
 
 
 def assemble(
@@ -52,13 +53,13 @@ def assemble(
     audits: pd.DataFrame | None = None,
     ledger: pd.DataFrame | None = None,
     dimensions: pd.DataFrame | None = None,
-    remarks: tuple[Remark, ...] = (),
 ) -> Tables:
     """Put together what the tenant and the endpoint know about each user.
 
-    A user is in scope whose flag is true or false, and migrated when it is false. *When* comes from the audit log, else
-    from the first sign-in that succeeded since the flag was last seen true, else it is the moment at which the flag was
-    first seen false: at the latest then. *How* comes from the endpoint's answer to that sign-in, else from the sign-in
+    A user is in scope whose flag is true or false, and migrated when it is false. The flag was set when the audit log
+    saw it become true, else when the user was made. *When* somebody was moved comes from the audit log, else from the
+    first sign-in that succeeded since the flag was last seen true, else it is the moment at which the flag was first
+    seen false: at the latest then. *How* comes from the endpoint's answer to that sign-in, else from the sign-in
     log and the audited new password; it stays empty where all are silent.
 
     Args:
@@ -68,31 +69,31 @@ def assemble(
         audits: the table of `from_graph.audits_from_graph`.
         ledger: the endpoint's ledger.
         dimensions: `user_id` and any columns to group by.
-        remarks: what the collector noticed.
 
     Returns:
         the three tables, as of `seen_at`.
     """
     seen = users_seen.in_scope(users).sort_values("user_id", ignore_index=True)
-    bare = pd.DataFrame({"user_id": seen["user_id"], "flagged_at": seen["created_at"], "migrated_at": pd.NaT})
+    audits = _rows(audits, seen)
+    flagged = _moment(audits, "flag_true", seen, "min").fillna(seen["created_at"])
+    bare = pd.DataFrame({"user_id": seen["user_id"], "flagged_at": flagged, "migrated_at": pd.NaT})
     known = Tables(
         users=bare,
         sign_ins=pd.DataFrame(columns=list(KINDS["sign_ins"])) if sign_ins is None else sign_ins,
         ledger=pd.DataFrame(columns=list(KINDS["ledger"])) if ledger is None else ledger,
     )
-    audits = _rows(audits, seen)
     moved = (~seen["flag"]).to_numpy(dtype=bool)
-    moment = _last(audits, "flag_false", seen).fillna(_first_success(known, seen["true_at"])).fillna(seen["false_at"])
-    at = moment.where(moved).reset_index(drop=True)
+    moment = _moment(audits, "flag_false", seen, "max").fillna(_first_success(known, seen["true_at"]))
+    at = moment.fillna(seen["false_at"]).where(moved)
     path = _paths(at, known, audits).where(moved, None)
     result = bare.assign(migrated_at=at, path=path)
     if dimensions is not None:
         extra = dimensions.assign(user_id=dimensions["user_id"].astype("str").str.lower()).drop_duplicates("user_id")
         result = result.merge(extra, on="user_id", how="left")
-    return Tables(users=result, sign_ins=known.sign_ins, ledger=known.ledger, as_of=seen_at, remarks=remarks)
+    return Tables(users=result, sign_ins=known.sign_ins, ledger=known.ledger, as_of=seen_at)
 
 
-def _remarks(history: History, users: pd.DataFrame, now: pd.Timestamp) -> Iterator[Remark]:
+def _remarks(archive: Archive, users: pd.DataFrame, tables: Tables) -> Iterator[Remark]:
     had = users["flag"].notna()
     yield Remark(
         "users who were in scope and vanished from the tenant",
@@ -106,8 +107,8 @@ def _remarks(history: History, users: pd.DataFrame, now: pd.Timestamp) -> Iterat
         "somebody set the flag once more, or a backup was restored; they count as remaining",
         "Clear the flag of those who should keep their new password.",
     )
-    flagged = users.loc[had, "created_at"].min()
-    missing = history.missing_days("sign_ins", flagged, now) if pd.notna(flagged) else []
+    flagged, until = tables.users["flagged_at"].min(), archive.covered_until("sign_ins")
+    missing = archive.missing_days("sign_ins", flagged, until) if pd.notna(flagged) and until is not None else []
     yield Remark(
         "days of which the sign-in log was not collected",
         len(missing),
@@ -127,10 +128,10 @@ def _rows(audits: pd.DataFrame | None, users: pd.DataFrame) -> pd.DataFrame:
     return found.loc[row >= 0, ["time", "event", "row"]].sort_values("time", kind="stable")
 
 
-def _last(audits: pd.DataFrame, event: str, users: pd.DataFrame) -> pd.Series:
-    """The last time that the audit log saw this event of each user."""
-    times = audits[audits["event"] == event].groupby("row")["time"].max()
-    return times.reindex(range(len(users))).astype(pd.DatetimeTZDtype("us", "UTC"))
+def _moment(audits: pd.DataFrame, event: str, users: pd.DataFrame, which: str) -> pd.Series:
+    """The first (min) or last (max) time that the audit log saw this event of each user."""
+    times = audits[audits["event"] == event].groupby("row")["time"].agg(which)
+    return times.rename_axis(None).reindex(range(len(users))).astype(pd.DatetimeTZDtype("us", "UTC"))
 
 
 def _first_success(known: Tables, after: pd.Series) -> pd.Series:

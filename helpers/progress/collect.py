@@ -16,8 +16,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from helpers.progress import users_seen
+from helpers.progress.archive import Archive
 from helpers.progress.from_graph import audits_from_graph, sign_in_rows
-from helpers.progress.history import History
 
 __all__ = ["KEPT", "Reader", "collect"]
 
@@ -69,7 +69,7 @@ _LOGS: Final = (
 )
 
 
-async def collect(graph: Reader, flag: str, history: History, now: pd.Timestamp) -> None:
+async def collect(graph: Reader, flag: str, archive: Archive, now: pd.Timestamp) -> None:
     """Bring the history up to what the tenant tells now.
 
     An interrupted reading goes on at the page at which it stopped.
@@ -77,21 +77,21 @@ async def collect(graph: Reader, flag: str, history: History, now: pd.Timestamp)
     Args:
         graph: the tenant's Graph.
         flag: the flag's full name, `extension_…`.
-        history: of this tenant and flag.
+        archive: of this tenant and flag.
         now: the moment (UTC).
 
     Raises:
         httpx.HTTPStatusError: Graph refused; what was read until then is kept.
     """
-    await _users(graph, flag, history, now)
+    await _users(graph, flag, archive, now)
     for log in _LOGS:
-        await _log(graph, log, flag, history, now)
+        await _log(graph, log, flag, archive, now)
 
 
-async def _users(graph: Reader, flag: str, history: History, now: pd.Timestamp) -> None:
+async def _users(graph: Reader, flag: str, archive: Archive, now: pd.Timestamp) -> None:
     """Follow the changes since the last time; read all users where the service has no such link, or it is too old."""
     fields = f"$select=id,createdDateTime,{flag}"
-    noted = history.noted("users")
+    noted = archive.noted("users")
     links = [noted.get("next"), noted.get("delta"), f"/users/delta?{fields}", f"/users?{fields}&$top=999"]
     links = [link for link in links if link]
     for place, link in enumerate(links):
@@ -99,18 +99,18 @@ async def _users(graph: Reader, flag: str, history: History, now: pd.Timestamp) 
         whole = noted.get("whole", True) if goes_on else link != noted.get("delta")
         begun = pd.Timestamp(noted["begun"]) if goes_on else now
         try:
-            await _user_pages(graph, link, flag, history, now, begun=begun, whole=whole)
+            await _user_pages(graph, link, flag, archive, now, begun=begun, whole=whole)
             return
         except httpx.HTTPStatusError as refused:
             if refused.response.status_code not in _REFUSED or place == len(links) - 1:
                 raise
-            history.note("users", next=None, delta=None, begun=None, whole=None)
+            archive.note("users", next=None, delta=None, begun=None, whole=None)
 
 
 async def _user_pages(
-    graph: Reader, link: str, flag: str, history: History, now: pd.Timestamp, *, begun: pd.Timestamp, whole: bool
+    graph: Reader, link: str, flag: str, archive: Archive, now: pd.Timestamp, *, begun: pd.Timestamp, whole: bool
 ) -> None:
-    users, rows = history.users(), list[Mapping[str, Any]]()
+    users, rows = archive.users(), list[Mapping[str, Any]]()
     with _bar("Users") as bar:
         while True:
             page = await graph.send("GET", link)
@@ -121,28 +121,28 @@ async def _user_pages(
                 users, rows = users_seen.merged(users, users_seen.seen(rows, flag, max(now, begun))), []
                 if following is None and whole:
                     users = users_seen.without_the_unseen(users, begun, now)
-                history.keep_users(users)
-                history.note("users", next=following, begun=begun.isoformat(), whole=whole)
+                archive.keep_users(users)
+                archive.note("users", next=following, begun=begun.isoformat(), whole=whole)
             if following is None:
                 break
             link = following
-    history.note("users", next=None, delta=page.get("@odata.deltaLink"), begun=None, whole=None)
+    archive.note("users", next=None, delta=page.get("@odata.deltaLink"), begun=None, whole=None)
 
 
-async def _log(graph: Reader, log: _Log, flag: str, history: History, now: pd.Timestamp) -> None:
-    noted, until = history.noted(log.kind), history.covered_until(log.kind)
+async def _log(graph: Reader, log: _Log, flag: str, archive: Archive, now: pd.Timestamp) -> None:
+    noted, until = archive.noted(log.kind), archive.covered_until(log.kind)
     since = until - _OVERLAP if until is not None else None
     if "next" in noted:
         begun = pd.Timestamp(noted["since"]) if "since" in noted else None
         try:
-            await _log_pages(graph, log, noted["next"], flag, history, begun, pd.Timestamp(noted["until"]))
+            await _log_pages(graph, log, noted["next"], flag, archive, begun, pd.Timestamp(noted["until"]))
         except httpx.HTTPStatusError as refused:
             if refused.response.status_code not in _REFUSED:
                 raise
-            history.note(log.kind, next=None, since=None, until=None)
+            archive.note(log.kind, next=None, since=None, until=None)
         else:
             since = pd.Timestamp(noted["until"]) - _OVERLAP
-    await _log_pages(graph, log, log.first_page(since), flag, history, since, now)
+    await _log_pages(graph, log, log.first_page(since), flag, archive, since, now)
 
 
 async def _log_pages(
@@ -150,7 +150,7 @@ async def _log_pages(
     log: _Log,
     link: str,
     flag: str,
-    history: History,
+    archive: Archive,
     since: pd.Timestamp | None,
     until: pd.Timestamp,
 ) -> None:
@@ -164,14 +164,14 @@ async def _log_pages(
             following = page.get("@odata.nextLink")
             if following is None or len(rows) >= _AT_ONCE:
                 table = log.table(rows, flag)
-                history.append(log.kind, table)
+                archive.append(log.kind, table)
                 first, until = _bounds(rows, log.time, first, until)
                 rows = []
                 window = {"since": since.isoformat() if since is not None else None, "until": until.isoformat()}
-                history.note(log.kind, next=following, **window)
+                archive.note(log.kind, next=following, **window)
     kept_from = min(until - KEPT, first) if first is not None else until - KEPT
-    history.cover(log.kind, max(since, kept_from) if since is not None else kept_from, until)
-    history.note(log.kind, next=None, since=None, until=None)
+    archive.cover(log.kind, max(since, kept_from) if since is not None else kept_from, until)
+    archive.note(log.kind, next=None, since=None, until=None)
 
 
 def _bounds(

@@ -1,8 +1,8 @@
 """Rows of Graph's logs in few columns.
 
 Shapes: Microsoft Graph beta `signIn` with `appliedAuthenticationEventListener` and `customExtensionCalloutResult`, v1.0
-`directoryAudit`. Microsoft does not document the text of an audited flag, nor whether a silent migration is audited: the
-last word is what the flag says.
+`directoryAudit`. Microsoft does not document the text of an audited flag, nor whether a silent migration is audited:
+the last word is what the flag says.
 """
 
 from __future__ import annotations

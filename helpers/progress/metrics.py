@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
 import pandas as pd
@@ -14,7 +13,6 @@ from helpers.protocol import BLOCK, TIMEOUT_MS
 
 __all__ = [
     "UNKNOWN",
-    "as_json",
     "calls",
     "counted",
     "curve",
@@ -22,7 +20,6 @@ __all__ = [
     "failures",
     "latency",
     "outcomes",
-    "summary",
     "totals",
 ]
 
@@ -145,23 +142,6 @@ def durations(tables: Tables) -> pd.DataFrame:
     places = pd.cut(took, [-float("inf"), *ends], labels=words)
     counts = places.value_counts().reindex(words, fill_value=0)
     return pd.DataFrame({"step": words, "up_to_ms": ends, "count": counts.to_numpy(dtype="int64")})
-
-
-def summary(tables: Tables) -> dict[str, Any]:
-    """Gather the figures that `metrics.json` holds."""
-    causes = failures(tables)
-    took = latency(tables)
-    return {
-        "as_of": tables.as_of.isoformat().replace("+00:00", "Z") if tables.as_of is not None else None,
-        **totals(tables),
-        "failures": dict(zip(causes["cause"], map(int, causes["count"]), strict=True)),
-        "latency_ms": {name: took[name] for name, _ in _POINTS},
-    }
-
-
-def as_json(tables: Tables) -> str:
-    """Write the figures as `metrics.json` holds them."""
-    return json.dumps(summary(tables), indent=2, allow_nan=False) + "\n"
 
 
 @once

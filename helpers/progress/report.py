@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.errors import BadTable
-from helpers.progress import charts, metrics, page, quality, states, stuck
+from helpers.progress import charts, metrics, page, quality, states, stuck, summary
 from helpers.progress.charts import moment
 from helpers.progress.tables import Tables
 from helpers.protocol import TIMEOUT_MS
@@ -52,7 +52,7 @@ def write_report(
         numbers = _numbers(tables)
         for name, frame in numbers.items():
             _write(out / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
-        _write(out / "metrics.json", metrics.as_json(tables))
+        _write(out / "metrics.json", summary.as_json(tables))
         parts = (
             _figures(tables),
             _moved(tables, numbers),

@@ -55,16 +55,16 @@ class Progress:
         """
         import pandas as pd
 
-        from helpers.progress.assemble import from_history
+        from helpers.progress.archive import Archive
+        from helpers.progress.assemble import from_archive
         from helpers.progress.collect import collect
         from helpers.progress.figures import Figures
         from helpers.progress.files import read_table
-        from helpers.progress.history import History
 
         flag = (await self._flag.show()).full_name
-        history, now = History(self._ledger.parent / "history" / flag), pd.Timestamp.now("UTC").floor("us")
+        archive, now = Archive(self._ledger.parent / "history" / flag), pd.Timestamp.now("UTC").floor("us")
         with explained("collect the migration's figures"):
-            await collect(self._graph, flag, history, now)
+            await collect(self._graph, flag, archive, now)
         if self._ledger.exists():
-            history.append("ledger", read_table(self._ledger, "ledger"))
-        return Figures(from_history(history, now, dimensions))
+            archive.append("ledger", read_table(self._ledger, "ledger"))
+        return Figures(from_archive(archive, now, dimensions))

@@ -1,4 +1,4 @@
-"""The users as they were seen time after time: when the flag was seen to change, who was flagged again, who vanished."""
+"""The users as they were seen time after time: when the flag changed, who was flagged again, who vanished."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from story import ledger, sign_ins, told, told_twice_and_shuffled, users
 
-from helpers.progress import metrics, quality, states, stuck
+from helpers.progress import metrics, quality, states, stuck, summary
 from helpers.progress.mends import meaning, mend
 from helpers.progress.tables import Tables
 
@@ -21,18 +21,39 @@ COUNTED = {
     "by_path": {"callout": 1, "silent": 1, "reset": 1},
     "failures": {"1003005 CustomExtensionTimedOut": 1, "locked": 1},
     "latency_ms": {"p50": 30.0, "p95": 2380.0, "p99": 2476.0},
+    "states": dict.fromkeys(states.STATES, 0)
+    | {
+        "migrated_by_call": 1,
+        "migrated_silently": 1,
+        "migrated_by_reset": 1,
+        "blocked": 1,
+        "attempted": 1,
+        "never_seen": 1,
+    },
+    "confirmed": 3,
+    "cannot_migrate": 0,
+    "health": {
+        "over_limit_share": 0.285714,
+        "retry_share": 0.4,
+        "near_limit_seconds": 0,
+        "over_limit_seconds": 0,
+        "outages": 0,
+        "outage_minutes": 0.0,
+        "certificate_days": None,
+    },
+    "missing_days": [],
 }
 
 
 def test_the_summary_is_what_one_counts_by_hand() -> None:
-    assert metrics.summary(told()) == COUNTED
-    assert json.loads(metrics.as_json(told())) == COUNTED
+    assert summary.summary(told()) == COUNTED
+    assert json.loads(summary.as_json(told())) == COUNTED
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_order_and_doubles_change_nothing(seed: int) -> None:
     mixed = told_twice_and_shuffled(seed)
-    assert metrics.summary(mixed) == COUNTED
+    assert summary.summary(mixed) == COUNTED
     for figure in (metrics.curve, metrics.outcomes, metrics.failures, metrics.durations, stuck.remaining):
         pd.testing.assert_frame_equal(figure(mixed), figure(told()))
 
@@ -193,7 +214,7 @@ def test_somebody_moved_nobody_knows_how_still_counts() -> None:
 
 
 def test_nothing_at_all_and_one_user_work() -> None:
-    nothing = metrics.summary(Tables())
+    nothing = summary.summary(Tables())
     assert (nothing["as_of"], nothing["in_scope"], nothing["migrated_share"]) == (None, 0, None)
     assert metrics.curve(Tables()).empty
     assert stuck.remaining(Tables()).empty

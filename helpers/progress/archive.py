@@ -1,7 +1,7 @@
 """What was collected so far, kept on this machine: the service forgets its logs after seven days.
 
-One Parquet file a day and log, the users in one file, and how far each log is covered in `state.json`. Files are replaced
-whole and only their owner can read them. They hold ids, and neither names nor passwords.
+One Parquet file a day and log, the users in one file, and how far each log is covered in `state.json`. Files are
+replaced whole and only their owner can read them. They hold ids, and neither names nor passwords.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from helpers.errors import BadTable
 from helpers.progress.tidy import KINDS
 from helpers.settings import write_private
 
-__all__ = ["History"]
+__all__ = ["Archive"]
 
 _STATE: Final = "state.json"
 _COLUMNS: Final = {
@@ -27,7 +27,7 @@ _COLUMNS: Final = {
 }
 
 
-class History:
+class Archive:
     """Keep logs beyond the time for which the service does.
 
     Args:
@@ -38,7 +38,7 @@ class History:
         self._folder = folder
 
     def append(self, kind: str, rows: pd.DataFrame) -> None:
-        """Add rows to a log. Rows that are there already, by their id, are replaced; rows without an id, by all columns.
+        """Add rows to a log. A row that is there already is replaced: known by its id, or by all columns without one.
 
         Args:
             kind: sign_ins, audits or ledger.
