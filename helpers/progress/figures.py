@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from helpers.progress import charts, metrics, report, stuck
+from helpers.progress import charts, metrics, report, states, stuck
 from helpers.progress.chart import Chart
 from helpers.progress.tables import Tables
 from helpers.show import Table
@@ -38,8 +38,8 @@ class Figures:
 
     @property
     def blocked(self) -> int:
-        """How many users are not moved and were turned away at their latest call."""
-        return stuck.blocked(self.tables)
+        """How many users are not moved because their account is barred."""
+        return int(states.summary(self.tables)["states"]["blocked"])
 
     @property
     def _as_of(self) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
 import pandas as pd
 
+from helpers.progress.lookup import isin
 from helpers.progress.mends import callout_cause, meaning, mend
-from helpers.progress.tables import PATHS, Tables
+from helpers.progress.tables import PATHS, Tables, once
 from helpers.protocol import BLOCK, TIMEOUT_MS
 
 __all__ = [
     "UNKNOWN",
-    "as_json",
     "calls",
     "counted",
     "curve",
@@ -21,8 +20,6 @@ __all__ = [
     "failures",
     "latency",
     "outcomes",
-    "quality",
-    "summary",
     "totals",
 ]
 
@@ -80,8 +77,8 @@ def curve(tables: Tables) -> pd.DataFrame:
     grain = next((grain for limit, grain in _GRAINS if span <= pd.Timedelta(limit)), "1D")
     # A step is counted at its end, so that no point of the curve promises more than had happened by then.
     at = moved["migrated_at"].dt.ceil(grain).clip(upper=end).rename("time")
-    counts = pd.crosstab(at, moved["path"].fillna(UNKNOWN).rename("path")).reindex(columns=columns, fill_value=0)
-    grown = counts.sort_index().cumsum()
+    counts = at.groupby([at, moved["path"].fillna(UNKNOWN)]).size().unstack(fill_value=0)
+    grown = counts.reindex(columns=columns, fill_value=0).sort_index().cumsum()
     whole = grown.reindex(sorted({*grown.index, start, end})).ffill().fillna(0).astype("int64")
     whole.insert(0, "migrated", whole.sum(axis=1))
     return whole.rename_axis("time").rename_axis(None, axis="columns").reset_index()
@@ -112,11 +109,12 @@ def failures(tables: Tables) -> pd.DataFrame:
     own = answered[answered["action"].isna() | (answered["action"] == BLOCK)]
     if len(tables.sign_ins):
         own = own[own["correlation_id"].notna()]
-    entra = logged[~logged["correlation_id"].isin(own["correlation_id"])]
+    entra = logged[~isin(logged["correlation_id"], own["correlation_id"])]
     nameless = tables.sign_ins[tables.sign_ins["correlation_id"].isna() & (tables.sign_ins["callout_error"] > 0)]
-    codes = pd.concat([entra["callout_error"], nameless["callout_error"]])
-    causes = pd.concat([own["cause"].fillna("no cause given"), codes.map(lambda code: callout_cause(int(code)))])
-    frame = counted(causes.value_counts(), "cause")
+    codes = pd.concat([entra["callout_error"], nameless["callout_error"]]).value_counts()
+    codes.index = pd.Index([callout_cause(int(code)) for code in codes.index], dtype="str")
+    counts = pd.concat([own["cause"].fillna("no cause given").value_counts(), codes])
+    frame = counted(counts.groupby(level=0).sum(), "cause")
     return frame.assign(meaning=frame["cause"].map(meaning), mend=frame["cause"].map(mend))
 
 
@@ -146,60 +144,19 @@ def durations(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame({"step": words, "up_to_ms": ends, "count": counts.to_numpy(dtype="int64")})
 
 
-def quality(tables: Tables) -> pd.DataFrame:
-    """List what does not fit together in the tables.
-
-    Returns:
-        `finding`, `rows`; only findings that have rows.
-    """
-    users, sign_ins, ledger = tables.users, tables.sign_ins, tables.ledger
-    moved = users["migrated_at"].notna()
-    called = sign_ins["callout_error"].notna()
-    answered = sign_ins["callout_error"] == 0
-    unknown = ~sign_ins["user_id"].isin(users["user_id"]) & called
-    found = {
-        "users migrated before they were flagged": users["migrated_at"] < users["flagged_at"],
-        "users migrated, and no log tells how": moved & users["path"].isna(),
-        "callouts for users who are not in scope": unknown,
-        "calls in the ledger without a sign-in in the log": ledger["correlation_id"].notna()
-        & ~ledger["correlation_id"].isin(sign_ins["correlation_id"])
-        & bool(len(sign_ins)),
-        "answered callouts in the log without a call in the ledger": answered.fillna(False)
-        & ~sign_ins["correlation_id"].isin(ledger["correlation_id"])
-        & bool(len(ledger)),
-    }
-    rows = [(finding, int(which.sum())) for finding, which in found.items() if which.any()]
-    return pd.DataFrame(rows, columns=["finding", "rows"])
-
-
-def summary(tables: Tables) -> dict[str, Any]:
-    """Gather the figures that `metrics.json` holds."""
-    causes = failures(tables)
-    took = latency(tables)
-    return {
-        "as_of": tables.as_of.isoformat().replace("+00:00", "Z") if tables.as_of is not None else None,
-        **totals(tables),
-        "failures": dict(zip(causes["cause"], map(int, causes["count"]), strict=True)),
-        "latency_ms": {name: took[name] for name, _ in _POINTS},
-    }
-
-
-def as_json(tables: Tables) -> str:
-    """Write the figures as `metrics.json` holds them."""
-    return json.dumps(summary(tables), indent=2, allow_nan=False) + "\n"
-
-
+@once
 def calls(tables: Tables) -> pd.DataFrame:
     """Keep one row of the ledger for each password that was asked about: Entra's second attempt repeats the first.
 
     Returns:
         the ledger without the attempts that were made again.
     """
-    ledger = tables.ledger.sort_values("time", kind="stable")
-    fresh = ledger["attempt"].fillna(1) <= 1
-    asked = fresh.groupby(ledger["correlation_id"]).cumsum()
-    repeated = pd.DataFrame({"id": ledger["correlation_id"], "asked": asked}).duplicated(keep="last")
-    return ledger[~(repeated & ledger["correlation_id"].notna())]
+    ledger = tables.ledger
+    codes, _ = pd.factorize(ledger["correlation_id"])
+    fresh = (ledger["attempt"].fillna(1) <= 1).astype("int64")
+    asked = fresh.groupby(codes).cumsum()
+    repeated = pd.DataFrame({"id": codes, "asked": asked}).duplicated(keep="last")
+    return ledger[~(repeated & (codes >= 0))]
 
 
 def counted(counts: pd.Series, name: str) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers.errors import BadTable
-from helpers.progress import charts, metrics, page, stuck
+from helpers.progress import charts, metrics, page, quality, states, stuck, summary
 from helpers.progress.charts import moment
 from helpers.progress.tables import Tables
 from helpers.protocol import TIMEOUT_MS
@@ -52,7 +52,7 @@ def write_report(
         numbers = _numbers(tables)
         for name, frame in numbers.items():
             _write(out / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
-        _write(out / "metrics.json", metrics.as_json(tables))
+        _write(out / "metrics.json", summary.as_json(tables))
         parts = (
             _figures(tables),
             _moved(tables, numbers),
@@ -76,20 +76,21 @@ def _numbers(tables: Tables) -> dict[str, pd.DataFrame]:
         "failures": metrics.failures(tables),
         "remaining": stuck.remaining(tables),
         "latency": metrics.durations(tables),
-        "quality": metrics.quality(tables),
+        "quality": quality.quality(tables),
     }
 
 
 def _figures(tables: Tables) -> str:
     counts = metrics.totals(tables)
     share = counts["migrated_share"]
+    counts_by_state = states.summary(tables)["states"]
     return page.tiles(
         (
             ("Users in scope", f"{counts['in_scope']:,}"),
             ("Migrated", f"{counts['migrated']:,}"),
             ("Share", "–" if share is None else f"{100 * share:.1f} %"),
             ("Not moved yet", f"{counts['remaining']:,}"),
-            ("Of these, blocked", f"{stuck.blocked(tables):,}"),
+            ("Of these, blocked", f"{counts_by_state['blocked']:,}"),
         )
     )
 

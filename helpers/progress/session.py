@@ -9,6 +9,8 @@ from helpers.graph import Graph
 from helpers.refusals import explained
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from helpers.progress.figures import Figures
 
 __all__ = ["Progress"]
@@ -22,6 +24,8 @@ class _FlagStep(Protocol):
 class Progress:
     """Collect a migration's figures from the tenant's logs and the endpoint's ledger.
 
+    What was collected is kept beside the ledger, one folder a flag, for longer than the tenant keeps it.
+
     Args:
         graph: the tenant's Graph.
         flag: the migration flag's step.
@@ -33,38 +37,34 @@ class Progress:
         self._flag = flag
         self._ledger = ledger
 
-    async def collect(self) -> Figures:
+    async def collect(self, dimensions: pd.DataFrame | None = None) -> Figures:
         """Read users, sign-ins and audits from the tenant, and the ledger from this machine.
 
+        Only what is new is read, and an interrupted reading goes on where it stopped.
+
+        Args:
+            dimensions: `user_id` and any columns to group by, such as country or app.
+
         Returns:
-            The figures, as of now.
+            The figures, as of now. Their data-quality list names the days that nobody collected.
 
         Raises:
             NotReady: there is no migration flag.
             GraphRefused: a log cannot be read.
+            BadTable: the ledger or the kept history cannot be read.
         """
         import pandas as pd
 
-        from helpers.progress.collect import assemble, read_table, sign_ins_from_graph
+        from helpers.progress.archive import Archive
+        from helpers.progress.assemble import from_archive
+        from helpers.progress.collect import collect
         from helpers.progress.figures import Figures
+        from helpers.progress.files import read_table
 
         flag = (await self._flag.show()).full_name
-        users = f"/users?$select=id,createdDateTime,{flag}&$top=999"
-        # The event's name is served only to callers who ask for values newer than the published ones.
-        newer = {"Prefer": "include-unknown-enum-members"}
+        archive, now = Archive(self._ledger.parent / "history" / flag), pd.Timestamp.now("UTC").floor("us")
         with explained("collect the migration's figures"):
-            people = [row async for row in self._graph.pages(users)]
-            sign_ins = [
-                row async for row in self._graph.pages("/auditLogs/signIns?$top=999", headers=newer, version="beta")
-            ]
-            audits = [row async for row in self._graph.pages("/auditLogs/directoryAudits?$top=999")]
-        ledger = read_table(self._ledger, "ledger") if self._ledger.exists() else None
-        tables = assemble(
-            people,
-            flag=flag,
-            seen_at=pd.Timestamp.now("UTC"),
-            sign_ins=sign_ins_from_graph(sign_ins),
-            audits=audits,
-            ledger=ledger,
-        )
-        return Figures(tables)
+            await collect(self._graph, flag, archive, now)
+        if self._ledger.exists():
+            archive.append("ledger", read_table(self._ledger, "ledger"))
+        return Figures(from_archive(archive, now, dimensions))

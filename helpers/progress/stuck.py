@@ -4,38 +4,52 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 import pandas as pd
 
+from helpers.progress.clocks import call_times
+from helpers.progress.lookup import isin
 from helpers.progress.mends import callout_cause, meaning, mend
 from helpers.progress.metrics import calls, counted
-from helpers.progress.tables import Tables
+from helpers.progress.tables import Tables, once
 from helpers.protocol import BLOCK, MIGRATE, RETRY, UPDATE
 
-__all__ = ["blocked", "reasons", "remaining"]
+__all__ = ["BLOCKED", "BROKEN", "DISABLED", "FLAG_LEFT", "NEVER_TRIED", "reasons", "remaining"]
 
-_NEVER_TRIED: Final = "never tried to sign in"
+NEVER_TRIED: Final = "never tried to sign in"
+DISABLED: Final = "tried, and the account is disabled in the tenant"
+FLAG_LEFT: Final = (
+    "the endpoint said yes, and the flag is still set",
+    "signed in after a call, and the flag is still set",
+)
+BLOCKED: Final = "blocked: "
+BROKEN: Final = "failed: "
+_LOCKED: Final = "tried, and the tenant had locked the account for a while"
 _NOT_ASKED: Final = "tried, and the endpoint was not asked"
+_CAME_IN: Final = "signed in without a call, and the flag is still set"
 _UNTOLD: Final = "tried, and no ledger tells what the endpoint answered"
 # Codes of the sign-in log that come before any call [Microsoft Learn, "Microsoft Entra authentication error codes"].
-_STOPPED: Final = {
-    50053: "tried, and the tenant had locked the account for a while",
-    50057: "tried, and the account is disabled in the tenant",
-}
+_STOPPED: Final = {0: _CAME_IN, 50053: _LOCKED, 50057: DISABLED}
 _DECIDED: Final = {
     RETRY: "typed a password that the legacy system does not know",
     UPDATE: "was asked for a new password and has not chosen one",
-    MIGRATE: "the endpoint said yes, and the flag is still set",
+    MIGRATE: FLAG_LEFT[0],
 }
+_CHANGE: Final = "Check that forceChangePasswordNextSignIn is false for these users."
 _ADVICE: Final = {
-    _NEVER_TRIED: "Wait, or send a reminder.",
+    NEVER_TRIED: "Wait, or send a reminder.",
     _NOT_ASKED: "Check that the app is in the listener's list, and that the flag is set.",
-    _STOPPED[50053]: "Wait; if it happens often, look for somebody who guesses passwords.",
-    _STOPPED[50057]: "Enable the account if the person may come back; if not, clear the flag.",
+    _CAME_IN: "Check that the app is in the listener's list; a sign-in without a password moves nobody.",
+    _LOCKED: "Wait; if it happens often, look for somebody who guesses passwords.",
+    DISABLED: "Enable the account if the person may come back; if not, clear the flag.",
     _UNTOLD: "Collect the endpoint's ledger as well.",
     _DECIDED[RETRY]: "Point people to “Forgot password”: a new password moves them as well.",
     _DECIDED[UPDATE]: "Check that password reset by e-mail code is on, then remind these people.",
-    _DECIDED[MIGRATE]: "Check that forceChangePasswordNextSignIn is false for these users.",
+    FLAG_LEFT[0]: _CHANGE,
+    FLAG_LEFT[1]: _CHANGE,
 }
+# A flag is set a moment before the user's first sign-in, and not by the same clock.
+_BEFORE: Final = pd.Timedelta(minutes=5)
 
 
 def remaining(tables: Tables) -> pd.DataFrame:
@@ -44,54 +58,77 @@ def remaining(tables: Tables) -> pd.DataFrame:
     Returns:
         `reason`, `users`, `mend`; the most frequent first. `users` sums to what `totals` calls remaining.
     """
-    found = reasons(tables)
-    words = found.map(_in_words)
-    frame = counted(words.value_counts(), "reason").rename(columns={"count": "users"})
-    mends = dict(zip(words, found.map(_advice), strict=True))
-    return frame.assign(mend=frame["reason"].map(mends).astype("str"))
+    counts = reasons(tables).value_counts()
+    frame = pd.DataFrame(
+        {"reason": map(_in_words, counts.index), "mend": map(_advice, counts.index), "users": counts.to_numpy()}
+    )
+    # Causes that mean the same are one reason.
+    users = frame.groupby("reason")["users"].sum()
+    mends = frame.sort_values(["users", "mend"], ascending=[False, True]).drop_duplicates("reason").set_index("reason")
+    result = counted(users, "reason").rename(columns={"count": "users"})
+    return result.assign(mend=result["reason"].map(mends["mend"]).astype("str"))
 
 
-def blocked(tables: Tables) -> int:
-    """Count the users who are not moved and whose latest call the endpoint answered with Block."""
-    return int(reasons(tables).str.startswith("blocked: ").sum())
-
-
+@once
 def reasons(tables: Tables) -> pd.Series:
     """Give each remaining user the reason that the latest row about them tells.
+
+    Rows from before the flag was set tell nothing of the migration.
 
     Returns:
         the reason, with the user id as index: a sentence, or `blocked`, `refused` or `failed`, a colon and the cause.
     """
-    waiting = tables.users.loc[tables.users["migrated_at"].isna(), "user_id"]
-    result = pd.Series(_NEVER_TRIED, index=pd.Index(waiting, name="user_id"), dtype="object")
-    logged = _logged(tables.sign_ins[tables.sign_ins["user_id"].isin(waiting)])
-    answered = _answered(calls(tables).query("user_id in @waiting"))
+    waiting = tables.users["migrated_at"].isna().to_numpy()
+    result = np.full(len(waiting), NEVER_TRIED, dtype=object)
+    logged, answered = _logged(tables, waiting), _answered(tables, waiting)
     # A sign-in that both tell of counts once: what the endpoint refused or blocked is told by the endpoint, what broke
     # on the way by Entra, and the rest by the endpoint.
     told = answered.loc[answered["final"], "correlation_id"].dropna()
-    broken = logged.loc[logged["broken"] & ~logged["correlation_id"].isin(told), "correlation_id"].dropna()
-    answered = answered[answered["final"] | ~answered["correlation_id"].isin(broken)]
-    logged = logged[~logged["correlation_id"].isin(answered["correlation_id"].dropna())]
-    columns = ["time", "user_id", "reason"]
-    latest = pd.concat([logged[columns], answered[columns]]).sort_values(["time", "reason"], kind="stable")
-    result.update(latest.drop_duplicates("user_id", keep="last").set_index("user_id")["reason"])
-    return result
+    broken = logged.loc[logged["broken"] & ~isin(logged["correlation_id"], told), "correlation_id"].dropna()
+    answered = answered[answered["final"] | ~isin(answered["correlation_id"], broken)]
+    logged = logged[~isin(logged["correlation_id"], answered["correlation_id"])]
+    latest = pd.concat([part[["row", "time", "reason"]] for part in (logged, answered)])
+    latest = latest.sort_values(["time", "reason"], kind="stable").drop_duplicates("row", keep="last")
+    result[latest["row"].to_numpy(dtype="int64")] = latest["reason"].to_numpy(dtype=object)
+    ids = pd.Index(tables.users["user_id"][waiting], name="user_id")
+    return pd.Series(result[waiting], index=ids, dtype="object")
 
 
-def _logged(sign_ins: pd.DataFrame) -> pd.DataFrame:
-    asked = sign_ins["callout_error"].notna()
-    codes = sign_ins["callout_error"].fillna(0)
-    reason = codes.map(lambda code: f"failed: {callout_cause(int(code))}" if code else _UNTOLD).astype("object")
-    reason = reason.where(asked, sign_ins["result_code"].map(_STOPPED).fillna(_NOT_ASKED))
-    return sign_ins[["time", "user_id", "correlation_id"]].assign(reason=reason, broken=codes > 0)
+def _logged(tables: Tables, waiting: np.ndarray) -> pd.DataFrame:
+    which = _about(tables, waiting, tables.people, tables.sign_ins["time"])
+    rows = tables.sign_ins[["time", "correlation_id", "result_code", "callout_error"]][which]
+    codes, errors = rows["result_code"], rows["callout_error"]
+    reason = _each(codes, lambda code: _STOPPED.get(code, _NOT_ASKED), _NOT_ASKED)
+    untold = np.where((codes == 0).fillna(False), FLAG_LEFT[1], _UNTOLD)
+    asked, broken = errors.notna().to_numpy(), (errors > 0).fillna(False).to_numpy()
+    reason[asked] = untold[asked]
+    reason[broken] = _each(errors[broken], lambda code: BROKEN + callout_cause(code), _UNTOLD)
+    return rows.assign(row=tables.people[which], reason=reason, broken=broken)
 
 
-def _answered(answered: pd.DataFrame) -> pd.DataFrame:
-    cause = answered["cause"].fillna("no cause given")
-    reason = answered["action"].map(_DECIDED).astype("object")
-    reason = reason.where(reason.notna(), answered["action"].map({BLOCK: "blocked: "}).fillna("refused: ") + cause)
-    final = ~answered["action"].isin(_DECIDED)
-    return answered[["time", "user_id", "correlation_id"]].assign(reason=reason, final=final)
+def _answered(tables: Tables, waiting: np.ndarray) -> pd.DataFrame:
+    called, times = calls(tables), call_times(tables)
+    callers = tables.callers[called.index.to_numpy()]
+    which = _about(tables, waiting, callers, times)
+    rows = called.loc[which, ["correlation_id", "action", "cause"]].assign(time=times[which], row=callers[which])
+    decided = rows["action"].isin(_DECIDED)
+    kinds = rows["action"].map({BLOCK: BLOCKED}).astype("object").fillna("refused: ")
+    cause = kinds + rows["cause"].fillna("no cause given").astype("object")
+    return rows.assign(reason=cause.mask(decided, rows["action"].map(_DECIDED)), final=~decided)
+
+
+def _about(tables: Tables, waiting: np.ndarray, people: np.ndarray, times: pd.Series) -> np.ndarray:
+    """Mark the rows about users who wait, from the time on when their flag was set."""
+    marked = np.append(waiting, False)[people]
+    since = (tables.users["flagged_at"] - _BEFORE).array.asi8
+    marked[marked] = times.array.asi8[marked] >= since[people[marked]]
+    return marked
+
+
+def _each(codes: pd.Series, words: object, nothing: str) -> np.ndarray:
+    """Put each code into words, each different one once."""
+    numbers, found = pd.factorize(codes)
+    return np.array([*(words(int(code)) for code in found), nothing], dtype=object)[numbers]  # type: ignore[operator]
 
 
 def _in_words(reason: str) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from story import ledger, sign_ins, told, told_twice_and_shuffled, users
 
-from helpers.progress import metrics, stuck
+from helpers.progress import metrics, quality, states, stuck, summary
 from helpers.progress.mends import meaning, mend
 from helpers.progress.tables import Tables
 
@@ -21,18 +21,39 @@ COUNTED = {
     "by_path": {"callout": 1, "silent": 1, "reset": 1},
     "failures": {"1003005 CustomExtensionTimedOut": 1, "locked": 1},
     "latency_ms": {"p50": 30.0, "p95": 2380.0, "p99": 2476.0},
+    "states": dict.fromkeys(states.STATES, 0)
+    | {
+        "migrated_by_call": 1,
+        "migrated_silently": 1,
+        "migrated_by_reset": 1,
+        "blocked": 1,
+        "attempted": 1,
+        "never_seen": 1,
+    },
+    "confirmed": 3,
+    "cannot_migrate": 0,
+    "health": {
+        "over_limit_share": 0.285714,
+        "retry_share": 0.4,
+        "near_limit_seconds": 0,
+        "over_limit_seconds": 0,
+        "outages": 0,
+        "outage_minutes": 0.0,
+        "certificate_days": None,
+    },
+    "missing_days": [],
 }
 
 
 def test_the_summary_is_what_one_counts_by_hand() -> None:
-    assert metrics.summary(told()) == COUNTED
-    assert json.loads(metrics.as_json(told())) == COUNTED
+    assert summary.summary(told()) == COUNTED
+    assert json.loads(summary.as_json(told())) == COUNTED
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_order_and_doubles_change_nothing(seed: int) -> None:
     mixed = told_twice_and_shuffled(seed)
-    assert metrics.summary(mixed) == COUNTED
+    assert summary.summary(mixed) == COUNTED
     for figure in (metrics.curve, metrics.outcomes, metrics.failures, metrics.durations, stuck.remaining):
         pd.testing.assert_frame_equal(figure(mixed), figure(told()))
 
@@ -110,7 +131,7 @@ def test_everybody_who_remains_has_one_reason_the_latest() -> None:
         "eli": "typed a password that the legacy system does not know",
         "fay": "never tried to sign in",
     }
-    assert stuck.blocked(told()) == 1
+    assert states.summary(told())["states"]["blocked"] == 1
     found = stuck.remaining(told())
     assert dict(zip(found["reason"], found["users"], strict=True)) == {
         "blocked: the legacy account is locked": 1,
@@ -174,10 +195,10 @@ def test_a_later_sign_in_replaces_an_earlier_reason() -> None:
 
 
 def test_what_does_not_fit_together_is_listed() -> None:
-    assert metrics.quality(told()).empty
+    assert quality.quality(told()).empty
     odd = users().assign(flagged_at="2026-11-02T09:02:30Z", path=[None, *users()["path"][1:]])
     log = pd.concat([sign_ins(), sign_ins().head(1).assign(user_id="gus", correlation_id="c8")])
-    found = metrics.quality(Tables(users=odd, sign_ins=log, ledger=ledger().assign(correlation_id="c99")))
+    found = quality.quality(Tables(users=odd, sign_ins=log, ledger=ledger().assign(correlation_id="c99")))
     assert dict(zip(found["finding"], found["rows"], strict=True)) == {
         "users migrated before they were flagged": 2,
         "users migrated, and no log tells how": 1,
@@ -193,7 +214,7 @@ def test_somebody_moved_nobody_knows_how_still_counts() -> None:
 
 
 def test_nothing_at_all_and_one_user_work() -> None:
-    nothing = metrics.summary(Tables())
+    nothing = summary.summary(Tables())
     assert (nothing["as_of"], nothing["in_scope"], nothing["migrated_share"]) == (None, 0, None)
     assert metrics.curve(Tables()).empty
     assert stuck.remaining(Tables()).empty

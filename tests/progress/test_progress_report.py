@@ -11,7 +11,7 @@ import pytest
 from story import told
 
 from helpers.errors import BadTable
-from helpers.progress import metrics
+from helpers.progress import summary
 from helpers.progress.report import write_report
 from helpers.progress.tables import Tables
 
@@ -62,7 +62,7 @@ def test_the_page_stands_alone_and_can_be_read_by_everybody(tmp_path: Path) -> N
 
 def test_the_numbers_lie_beside_it(tmp_path: Path) -> None:
     write_report(told(), tmp_path)
-    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics.summary(told())
+    assert json.loads((tmp_path / "metrics.json").read_text()) == summary.summary(told())
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [
         "curve.csv",
         "failures.csv",

@@ -10,7 +10,7 @@ from story import told, users
 
 from helpers.endpoint.ledger import Entry, Ledger
 from helpers.errors import BadTable
-from helpers.progress.collect import read_table
+from helpers.progress.files import read_table
 from helpers.progress.tables import KINDS, Tables, tidy
 
 

@@ -7,11 +7,25 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from helpers.progress.collect import assemble, sign_ins_from_graph
+from helpers.progress import assemble as assembling
+from helpers.progress.from_graph import audits_from_graph, sign_ins_from_graph
 from helpers.progress.tables import Tables
+from helpers.progress.users_seen import seen
 
 FLAG = "extension_0123456789abcdef0123456789abcdef_toBeMigrated"
 SEEN = pd.Timestamp("2026-11-02T12:00:00Z")
+
+
+def assemble(
+    users: list[dict[str, Any]],
+    *,
+    flag: str,
+    seen_at: pd.Timestamp,
+    audits: list[dict[str, Any]] | None = None,
+    **more: Any,
+) -> Tables:
+    told = audits_from_graph(audits or [], flag)
+    return assembling.assemble(seen(users, flag, seen_at), seen_at=seen_at, audits=told, **more)
 
 
 def sign_in(user: str, time: str, *, code: int = 0, event: str = "passwordSubmit", **result: Any) -> dict[str, Any]:

@@ -1,0 +1,150 @@
+"""What does not fit together in the tables, what is missing, and what the legacy store got wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from helpers.progress.clocks import skew
+from helpers.progress.lookup import isin
+from helpers.progress.mends import meaning, mend
+from helpers.progress.metrics import calls
+from helpers.progress.tables import Remark, Tables
+
+__all__ = ["legacy_data", "missing_days", "quality"]
+
+# Causes in the ledger that speak of the data in the legacy store.
+_STORE: Final = ("malformed", "ambiguous", "unknown_user", "weak", "must_change", "mfa", "locked", "disabled")
+_FEDERATED: Final = (
+    "the user signs in with another identity provider: there is no password here, and no call is ever made",
+    "Take these users out of scope: clear their flag.",
+)
+# A day without a row is a hole where a usual day has at least so many.
+_BUSY_DAY: Final = 20
+
+_FEW_ROWS: Final = "an old export, or one of a part of the users"
+_COLLECT: Final = "Collect both again, for the same days."
+
+
+def quality(tables: Tables) -> pd.DataFrame:
+    """List what does not fit together in the tables, and what the collector noticed.
+
+    Returns:
+        `finding`, `rows`, `cause`, `remedy`; only findings that have rows.
+    """
+    found = [*_users(tables), *_logs(tables), *tables.remarks]
+    rows = [(each.finding, each.rows, each.cause, each.remedy) for each in found if each.rows]
+    return pd.DataFrame(rows, columns=["finding", "rows", "cause", "remedy"])
+
+
+def missing_days(tables: Tables) -> list[str]:
+    """Name the days inside the sign-in log that have no row, where days are usually busy.
+
+    Returns:
+        dates (UTC), the earliest first. On a quiet log, no day is called missing.
+    """
+    if not len(tables.sign_ins):
+        return []
+    days = tables.sign_ins["time"].array.asi8 // 86_400_000_000
+    counts = np.bincount(days - days[0])
+    if np.median(counts[counts > 0]) < _BUSY_DAY:
+        return []
+    first = tables.sign_ins["time"].iloc[0].floor("D")
+    return [f"{first + pd.Timedelta(days=int(day)):%Y-%m-%d}" for day in np.flatnonzero(counts == 0)]
+
+
+def legacy_data(tables: Tables) -> pd.DataFrame:
+    """List what the endpoint found wrong in the legacy store, and whose accounts no call can move.
+
+    A user counts once for each finding. Users who never came have not been looked at.
+
+    Returns:
+        `finding`, `users`, `share` (of the users who were asked about, 0 to 1), `remedy`; only what has users.
+    """
+    asked = calls(tables)
+    people = asked["user_id"].cat.codes
+    decided = asked["action"].notna() & (people >= 0)
+    whole = people[decided].nunique()
+    rows = []
+    for name in _STORE:
+        count = people[decided & (asked["cause"] == name)].nunique()
+        rows.append((meaning(name), count, count / whole if whole else 0.0, mend(name)))
+    if "identity" in tables.users:
+        federated = tables.users["identity"].astype("str").str.lower().isin(("federated", "social"))
+        count = int((federated & tables.users["migrated_at"].isna()).sum())
+        rows.append((_FEDERATED[0], count, count / len(federated) if len(federated) else 0.0, _FEDERATED[1]))
+    frame = pd.DataFrame(rows, columns=["finding", "users", "share", "remedy"])
+    frame = frame[frame["users"] > 0]
+    return frame.sort_values(["users", "finding"], ascending=[False, True], ignore_index=True)
+
+
+def _users(tables: Tables) -> Iterator[Remark]:
+    users = tables.users
+    yield Remark(
+        "users migrated before they were flagged",
+        int((users["migrated_at"] < users["flagged_at"]).sum()),
+        "the flag was set again after the migration, or the two times come from clocks that differ",
+        "Look at these users' flags in the tenant: who is flagged again is asked for the old password.",
+    )
+    yield Remark(
+        "users migrated, and no log tells how",
+        int((users["migrated_at"].notna() & users["path"].isna()).sum()),
+        "the sign-in log was not collected for that time, or the flag was cleared by hand",
+        "Collect at least every seven days.",
+    )
+    future = users["migrated_at"] > tables.as_of if tables.as_of is not None else users["migrated_at"].notna()
+    yield Remark(
+        "users migrated after the moment of this report",
+        int(future.sum()),
+        "the time zone of the times is wrong, or the report looks back",
+        "Write times with their zone, such as 2026-11-22T09:30:00Z.",
+    )
+
+
+def _logs(tables: Tables) -> Iterator[Remark]:
+    sign_ins, ledger = tables.sign_ins, tables.ledger
+    called = sign_ins["callout_error"].notna().to_numpy()
+    yield Remark(
+        "callouts for users who are not in scope",
+        int((called & (tables.people < 0)).sum()),
+        "users were deleted, or " + _FEW_ROWS,
+        "Collect the users again; of deleted users, nothing has to be done.",
+    )
+    both = len(sign_ins) and len(ledger)
+    yield Remark(
+        "calls in the ledger without a sign-in in the log",
+        _unmatched(ledger, sign_ins, called) if both else 0,
+        "the sign-in log has a hole there, comes minutes later, or the caller was not Entra",
+        _COLLECT,
+    )
+    answered = (sign_ins["callout_error"] == 0).fillna(False)
+    asked = sign_ins.loc[answered, "correlation_id"]
+    yield Remark(
+        "answered callouts in the log without a call in the ledger",
+        int((~isin(asked, ledger["correlation_id"])).sum()) if both else 0,
+        "one of several endpoints keeps a ledger of its own, or a ledger was lost",
+        "Collect the ledgers of all endpoints.",
+    )
+    yield Remark(
+        "days without a single sign-in",
+        len(missing_days(tables)),
+        "the export has a hole, or sign-in was down: " + ", ".join(missing_days(tables)[:7]),
+        "Export these days again if they are still kept; figures of these days are too low.",
+    )
+    yield Remark(
+        "seconds between the endpoint's clock and Entra's",
+        round(abs(skew(tables).total_seconds())),
+        "the endpoint's clock is " + ("ahead" if skew(tables) > pd.Timedelta(0) else "behind"),
+        "Let the endpoint's machine set its clock by the network. The figures allow for it.",
+    )
+
+
+def _unmatched(ledger: pd.DataFrame, sign_ins: pd.DataFrame, called: np.ndarray) -> int:
+    """Count calls without a sign-in: most stand among the few sign-ins that ran a callout."""
+    asked = ledger["correlation_id"].dropna()
+    left = asked[~isin(asked, sign_ins.loc[called, "correlation_id"])]
+    plain = sign_ins.loc[~called, "correlation_id"]
+    return int((~isin(left, plain[isin(plain, left)])).sum()) if len(left) else 0

@@ -1,0 +1,41 @@
+"""The figures that `metrics.json` holds for other programs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from helpers.progress import states
+from helpers.progress.health import health
+from helpers.progress.metrics import failures, latency, totals
+from helpers.progress.quality import missing_days
+from helpers.progress.tables import Tables
+
+__all__ = ["as_json", "summary"]
+
+
+def summary(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dict[str, Any]:
+    """Gather the figures that `metrics.json` holds.
+
+    Args:
+        tables: what is known.
+        certificate_ends: until when the encryption certificate is valid; None if that is not known.
+    """
+    causes = failures(tables)
+    took = latency(tables)
+    return {
+        "as_of": tables.as_of.isoformat().replace("+00:00", "Z") if tables.as_of is not None else None,
+        **totals(tables),
+        **states.summary(tables),
+        "failures": dict(zip(causes["cause"], map(int, causes["count"]), strict=True)),
+        "latency_ms": {name: took[name] for name in ("p50", "p95", "p99")},
+        "health": health(tables, certificate_ends),
+        "missing_days": missing_days(tables),
+    }
+
+
+def as_json(tables: Tables) -> str:
+    """Write the figures as `metrics.json` holds them."""
+    return json.dumps(summary(tables), indent=2, allow_nan=False) + "\n"

@@ -1,0 +1,306 @@
+"""Cohorts, reconciliation, campaigns, load, health and abuse, counted by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from story import ledger, sign_ins, told, users
+
+from helpers.errors import BadTable
+from helpers.progress import abuse, health, load, quality, reconcile
+from helpers.progress.campaign import campaign
+from helpers.progress.clocks import skew
+from helpers.progress.cohorts import cohorts
+from helpers.progress.intervals import kaplan_meier, wilson
+from helpers.progress.tables import Remark, Tables
+
+START = pd.Timestamp("2026-11-01T00:00Z")
+
+
+def cells(tables: Tables) -> dict[tuple[str, str, str], tuple[int, bool]]:
+    found = reconcile.matrix(tables)
+    keys = zip(found["flag"], found["log"], found["ledger"], strict=True)
+    return dict(zip(keys, zip(found["users"], found["agree"], strict=True), strict=True))
+
+
+def test_three_witnesses_are_laid_beside_each_other() -> None:
+    assert cells(told()) == {
+        ("false", "came in after a call", "MigratePassword"): (1, True),
+        ("false", "came in without a call", "nothing"): (1, True),
+        ("false", "came in after a call", "UpdatePassword"): (1, True),
+        ("true", "turned away after a call", "Block"): (1, True),
+        ("true", "the call broke", "Retry"): (1, True),
+        ("true", "nothing", "nothing"): (1, True),
+    }
+
+
+@pytest.mark.parametrize(
+    ("flag", "log", "line", "words"),
+    [
+        (None, {"callout_error": 0}, {}, "the flag is still set"),
+        (None, {}, {"action": "MigratePassword"}, "Entra did not get the answer"),
+        (None, {"callout_error": None}, None, "was not moved"),
+        ("2026-11-02T09:01Z", None, None, "nobody saw a sign-in"),
+        ("2026-11-02T09:01Z", {"callout_error": 0}, None, "its ledger was lost"),
+        ("2026-11-02T09:01Z", {"callout_error": 1003005, "result_code": 1100001}, {}, "came too late"),
+        (None, None, {"action": "Retry", "cause": "wrong"}, "no sign-in in the log"),
+    ],
+)
+def test_each_disagreement_has_a_cause_and_a_remedy(
+    flag: str | None, log: dict[str, object] | None, line: dict[str, object] | None, words: str
+) -> None:
+    broken = {"callout_error": 1003005, "result_code": 1100001} if line == {"action": "MigratePassword"} else {}
+    other = sign_ins().head(1).assign(user_id="gus", callout_error=None, correlation_id="c8")
+    log_rows = [other] if log is None else [other, sign_ins().head(1).assign(user_id="u", **(broken | log))]
+    lines = [ledger().tail(1)] if line is None else [ledger().tail(1), ledger().head(1).assign(user_id="u", **line)]
+    person = users().head(1).assign(user_id="u", migrated_at=flag, path=None)
+    found = reconcile.matrix(Tables(users=person, sign_ins=pd.concat(log_rows), ledger=pd.concat(lines)))
+    assert words in found["cause"][0]
+    assert len(found["remedy"][0]) > 20
+    assert not found["agree"][0]
+
+
+def test_ids_that_nobody_flagged_are_strangers_in_the_matrix() -> None:
+    line = ledger().head(1).assign(user_id="gus", correlation_id="c9")
+    found = reconcile.matrix(Tables(users=users(), ledger=pd.concat([ledger(), line])))
+    assert found.loc[found["flag"] == "not in scope", "users"].tolist() == [1]
+
+
+def test_a_witness_that_was_never_collected_contradicts_nobody() -> None:
+    assert reconcile.matrix(Tables(users=users()))["agree"].all()
+    assert reconcile.matrix(Tables(users=users(), ledger=ledger()))["agree"].all()
+    assert reconcile.matrix(Tables(users=users(), sign_ins=sign_ins()))["agree"].all()
+
+
+def people(count: int, moved: list[float], *, flagged: pd.Timestamp = START, **more: object) -> pd.DataFrame:
+    """`count` users of whom the first are moved so many days after their flag."""
+    at = [flagged + pd.Timedelta(days=day) for day in moved] + [pd.NaT] * (count - len(moved))
+    ids = [f"{'-'.join(map(str, more.values()))}-{flagged:%d}-{number}" for number in range(count)]
+    return pd.DataFrame({"user_id": ids, "flagged_at": flagged, "migrated_at": at}).assign(**more)
+
+
+def test_a_share_has_an_interval() -> None:
+    low, high = wilson(np.array([0, 5, 10]), np.array([10, 10, 10]), 1.959964)
+    assert low == pytest.approx([0, 0.23659, 0.72247], abs=1e-4)
+    assert high == pytest.approx([0.27753, 0.76341, 1], abs=1e-4)
+
+
+def test_the_share_at_equal_exposure_is_that_of_the_textbook() -> None:
+    # Two of four move on days 1 and 3; one is watched for two days only, one for four.
+    days, moved = np.array([1.0, 2.0, 3.0, 4.0]), np.array([True, False, True, False])
+    assert kaplan_meier(days, moved, 2.5, 1.96)[0] == pytest.approx(1 - 3 / 4)
+    assert kaplan_meier(days, moved, 4.0, 1.96)[0] == pytest.approx(1 - 3 / 4 * 1 / 2)
+    share, low, high = kaplan_meier(days, moved, 4.0, 1.96)
+    assert 0 <= low < share < high <= 1
+    assert kaplan_meier(days[:0], moved[:0], 1.0, 1.96)[0] == 0
+
+
+def test_the_cohort_that_lags_comes_first_and_a_late_start_is_no_lag() -> None:
+    early = people(100, [1.0] * 30 + [8.0] * 40, app="shop")
+    late = people(100, [1.0] * 30, flagged=START + pd.Timedelta(days=8), app="forum")
+    slow = people(100, [1.0] * 2, app="wiki")
+    tables = Tables(users=pd.concat([early, late, slow]), as_of=START + pd.Timedelta(days=10))
+    found = cohorts(tables, "app").set_index("cohort")
+    assert list(found.index)[0] == "wiki"
+    assert found["users"].sum() == 300
+    assert found["lagging"].to_dict() == {"wiki": True, "forum": False, "shop": False}
+    assert found["share"].to_dict() == pytest.approx({"wiki": 0.02, "forum": 0.3, "shop": 0.7})
+    assert found["fair_share"].to_dict() == pytest.approx({"wiki": 0.02, "forum": 0.3, "shop": 0.3})
+    assert found["days"].unique().tolist() == [2.0]
+    assert found["behind"]["wiki"] == 28
+
+
+def test_empty_cells_many_values_and_dates_still_make_few_cohorts() -> None:
+    frame = people(500, [1.0] * 100, x="y")
+    days = [f"{START + pd.Timedelta(days=n):%Y-%m-%d}" for n in range(500)]
+    frame = frame.assign(city=[None, *[f"c{n}" for n in range(499)]], last=days, age=range(500))
+    tables = Tables(users=frame, as_of=START + pd.Timedelta(days=10))
+    for by in ("city", "last", "age", "x"):
+        found = cohorts(tables, by)
+        assert found["users"].sum() == 500
+        assert len(found) <= 42
+    assert len(cohorts(tables, "last")) == len(cohorts(tables, "age")) == 5
+    assert "(empty)" in set(cohorts(Tables(users=frame.head(20)), "city")["cohort"])
+
+
+def test_cohorts_of_nobody_of_one_and_of_an_unknown_column() -> None:
+    assert cohorts(Tables(users=users().head(0)), "country").empty
+    assert len(cohorts(Tables(users=users().head(1)), "country")) == 1
+    with pytest.raises(BadTable, match="no column planet") as refused:
+        cohorts(told(), "planet")
+    assert "country" in refused.value.next_step
+
+
+def migration(boost: int) -> tuple[Tables, list[str], list[str]]:
+    """200 reached and 200 held back; ten of each move a day, and of those reached some more after day 5."""
+    reached = people(200, [day + 0.5 for day in range(5) for _ in range(6)], g="r")
+    control = people(200, [day + 0.5 for day in range(10) for _ in range(6)], g="c")
+    later = [START + pd.Timedelta(days=day + 0.5) for day in range(5, 10) for _ in range(6 + boost)]
+    reached.loc[30 : 29 + len(later), "migrated_at"] = later
+    tables = Tables(users=pd.concat([reached, control]), as_of=START + pd.Timedelta(days=10))
+    return tables, list(reached["user_id"]), list(control["user_id"])
+
+
+def test_a_campaign_that_worked_is_told_from_one_that_did_not() -> None:
+    mail = START + pd.Timedelta(days=5)
+    tables, reached, control = migration(boost=10)
+    found = campaign(tables, mail, reached, control)
+    assert found.days == 5
+    assert list(found.cells["migrated"]) == [30, 80, 30, 30]
+    # Two hundred at risk for half of the first day and so on: hand-counted user days before the mail.
+    assert found.cells["user_days"][0] == pytest.approx(sum(200 - 6 * day - 3 for day in range(5)))
+    assert found.low > 0
+    assert found.extra == pytest.approx(50, abs=8)
+    assert "more people" in found.words
+    nothing = campaign(*migration(boost=0)[:1], mail, reached, control)
+    assert nothing.low < 0 < nothing.high
+    assert "cannot be told" in nothing.words
+
+
+def test_a_campaign_without_control_or_with_too_few_is_refused() -> None:
+    mail = START + pd.Timedelta(days=5)
+    tables, reached, control = migration(boost=1)
+    for wrong, words in (
+        ((mail, reached, []), "Without a control group"),
+        ((mail, reached, reached), "in both groups"),
+        ((mail, reached, control[:20]), "control is too small"),
+        ((mail, ["nobody"], control), "reached is too small"),
+        ((START + pd.Timedelta(days=1), reached, control), "1 whole days"),
+    ):
+        with pytest.raises(BadTable, match=words):
+            campaign(tables, *wrong)
+    with pytest.raises(BadTable, match="no flagged_at"):
+        campaign(Tables(), mail, reached, control)
+
+
+def called(count: int, time: str, **more: object) -> pd.DataFrame:
+    frame = pd.DataFrame(
+        {"time": time, "user_id": [f"u{n}" for n in range(count)], "action": "Retry", "cause": "wrong"}
+    )
+    return frame.assign(correlation_id=[f"{time}{n}" for n in range(count)], **more)
+
+
+def test_seconds_near_the_limit_are_found() -> None:
+    lines = [
+        called(51, "2026-11-02T09:00:00.2Z"),
+        called(45, "2026-11-02T09:00:01.9Z"),
+        called(44, "2026-11-02T09:00:03Z"),
+    ]
+    found = load.busy_seconds(Tables(ledger=pd.concat(lines)))
+    assert [f"{time:%H:%M:%S}" for time in found["time"]] == ["09:00:00", "09:00:01"]
+    assert (list(found["calls"]), list(found["over"])) == ([51, 45], [True, False])
+    log = pd.DataFrame({"time": "2026-11-02T09:00:00Z", "user_id": [f"u{n}" for n in range(30)], "result_code": 0})
+    log = log.assign(callout_error=0, attempts=2)
+    assert list(load.busy_seconds(Tables(sign_ins=log))["calls"]) == [60]
+    assert load.busy_seconds(Tables()).empty
+
+
+def test_retries_are_counted_once_a_sign_in() -> None:
+    assert load.retries(told()) == {"calls": 5, "retried": 2, "share": 0.4}
+    assert load.retries(Tables(ledger=ledger())) == {"calls": 5, "retried": 1, "share": 0.2}
+    assert load.retries(Tables()) == {"calls": 0, "retried": 0, "share": None}
+
+
+def test_an_outage_is_a_window_of_failures_that_lie_in_the_legacy_system() -> None:
+    times = [f"2026-11-02T{hour}:{minute:02}:00Z" for hour, minute in (("09", 1), ("09", 5), ("09", 14), ("09", 20))]
+    down = pd.DataFrame({"time": times * 2, "user_id": range(8), "action": "Block", "cause": "down"})
+    alone = down.head(1).assign(time="2026-11-02T15:00:00Z")
+    found = health.outages(Tables(ledger=pd.concat([down, alone, ledger().head(1).assign(cause="right")])))
+    assert found[["failed", "calls", "cause"]].to_numpy().tolist() == [[6, 7, "down"]]
+    more = pd.concat([down, down.assign(user_id=range(10, 18))])
+    wide = health.outages(Tables(ledger=more))
+    assert (f"{wide['since'][0]:%H:%M}", f"{wide['until'][0]:%H:%M}", len(wide)) == ("09:01", "09:20", 1)
+    crowd = called(100, "2026-11-02T09:02:00Z")
+    assert health.outages(Tables(ledger=pd.concat([down, crowd]))).empty
+    log = pd.DataFrame({"time": times, "user_id": "u", "result_code": 1100001, "callout_error": 1003005})
+    assert list(health.outages(Tables(sign_ins=log))["cause"]) == ["1003005 CustomExtensionTimedOut"]
+    assert health.outages(Tables()).empty
+
+
+def test_health_counts_the_days_of_the_certificate() -> None:
+    tables = told()
+    assert health.health(tables)["certificate_days"] is None
+    assert health.health(tables, pd.Timestamp("2026-11-12T12:00Z"))["certificate_days"] == 10
+    assert health.health(tables, pd.Timestamp("2026-11-01"))["certificate_days"] == -2
+    assert health.health(tables)["over_limit_share"] == pytest.approx(2 / 7, abs=1e-6)
+    assert health.health(Tables())["retry_share"] is None
+
+
+def test_guessing_replays_and_stolen_lists_show() -> None:
+    many = called(12, "2026-11-02T09:10:00Z").assign(user_id="eli", correlation_id=[f"g{n}" for n in range(12)])
+    other = [
+        ledger().head(1).assign(user_id=None, cause=cause, action=None, correlation_id=f"x{cause}")
+        for cause in ("nonce_replayed", "nonce_reused", "token_expired", "unknown_user")
+    ]
+    stopped = ledger().head(1).assign(user_id="eli", action="Block", cause="too_many_guesses", correlation_id="x9")
+    tables = Tables(users=users(), sign_ins=sign_ins(), ledger=pd.concat([ledger(), many, *other, stopped]))
+    assert abuse.signs(tables) == {
+        "wrong": 14,
+        "accounts": 1,
+        "most": 14,
+        "unknown": 1,
+        "unknown_share": round(1 / 15, 6),
+        "replays": 2,
+        "guess_limit": 1,
+        "strangers": 2,
+    }
+    found = abuse.attempts(tables).set_index("tries")
+    assert found["accounts"].to_dict() == {
+        "1": 0,
+        "2 to 4": 0,
+        "5 to 9": 0,
+        "10 to 19": 1,
+        "20 to 49": 0,
+        "50 or more": 0,
+    }
+    assert abuse.targets(tables).to_numpy().tolist() == [["eli", 14]]
+    assert abuse.signs(Tables())["unknown_share"] is None
+
+
+def test_a_wrong_password_in_both_logs_is_one_try() -> None:
+    tables = Tables(users=users(), sign_ins=sign_ins(), ledger=ledger().query("correlation_id == 'c6'"))
+    assert abuse.signs(tables)["wrong"] == 1
+
+
+def test_what_the_legacy_store_got_wrong_is_listed_by_user() -> None:
+    found = quality.legacy_data(told()).set_index("finding")
+    assert found["users"].to_dict() == {
+        "the legacy account is locked": 1,
+        "the old password is too weak for Entra": 1,
+    }
+    assert found["share"].iloc[0] == 0.25
+    external = Tables(users=users().assign(identity=["local"] * 5 + ["Federated"]))
+    assert list(quality.legacy_data(external)["users"]) == [1]
+
+
+def test_a_clock_that_is_off_is_measured_named_and_allowed_for() -> None:
+    late = ledger().assign(time=pd.to_datetime(ledger()["time"], utc=True, format="ISO8601") + pd.Timedelta(hours=1))
+    log = sign_ins().assign(callout_error=0)
+    log.loc[len(log)] = log.iloc[5].to_dict() | {
+        "time": "2026-11-02T09:20Z",
+        "correlation_id": "c8",
+        "result_code": 50053,
+    }
+    extra = late.head(1).assign(user_id="gus", correlation_id="c7", time="2026-11-02T10:05:31Z")
+    tables = Tables(users=users(), sign_ins=log, ledger=pd.concat([late, extra]))
+    assert skew(tables) == pytest.approx(pd.Timedelta(hours=1), abs=pd.Timedelta(seconds=5))
+    assert "seconds between the endpoint's clock and Entra's" in set(quality.quality(tables)["finding"])
+    assert skew(told()) == pd.Timedelta(0)
+
+
+def test_a_hole_in_the_log_is_named_and_a_quiet_log_has_none() -> None:
+    days = [f"2026-11-{day:02}T09:{minute:02}Z" for day in (1, 2, 5) for minute in range(25)]
+    log = pd.DataFrame({"time": days, "user_id": "u", "result_code": 0})
+    assert quality.missing_days(Tables(sign_ins=log)) == ["2026-11-03", "2026-11-04"]
+    assert "days without a single sign-in" in set(quality.quality(Tables(sign_ins=log))["finding"])
+    assert quality.missing_days(Tables(sign_ins=log.iloc[::25])) == []
+    assert quality.missing_days(Tables()) == []
+
+
+def test_what_the_collector_noticed_stands_in_the_list() -> None:
+    tables = Tables(
+        users=users(), remarks=(Remark("users who vanished", 2, "deleted", "nothing"), Remark("x", 0, "", ""))
+    )
+    assert list(quality.quality(tables)["finding"]) == ["users who vanished"]
+    assert tables.until(pd.Timestamp("2026-11-02T09:02:30")).remarks == tables.remarks
