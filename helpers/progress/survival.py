@@ -12,10 +12,10 @@ import warnings
 from dataclasses import dataclass
 from typing import Any, Final
 
-import emcee
 import numpy as np
 import surpyval
-from scipy.special import expit, logit
+from scipy.special import expit, logit, logsumexp, softmax
+from scipy.stats import multivariate_t
 
 from helpers.progress.history import Floats, History
 from helpers.progress.rhythm import Rhythm
@@ -24,7 +24,8 @@ __all__ = ["Observed", "Survival", "fit_survival", "observe"]
 
 DRAWS: Final = 600
 _COARSE: Final = 400.0  # moves that the likelihood is worth at most
-_WALKERS, _BURN, _KEEP, _THIN = 24, 150, 100, 4
+_CLOUD: Final = 1500
+_ROUNDS: Final = (0.3, 0.6, 1.0, 1.0)  # how far the weights are trusted to say where to look next
 
 
 @dataclass(frozen=True)
@@ -159,37 +160,43 @@ def fit_survival(seen: Observed, seed: int = 0, draws: int = DRAWS) -> Survival:
         draws: how many.
     """
     tempered = _COARSE / (_COARSE + seen.moved.sum())
-    fits = [_explore(family, seen, tempered, seed) for family in _FAMILIES]
-    heights = np.array([height for _, height in fits])
-    weights = np.exp(heights - heights.max())
-    ends = np.round(np.cumsum(weights) / weights.sum() * draws).astype(int)
-    shares = np.diff(np.append(0, ends))
+    clouds = [_explore(family, seen, tempered, seed) for family in _FAMILIES]
+    evidence = np.array([logsumexp(weight) for _, weight in clouds])
+    ends = np.round(np.cumsum(softmax(evidence)) * draws).astype(int)
     parts = []
-    for family, (theta, _), share in zip(_FAMILIES, fits, shares, strict=True):
-        places = np.linspace(0, len(theta) - 1, share).astype(int) if share else []
+    for family, (theta, weight), share in zip(_FAMILIES, clouds, np.diff(np.append(0, ends)), strict=True):
         if share:
+            steps = (np.arange(share) + 0.5) / share
+            places = np.searchsorted(np.cumsum(softmax(weight)), steps).clip(max=len(theta) - 1)
             parts.append((family, theta[places]))
     return Survival(tuple(parts))
 
 
-def _explore(family: _Family, seen: Observed, tempered: float, seed: int) -> tuple[Floats, float]:
-    """Draw one family's coordinates, starting at SurPyval's fit. Returns them and the best height reached."""
+def _explore(family: _Family, seen: Observed, tempered: float, seed: int) -> tuple[Floats, Floats]:
+    """Draw one family's coordinates around SurPyval's fit, nearer to what is plausible each round.
+
+    Returns:
+        the coordinates, a row each, and the logarithms of their weights.
+    """
     events, times = len(seen.begin), np.concatenate([seen.begin, seen.end, seen.last])
+    rng = np.random.default_rng(seed)
 
     def height(theta: Floats) -> Floats:
         survival = family.survival(theta, times)
         inside = survival[:, :events] - survival[:, events : 2 * events]
         told = np.log(np.maximum(inside, 1e-300)) @ seen.moved
         told += np.log(np.maximum(survival[:, 2 * events :], 1e-300)) @ seen.waiting
-        return np.nan_to_num(tempered * told + family.log_prior(theta), nan=-np.inf)
+        return np.asarray(tempered * told + family.log_prior(theta))
 
-    random = np.random.RandomState(seed)
-    start = _fit(family, seen) + random.normal(0, 0.1, (_WALKERS, 3))
-    sampler = emcee.EnsembleSampler(_WALKERS, 3, height, vectorize=True)
-    sampler.random_state = random.get_state()
-    sampler.run_mcmc(start, _BURN + _KEEP, skip_initial_state_check=True)
-    heights = sampler.get_log_prob(discard=_BURN // 2, flat=True)
-    return np.asarray(sampler.get_chain(discard=_BURN, thin=_THIN, flat=True)), float(heights.max())
+    centre, spread = _fit(family, seen), np.diag([0.5, 0.2, 1.0]) ** 2
+    for trust in _ROUNDS:
+        around = multivariate_t(centre, spread, df=5, seed=rng)
+        theta = around.rvs(_CLOUD)
+        weight = height(theta) - around.logpdf(theta)
+        share = softmax(trust * weight)
+        centre = share @ theta
+        spread = np.cov(theta.T, aweights=share) * 1.2 + 1e-6 * np.eye(3)
+    return theta, weight
 
 
 def _fit(family: _Family, seen: Observed) -> Floats:
