@@ -19,6 +19,7 @@ Window = tuple[pd.Timestamp, pd.Timestamp]
 _NOISE: Final = 0.15  # how much two like days differ, as the sigma of a logarithm, besides what chance explains
 _ODD: Final = 3.0  # so many standard deviations make a day odd
 _ODD_RATIO: Final = 0.4  # … and so much on the logarithmic scale
+_SURELY_SOME: Final = 6.0  # moves a day of late: none at all is then no chance
 _SHRINK: Final = 4.0  # holds the days of the week together: a sigma of 0.5 on the logarithmic scale
 _SHRINK_TREND: Final = 0.1
 
@@ -75,7 +76,7 @@ def find_rhythm(history: History, told: Iterable[Window] = ()) -> Rhythm:
     first = history.origin.dayofweek
     per_day = history.moved.sum(axis=0)
     known = _days_of(told, history)
-    odd = set(known)
+    odd = known | _closed(per_day)
     while True:
         course, week = _regress(history, first, odd)
         expected = course.sum(axis=0)
@@ -84,7 +85,7 @@ def find_rhythm(history: History, told: Iterable[Window] = ()) -> Rhythm:
         strange = np.where(np.abs(ratio) > _ODD_RATIO, np.abs(ratio) / doubt, 0)
         strange[[*odd, 0, min(1, history.days - 1)]] = 0
         strange[expected < 1] = 0
-        if strange.max() < _ODD or len(odd) >= max(len(known), history.days // 3):
+        if strange.max() < _ODD or len(odd) >= max(len(known), history.days // 3, 3):
             break
         odd.add(int(strange.argmax()))
     places = sorted(odd)
@@ -105,6 +106,18 @@ def _days_of(told: Iterable[Window], history: History) -> set[int]:
     return {day for day in days if 0 <= day < history.days}
 
 
+def _closed(per_day: Floats) -> set[int]:
+    """Find whole days without a move where the days before let expect several."""
+    days: set[int] = set()
+    for day in range(2, len(per_day) - 1):
+        before = [per_day[other] for other in range(day) if other not in days][-5:]
+        if per_day[day] == 0 and min(before) >= 1 and np.mean(before) > _SURELY_SOME:
+            days.add(day)
+    # The day that is not over yet belongs to the outage if nothing has moved on it either.
+    last = len(per_day) - 1
+    return days | {last} if last - 1 in days and per_day[last] == 0 else days
+
+
 def _regress(history: History, first: int, odd: set[int]) -> tuple[Floats, Floats]:
     """Fit moves by age and day of the week, without the odd days.
 
@@ -115,7 +128,7 @@ def _regress(history: History, first: int, odd: set[int]) -> tuple[Floats, Float
     risk = history.at_risk * history.exposure
     age = np.log1p(np.maximum(days[None, :] + 0.5 - history.flagged[:, None], 0))
     weekday = (first + days) % 7
-    columns = [np.ones_like(age), age, age**2, age**3]
+    columns = [np.ones_like(age), age, age**2]
     columns += [np.broadcast_to((weekday == day).astype(float), age.shape) for day in range(7)]
     design = np.stack(columns, axis=-1)
     # A day tells at most as much as its noise allows, however many people moved on it.
@@ -124,7 +137,7 @@ def _regress(history: History, first: int, odd: set[int]) -> tuple[Floats, Float
     used = (risk > 0) & (trust > 0)[None, :]
     x, n, r = design[used], history.moved[used], risk[used]
     w = np.broadcast_to(trust, risk.shape)[used]
-    shrink = np.array([0.0, *[_SHRINK_TREND] * 3, *[_SHRINK] * 7])
+    shrink = np.array([0.0, *[_SHRINK_TREND] * 2, *[_SHRINK] * 7])
     start = np.zeros(x.shape[1])
     start[0] = np.log((n.sum() + 0.5) / (r.sum() + 1)) if len(r) else 0.0
 
@@ -135,6 +148,6 @@ def _regress(history: History, first: int, odd: set[int]) -> tuple[Floats, Float
         return float(w @ (mean - n * log_rate) + 0.5 * shrink @ beta**2), gradient
 
     beta = minimize(loss, start, jac=True, method="BFGS").x if len(r) else start
-    week = np.exp(beta[4:])
+    week = np.exp(beta[3:])
     expected = risk * np.exp(np.clip(design @ beta, -30, 5))
     return expected, week / week.mean()
