@@ -69,21 +69,22 @@ class History:
         return np.asarray(size[:, None] - np.cumsum(self.moved, axis=1) + self.moved)
 
 
-def count_history(users: pd.DataFrame, as_of: pd.Timestamp) -> History | None:
+def count_history(users: pd.DataFrame, as_of: pd.Timestamp, origin: pd.Timestamp | None = None) -> History | None:
     """Count a `users` table as of a moment.
 
     Args:
         users: a tidy table of users.
         as_of: the moment; whoever moved later is not moved yet, whoever is flagged later is planned.
+        origin: where to count days from; the first day of these users if left out.
 
     Returns:
         the counts, or None if nobody is flagged by then.
     """
     known = users["flagged_at"].notna()
     at = users.loc[known, "flagged_at"]
-    if at.empty or at.min() > as_of:
+    if at.empty or (origin is None and at.min() > as_of):
         return None
-    origin = at.min().floor("D")
+    origin = origin or at.min().floor("D")
     now = (as_of - origin) / DAY
     flagged = ((at - origin) / DAY).to_numpy(dtype=float)
     moved_at = users["migrated_at"].where(users["migrated_at"] <= as_of)

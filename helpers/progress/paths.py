@@ -13,7 +13,6 @@ from helpers.progress.survival import Survival
 __all__ = ["never_counts", "paths"]
 
 _WAVES: Final = 24
-_PACE: Final = 0.15
 
 
 def paths(history: History, rhythm: Rhythm, survival: Survival, days: int, seed: int = 0) -> Floats:
@@ -26,16 +25,14 @@ def paths(history: History, rhythm: Rhythm, survival: Survival, days: int, seed:
     ahead = history.now + np.arange(days + 1.0)
     flagged, waiting = _waves(history)
     expected = np.zeros((len(survival.never), days + 1))
-    now = max(history.now, 0)
     for at, count in zip(flagged, waiting, strict=True):
         age = rhythm.time(np.maximum(ahead, at)) - rhythm.time(np.array([at]))
         share = survival.at(age)
         expected += count * (1 - share / np.maximum(share[:, :1], 1e-12))
     total = waiting.sum()
     chance = np.clip(np.diff(expected, axis=1) / np.maximum(total - expected[:, :-1], 1e-9), 0, 1)
-    drift = rng.normal(-_PACE**2 / 2, _PACE, (len(chance), 1))
     day = rng.normal(-(rhythm.noise**2) / 2, rhythm.noise, chance.shape)
-    chance = 1 - (1 - chance) ** np.exp(drift + day)
+    chance = 1 - (1 - chance) ** np.exp(day)
     left = np.full(len(chance), int(round(total)))
     grown = np.zeros((len(chance), days + 1))
     for place in range(days):

@@ -23,7 +23,8 @@ from helpers.progress.rhythm import Rhythm
 __all__ = ["Observed", "Survival", "fit_survival", "observe"]
 
 DRAWS: Final = 600
-_COARSE: Final = 400.0  # moves that the likelihood is worth at most
+_COARSE: Final = 500.0  # moves that the likelihood is worth at most
+_FEW: Final = 10  # moves, below which there is nothing to fit: what is plausible is the start
 _CLOUD: Final = 1500
 _ROUNDS: Final = (0.3, 0.6, 1.0, 1.0)  # how far the weights are trusted to say where to look next
 
@@ -200,6 +201,8 @@ def _explore(family: _Family, seen: Observed, tempered: float, seed: int) -> tup
 
 
 def _fit(family: _Family, seen: Observed) -> Floats:
+    if seen.moved.sum() < _FEW:
+        return np.array([np.log(20), np.log(family.shape[0]), 0.0])
     moved, waiting = (np.round(counts).astype(int) for counts in (seen.moved, seen.waiting))
     with warnings.catch_warnings():
         # SurPyval warns where the share that returns is not told by the counts; the draws show that.
