@@ -117,6 +117,7 @@ def forecast(
     told: Iterable[Window] = (),
     days: int = DAYS,
     seed: int = 0,
+    with_backtest: bool = True,
 ) -> Forecast:
     """Forecast the number of migrated users, day by day.
 
@@ -126,6 +127,7 @@ def forecast(
         told: the first and last moment of each reminder or outage so far that you know of.
         days: how far to look.
         seed: the same seed draws the same courses.
+        with_backtest: whether to try it on days that have passed; that takes as long again.
 
     Returns:
         the forecast, or one that says why it is too early.
@@ -154,7 +156,7 @@ def forecast(
         migrated=moved,
         days=table,
         never_return={"low": low, "estimate": middle, "high": high},
-        backtest=_try_on_the_past(users, as_of, history, by, windows, seed),
+        backtest=_try_on_the_past(users, as_of, history, by, windows, seed) if with_backtest else None,
         odd_days=tuple(history.origin + day * DAY for day in rhythm.odd),
         paths=moved + grown,
     )

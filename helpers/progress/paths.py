@@ -13,6 +13,7 @@ from helpers.progress.survival import Survival
 __all__ = ["never_counts", "paths"]
 
 _WAVES: Final = 24
+_PACE: Final = 0.1  # how much people may change their pace, as the sigma of a logarithm: a holiday, a new app
 
 
 def paths(history: History, rhythm: Rhythm, survival: Survival, days: int, seed: int = 0) -> Floats:
@@ -31,8 +32,9 @@ def paths(history: History, rhythm: Rhythm, survival: Survival, days: int, seed:
         expected += count * (1 - share / np.maximum(share[:, :1], 1e-12))
     total = waiting.sum()
     chance = np.clip(np.diff(expected, axis=1) / np.maximum(total - expected[:, :-1], 1e-9), 0, 1)
+    pace = rng.normal(-(_PACE**2) / 2, _PACE, (len(chance), 1))
     day = rng.normal(-(rhythm.noise**2) / 2, rhythm.noise, chance.shape)
-    chance = 1 - (1 - chance) ** np.exp(day)
+    chance = 1 - (1 - chance) ** np.exp(pace + day)
     left = np.full(len(chance), int(round(total)))
     grown = np.zeros((len(chance), days + 1))
     for place in range(days):

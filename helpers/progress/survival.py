@@ -20,10 +20,10 @@ from scipy.stats import multivariate_t
 from helpers.progress.history import Floats, History
 from helpers.progress.rhythm import Rhythm
 
-__all__ = ["Observed", "Survival", "fit_survival", "observe"]
+__all__ = ["FAMILIES", "Observed", "Survival", "fit_survival", "observe"]
 
 DRAWS: Final = 600
-_COARSE: Final = 500.0  # moves that the likelihood is worth at most
+_COARSE: Final = 400.0  # moves that the likelihood is worth at most
 _FEW: Final = 10  # moves, below which there is nothing to fit: what is plausible is the start
 _CLOUD: Final = 1500
 _ROUNDS: Final = (0.3, 0.6, 1.0, 1.0)  # how far the weights are trusted to say where to look next
@@ -73,7 +73,7 @@ class _Family:
         )
 
 
-_FAMILIES: Final = (
+FAMILIES: Final = (
     _Family("Weibull", False, (0.7, 0.35)),
     _Family("LogNormal", True, (1.9, 0.35)),
     _Family("LogLogistic", False, (0.85, 0.35)),
@@ -161,11 +161,11 @@ def fit_survival(seen: Observed, seed: int = 0, draws: int = DRAWS) -> Survival:
         draws: how many.
     """
     tempered = _COARSE / (_COARSE + seen.moved.sum())
-    clouds = [_explore(family, seen, tempered, seed) for family in _FAMILIES]
+    clouds = [_explore(family, seen, tempered, seed) for family in FAMILIES]
     evidence = np.array([logsumexp(weight) for _, weight in clouds])
     ends = np.round(np.cumsum(softmax(evidence)) * draws).astype(int)
     parts = []
-    for family, (theta, weight), share in zip(_FAMILIES, clouds, np.diff(np.append(0, ends)), strict=True):
+    for family, (theta, weight), share in zip(FAMILIES, clouds, np.diff(np.append(0, ends)), strict=True):
         if share:
             steps = (np.arange(share) + 0.5) / share
             places = np.searchsorted(np.cumsum(softmax(weight)), steps).clip(max=len(theta) - 1)
