@@ -25,7 +25,7 @@ from helpers.progress.tables import Tables
 
 CUTS = (10, 20, 40)
 AHEAD = (30, 90)
-EACH = 6
+EACH = 5
 _JUDGED, _DEVELOPED = 5_000_000, 1_000
 
 

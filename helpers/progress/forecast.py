@@ -233,7 +233,7 @@ def _try_on_the_past(
     seed: int,
 ) -> Backtest | None:
     """Forecast the latest third of the days, at most 30, from those before them."""
-    held = int(min(30, (history.now - history.flagged.min()) // 3))
+    held = min(30, round(history.now - history.flagged.min()) // 3)
     then = as_of - held * DAY
     past = count_history(users, then)
     if past is None or held < 1 or _too_early(past, len(users)) or not past.waiting.sum():

@@ -73,7 +73,7 @@ def find_rhythm(history: History, told: Iterable[Window] = ()) -> Rhythm:
     Returns:
         the clock.
     """
-    first = history.origin.dayofweek
+    first = history.origin.day_of_week
     per_day = history.moved.sum(axis=0)
     known = _days_of(told, history)
     odd = known | _closed(per_day)
