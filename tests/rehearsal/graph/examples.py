@@ -266,7 +266,7 @@ class World:
         moment = "2024-07-03T00:00:00.000Z" if kind == "signUp" else "2024-07-03T00:00:00Z"
         for row in rows:
             stamped = {**row, "createdDateTime": moment} if "createdDateTime" in row else row
-            self._kept.append_log(kind, stamped, time=0)
+            self._kept.append_log(kind, stamped, time=self._kept.clock.now())
 
     def users(self, id: str, name: str = "Adele Vance", **more: Any) -> None:
         self._kept.add_user(
