@@ -1,16 +1,15 @@
-"""Break things on purpose and mend them: `s.rehearsal`. A real tenant is never broken; there, each drill says so."""
+"""Break things on purpose and mend them: `s.rehearsal` in the rehearsal tenant."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING
 
-from helpers.errors import KitError, NotReady
+from helpers.errors import NotReady
+from helpers.no_drills import Drill
 from helpers.protocol import CALLOUT_ERRORS
 from helpers.show import Card, Table
 
@@ -20,41 +19,7 @@ if TYPE_CHECKING:
     from helpers.rehearsal.sign_in_result import SignIn
     from helpers.rehearsal.tenant import RehearsalTenant
 
-__all__ = ["Drill", "Drills", "NoDrills", "Skipped"]
-
-SKIPPED: Final = "skipped: a real tenant is not broken on purpose"
-
-
-class Skipped(KitError):
-    """A block was not run, because it is a drill and this is a real tenant. A notebook shows one line."""
-
-    def __init__(self) -> None:
-        super().__init__(SKIPPED, next_step="Go on with the next cell.")
-
-    def _render_traceback_(self) -> list[str]:
-        return [SKIPPED]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drill(Card):
-    """Something that is wrong now. In a `with` statement it is put right at the end of the block.
-
-    Args:
-        undo: puts it right; None in a real tenant, where the block is not entered.
-    """
-
-    undo: Callable[[], object] | None = field(default=None, repr=False)
-
-    def __enter__(self) -> Drill:
-        if self.undo is None:
-            raise Skipped
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.undo is not None:
-            self.undo()
+__all__ = ["Drills", "volunteers"]
 
 
 class Drills:
@@ -232,68 +197,27 @@ class Drills:
         )
 
 
-class NoDrills:
-    """The same for a real tenant: every drill says that it is skipped, and does nothing."""
+def volunteers(export: Path, people: Mapping[str, str]) -> dict[str, str]:
+    """Choose the invented people whose old account is in order and whose password External ID takes.
 
-    def misconfigure(self, which: str | int) -> Drill:
-        """Skip."""
-        return Drill(title="Drill", status=SKIPPED)
+    Args:
+        export: the legacy export.
+        people: name to password.
 
-    def fault(self, name: str, *, calls: Collection[int] = (), share: float = 1.0, seed: int = 0) -> NoReturn:
-        """Skip the block.
+    Returns:
+        Name to password, in the order of the export.
+    """
+    from helpers.legacy_export import read_export
+    from helpers.rehearsal.password_policy import problem
 
-        Raises:
-            Skipped: always.
-        """
-        raise Skipped
-
-    async def case(self, number: int) -> Card:
-        """Skip."""
-        return Card(title="Drill", status=SKIPPED)
-
-    async def retry(self) -> Card:
-        """Skip."""
-        return Card(title="Drill", status=SKIPPED)
-
-    async def each_case(self, check: Callable[[], Awaitable[Checked]]) -> Card:
-        """Skip."""
-        return Card(title="Drill", status=SKIPPED)
-
-    def undo(self, which: str | int | None = None) -> Card:
-        """Skip."""
-        return Card(title="Drill", status=SKIPPED)
-
-    def delay(self, kind: str, looks: int = 2) -> Card:
-        """Skip."""
-        return Card(title="Drill", status=SKIPPED)
-
-    def switch(self, name: str, value: bool | float) -> Card:
-        """Skip."""
-        return Card(title="Drill", status=SKIPPED)
-
-    def forward(self, *, days: float = 0, hours: float = 0) -> Card:
-        """Skip."""
-        return Card(title="Drill", status=SKIPPED)
-
-    def snapshot(self, name: str) -> Card:
-        """Skip."""
-        return Card(title="Drill", status=SKIPPED)
-
-    def restore(self, name: str) -> Card:
-        """Skip."""
-        return Card(title="Drill", status=SKIPPED)
-
-    def reset(self) -> Card:
-        """Skip."""
-        return Card(title="Drill", status=SKIPPED)
-
-    def calls(self, last: int = 20) -> Table:
-        """Skip."""
-        return Table(caption=SKIPPED, columns=(), rows=[])
-
-    def listing(self) -> Table:
-        """Skip."""
-        return Table(caption=SKIPPED, columns=(), rows=[])
+    read = read_export(export)
+    awkward = {each.username for each in read.problems}
+    return {
+        each.username: people[each.username]
+        for each in read.users
+        if each.status == "active" and not each.must_change and each.username not in awkward
+        if each.username in people and not problem(people[each.username])
+    }
 
 
 def _moved(body: Mapping[str, object]) -> bool:

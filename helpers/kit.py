@@ -15,7 +15,8 @@ from helpers.show import Card, Table
 if TYPE_CHECKING:
     from helpers.bench import Bench
     from helpers.checks import Checked
-    from helpers.drills import Drills, NoDrills
+    from helpers.drills import Drills
+    from helpers.no_drills import NoDrills
     from helpers.progress.session import Progress
     from helpers.tenant.attribute import MigrationFlag
     from helpers.tenant.consents import ClientConsent, PayloadConsent

@@ -12,9 +12,10 @@ from urllib.parse import urlencode
 import httpx
 
 from helpers import protocol
-from helpers.drills import Drills, NoDrills
+from helpers.drills import Drills, volunteers
 from helpers.errors import BadTable, NotReady, SettingsError
 from helpers.graph import Graph
+from helpers.no_drills import NoDrills
 from helpers.settings import Profile, state
 from helpers.show import Card
 
@@ -96,7 +97,9 @@ class RehearsalWorld:
         own = state(folder, profile)
         ledger = f"ledger-{self.stand_in.tenant_id}.jsonl"
         files = [own / name for name in ("jit-key.pem", "jit-key-previous.pem", "users.jsonl", ledger)]
-        self.drills: Drills | NoDrills = Drills(self.stand_in, folder / "snapshots", files, self._volunteers)
+        self.drills: Drills | NoDrills = Drills(
+            self.stand_in, folder / "snapshots", files, lambda: volunteers(self.export(), self.people)
+        )
         self._documents: Any = None
         self._people: dict[str, str] | None = None
 
@@ -162,20 +165,6 @@ class RehearsalWorld:
             self._documents.stop()
         await self.graph.close()
         self.stand_in.close()
-
-    def _volunteers(self) -> dict[str, str]:
-        """Invented people whose old account is in order and whose password External ID takes."""
-        from helpers.legacy_export import read_export
-        from helpers.rehearsal.password_policy import problem
-
-        export = read_export(self.export())
-        awkward = {each.username for each in export.problems}
-        return {
-            each.username: self.people[each.username]
-            for each in export.users
-            if each.status == "active" and not each.must_change and each.username not in awkward
-            if each.username in self.people and not problem(self.people[each.username])
-        }
 
     def _password(self, username: str, password: str | None) -> str:
         if password is not None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from sessions import Opening
 
-from helpers.drills import SKIPPED, Drills, NoDrills, Skipped
+from helpers.drills import Drills
 from helpers.errors import KitError, NotReady, PermissionMissing
+from helpers.no_drills import SKIPPED, NoDrills, Skipped
 
 BEN = "ben@woodgrove.example"
 
