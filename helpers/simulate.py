@@ -17,6 +17,7 @@ from pathlib import Path
 from helpers.errors import KitError
 from helpers.legacy_export.table import write_table
 from helpers.rehearsal.ids import seeded
+from helpers.rehearsal.population.joining import take_over
 from helpers.rehearsal.population.people import People
 from helpers.rehearsal.population.plan import Plan
 from helpers.rehearsal.population.setup import Setup
@@ -132,7 +133,7 @@ def _join(homes: list[Path], name: str, people: People) -> None:
     with contextlib.closing(tenant):
         for part, home in enumerate(homes[1:], 1):
             ids = map(people.user_id, range(part, people.plan.people, len(homes)))
-            tenant.directory.take_over(home / name, ids)
+            take_over(tenant.directory, home / name, ids)
     whole = homes[0] / "whole.jsonl"
     with contextlib.ExitStack() as stack, whole.open("wb") as file:
         ledgers = [stack.enter_context((home / "ledger.jsonl").open("rb")) for home in homes]

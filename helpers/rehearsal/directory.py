@@ -23,13 +23,6 @@ from helpers.rehearsal.tables import prepare
 
 Body = dict[str, Any]
 _AT_ONCE: Final = 1000
-_TAKE_USER: Final = """
-UPDATE users SET password_hash = theirs.password_hash, force_change = theirs.force_change, failed = theirs.failed,
-    locked_until = theirs.locked_until, body = theirs.body
-FROM other.users AS theirs
-WHERE users.id = ? AND theirs.id = users.id AND (theirs.password_hash, theirs.failed, theirs.body) <>
-    (users.password_hash, users.failed, users.body)
-"""
 
 
 @dataclass
@@ -111,6 +104,11 @@ class Directory:
             if not sql.startswith("SELECT") and ("objects" in sql or "meta" in sql):
                 self._changes += 1
             return self._db.execute(sql, parameters).fetchall()
+
+    def many(self, sql: str, parameters: Iterable[tuple[Any, ...]]) -> None:
+        """Run one statement on users or logs for many rows, inside a transaction."""
+        with self._lock:
+            self._db.executemany(sql, parameters)
 
     def version(self) -> tuple[int, int]:
         """Tell two states of objects and facts apart: another value after any change here, or by another process."""
@@ -224,13 +222,16 @@ class Directory:
         rest = iter(users)
         with self.transaction():
             while some := list(itertools.islice(rest, _AT_ONCE)):
-                self._db.executemany(
+                self.many(
                     "INSERT INTO users (id, upn, sign_in_name, password_hash, force_change, enabled, body, created)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    map(_row_of, some),
+                    [
+                        (u.id, u.upn, u.sign_in_name, u.password_hash, u.force_change, u.enabled, body, u.created)
+                        for u, body in ((user, json.dumps(user.body)) for user in some)
+                    ],
                 )
                 names = ((name, user.id) for user in some for name in sign_in_names(user))
-                self._db.executemany("INSERT INTO sign_in_names VALUES (?, ?)", names)
+                self.many("INSERT INTO sign_in_names VALUES (?, ?)", names)
 
     def set_sign_in_names(self, id: str, names: Iterable[str]) -> None:
         """Let a user sign in by these names and no others. Raises `sqlite3.IntegrityError` when one is taken."""
@@ -292,22 +293,6 @@ class Directory:
         """
         self.rows("INSERT INTO log VALUES (?, ?, ?, ?)", (body["id"], kind, time, json.dumps(body)))
 
-    def take_over(self, other: Path, user_ids: Iterable[str]) -> None:
-        """Add the logs of a copy of this directory, and take some users as they are there.
-
-        Args:
-            other: the copy's file, made before either had a log.
-            user_ids: who lived there since.
-        """
-        with self._lock:
-            self._db.execute("ATTACH ? AS other", (str(other),))
-            try:
-                with self.transaction():
-                    self._db.execute("INSERT INTO log SELECT * FROM other.log ORDER BY time, rowid")
-                    self._db.executemany(_TAKE_USER, ((id,) for id in user_ids))
-            finally:
-                self._db.execute("DETACH other")
-
     def log(self, kind: str) -> list[Body]:
         """List a log, newest first, as Graph does."""
         found = self.rows("SELECT body FROM log WHERE kind = ? ORDER BY time DESC, rowid DESC", (kind,))
@@ -319,19 +304,6 @@ def sign_in_names(user: User) -> list[str]:
     local = [item for item in user.body.get("identities", []) if item.get("signInType") != "federated"]
     names = [item["issuerAssignedId"].lower() for item in local if item.get("signInType") != "userPrincipalName"]
     return list(dict.fromkeys(names + ([user.sign_in_name.lower()] if user.sign_in_name else [])))
-
-
-def _row_of(user: User) -> tuple[Any, ...]:
-    return (
-        user.id,
-        user.upn,
-        user.sign_in_name,
-        user.password_hash,
-        user.force_change,
-        user.enabled,
-        json.dumps(user.body),
-        user.created,
-    )
 
 
 def user_of(row: sqlite3.Row) -> User:

@@ -13,7 +13,7 @@ import numpy as np
 
 from helpers.rehearsal.directory import User
 from helpers.rehearsal.journal import timestamp
-from helpers.rehearsal.passwords import INVENTED, hash_password
+from helpers.rehearsal.passwords import hash_password
 from helpers.rehearsal.population.plan import Plan
 
 __all__ = ["TREATED", "People"]
@@ -106,7 +106,7 @@ class People:
                 id=id,
                 upn=upn,
                 sign_in_name=name,
-                password_hash=hash_password(f"Aa1-{secret}", cost=INVENTED),
+                password_hash=hash_password(f"Aa1-{secret}", invented=True),
                 force_change=False,
                 enabled=True,
                 failed=0,
