@@ -11,7 +11,7 @@ import pandas as pd
 
 from helpers.progress import users_seen
 from helpers.progress.archive import Archive
-from helpers.progress.lookup import places
+from helpers.progress.lookup import micros, places
 from helpers.progress.tables import KINDS, Remark, Tables
 from helpers.protocol import UPDATE
 
@@ -136,9 +136,9 @@ def _moment(audits: pd.DataFrame, event: str, users: pd.DataFrame, which: str) -
 
 def _first_success(known: Tables, after: pd.Series) -> pd.Series:
     """The first sign-in of each user that succeeded, not counting those before the flag was last seen true."""
-    people, times = known.people, known.sign_ins["time"].array.asi8
+    people, times = known.people, micros(known.sign_ins["time"])
     good = (known.sign_ins["result_code"] == 0).fillna(False).to_numpy() & (people >= 0)
-    good[good] = times[good] > after.dt.as_unit("us").array.asi8[people[good]]
+    good[good] = times[good] > micros(after)[people[good]]
     first = np.full(len(after), np.iinfo("int64").min)
     # In the reverse order of time: of several the first one stays.
     first[people[good][::-1]] = times[good][::-1]
@@ -151,7 +151,7 @@ def _paths(at: pd.Series, known: Tables, audits: pd.DataFrame) -> pd.Series:
     signed_in = known.sign_ins.loc[good, ["time", "correlation_id", "callout_error"]]
     answers = known.ledger[["correlation_id", "action"]].dropna().drop_duplicates("correlation_id", keep="last")
     place = places(signed_in["correlation_id"], answers["correlation_id"])
-    action = np.append(answers["action"].to_numpy(dtype=object), None)[place]
+    action = answers["action"].reset_index(drop=True).reindex(place).to_numpy(dtype=object)
     signed_in = signed_in.assign(action=action, row=known.people[good].astype("int64"))
     near = _beside(at, signed_in[["time", "row", "callout_error", "action"]], _SIGN_IN_APART)
     found, called = near["found"].notna(), near["callout_error"].notna()

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from helpers.progress.lookup import places
+from helpers.progress.lookup import micros, places
 from helpers.progress.metrics import calls
 from helpers.progress.tables import Tables, once
 
@@ -32,7 +32,7 @@ def skew(tables: Tables) -> pd.Timedelta:
     found = rows >= 0
     if found.sum() < _PAIRS:
         return pd.Timedelta(0)
-    ahead = called["time"].array.asi8[found] - asked["time"].array.asi8[rows[found]]
+    ahead = micros(called["time"])[found] - micros(asked["time"])[rows[found]]
     median = pd.Timedelta(int(np.median(ahead)), unit="us")
     return median if abs(median) > _TOLERATED else pd.Timedelta(0)
 

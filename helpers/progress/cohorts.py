@@ -119,9 +119,9 @@ def _fair(tables: Tables, codes: np.ndarray, groups: int, moved: np.ndarray, z: 
     seen = flagged.notna().to_numpy()
     if not seen.any() or tables.as_of is None:
         return pd.DataFrame(np.nan, index=range(groups), columns=names)
-    day = pd.Timedelta(days=1)
-    watched = ((tables.as_of - flagged) / day).to_numpy(dtype="float64")
-    days = ((tables.users["migrated_at"].fillna(tables.as_of) - flagged) / day).clip(lower=0).to_numpy(dtype="float64")
+    day = np.timedelta64(86_400_000_000, "us")
+    watched = (tables.as_of - flagged).to_numpy() / day
+    days = np.maximum((tables.users["migrated_at"].fillna(tables.as_of) - flagged).to_numpy() / day, 0)
     longest = [watched[seen & (codes == code)].max(initial=0.0) for code in range(groups)]
     sizes = np.bincount(codes[seen], minlength=groups)
     large = [exposure for exposure, size in zip(longest, sizes, strict=True) if size >= _JUDGED]

@@ -92,8 +92,8 @@ async def _users(graph: Reader, flag: str, archive: Archive, now: pd.Timestamp) 
     """Follow the changes since the last time; read all users where the service has no such link, or it is too old."""
     fields = f"$select=id,createdDateTime,{flag}"
     noted = archive.noted("users")
-    links = [noted.get("next"), noted.get("delta"), f"/users/delta?{fields}", f"/users?{fields}&$top=999"]
-    links = [link for link in links if link]
+    kept = [noted[name] for name in ("next", "delta") if name in noted]
+    links: list[str] = [*kept, f"/users/delta?{fields}", f"/users?{fields}&$top=999"]
     for place, link in enumerate(links):
         goes_on = link == noted.get("next")
         whole = noted.get("whole", True) if goes_on else link != noted.get("delta")
@@ -178,7 +178,7 @@ def _bounds(
     rows: Sequence[Mapping[str, Any]], name: str, first: pd.Timestamp | None, last: pd.Timestamp
 ) -> tuple[pd.Timestamp | None, pd.Timestamp]:
     """Widen a window to the rows in it: a tenant may keep more than promised, and its clock may be ahead."""
-    times = pd.to_datetime([row.get(name) for row in rows], utc=True, format="ISO8601").dropna()
+    times = pd.to_datetime(pd.Series([row.get(name) for row in rows], dtype="str"), utc=True, format="ISO8601").dropna()
     if not len(times):
         return first, last
     return min(first, times.min()) if first is not None else times.min(), max(last, times.max())

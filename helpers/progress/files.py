@@ -70,7 +70,7 @@ def read_audits(path: Path | str) -> list[dict[str, Any]]:
 def _frame(path: Path) -> pd.DataFrame:
     match path.suffix.lower():
         case ".csv":
-            return _guarded(path, lambda: pd.read_csv(path, **_CSV))
+            return _guarded(path, lambda: pd.DataFrame(pd.read_csv(path, **_CSV)))
         case ".parquet":
             return _guarded(path, lambda: pd.read_parquet(path))
         case _ if _is_json(path):
@@ -106,7 +106,7 @@ def _guarded(path: Path, read: Callable[[], _Read]) -> _Read:
 
 def _objects(path: Path) -> list[dict[str, Any]]:
     """Read one object a line, or one array. A line that a stopped writer or a crash tore is passed over."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.progress.load import busy_seconds, retries
+from helpers.progress.lookup import micros
 from helpers.progress.mends import callout_cause
 from helpers.progress.metrics import latency
 from helpers.progress.tables import Tables
@@ -20,7 +21,8 @@ OUTAGE: Final = ("down", "legacy_timeout", "breaker_open", "throttled", "busy", 
 
 # Callout errors that mean the same, seen from Entra: no usable answer came.
 _UNREACHED: Final = (1003000, 1003001, 1003002, 1003005, 1003027)
-_QUARTER: Final = 15 * 60 * 1_000_000  # microseconds
+_MINUTE: Final = 60_000_000  # microseconds
+_QUARTER: Final = 15 * _MINUTE
 _FEWEST: Final = 3
 _SHARE: Final = 0.25
 
@@ -38,7 +40,7 @@ def health(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dict
         days from `as_of`; negative when it has run out).
     """
     took, busy, windows = latency(tables), busy_seconds(tables), outages(tables)
-    minutes = (windows["until"] - windows["since"]).sum() / pd.Timedelta(minutes=1) if len(windows) else 0.0
+    minutes = (micros(windows["until"]) - micros(windows["since"])).sum() / _MINUTE
     left = None
     if certificate_ends is not None and tables.as_of is not None:
         ends = certificate_ends.tz_localize("UTC") if certificate_ends.tzinfo is None else certificate_ends
@@ -91,7 +93,7 @@ def _calls(tables: Tables) -> tuple[np.ndarray, pd.Series, np.ndarray]:
     """Give the time of each call in microseconds, the cause beside it, and whether it failed in such a way."""
     if len(tables.ledger):
         times, causes = tables.ledger["time"], tables.ledger["cause"]
-        return times.array.asi8, causes, causes.isin(OUTAGE).to_numpy()
+        return micros(times), causes, causes.isin(OUTAGE).to_numpy()
     asked = tables.sign_ins[tables.sign_ins["callout_error"].notna()]
     codes = asked["callout_error"]
-    return asked["time"].array.asi8, codes.map(callout_cause), codes.isin(_UNREACHED).to_numpy(dtype=bool)
+    return micros(asked["time"]), codes.map(callout_cause), codes.isin(_UNREACHED).to_numpy(dtype=bool)

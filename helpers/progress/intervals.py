@@ -50,10 +50,15 @@ def kaplan_meier(days: np.ndarray, moved: np.ndarray, at: float, z: float) -> tu
     seen = (times <= at) & (events > 0)
     risk, died = (len(days) - starts)[seen], events[seen]
     if not len(died):
-        return 0.0, *(float(end[0]) for end in wilson(np.array([0.0]), np.array([max(len(days), 1)]), z))
+        return 0.0, *_ends(0, max(len(days), 1), z)
     left = float(np.prod(1 - died / risk))
     if left <= 0:
-        return 1.0, *(float(end[0]) for end in wilson(np.array([len(days)]), np.array([len(days)]), z))
+        return 1.0, *_ends(len(days), len(days), z)
     spread = z * np.sqrt(np.sum(died / (risk * (risk - died)))) / abs(np.log(left))
     low, high = 1 - left ** np.exp(-spread), 1 - left ** np.exp(spread)
     return 1 - left, float(min(low, high)), float(max(low, high))
+
+
+def _ends(hits: int, whole: int, z: float) -> tuple[float, float]:
+    low, high = wilson(np.array([hits]), np.array([whole]), z)
+    return float(low[0]), float(high[0])

@@ -82,13 +82,14 @@ def _times(column: pa.Array) -> pa.Array:
 def _named(path: Path, columns: list[str]) -> bool:
     """Tell whether the first line names the columns: what is empty everywhere is not missing."""
     with path.open(encoding="utf-8-sig") as lines:
-        return set(columns) <= json.loads(next(lines)).keys()
+        return set(columns) <= set(json.loads(next(lines)))
 
 
 def _to_pandas(table: pa.Table, known: dict[str, str]) -> pd.DataFrame:
     for place, name in enumerate(table.schema.names):
         if known.get(name) == "often":
             table = table.set_column(place, name, table[name].dictionary_encode())
-    return table.to_pandas(
+    frame: pd.DataFrame = table.to_pandas(
         types_mapper={pa.int64(): pd.Int64Dtype()}.get, self_destruct=True, split_blocks=True, ignore_metadata=True
     )
+    return frame

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from helpers.progress.lookup import micros
 from helpers.progress.tables import Tables
 from helpers.protocol import CALLS_PER_SECOND
 
@@ -54,7 +55,7 @@ def busy_seconds(tables: Tables, near: int = NEAR) -> pd.DataFrame:
         asked = tables.sign_ins["callout_error"].notna()
         times = tables.sign_ins.loc[asked, "time"]
         weights = tables.sign_ins.loc[asked, "attempts"].fillna(1).to_numpy(dtype="int64")
-    seconds = times.array.asi8 // _SECOND
+    seconds = micros(times) // _SECOND
     starts = np.flatnonzero(np.diff(seconds, prepend=-1))
     counts = np.add.reduceat(weights, starts) if len(starts) else np.zeros(0, dtype="int64")
     busy = counts >= near

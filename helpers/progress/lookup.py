@@ -1,4 +1,4 @@
-"""Find ids among ids by Apache Arrow: pandas would make an object of every one of them."""
+"""Look at the numbers under columns, and find ids among ids by Apache Arrow: no object is made of any of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["isin", "places"]
+__all__ = ["isin", "micros", "places"]
 
 
 def places(asked: pd.Series | pd.Index, known: pd.Series | pd.Index) -> np.ndarray:
@@ -18,13 +18,20 @@ def places(asked: pd.Series | pd.Index, known: pd.Series | pd.Index) -> np.ndarr
         known: the texts to look in; of equal ones the first is found.
     """
     found = pc.index_in(_texts(asked), value_set=_texts(known), skip_nulls=True)
-    result: np.ndarray = found.fill_null(-1).to_numpy()
-    return result
+    rows: np.ndarray = found.fill_null(-1).to_numpy()
+    return rows
 
 
 def isin(asked: pd.Series, known: pd.Series) -> np.ndarray:
     """Mark the texts that stand among others."""
-    return places(asked, known) >= 0
+    found: np.ndarray = places(asked, known) >= 0
+    return found
+
+
+def micros(times: pd.Series) -> np.ndarray:
+    """Give times with a zone as microseconds since the epoch; the smallest number is no time."""
+    numbers: np.ndarray = pd.DatetimeIndex(times).as_unit("us").asi8
+    return numbers
 
 
 def _texts(column: pd.Series | pd.Index) -> pa.Array:

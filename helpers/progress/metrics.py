@@ -81,7 +81,8 @@ def curve(tables: Tables) -> pd.DataFrame:
     grown = counts.reindex(columns=columns, fill_value=0).sort_index().cumsum()
     whole = grown.reindex(sorted({*grown.index, start, end})).ffill().fillna(0).astype("int64")
     whole.insert(0, "migrated", whole.sum(axis=1))
-    return whole.rename_axis("time").rename_axis(None, axis="columns").reset_index()
+    result: pd.DataFrame = whole.rename_axis("time").rename_axis(None, axis="columns").reset_index()
+    return result
 
 
 def outcomes(tables: Tables) -> pd.DataFrame:

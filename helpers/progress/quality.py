@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.progress.clocks import skew
-from helpers.progress.lookup import isin
+from helpers.progress.lookup import isin, micros
 from helpers.progress.mends import meaning, mend
 from helpers.progress.metrics import calls
 from helpers.progress.tables import Remark, Tables
@@ -48,7 +48,7 @@ def missing_days(tables: Tables) -> list[str]:
     """
     if not len(tables.sign_ins):
         return []
-    days = tables.sign_ins["time"].array.asi8 // 86_400_000_000
+    days = micros(tables.sign_ins["time"]) // 86_400_000_000
     counts = np.bincount(days - days[0])
     if np.median(counts[counts > 0]) < _BUSY_DAY:
         return []

@@ -51,9 +51,9 @@ def testimonies(tables: Tables) -> pd.DataFrame:
     ledger = _strongest(_ledger_codes(called), tables.callers[called.index.to_numpy()], len(users))
     return pd.DataFrame(
         {
-            "flag": pd.Categorical.from_codes(flag.astype("int8"), [*FLAGS]),
-            "log": pd.Categorical.from_codes(log, [*LOG]),
-            "ledger": pd.Categorical.from_codes(ledger, [*LEDGER]),
+            "flag": pd.Categorical.from_codes(flag.astype("int8"), pd.Index(FLAGS)),
+            "log": pd.Categorical.from_codes(log, pd.Index(LOG)),
+            "ledger": pd.Categorical.from_codes(ledger, pd.Index(LEDGER)),
         }
     )
 
@@ -71,7 +71,8 @@ def matrix(tables: Tables) -> pd.DataFrame:
     found = found.astype({"flag": "str", "log": "str", "ledger": "str"})
     strangers = _strangers(tables)
     if strangers:
-        found.loc[len(found)] = ["not in scope", "a row", "or a call", strangers]
+        others = {"flag": ["not in scope"], "log": ["a row"], "ledger": ["or a call"], "users": [strangers]}
+        found = pd.concat([found, pd.DataFrame(others)], ignore_index=True)
     judged = [
         _judge(flag, log, ledger, bool(len(tables.sign_ins)), bool(len(tables.ledger)))
         for flag, log, ledger in zip(found["flag"], found["log"], found["ledger"], strict=True)

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from helpers.progress.lookup import micros
 from helpers.progress.stuck import BLOCKED, DISABLED, FLAG_LEFT, NEVER_TRIED, reasons
 from helpers.progress.tables import PATHS, Tables, once
 
@@ -115,12 +116,12 @@ def last_success(tables: Tables) -> np.ndarray:
     good = (tables.sign_ins["result_code"] == 0).fillna(False).to_numpy() & (tables.people >= 0)
     last = np.full(len(tables.users), np.iinfo("int64").min)
     # In the order of time: of several the last one stays.
-    last[tables.people[good]] = tables.sign_ins["time"].array.asi8[good]
+    last[tables.people[good]] = micros(tables.sign_ins["time"])[good]
     return last
 
 
 def _confirmed(tables: Tables) -> np.ndarray:
-    since = (tables.users["migrated_at"] - _APART).array.asi8
+    since = micros(tables.users["migrated_at"] - _APART)
     confirmed: np.ndarray = last_success(tables) >= since
     return confirmed
 

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from helpers.progress.lookup import micros
 from helpers.progress.metrics import calls
 from helpers.progress.states import MOVED, states
 from helpers.progress.stuck import reasons
@@ -66,6 +67,6 @@ def _last_attempt(tables: Tables) -> pd.Series:
         (tables.callers[called.index.to_numpy()], called["time"]),
     ):
         known = people >= 0
-        np.maximum.at(last, people[known], times.array.asi8[known])
+        np.maximum.at(last, people[known], micros(times)[known])
     # The smallest number is what pandas writes for no time.
     return pd.Series(pd.DatetimeIndex(last.view("M8[us]")).tz_localize("UTC"))

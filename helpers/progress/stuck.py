@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 import pandas as pd
 
 from helpers.progress.clocks import call_times
-from helpers.progress.lookup import isin
+from helpers.progress.lookup import isin, micros
 from helpers.progress.mends import callout_cause, meaning, mend
 from helpers.progress.metrics import calls, counted
 from helpers.progress.tables import Tables, once
@@ -119,16 +120,17 @@ def _answered(tables: Tables, waiting: np.ndarray) -> pd.DataFrame:
 
 def _about(tables: Tables, waiting: np.ndarray, people: np.ndarray, times: pd.Series) -> np.ndarray:
     """Mark the rows about users who wait, from the time on when their flag was set."""
-    marked = np.append(waiting, False)[people]
-    since = (tables.users["flagged_at"] - _BEFORE).array.asi8
-    marked[marked] = times.array.asi8[marked] >= since[people[marked]]
+    marked: np.ndarray = np.append(waiting, False)[people]
+    since = micros(tables.users["flagged_at"] - _BEFORE)
+    marked[marked] = micros(times)[marked] >= since[people[marked]]
     return marked
 
 
-def _each(codes: pd.Series, words: object, nothing: str) -> np.ndarray:
+def _each(codes: pd.Series, words: Callable[[int], str], nothing: str) -> np.ndarray:
     """Put each code into words, each different one once."""
     numbers, found = pd.factorize(codes)
-    return np.array([*(words(int(code)) for code in found), nothing], dtype=object)[numbers]  # type: ignore[operator]
+    said = np.array([*(words(int(code)) for code in found), nothing], dtype="O")
+    return said[numbers]
 
 
 def _in_words(reason: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.errors import BadTable
+from helpers.progress.lookup import micros, places
 
 __all__ = ["KINDS", "NEEDED", "PATHS", "tidy"]
 
@@ -89,7 +90,7 @@ def _in_order(events: pd.DataFrame) -> pd.DataFrame:
     if events["time"].isna().any():
         events = events[events["time"].notna()]
     events = events.reset_index(drop=True)
-    time, user = events["time"].array.asi8, events["user_id"].cat.codes.to_numpy()
+    time, user = micros(events["time"]), events["user_id"].cat.codes.to_numpy()
     ahead = np.diff(time)
     if not ((ahead > 0) | ((ahead == 0) & (np.diff(user) >= 0))).all():
         order = np.lexsort((user, time))
@@ -190,13 +191,13 @@ def _categories(column: pd.Series) -> pd.Series:
     if column.cat.categories.dtype == "str" and tidy_already and "" not in texts:
         return column
     wanted = pd.Index(sorted(set(clean) - {""}), dtype="str")
-    codes = np.append(wanted.get_indexer(clean), -1)[column.cat.codes.to_numpy()]
+    codes = np.append(places(clean, wanted), -1)[column.cat.codes.to_numpy()]
     return pd.Series(pd.Categorical.from_codes(codes, wanted), index=column.index)
 
 
 def _times(column: pd.Series) -> pd.Series:
     if isinstance(column.dtype, pd.DatetimeTZDtype) and str(column.dtype.tz) == "UTC":
-        return column.dt.as_unit("us")
+        return pd.Series(column.dt.as_unit("us"))
     if pd.api.types.is_numeric_dtype(column) and column.notna().any():
         raise ValueError("a bare number names no moment")
     times = pd.to_datetime(column.replace("", None), utc=True, format="ISO8601")

@@ -102,7 +102,7 @@ def test_the_cohort_that_lags_comes_first_and_a_late_start_is_no_lag() -> None:
     slow = people(100, [1.0] * 2, app="wiki")
     tables = Tables(users=pd.concat([early, late, slow]), as_of=START + pd.Timedelta(days=10))
     found = cohorts(tables, "app").set_index("cohort")
-    assert list(found.index)[0] == "wiki"
+    assert next(iter(found.index)) == "wiki"
     assert found["users"].sum() == 300
     assert found["lagging"].to_dict() == {"wiki": True, "forum": False, "shop": False}
     assert found["share"].to_dict() == pytest.approx({"wiki": 0.02, "forum": 0.3, "shop": 0.7})

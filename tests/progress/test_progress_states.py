@@ -158,7 +158,7 @@ def tables_of(rows: tuple[list[Any], list[Any], list[Any]], seed: int | None = N
     return Tables(users=parts[0], sign_ins=parts[1], ledger=parts[2])
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(st.tuples(people, log_rows, lines))
 def test_the_parts_sum_to_the_whole(rows: tuple[list[Any], list[Any], list[Any]]) -> None:
     tables = tables_of(rows)
@@ -177,7 +177,7 @@ def test_the_parts_sum_to_the_whole(rows: tuple[list[Any], list[Any], list[Any]]
     assert curve.empty or (curve["migrated"].diff().dropna() >= 0).all()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.tuples(people, log_rows, lines), st.integers(0, 1000))
 def test_order_and_doubles_change_no_state(rows: tuple[list[Any], list[Any], list[Any]], seed: int) -> None:
     once, twice = tables_of(rows), tables_of(rows, seed)

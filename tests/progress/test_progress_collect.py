@@ -1,0 +1,300 @@
+"""A tenant is read once, gone on with, and never twice: whatever interrupts it, nothing is lost and nothing doubled."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import pytest
+
+from helpers.errors import BadTable
+from helpers.progress import collect as collecting
+from helpers.progress.archive import Archive
+from helpers.progress.assemble import from_archive
+from helpers.progress.collect import collect
+from helpers.progress.quality import quality
+from helpers.progress.states import states
+from helpers.progress.tables import Tables
+
+FLAG = "extension_0123456789abcdef0123456789abcdef_toBeMigrated"
+NOW = pd.Timestamp("2026-11-10T12:00:00Z")
+DAY = pd.Timedelta(days=1)
+
+
+def refused(status: int) -> httpx.HTTPStatusError:
+    request = httpx.Request("GET", "https://graph.microsoft.com/")
+    return httpx.HTTPStatusError("no", request=request, response=httpx.Response(status, request=request))
+
+
+class Interrupted(BaseException):
+    """Somebody stopped the cell."""
+
+
+class Tenant:
+    """Serves users, sign-ins and audits two a page, the newest row first, and forgets rows after seven days."""
+
+    def __init__(self, *, delta: bool = True) -> None:
+        self.users: dict[str, bool | None] = {}
+        self.changed: dict[str, dict[str, Any]] = {}
+        self.log: list[tuple[pd.Timestamp, dict[str, Any]]] = []
+        self.asked: list[str] = []
+        self.delta, self.now = delta, NOW
+        self.before: Callable[[str], None] = lambda link: None
+
+    def flag(self, name: str, value: bool | None) -> None:
+        self.users[name] = value
+        self.changed[name] = self.row(name)
+
+    def remove(self, name: str) -> None:
+        del self.users[name]
+        self.changed[name] = {"id": name, "@removed": {"reason": "deleted"}}
+
+    def row(self, name: str) -> dict[str, Any]:
+        made = {"id": name, "createdDateTime": "2026-11-01T08:00:00Z"}
+        return made if self.users[name] is None else made | {FLAG: self.users[name]}
+
+    def sign_in(self, name: str, at: pd.Timestamp, code: int = 0) -> None:
+        time = f"{at:%Y-%m-%dT%H:%M:%SZ}"
+        row = {"id": f"{name} {time}", "createdDateTime": time, "userId": name, "correlationId": f"c {name} {time}"}
+        self.log.insert(0, (at, row | {"status": {"errorCode": code}, "userPrincipalName": "secret@example.com"}))
+
+    async def send(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, version: str = "v1.0"
+    ) -> Any:
+        self.asked.append(path)
+        self.before(path)
+        link, _, skip = path.partition("#")
+        if link.startswith("/users"):
+            return self._users(link, int(skip or 0))
+        if "directoryAudits" in link:
+            return {"value": []}
+        assert (version, headers) == ("beta", {"Prefer": "include-unknown-enum-members"})
+        since = pd.Timestamp(link.partition(" ge ")[2]) if " ge " in link else NOW - 400 * DAY
+        kept = [row for at, row in self.log if at >= max(since, self.now - 7 * DAY)]
+        return self._page(kept, link, int(skip or 0))
+
+    def _users(self, link: str, skip: int) -> dict[str, Any]:
+        if "delta" in link and not self.delta:
+            raise refused(501)
+        if "token" in link:
+            return {"value": [*self.changed.values()], "@odata.deltaLink": "/users/delta?token"}
+        page = self._page([self.row(name) for name in self.users], link, skip)
+        if "delta" in link and "@odata.nextLink" not in page:
+            self.changed = {}
+            page["@odata.deltaLink"] = "/users/delta?token"
+        return page
+
+    def _page(self, rows: list[dict[str, Any]], link: str, skip: int) -> dict[str, Any]:
+        more = {"@odata.nextLink": f"{link}#{skip + 2}"} if len(rows) > skip + 2 else {}
+        return {"value": rows[skip : skip + 2]} | more
+
+
+@pytest.fixture
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
+    monkeypatch.setattr(collecting, "_AT_ONCE", 2)
+    return Archive(tmp_path / "history")
+
+
+@pytest.fixture(params=[True, False], ids=["delta", "paging"])
+def tenant(request: pytest.FixtureRequest) -> Tenant:
+    made = Tenant(delta=request.param)
+    for name in ("ann", "bob", "cem", "dora"):
+        made.flag(name, True)
+    made.flag("outsider", None)
+    return made
+
+
+async def collected(tenant: Tenant, archive: Archive) -> Tables:
+    await collect(tenant, FLAG, archive, tenant.now)
+    return from_archive(archive, tenant.now)
+
+
+def kept_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def findings(tables: Tables) -> dict[str, int]:
+    found = quality(tables)
+    return dict(zip(found["finding"], found["rows"], strict=True))
+
+
+async def test_a_tenant_is_read_page_by_page(tenant: Tenant, archive: Archive) -> None:
+    for hour in range(5):
+        tenant.sign_in("ann", NOW - pd.Timedelta(hours=hour + 1), code=50126)
+    tables = await collected(tenant, archive)
+    assert list(tables.users["user_id"]) == ["ann", "bob", "cem", "dora"]
+    assert len(tables.sign_ins) == 5
+    assert states(tables).to_dict() == {
+        "ann": "attempted",
+        "bob": "never_seen",
+        "cem": "never_seen",
+        "dora": "never_seen",
+    }
+
+
+async def test_the_second_time_only_what_is_new_is_read_and_nothing_doubles(tenant: Tenant, archive: Archive) -> None:
+    tenant.sign_in("ann", NOW - 3 * DAY)
+    tenant.sign_in("bob", NOW - pd.Timedelta(hours=1))
+    await collected(tenant, archive)
+    tenant.now = NOW + DAY
+    tenant.flag("bob", False)
+    tenant.sign_in("cem", NOW + pd.Timedelta(hours=1))
+    tenant.asked.clear()
+    tables = await collected(tenant, archive)
+    assert len(tables.sign_ins) == 3
+    assert tables.users.set_index("user_id")["migrated_at"].notna().to_dict()["bob"]
+    logs = [link for link in tenant.asked if "signIns" in link]
+    assert logs == ["/auditLogs/signIns?$top=999&$filter=createdDateTime ge 2026-11-09T12:00:00Z"]
+    if tenant.delta:
+        assert [link for link in tenant.asked if "users" in link] == ["/users/delta?token"]
+
+
+async def test_a_row_that_comes_late_is_still_found(tenant: Tenant, archive: Archive) -> None:
+    await collected(tenant, archive)
+    tenant.sign_in("ann", NOW - pd.Timedelta(hours=5))
+    tenant.now = NOW + pd.Timedelta(hours=1)
+    assert len((await collected(tenant, archive)).sign_ins) == 1
+
+
+@pytest.mark.parametrize("at", range(1, 8))
+async def test_an_interrupted_reading_goes_on_where_it_stopped(tenant: Tenant, archive: Archive, at: int) -> None:
+    for hour in range(5):
+        tenant.sign_in("ann", NOW - pd.Timedelta(hours=hour + 1), code=50126)
+
+    def stop(link: str) -> None:
+        if len(tenant.asked) == at:
+            raise Interrupted
+
+    tenant.before = stop
+    with pytest.raises(Interrupted):
+        await collected(tenant, archive)
+    stopped_at = tenant.asked[-1]
+    tenant.asked.clear()
+    tenant.before = lambda link: None
+    tables = await collected(tenant, archive)
+    if "#" in stopped_at:
+        assert stopped_at in tenant.asked
+        assert tenant.asked.count(stopped_at.partition("#")[0]) <= 1
+    assert list(tables.users["user_id"]) == ["ann", "bob", "cem", "dora"]
+    assert len(tables.sign_ins) == 5
+
+
+async def test_a_link_that_is_too_old_means_to_read_all_again(archive: Archive) -> None:
+    tenant = Tenant()
+    for name in ("ann", "bob", "cem"):
+        tenant.flag(name, True)
+    await collected(tenant, archive)
+    tenant.remove("bob")
+
+    def too_old(link: str) -> None:
+        if "token" in link:
+            raise refused(410)
+
+    tenant.before = too_old
+    tenant.now = NOW + DAY
+    tables = await collected(tenant, archive)
+    assert list(tables.users["user_id"]) == ["ann", "cem"]
+    assert findings(tables)["users who were in scope and vanished from the tenant"] == 1
+
+
+async def test_a_refusal_that_no_other_link_mends_is_told(tenant: Tenant, archive: Archive) -> None:
+    def no(link: str) -> None:
+        raise refused(403)
+
+    tenant.before = no
+    with pytest.raises(httpx.HTTPStatusError):
+        await collected(tenant, archive)
+
+
+async def test_users_that_vanish_are_out_of_scope_and_come_back_when_they_do(tenant: Tenant, archive: Archive) -> None:
+    await collected(tenant, archive)
+    tenant.remove("bob")
+    tenant.now = NOW + DAY
+    tables = await collected(tenant, archive)
+    assert list(tables.users["user_id"]) == ["ann", "cem", "dora"]
+    assert findings(tables)["users who were in scope and vanished from the tenant"] == 1
+    tenant.now = NOW + 2 * DAY
+    tenant.flag("bob", True)
+    assert len((await collected(tenant, archive)).users) == 4
+
+
+async def test_a_flag_that_flips_back_counts_as_remaining_and_is_named(tenant: Tenant, archive: Archive) -> None:
+    for day, value in enumerate((True, False, False, True)):
+        tenant.now = NOW + day * DAY
+        tenant.flag("ann", value)
+        tables = await collected(tenant, archive)
+    assert tables.users["migrated_at"].isna().all()
+    assert findings(tables)["users who were moved and are flagged again"] == 1
+
+
+async def test_when_somebody_moved_is_when_that_was_first_seen_not_last(tenant: Tenant, archive: Archive) -> None:
+    await collected(tenant, archive)
+    tenant.flag("ann", False)
+    for day in (1, 2, 3):
+        tenant.now = NOW + day * DAY
+        tables = await collected(tenant, archive)
+    assert tables.users["migrated_at"][0] == NOW + DAY
+
+
+async def test_an_old_success_does_not_date_a_later_migration(tenant: Tenant, archive: Archive) -> None:
+    tenant.sign_in("ann", NOW - DAY)
+    await collected(tenant, archive)
+    tenant.now = NOW + DAY
+    tenant.sign_in("ann", NOW + pd.Timedelta(hours=3))
+    tenant.flag("ann", False)
+    assert (await collected(tenant, archive)).users["migrated_at"][0] == NOW + pd.Timedelta(hours=3)
+
+
+async def test_days_that_nobody_collected_are_named(tenant: Tenant, archive: Archive) -> None:
+    tables = await collected(tenant, archive)
+    assert findings(tables)["days of which the sign-in log was not collected"] == 3  # 1, 2 and half of 3 November
+    assert archive.missing_days("sign_ins", NOW - 6 * DAY, NOW) == []
+    tenant.now = NOW + 6 * DAY
+    await collected(tenant, archive)
+    assert archive.missing_days("sign_ins", NOW - 6 * DAY, tenant.now) == []
+    tenant.now = NOW + 15 * DAY
+    tables = await collected(tenant, archive)
+    assert archive.missing_days("sign_ins", NOW, tenant.now) == ["2026-11-16", "2026-11-17", "2026-11-18"]
+    assert findings(tables)["days of which the sign-in log was not collected"] == 6
+
+
+async def test_what_is_kept_is_for_its_owner_and_holds_no_names(
+    tenant: Tenant, archive: Archive, tmp_path: Path
+) -> None:
+    tenant.sign_in("ann", NOW - DAY)
+    await collected(tenant, archive)
+    files = kept_in(tmp_path)
+    assert {path.name for path in files} == {"2026-11-09.parquet", "state.json", "users.parquet"}
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in files)
+    assert not any(b"secret" in path.read_bytes() for path in files)
+    assert "secret" not in archive.read("sign_ins").to_csv()
+
+
+def test_a_ledger_is_kept_once_and_in_order(archive: Archive) -> None:
+    times = pd.to_datetime(["2026-11-02T10:00Z", "2026-11-01T10:00Z", "2026-11-01T10:00Z"])
+    rows = pd.DataFrame({"time": times, "cause": ["wrong", "right", "right"]})
+    archive.append("ledger", rows)
+    archive.append("ledger", rows.tail(1))
+    assert list(archive.read("ledger")["cause"]) == ["right", "wrong"]
+
+
+@pytest.mark.parametrize("name", ["state.json", "users.parquet"])
+async def test_a_damaged_file_is_named_and_never_passed_over(
+    tenant: Tenant, archive: Archive, tmp_path: Path, name: str
+) -> None:
+    await collected(tenant, archive)
+    (tmp_path / "history" / name).write_text("{broken")
+    with pytest.raises(BadTable, match=name):
+        await collected(tenant, archive)
+
+
+async def test_an_empty_tenant_and_a_tenant_of_one(archive: Archive) -> None:
+    tenant = Tenant()
+    assert (await collected(tenant, archive)).users.empty
+    tenant.flag("ann", False)
+    tables = await collected(tenant, archive)
+    assert states(tables).to_dict() == {"ann": "unconfirmed"}

@@ -1,0 +1,52 @@
+"""Figures of a whole rehearsal tenant, collected again and again while days go by."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+from sessions import Opening
+
+from helpers.progress.quality import quality
+from helpers.progress.states import summary
+
+DAYS = 86_400
+
+
+async def test_a_tenant_is_collected_again_after_days_and_agrees_with_its_own_count(
+    home: Path, opening: Opening
+) -> None:
+    s = await opening(home)
+    await s.endpoint.ensure()
+    directory = s.world.stand_in.directory  # type: ignore[attr-defined]
+    asked: list[str] = []
+    real = s.world.graph.send
+
+    async def send(method: str, path: str, **more: Any) -> Any:
+        asked.append(path)
+        return await real(method, path, **more)
+
+    s.world.graph.send = send  # type: ignore[method-assign]
+    first = await s.progress.collect()
+    assert summary(first.tables)["states"]["flagged"] == first.counts["in_scope"] > 5
+    for name in itertools.islice(s.world.people, 2):
+        assert (await s.sign_in(name)).migrated
+    second = await s.progress.collect()
+    assert any("$deltatoken" in link for link in asked)
+    assert summary(second.tables)["states"]["migrated_by_call"] == second.counts["migrated"] == 2
+    assert quality(second.tables).empty
+
+    directory.clock.forward(9 * DAYS)
+    asked.clear()
+    await s.sign_in([*s.world.people][3])
+    third = await s.progress.collect()
+    counts = await s.users.counts()
+    assert (third.counts["migrated"], third.counts["remaining"]) == (counts.migrated, counts.to_migrate)
+    assert len(third.tables.sign_ins) == len(second.tables.sign_ins) + 1
+    assert third.tables.users["migrated_at"].min() == second.tables.users["migrated_at"].min()
+    found = quality(third.tables).set_index("finding")["rows"]
+    assert found["days of which the sign-in log was not collected"] in (
+        2,
+        3,
+    )  # two whole days, cut where midnight falls
