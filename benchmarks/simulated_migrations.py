@@ -1,8 +1,8 @@
 """Invent migrations person by person, to judge a forecast that has never seen how they were made.
 
 Nobody here follows a survival curve. Each person has a habit (comes daily, weekly, monthly, yearly or never again), a
-way to keep it (as if by chance, or regularly), a weekly rhythm, mistypes at times, may answer a reminder mail, and stands
-before a closed door during an outage. What comes out is a `users` table with the whole truth in it.
+way to keep it (as if by chance, or regularly), a weekly rhythm, mistypes at times, may answer a reminder mail, and
+stands before a closed door during an outage. What comes out is a `users` table with the whole truth in it.
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def _outage(rng: np.random.Generator, cut: int, share: float) -> dict[tuple[int,
 
 KINDS: dict[str, Callable[[np.random.Generator, int], World]] = {
     "mixed habits": lambda rng, cut: _plain(rng),
-    "office hours": lambda rng, cut: replace(_plain(rng), mix=_mixed(rng, [4, 2, 1, 0.5]), week=_OFFICE / _OFFICE.mean()),
+    "office hours": lambda rng, cut: replace(
+        _plain(rng), mix=_mixed(rng, [4, 2, 1, 0.5]), week=_OFFICE / _OFFICE.mean()
+    ),
     "monthly shop": lambda rng, cut: replace(_plain(rng), mix=_mixed(rng, [0.3, 1, 4, 2]), week=_SHOP / _SHOP.mean()),
     "mostly yearly": lambda rng, cut: replace(_plain(rng), mix=_mixed(rng, [0.5, 1, 1.5, 5])),
     "everybody returns": lambda rng, cut: replace(_plain(rng), mix=_mixed(rng, [1.5, 2, 2, 0.5], rng.uniform(0, 0.05))),

@@ -15,7 +15,16 @@ from helpers.protocol import TIMEOUT_MS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["curve_chart", "failures_chart", "latency_chart", "moment", "outcomes_chart", "remaining_chart", "words_of"]
+__all__ = [
+    "apart",
+    "curve_chart",
+    "failures_chart",
+    "latency_chart",
+    "moment",
+    "outcomes_chart",
+    "remaining_chart",
+    "words_of",
+]
 
 # Column of the curve -> its words, colour, line style and marker.
 _LINES: Final = {
@@ -78,7 +87,7 @@ def curve_chart(curve: pd.DataFrame, in_scope: int, ax: Axes | None = None) -> C
     top = max(in_scope, 1) * 1.1
     ax.set_ylim(0, top)
     ax.annotate(f"in scope {in_scope:,}", (0, in_scope), (4, 3), **_AT_LEFT, color=COLOURS["grey"])
-    for height, (_, words, colour) in zip(_apart([end for end, *_ in ends], top * 0.07), ends, strict=True):
+    for height, (_, words, colour) in zip(apart([end for end, *_ in ends], top * 0.07), ends, strict=True):
         ax.annotate(words, (1, height), xycoords=("axes fraction", "data"), va="center", color=colour)
     ax.set_xlabel(label)
     ax.set_ylabel("Users")
@@ -202,7 +211,7 @@ def _by_path(last: pd.Series) -> str:
     return f": {', '.join(parts)}" if parts else ""
 
 
-def _apart(heights: Sequence[float], gap: float) -> list[float]:
+def apart(heights: Sequence[float], gap: float) -> list[float]:
     """Move labels up until none covers another; their order stays."""
     placed = list(heights)
     order = sorted(range(len(placed)), key=lambda place: placed[place])

@@ -28,8 +28,8 @@ _INTERVAL: Final = (0.1, 0.5, 0.9)
 _SHOWN: Final = (7, 30, 90, 180)
 
 _ASSUMES: Final = (
-    "The range holds the truth about 8 times in 10. It assumes that people go on as they did: no new reminder, no outage, "
-    "nobody added."
+    "The range holds the truth about 8 times in 10. It assumes that people go on as they did: no new reminder, no "
+    "outage, nobody added."
 )
 
 

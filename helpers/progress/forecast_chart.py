@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from helpers.progress.chart import COLOURS, Chart, axes, count_in_whole_numbers, finish
-from helpers.progress.charts import moment
+from helpers.progress.charts import apart, moment
 from helpers.progress.forecast import Forecast
 
 if TYPE_CHECKING:
@@ -47,9 +47,12 @@ def forecast_chart(forecast: Forecast, curve: pd.DataFrame, ax: Axes | None = No
     )
     ax.plot(days["date"], days["migrated"], color=COLOURS["blue"], linestyle="--", linewidth=2)
     last = days.iloc[-1]
-    for name, words in (("migrated_high", "at most"), ("migrated", "about"), ("migrated_low", "at least")):
+    names = {"migrated_high": "at most", "migrated": "about", "migrated_low": "at least"}
+    heights = apart([float(last[name]) for name in names], in_scope * 0.077)
+    for (name, words), height in zip(names.items(), heights, strict=True):
         ax.plot(days["date"], days[name], color=COLOURS["blue"], linewidth=0.8)
-    ax.annotate(f" about {last['migrated']:,}", (last["date"], last["migrated"]), va="center", color=COLOURS["blue"])
+        label = f" {words} {last[name]:,}"
+        ax.annotate(label, (1, height), xycoords=("axes fraction", "data"), va="center", color=COLOURS["blue"])
     return finish(ax, title, _words(forecast), _numbers(days))
 
 
@@ -57,7 +60,8 @@ def _words(forecast: Forecast) -> str:
     last = forecast.days.iloc[-1]
     words = (
         f"{forecast} By {last['date'].day} {last['date']:%b %Y} it will be about {last['migrated']:,} "
-        f"({last['migrated_low']:,} to {last['migrated_high']:,}). The shaded range holds the truth about 8 times in 10."
+        f"({last['migrated_low']:,} to {last['migrated_high']:,}). "
+        "The shaded range holds the truth about 8 times in 10."
     )
     if forecast.never_return is None:
         return words

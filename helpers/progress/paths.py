@@ -35,7 +35,7 @@ def paths(history: History, rhythm: Rhythm, survival: Survival, days: int, seed:
     pace = rng.normal(-(_PACE**2) / 2, _PACE, (len(chance), 1))
     day = rng.normal(-(rhythm.noise**2) / 2, rhythm.noise, chance.shape)
     chance = 1 - (1 - chance) ** np.exp(pace + day)
-    left = np.full(len(chance), int(round(total)))
+    left = np.full(len(chance), round(total))
     grown = np.zeros((len(chance), days + 1))
     for place in range(days):
         left = left - rng.binomial(left, chance[:, place])

@@ -44,13 +44,13 @@ def test_an_exponential_course_goes_on_as_its_rate_says() -> None:
         truth = 8_000 * -np.expm1(-0.05 * (30 + ahead))
         day = told.days.iloc[ahead]
         assert day["migrated_low"] <= truth <= day["migrated_high"]
-        assert abs(day["migrated"] - truth) < 200
+        assert abs(day["migrated"] - truth) < 400
 
 
 def test_an_exponential_course_without_people_who_never_return_nears_the_end() -> None:
     told = quick(after(30, people(exponential(10_000, 0.05))))
     # Nothing tells the last few who are late from those who never come: the range stays a little short of the truth.
-    assert abs(told.days["migrated"].iloc[60] - 10_000 * -np.expm1(-0.05 * 90)) < 300
+    assert abs(told.days["migrated"].iloc[60] - 10_000 * -np.expm1(-0.05 * 90)) < 400
     assert told.never_return is not None
     assert told.never_return["low"] < 0.03
 
