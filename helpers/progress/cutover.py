@@ -63,14 +63,14 @@ class CutOver:
         """Write it for people."""
         rows = [
             (
-                f"{row.date:%Y-%m-%d}",
-                f"{row.left:,} ({row.left_low:,} to {row.left_high:,})",
-                f"{row.resets:,} ({row.resets_low:,} to {row.resets_high:,})",
-                f"{row.tickets:,}",
-                f"{100 * row.chance:.0f} %",
-                row.risk,
+                f"{row['date']:%Y-%m-%d}",
+                f"{row['left']:,} ({row['left_low']:,} to {row['left_high']:,})",
+                f"{row['resets']:,} ({row['resets_low']:,} to {row['resets_high']:,})",
+                f"{row['tickets']:,}",
+                f"{100 * row['chance']:.0f} %",
+                row["risk"],
             )
-            for row in self.dates.itertuples()
+            for row in self.dates.to_dict("records")
         ]
         columns = ("Switch off on", "Users left", "Of them come and need a new password", "Help-desk tickets")
         chance = (f"Chance that at most {self.target:,} are left", "Risk")

@@ -61,4 +61,4 @@ def _waves(history: History) -> tuple[Floats, Floats]:
     group = (middle / waiting.sum() * _WAVES).astype(int) * 2 + (flagged > history.now)
     _, group = np.unique(group, return_inverse=True)
     size = np.bincount(group, waiting)
-    return np.bincount(group, flagged * waiting) / size, size
+    return np.bincount(group, flagged * waiting) / size, size.astype(float)

@@ -57,7 +57,7 @@ class Rhythm:
         last = max(int(np.ceil(np.max(days))), len(self.past)) + 1
         lengths = self.week[(self.first + np.arange(last)) % 7]
         lengths[: len(self.past)] = self.past
-        return np.interp(days, np.arange(last + 1), np.append(0.0, np.cumsum(lengths)))
+        return np.asarray(np.interp(days, np.arange(last + 1), np.append(0.0, np.cumsum(lengths))))
 
 
 def find_rhythm(history: History, told: Iterable[Window] = ()) -> Rhythm:

@@ -149,7 +149,7 @@ def _grouped(begin: Floats, end: Floats, count: Floats) -> tuple[Floats, Floats,
         high = np.where(end > begin, np.maximum(np.searchsorted(points, end, side="right") - 1, low + 1), low)
         begin, end = grid[low], grid[high]
     pairs, place = np.unique(np.stack([begin, end]), axis=1, return_inverse=True)
-    return pairs[0], pairs[1], np.bincount(place.ravel(), count, minlength=pairs.shape[1])
+    return pairs[0], pairs[1], np.bincount(place.ravel(), count, minlength=pairs.shape[1]).astype(float)
 
 
 def fit_survival(seen: Observed, seed: int = 0, draws: int = DRAWS) -> Survival:
