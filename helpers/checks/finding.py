@@ -42,7 +42,7 @@ class Checked(Table):
     faults: tuple[Finding, ...]
 
     def __repr__(self) -> str:
-        return f"<Check: {len(self.faults)} of {len(self.rows)} not in order>"
+        return f"<Check of {len(self.rows)} things: {len(self.faults)} faults>"
 
     @classmethod
     def of(cls, findings: Iterable[Finding], sent: Iterable[Sent]) -> Checked:
@@ -55,9 +55,9 @@ class Checked(Table):
         order = ("no", "not known", "yes")
         rows = sorted(findings, key=lambda each: order.index(each.verdict))
         faults = tuple(each for each in rows if each.verdict == "no")
-        count = f"{len(faults)} thing is" if len(faults) == 1 else f"{len(faults) or 'no'} things are"
+        count = "1 fault" if len(faults) == 1 else f"{len(faults) or 'no'} faults"
         return cls(
-            caption=f"Check of the whole configuration: {count} not in order",
+            caption=f"Check of the whole configuration: {count}",
             columns=("What", "In order", "Found", "What to do"),
             rows=[(each.what, each.verdict, each.found, each.mend) for each in rows],
             note="Nothing was written.",
