@@ -43,7 +43,7 @@ class History:
     @property
     def days(self) -> int:
         """Days that have begun, the first to the one of `now`."""
-        return self.moved.shape[1]
+        return int(self.moved.shape[1])
 
     @property
     def events(self) -> int:
@@ -60,7 +60,7 @@ class History:
         """Share of each day (columns) that each wave (rows) was flagged and observed."""
         days = np.arange(self.days)
         end = np.minimum(days + 1, self.now)
-        return np.clip(end[None, :] - np.maximum(days[None, :], self.flagged[:, None]), 0, 1)
+        return np.asarray(np.clip(end[None, :] - np.maximum(days[None, :], self.flagged[:, None]), 0, 1))
 
     @property
     def at_risk(self) -> Floats:
@@ -86,9 +86,9 @@ def count_history(users: pd.DataFrame, as_of: pd.Timestamp, origin: pd.Timestamp
         return None
     origin = origin or at.min().floor("D")
     now = (as_of - origin) / DAY
-    flagged = ((at - origin) / DAY).to_numpy(dtype=float)
+    flagged = _days(at, origin)
     moved_at = users["migrated_at"].where(users["migrated_at"] <= as_of)
-    moved = ((moved_at[known] - origin) / DAY).to_numpy(dtype=float)
+    moved = _days(moved_at[known], origin)
     # A clock that is off may write the move before the flag: it counts on the day of the flag.
     moved = np.fmax(moved, np.where(np.isnan(moved), np.nan, np.minimum(flagged, now)))
     hours = np.floor(flagged * _HOUR).astype(int)
@@ -108,3 +108,7 @@ def count_history(users: pd.DataFrame, as_of: pd.Timestamp, origin: pd.Timestamp
         outside=int((~known).sum()),
         outside_moved=int(moved_at[~known].notna().sum()),
     )
+
+
+def _days(times: pd.Series, origin: pd.Timestamp) -> Floats:
+    return (times - origin).dt.total_seconds().to_numpy(dtype=float) / DAY.total_seconds()
