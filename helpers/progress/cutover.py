@@ -96,7 +96,8 @@ def cut_over(
         forecast: the forecast.
         target_share: share of the users in scope that may be left, 0 to 1; 0.05 if no target is given.
         target_count: how many users may be left, instead of a share.
-        dates: the candidates; every 14 days of the forecast if left out. The day that meets the target is added.
+        dates: the candidates; every 14 days of the first half of the forecast if left out: later ones leave
+            too few days to count new passwords in. The day that meets the target is added.
         tickets_per_reset: how many of those who need a new password call the help desk. 0.25 is an assumption: set
             your own.
 
@@ -145,7 +146,7 @@ def _places(forecast: Forecast, dates: Iterable[pd.Timestamp]) -> list[int]:
         raise BadTable(
             f"The forecast does not reach {', '.join(outside[:5])}.", next_step=f"Choose days from {first} to {last}."
         )
-    return [known[date] for date in asked] or list(range(0, len(known), _EVERY))
+    return [known[date] for date in asked] or list(range(0, len(known) // 2 + 1, _EVERY))
 
 
 def _dates(

@@ -86,9 +86,9 @@ def count_history(users: pd.DataFrame, as_of: pd.Timestamp, origin: pd.Timestamp
         return None
     origin = origin or at.min().floor("D")
     now = (as_of - origin) / DAY
-    flagged = _in_days(at - origin)
+    flagged = _days(at, origin)
     moved_at = users["migrated_at"].where(users["migrated_at"] <= as_of)
-    moved = _in_days(moved_at[known] - origin)
+    moved = _days(moved_at[known], origin)
     # A clock that is off may write the move before the flag: it counts on the day of the flag.
     moved = np.fmax(moved, np.where(np.isnan(moved), np.nan, np.minimum(flagged, now)))
     hours = np.floor(flagged * _HOUR).astype(int)
@@ -110,5 +110,5 @@ def count_history(users: pd.DataFrame, as_of: pd.Timestamp, origin: pd.Timestamp
     )
 
 
-def _in_days(spans: pd.Series) -> Floats:
-    return np.asarray(spans.dt.total_seconds(), dtype=float) / DAY.total_seconds()
+def _days(times: pd.Series, origin: pd.Timestamp) -> Floats:
+    return (times - origin).dt.total_seconds().to_numpy(dtype=float) / DAY.total_seconds()
