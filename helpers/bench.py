@@ -7,8 +7,6 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +17,9 @@ from helpers.layers import peel
 from helpers.local_endpoint import LocalEndpoint
 from helpers.settings import Profile
 from helpers.show import Card, Table
+from helpers.spoilt import spoilt
 
 if TYPE_CHECKING:
-    from helpers.rehearsal.callout import Callout
     from helpers.tenant.encryption_key import EncryptionKey
     from helpers.tenant.extension_app import ExtensionApp
     from helpers.worlds import World
@@ -31,15 +29,6 @@ __all__ = ["Bench"]
 _ONLY_ENTRA = "skipped in live mode: only Entra can sign a callout of a real tenant; notebook 07 makes it do so"
 
 _LEDGER = ("time", "action", "cause", "legacy", "duration_ms", "attempt", "correlation_id")
-
-
-@dataclass(frozen=True)
-class _Attempt:
-    """A callout to send: what is wrong with it, its headers and its body."""
-
-    what: str
-    headers: dict[str, str]
-    body: dict[str, Any] | str
 
 
 class Bench:
@@ -179,7 +168,7 @@ class Bench:
         if callout is None:
             return Card(title="Bad callouts", status=_ONLY_ENTRA)
         rows = []
-        for attempt in _spoilt(callout):
+        for attempt in spoilt(callout):
             answer, _ = await self._post(attempt.headers, attempt.body)
             rows.append((attempt.what, answer.status_code, self._last_cause()))
         return Table(
@@ -272,30 +261,3 @@ def _shown(line: dict[str, Any], name: str) -> str:
     value = line.get(name)
     text = "" if value is None else str(value)
     return text[:19].replace("T", "\N{NO-BREAK SPACE}") if name == "time" else text
-
-
-def _spoilt(callout: Callout) -> list[_Attempt]:
-    headers, body, data = callout.headers, callout.body, callout.body["data"]
-
-    def context(change: Callable[[list[str]], list[str]]) -> dict[str, Any]:
-        spoilt = ".".join(change(callout.context.split(".")))
-        return {**body, "data": {**data, "encryptedPasswordContext": spoilt}}
-
-    without = {name: value for name, value in headers.items() if name.lower() != "authorization"}
-    bearer = headers["Authorization"]
-    return [
-        _Attempt("no bearer token", without, body),
-        _Attempt("a bearer token with one character changed", {**headers, "Authorization": _flip(bearer)}, body),
-        _Attempt("the event of another kind", headers, {**body, "type": body["type"] + "Start"}),
-        _Attempt(
-            "a password context with a changed tag", headers, context(lambda parts: [*parts[:4], _flip(parts[4])])
-        ),
-        _Attempt("a password context of four parts", headers, context(lambda parts: parts[:4])),
-        _Attempt("no password context", headers, {**body, "data": {**data, "encryptedPasswordContext": None}}),
-        _Attempt("a body that is no JSON", headers, "user-password=…"),
-    ]
-
-
-def _flip(text: str) -> str:
-    position = len(text) - 6
-    return text[:position] + ("A" if text[position] != "A" else "B") + text[position + 1 :]

@@ -111,4 +111,4 @@ def count_history(users: pd.DataFrame, as_of: pd.Timestamp, origin: pd.Timestamp
 
 
 def _days(times: pd.Series, origin: pd.Timestamp) -> Floats:
-    return (times - origin).dt.total_seconds().to_numpy(dtype=float) / DAY.total_seconds()
+    return np.asarray((times - origin).dt.total_seconds(), dtype=float) / DAY.total_seconds()

@@ -9,8 +9,9 @@ from helpers.rehearsal import password_policy, replication
 from helpers.rehearsal.journal import NOBODY, audit, timestamp
 
 if TYPE_CHECKING:
-    from helpers.rehearsal.directory import Body, Directory, User
+    from helpers.rehearsal.directory import Body, Directory
     from helpers.rehearsal.setup import Setup
+    from helpers.rehearsal.user import User
 
 __all__ = ["can_read_mail", "is_expired", "mark_migrated", "problem_with", "store_password"]
 

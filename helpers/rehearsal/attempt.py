@@ -13,9 +13,9 @@ from helpers.rehearsal.journal import in_person
 if TYPE_CHECKING:
     from helpers.rehearsal.callout_answer import Verdict
     from helpers.rehearsal.client_app import ClientApp, Coverage
-    from helpers.rehearsal.directory import User
     from helpers.rehearsal.sign_in_result import Course, Outcome, Path, SignIn
     from helpers.rehearsal.tenant import RehearsalTenant
+    from helpers.rehearsal.user import User
 
 _SEES_WRONG: Final = "Your e-mail address or password is not right."
 _SEES_POLICY: Final = "You cannot access this right now. Your sign-in was successful but does not meet the criteria."

@@ -19,10 +19,11 @@ from helpers.rehearsal import client_app as clients
 from helpers.rehearsal.callout_answer import Action, Unusable, Verdict, judge, read
 from helpers.rehearsal.client_app import ClientApp
 from helpers.rehearsal.delivery import at, deliver, nowhere, reachable
-from helpers.rehearsal.directory import Body, Directory, User
+from helpers.rehearsal.directory import Body, Directory
 from helpers.rehearsal.ids import new_id
 from helpers.rehearsal.journal import timestamp
 from helpers.rehearsal.password_context import password_context
+from helpers.rehearsal.user import User
 
 if TYPE_CHECKING:
     from helpers.rehearsal.caller import Caller

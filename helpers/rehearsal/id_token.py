@@ -7,7 +7,8 @@ import hashlib
 import secrets
 
 from helpers.rehearsal import identity
-from helpers.rehearsal.directory import Directory, User
+from helpers.rehearsal.directory import Directory
+from helpers.rehearsal.user import User
 
 
 def id_token(directory: Directory, user: User, app_id: str, *, now: float, nonce: str = "") -> str:

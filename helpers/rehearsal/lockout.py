@@ -14,8 +14,9 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from helpers.rehearsal.directory import Directory, User
+    from helpers.rehearsal.directory import Directory
     from helpers.rehearsal.setup import Setup
+    from helpers.rehearsal.user import User
 
 __all__ = ["Lockout"]
 

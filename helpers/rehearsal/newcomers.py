@@ -11,9 +11,10 @@ from typing import Final
 
 from helpers.errors import KitError, NotReady
 from helpers.rehearsal.client_app import listeners
-from helpers.rehearsal.directory import Directory, User
+from helpers.rehearsal.directory import Directory
 from helpers.rehearsal.journal import timestamp
 from helpers.rehearsal.passwords import hash_password
+from helpers.rehearsal.user import User
 
 __all__ = ["MOST", "Newcomer", "settle"]
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from helpers.rehearsal import accounts, load, passwords
 from helpers.rehearsal import client_app as clients
-from helpers.rehearsal.directory import User
 from helpers.rehearsal.journal import audit, in_person, timestamp
 from helpers.rehearsal.sign_up_log import record_stages
+from helpers.rehearsal.user import User
 
 if TYPE_CHECKING:
     from helpers.rehearsal.tenant import RehearsalTenant

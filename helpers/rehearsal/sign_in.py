@@ -17,9 +17,9 @@ from helpers.rehearsal import client_app as clients
 from helpers.rehearsal.attempt import Attempt
 from helpers.rehearsal.callout import Submission, build, call
 from helpers.rehearsal.callout_answer import Action, Verdict
-from helpers.rehearsal.directory import User
 from helpers.rehearsal.prerequisites import CalloutImpossible
 from helpers.rehearsal.sign_in_result import Course, SignIn
+from helpers.rehearsal.user import User
 
 if TYPE_CHECKING:
     from helpers.rehearsal.tenant import RehearsalTenant

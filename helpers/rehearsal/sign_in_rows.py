@@ -10,10 +10,11 @@ from typing import Final
 from helpers.protocol import GRAPH_APP_ID
 from helpers.rehearsal.callout_answer import Verdict
 from helpers.rehearsal.client_app import ClientApp
-from helpers.rehearsal.directory import Body, User
+from helpers.rehearsal.directory import Body
 from helpers.rehearsal.ids import new_id
 from helpers.rehearsal.journal import timestamp
 from helpers.rehearsal.sign_in_result import SignIn
+from helpers.rehearsal.user import User
 
 __all__ = ["made", "whole"]
 

@@ -12,7 +12,8 @@ from helpers.rehearsal.journal import timestamp
 
 if TYPE_CHECKING:
     from helpers.rehearsal.client_app import ClientApp
-    from helpers.rehearsal.directory import Body, Directory, User
+    from helpers.rehearsal.directory import Body, Directory
+    from helpers.rehearsal.user import User
 
 __all__ = ["record_stages"]
 

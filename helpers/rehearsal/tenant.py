@@ -17,10 +17,10 @@ import httpx
 from helpers.errors import KitError
 from helpers.rehearsal import identity, publications
 from helpers.rehearsal.calls import CallLog
+from helpers.rehearsal.credential import Credential
 from helpers.rehearsal.directory import Directory
 
 if TYPE_CHECKING:
-    from azure.core.credentials import AccessToken
     from starlette.applications import Starlette
 
     from helpers.rehearsal.caller import Caller
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from helpers.rehearsal.sign_in_result import SignIn
 
 _GRAPH_HOST = "graph.microsoft.com"
-_TOKEN_LIFETIME = 3600
 
 
 class RehearsalTenant:
@@ -229,44 +228,6 @@ class RehearsalTenant:
 
     def _fact(self, name: str) -> str:
         return self.directory.meta(name) or ""
-
-
-class Credential:
-    """The administrator's access tokens for Graph, issued by the tenant itself."""
-
-    def __init__(self, directory: Directory, permissions: tuple[str, ...]) -> None:
-        self._directory, self._permissions = directory, permissions
-        self._token: AccessToken | None = None
-
-    async def get_token(self, *scopes: str, **_: Any) -> AccessToken:
-        """Return a token that is good for five minutes at least.
-
-        Args:
-            scopes: what azure-identity is asked for; the token is always one for Graph.
-        """
-        from azure.core.credentials import AccessToken
-
-        if self._token is None or self._token.expires_on < self._directory.clock.now() + 300:
-            expires = int(self._directory.clock.now()) + _TOKEN_LIFETIME
-            text = identity.issue_token(
-                self._directory,
-                audience=identity.GRAPH,
-                client_app_id=self._directory.meta("admin_client_id") or "",
-                roles=self._permissions,
-                lifetime=_TOKEN_LIFETIME,
-            )
-            self._token = AccessToken(text, expires)
-        return self._token
-
-    async def close(self) -> None:
-        """Forget the token."""
-        self._token = None
-
-    async def __aenter__(self) -> Credential:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
 
 
 class _InProcess(httpx.AsyncBaseTransport):

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from helpers.rehearsal.directory import User
 from helpers.rehearsal.journal import timestamp
 from helpers.rehearsal.passwords import hash_password
 from helpers.rehearsal.population.plan import Plan
+from helpers.rehearsal.user import User
 
 __all__ = ["TREATED", "People"]
 

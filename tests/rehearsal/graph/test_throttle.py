@@ -6,10 +6,10 @@ import httpx
 import pytest
 
 from helpers.rehearsal import identity, switches
-from helpers.rehearsal.directory import User
 from helpers.rehearsal.graph.throttle import Throttle, units
 from helpers.rehearsal.graph.wire import GraphError
 from helpers.rehearsal.tenant import RehearsalTenant
+from helpers.rehearsal.user import User
 
 
 @pytest.fixture
