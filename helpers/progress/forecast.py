@@ -29,7 +29,8 @@ _SHOWN: Final = (7, 30, 90, 180)
 
 _ASSUMES: Final = (
     "The range holds the truth about 8 times in 10. It assumes that people go on as they did: no new reminder, no "
-    "outage, nobody added."
+    "outage, nobody added. People who come once a month or more seldom cannot be seen before they come: in the first "
+    "month the truth may well lie above the range, and those who come once a year look like those who never do."
 )
 
 
