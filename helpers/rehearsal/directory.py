@@ -14,32 +14,16 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from helpers.rehearsal.clock import Clock
 from helpers.rehearsal.tables import prepare
+from helpers.rehearsal.users import Body, User, row_of, sign_in_names, user_of
 
-Body = dict[str, Any]
+__all__ = ["Body", "Directory", "User"]
+
 _AT_ONCE: Final = 1000
-
-
-@dataclass
-class User:
-    """A user as a sign-in sees it; `body` holds the other Graph properties, extension values among them."""
-
-    id: str
-    upn: str
-    sign_in_name: str | None
-    password_hash: str = field(repr=False)
-    force_change: bool
-    enabled: bool
-    failed: int
-    locked_until: float
-    body: Body
-    created: float
-    deleted: float | None = None
 
 
 class Directory:
@@ -225,10 +209,7 @@ class Directory:
                 self.many(
                     "INSERT INTO users (id, upn, sign_in_name, password_hash, force_change, enabled, body, created)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    [
-                        (u.id, u.upn, u.sign_in_name, u.password_hash, u.force_change, u.enabled, body, u.created)
-                        for u, body in ((user, json.dumps(user.body)) for user in some)
-                    ],
+                    map(row_of, some),
                 )
                 names = ((name, user.id) for user in some for name in sign_in_names(user))
                 self.many("INSERT INTO sign_in_names VALUES (?, ?)", names)
@@ -297,27 +278,3 @@ class Directory:
         """List a log, newest first, as Graph does."""
         found = self.rows("SELECT body FROM log WHERE kind = ? ORDER BY time DESC, rowid DESC", (kind,))
         return [json.loads(row["body"]) for row in found]
-
-
-def sign_in_names(user: User) -> list[str]:
-    """The names a user signs in by: every local identity but the synthetic `userPrincipalName`."""
-    local = [item for item in user.body.get("identities", []) if item.get("signInType") != "federated"]
-    names = [item["issuerAssignedId"].lower() for item in local if item.get("signInType") != "userPrincipalName"]
-    return list(dict.fromkeys(names + ([user.sign_in_name.lower()] if user.sign_in_name else [])))
-
-
-def user_of(row: sqlite3.Row) -> User:
-    """Build a user from a row of the table `users`."""
-    return User(
-        id=row["id"],
-        upn=row["upn"],
-        sign_in_name=row["sign_in_name"],
-        password_hash=row["password_hash"],
-        force_change=bool(row["force_change"]),
-        enabled=bool(row["enabled"]),
-        failed=row["failed"],
-        locked_until=row["locked_until"],
-        body=json.loads(row["body"]),
-        created=row["created"],
-        deleted=row["deleted"],
-    )

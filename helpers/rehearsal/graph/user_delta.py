@@ -16,10 +16,11 @@ import sqlite3
 from dataclasses import asdict, dataclass, replace
 
 from helpers.rehearsal import switches
-from helpers.rehearsal.directory import Body, Directory, user_of
+from helpers.rehearsal.directory import Body, Directory
 from helpers.rehearsal.graph import odata, users
 from helpers.rehearsal.graph.filters import unsupported
 from helpers.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute
+from helpers.rehearsal.users import user_of
 
 _LIFETIME = 7 * 86_400
 _PAGE = 200

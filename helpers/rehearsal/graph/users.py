@@ -12,11 +12,12 @@ import sqlite3
 from dataclasses import replace
 
 from helpers.rehearsal import journal, passwords
-from helpers.rehearsal.directory import Body, User, user_of
+from helpers.rehearsal.directory import Body, User
 from helpers.rehearsal.graph import odata, quotas, user_rules
 from helpers.rehearsal.graph.extension_properties import registered
 from helpers.rehearsal.graph.filters import unsupported
 from helpers.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, new_id, not_found, written
+from helpers.rehearsal.users import user_of
 
 READ = ("User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All")
 _WRITE = ("User.ReadWrite.All", "Directory.ReadWrite.All")
