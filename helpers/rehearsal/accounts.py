@@ -11,7 +11,7 @@ from helpers.rehearsal.journal import NOBODY, audit, timestamp
 if TYPE_CHECKING:
     from helpers.rehearsal.directory import Body, Directory
     from helpers.rehearsal.setup import Setup
-    from helpers.rehearsal.user import User
+    from helpers.rehearsal.users import User
 
 __all__ = ["can_read_mail", "is_expired", "mark_migrated", "problem_with", "store_password"]
 

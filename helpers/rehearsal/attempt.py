@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from helpers.rehearsal.client_app import ClientApp, Coverage
     from helpers.rehearsal.sign_in_result import Course, Outcome, Path, SignIn
     from helpers.rehearsal.tenant import RehearsalTenant
-    from helpers.rehearsal.user import User
+    from helpers.rehearsal.users import User
 
 _SEES_WRONG: Final = "Your e-mail address or password is not right."
 _SEES_POLICY: Final = "You cannot access this right now. Your sign-in was successful but does not meet the criteria."

@@ -23,7 +23,7 @@ from helpers.rehearsal.directory import Body, Directory
 from helpers.rehearsal.ids import new_id
 from helpers.rehearsal.journal import timestamp
 from helpers.rehearsal.password_context import password_context
-from helpers.rehearsal.user import User
+from helpers.rehearsal.users import User
 
 if TYPE_CHECKING:
     from helpers.rehearsal.caller import Caller

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from helpers.rehearsal.clock import Clock
 from helpers.rehearsal.tables import prepare
-from helpers.rehearsal.user import Body, User, sign_in_names, user_of
+from helpers.rehearsal.users import Body, User, row_of, sign_in_names, user_of
 
 __all__ = ["Body", "Directory"]
 
@@ -209,10 +209,7 @@ class Directory:
                 self.many(
                     "INSERT INTO users (id, upn, sign_in_name, password_hash, force_change, enabled, body, created)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    [
-                        (u.id, u.upn, u.sign_in_name, u.password_hash, u.force_change, u.enabled, body, u.created)
-                        for u, body in ((user, json.dumps(user.body)) for user in some)
-                    ],
+                    map(row_of, some),
                 )
                 names = ((name, user.id) for user in some for name in sign_in_names(user))
                 self.many("INSERT INTO sign_in_names VALUES (?, ?)", names)

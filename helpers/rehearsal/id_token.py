@@ -8,7 +8,7 @@ import secrets
 
 from helpers.rehearsal import identity
 from helpers.rehearsal.directory import Directory
-from helpers.rehearsal.user import User
+from helpers.rehearsal.users import User
 
 
 def id_token(directory: Directory, user: User, app_id: str, *, now: float, nonce: str = "") -> str:

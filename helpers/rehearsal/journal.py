@@ -14,7 +14,7 @@ from typing import Any, Final
 from helpers.rehearsal import switches
 from helpers.rehearsal.directory import Body, Directory
 from helpers.rehearsal.ids import new_id
-from helpers.rehearsal.user import User
+from helpers.rehearsal.users import User
 
 NOBODY: Final[Body] = {"user": None, "app": None}
 """Who did what nobody asked for in person: how the service shows a flag that it set itself is not documented."""

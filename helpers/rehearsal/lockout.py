@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from helpers.rehearsal.directory import Directory
     from helpers.rehearsal.setup import Setup
-    from helpers.rehearsal.user import User
+    from helpers.rehearsal.users import User
 
 __all__ = ["Lockout"]
 

@@ -14,7 +14,7 @@ from helpers.rehearsal.client_app import listeners
 from helpers.rehearsal.directory import Directory
 from helpers.rehearsal.journal import timestamp
 from helpers.rehearsal.passwords import hash_password
-from helpers.rehearsal.user import User
+from helpers.rehearsal.users import User
 
 __all__ = ["MOST", "Newcomer", "settle"]
 

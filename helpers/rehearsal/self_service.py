@@ -16,7 +16,7 @@ from helpers.rehearsal import accounts, load, passwords
 from helpers.rehearsal import client_app as clients
 from helpers.rehearsal.journal import audit, in_person, timestamp
 from helpers.rehearsal.sign_up_log import record_stages
-from helpers.rehearsal.user import User
+from helpers.rehearsal.users import User
 
 if TYPE_CHECKING:
     from helpers.rehearsal.tenant import RehearsalTenant

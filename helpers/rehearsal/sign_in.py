@@ -19,7 +19,7 @@ from helpers.rehearsal.callout import Submission, build, call
 from helpers.rehearsal.callout_answer import Action, Verdict
 from helpers.rehearsal.prerequisites import CalloutImpossible
 from helpers.rehearsal.sign_in_result import Course, SignIn
-from helpers.rehearsal.user import User
+from helpers.rehearsal.users import User
 
 if TYPE_CHECKING:
     from helpers.rehearsal.tenant import RehearsalTenant

@@ -14,7 +14,7 @@ from helpers.rehearsal.directory import Body
 from helpers.rehearsal.ids import new_id
 from helpers.rehearsal.journal import timestamp
 from helpers.rehearsal.sign_in_result import SignIn
-from helpers.rehearsal.user import User
+from helpers.rehearsal.users import User
 
 __all__ = ["made", "whole"]
 

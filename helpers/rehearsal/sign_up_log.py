@@ -13,7 +13,7 @@ from helpers.rehearsal.journal import timestamp
 if TYPE_CHECKING:
     from helpers.rehearsal.client_app import ClientApp
     from helpers.rehearsal.directory import Body, Directory
-    from helpers.rehearsal.user import User
+    from helpers.rehearsal.users import User
 
 __all__ = ["record_stages"]
 

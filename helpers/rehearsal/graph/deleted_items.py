@@ -13,7 +13,7 @@ from helpers.rehearsal import journal
 from helpers.rehearsal.directory import Body
 from helpers.rehearsal.graph import identifier_uris, key_credentials, odata, users
 from helpers.rehearsal.graph.wire import Answer, Call, Grade, GraphError, GraphRoute, bad_request, not_found, written
-from helpers.rehearsal.user import user_of
+from helpers.rehearsal.users import user_of
 
 _PATH = "/directory/deletedItems"
 _READ = (

@@ -20,7 +20,7 @@ from helpers.rehearsal.directory import Body, Directory
 from helpers.rehearsal.graph import odata, users
 from helpers.rehearsal.graph.filters import unsupported
 from helpers.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute
-from helpers.rehearsal.user import user_of
+from helpers.rehearsal.users import user_of
 
 _LIFETIME = 7 * 86_400
 _PAGE = 200

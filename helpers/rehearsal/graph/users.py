@@ -17,7 +17,7 @@ from helpers.rehearsal.graph import odata, quotas, user_rules
 from helpers.rehearsal.graph.extension_properties import registered
 from helpers.rehearsal.graph.filters import unsupported
 from helpers.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, new_id, not_found, written
-from helpers.rehearsal.user import User, user_of
+from helpers.rehearsal.users import User, user_of
 
 READ = ("User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All")
 _WRITE = ("User.ReadWrite.All", "Directory.ReadWrite.All")

@@ -14,7 +14,7 @@ import numpy as np
 from helpers.rehearsal.journal import timestamp
 from helpers.rehearsal.passwords import hash_password
 from helpers.rehearsal.population.plan import Plan
-from helpers.rehearsal.user import User
+from helpers.rehearsal.users import User
 
 __all__ = ["TREATED", "People"]
 

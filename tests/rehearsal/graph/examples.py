@@ -16,7 +16,7 @@ from typing import Any
 from helpers.rehearsal.graph.applications import new_application
 from helpers.rehearsal.graph.service_principals import new_service_principal
 from helpers.rehearsal.tenant import RehearsalTenant
-from helpers.rehearsal.user import User
+from helpers.rehearsal.users import User
 
 Example = dict[str, Any]
 

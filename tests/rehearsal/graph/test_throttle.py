@@ -9,7 +9,7 @@ from helpers.rehearsal import identity, switches
 from helpers.rehearsal.graph.throttle import Throttle, units
 from helpers.rehearsal.graph.wire import GraphError
 from helpers.rehearsal.tenant import RehearsalTenant
-from helpers.rehearsal.user import User
+from helpers.rehearsal.users import User
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A user of the stand-in tenant, and what a row of the table `users` becomes."""
+"""A user of the stand-in tenant, and how a row of the table `users` holds one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import sqlite3
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Body", "User", "sign_in_names", "user_of"]
+__all__ = ["Body", "User", "row_of", "sign_in_names", "user_of"]
 
 Body = dict[str, Any]
-"""A Graph object as JSON."""
 
 
 @dataclass
@@ -51,4 +50,18 @@ def user_of(row: sqlite3.Row) -> User:
         body=json.loads(row["body"]),
         created=row["created"],
         deleted=row["deleted"],
+    )
+
+
+def row_of(user: User) -> tuple[Any, ...]:
+    """Build the row of a new user: id, upn, sign_in_name, password_hash, force_change, enabled, body, created."""
+    return (
+        user.id,
+        user.upn,
+        user.sign_in_name,
+        user.password_hash,
+        user.force_change,
+        user.enabled,
+        json.dumps(user.body),
+        user.created,
     )
