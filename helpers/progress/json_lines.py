@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +18,8 @@ from helpers.progress.tidy import KINDS, NEEDED
 __all__ = ["read_fast"]
 
 _BLOCK: Final = 8 << 20  # bytes that are parsed at once
-_TYPES: Final = {"number": pa.int64(), "decimal": pa.float64()}
+_TOGETHER: Final = 32  # blocks
+_TYPES: Final = {"number": pa.int32(), "decimal": pa.float64()}
 
 
 def read_fast(path: Path, kind: str) -> pd.DataFrame | None:
@@ -47,12 +50,24 @@ def read_fast(path: Path, kind: str) -> pd.DataFrame | None:
             read_options=arrow_json.ReadOptions(block_size=_BLOCK),
             parse_options=arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=others),
         ) as blocks:
-            parts = [_in_types(block, known) for block in blocks]
-        table = pa.Table.from_batches(parts)
+            table = _gathered((_in_types(block, known) for block in blocks), known)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, ValueError):
         return None
     absent = [name for name in NEEDED[kind] if table[name].null_count == len(table)]
-    return None if absent and not _named(path, absent) else _to_pandas(table, known)
+    return None if absent and not _named(path, absent) else _to_pandas(table)
+
+
+def _gathered(blocks: Iterator[pa.RecordBatch], known: dict[str, str]) -> pa.Table:
+    """Keep texts that come often once for many blocks: they are most of what a log holds."""
+    places = [place for place, type_ in enumerate(known.values()) if type_ == "often"]
+    tables = []
+    while several := [*islice(blocks, _TOGETHER)]:
+        table = pa.Table.from_batches(several)
+        for place in places:
+            column = table.column(place).dictionary_encode()
+            table = table.set_column(place, table.schema.names[place], column)
+        tables.append(table)
+    return pa.concat_tables(tables).unify_dictionaries()
 
 
 def _in_types(block: pa.RecordBatch, known: dict[str, str]) -> pa.RecordBatch:
@@ -85,11 +100,10 @@ def _named(path: Path, columns: list[str]) -> bool:
         return set(columns) <= set(json.loads(next(lines)))
 
 
-def _to_pandas(table: pa.Table, known: dict[str, str]) -> pd.DataFrame:
-    for place, name in enumerate(table.schema.names):
-        if known.get(name) == "often":
-            table = table.set_column(place, name, table[name].dictionary_encode())
+def _to_pandas(table: pa.Table) -> pd.DataFrame:
     frame: pd.DataFrame = table.to_pandas(
-        types_mapper={pa.int64(): pd.Int64Dtype()}.get, self_destruct=True, split_blocks=True, ignore_metadata=True
+        types_mapper={pa.int32(): pd.Int32Dtype()}.get, self_destruct=True, split_blocks=True, ignore_metadata=True
     )
+    # What was parsed is freed; the pool would keep it for later.
+    pa.default_memory_pool().release_unused()
     return frame

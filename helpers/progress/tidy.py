@@ -48,6 +48,8 @@ KINDS: Final[dict[str, dict[str, str]]] = {
 }
 """The columns of each table; an id that comes `often` is kept as a category."""
 
+_LARGEST: Final = 2**31 - 1
+
 NEEDED: Final = {
     "users": ("user_id", "migrated_at"),
     "sign_ins": ("time", "user_id", "result_code"),
@@ -154,7 +156,10 @@ def _typed(frame: pd.DataFrame, name: str, type_: str, kind: str) -> pd.Series:
             case "decimal":
                 return column if column.dtype == "float64" else _plain(column).astype("Float64").astype("float64")
             case "id":
-                return _texts(column).str.lower()
+                texts = _texts(column)
+                lower = texts.str.lower()
+                # Mostly they are so already; then a second copy of all of them is not kept.
+                return texts if lower.equals(texts) else lower
             case "often":
                 return _categories(column)
             case _:
@@ -172,7 +177,12 @@ def _plain(column: pd.Series) -> pd.Series:
 
 
 def _numbers(column: pd.Series) -> pd.Series:
-    return column if column.dtype == "Int64" else _plain(column).astype("Int64")
+    if column.dtype == "Int32":
+        return column
+    numbers = _plain(column).astype("Int64")
+    if (numbers.abs() > _LARGEST).any():
+        raise OverflowError("no code is that large")
+    return numbers.astype("Int32")
 
 
 def _texts(column: pd.Series) -> pd.Series:
