@@ -25,6 +25,7 @@ from helpers.progress.mends import callout_cause
 from helpers.progress.queries import QUERIES, queries, query
 from helpers.progress.tables import Tables
 from helpers.progress.users_seen import seen
+from helpers.protocol import MIGRATE
 from helpers.rehearsal.ids import seeded
 from helpers.rehearsal.journal import audit
 from helpers.rehearsal.log_exports import export_logs
@@ -114,7 +115,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     done = simulate(PLAN, folder)
     ledger = [json.loads(line) for line in done.ledger.read_text(encoding="utf-8").splitlines()]
     with closing(RehearsalTenant.open(done.tenant)) as tenant:
-        tell_of_flags(tenant, done.flag)
+        tell_of_flags(tenant, done.flag, ledger)
         files = export_logs(tenant, folder / "logs", ledger)
         found = tenant.directory.rows("SELECT id, body FROM users")
         people = [{"id": row["id"], done.flag: json.loads(row["body"])[done.flag]} for row in found]
@@ -130,14 +131,14 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     return Recorded(done.flag, logs, ledger, tables)
 
 
-def tell_of_flags(tenant: RehearsalTenant, flag: str) -> None:
+def tell_of_flags(tenant: RehearsalTenant, flag: str, ledger: list[Row]) -> None:
     """Write the audit rows of an import, and let an administrator do what no simulated person does."""
     directory = tenant.directory
     people = [row["id"] for row in directory.rows("SELECT id FROM users ORDER BY id")]
-    flips = [row for row in tenant.audit_rows()[::-1] if row["activityDisplayName"] == "Update user"]
-    moved = [row["targetResources"][0]["id"] for row in flips]
-    waiting = [person for person in people if person not in moved]
-    late, cleared, again, silent = waiting[:3], waiting[3:7], moved[:6], moved[10:14]
+    called = [line["user_id"] for line in ledger if line["action"] == MIGRATE]
+    touched = {row["targetResources"][0]["id"] for row in tenant.audit_rows()}
+    waiting = [person for person in people if person not in touched]
+    late, cleared, silent, again = waiting[:3], waiting[3:7], called[:4], called[-6:]
     set_, clear = {flag: (None, True)}, {flag: (True, False)}
 
     def change(who: list[str], changed: dict[str, tuple[bool | None, bool]], day: float) -> None:
@@ -151,7 +152,7 @@ def tell_of_flags(tenant: RehearsalTenant, flag: str) -> None:
     for person, value in flags.items():
         directory.set_user_value(person, flag, value)
     change(cleared, clear, DAYS + 0.5)
-    change(again, set_, 5)
+    change(again, set_, DAYS + 0.6)
     change(late, set_, DAYS + 1)
     retell_callouts(tenant, silent)
     directory.clock.release()
@@ -160,10 +161,14 @@ def tell_of_flags(tenant: RehearsalTenant, flag: str) -> None:
 def retell_callouts(tenant: RehearsalTenant, silent: list[str]) -> None:
     """Let the sign-in log tell of some callouts what it tells of no simulated one.
 
-    No callout ran when the `silent` were moved: the tenant had their password already. And of every tenth answer Entra
-    says that it came too late.
+    No callout ran when the `silent` were moved: the tenant had their password already, and none was stored. And of
+    every tenth answer Entra says that it came too late.
     """
     with tenant.directory.transaction():
+        tenant.directory.many(
+            "DELETE FROM log WHERE kind = 'directoryAudit' AND body LIKE '%password%' AND body LIKE ?",
+            [(f"%{person}%",) for person in silent],
+        )
         rows = tenant.directory.rows("SELECT rowid AS at, body FROM log WHERE kind = 'signIn' ORDER BY time, rowid")
         for number, row in enumerate(rows):
             body = json.loads(row["body"])
