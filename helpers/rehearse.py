@@ -119,7 +119,7 @@ async def _wave_and_report(home: Path) -> Result:
         problems = Counter((each.cause, each.result) for each in read_export(world.export()).problems)
         rows = [(cause, result, count) for (cause, result), count in problems.most_common()]
         judged = pd.DataFrame(rows, columns=["cause", "result", "rows"])
-        report = write_report(figures.tables, home / "report", export_problems=judged)
+        report = write_report(figures, home / "report", export_problems=judged)
         return Result(counts.migrated, counts.to_migrate, figures.blocked, report, home)
     finally:
         await session.close()

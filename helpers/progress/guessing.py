@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.progress.abuse import UNKNOWN_NAME, WRONG_PASSWORD
+from helpers.progress.lookup import micros
 from helpers.progress.tables import Tables, once
 
 __all__ = ["bursts"]
@@ -33,7 +34,7 @@ def bursts(tables: Tables) -> pd.DataFrame:
     codes = tables.sign_ins["result_code"]
     unknown = (codes == UNKNOWN_NAME).fillna(False).to_numpy(dtype=bool)
     wrong = (codes == WRONG_PASSWORD).fillna(False).to_numpy(dtype=bool)
-    times = tables.sign_ins["time"].astype("int64").to_numpy()
+    times = micros(tables.sign_ins["time"])
     hours, places = np.unique(times // _HOUR, return_inverse=True)
     names = np.bincount(places[unknown], minlength=len(hours))
     whole = np.bincount(places, minlength=len(hours))

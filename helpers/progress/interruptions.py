@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.progress.health import OUTAGE
-from helpers.progress.lookup import places
+from helpers.progress.lookup import micros, places
 from helpers.progress.mends import callout_cause, meaning, mend
 from helpers.progress.metrics import calls
 from helpers.progress.tables import Tables, once
@@ -71,7 +71,7 @@ def _asked(tables: Tables) -> pd.DataFrame:
     log = tables.sign_ins["callout_error"].notna().to_numpy()
     if not log.any():
         people = tables.callers[called.index.to_numpy()]
-        times = called["time"].astype("int64").to_numpy()
+        times = micros(called["time"])
         return pd.DataFrame({"time": times, "row": people, "broken": own.notna().to_numpy(), "cause": own.to_numpy()})
     rows = tables.sign_ins.loc[log, ["time", "correlation_id", "callout_error"]]
     codes = rows["callout_error"].to_numpy(dtype="int64")
@@ -79,5 +79,5 @@ def _asked(tables: Tables) -> pd.DataFrame:
     told = np.append(own.to_numpy(dtype=object), None)[places(rows["correlation_id"], called["correlation_id"])]
     logged = pd.Series(codes).map({code: callout_cause(code) for code in np.unique(codes).tolist() if code})
     cause = pd.Series(told).fillna(logged)
-    times = rows["time"].astype("int64").to_numpy()
+    times = micros(rows["time"])
     return pd.DataFrame({"time": times, "row": tables.people[log], "broken": cause.notna(), "cause": cause})

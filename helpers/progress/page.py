@@ -9,7 +9,7 @@ import pandas as pd
 
 from helpers.progress.chart import Chart, headings_of, rows_of
 
-__all__ = ["details", "document", "picture", "section", "table", "tiles"]
+__all__ = ["answers", "details", "document", "found", "paragraph", "picture", "section", "table"]
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1b; --soft: #565656; --paper: #ffffff; --line: #c9c9c9; --tile: #f4f4f4; }
@@ -22,11 +22,13 @@ body { margin: 0 auto; max-width: 60rem; padding: 1.5rem; background: var(--pape
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .25rem; }
 h2 { font-size: 1.25rem; margin: 2.25rem 0 .5rem; }
 .soft, figcaption { color: var(--soft); }
-dl { display: flex; flex-wrap: wrap; gap: .75rem; margin: 1.25rem 0; }
-dl div { flex: 1 1 9rem; background: var(--tile); border: 1px solid var(--line); border-radius: .4rem;
-  padding: .6rem .8rem; }
-dt { font-size: .9rem; color: var(--soft); }
-dd { margin: 0; font-size: 1.5rem; font-weight: 600; }
+dl { margin: 1.25rem 0; display: grid; gap: .6rem; }
+dl div { background: var(--tile); border: 1px solid var(--line); border-radius: .4rem; padding: .6rem .9rem; }
+dt { font-size: .95rem; color: var(--soft); }
+dd { margin: 0; font-size: 1.1rem; }
+ul { padding-left: 1.2rem; }
+li { margin: .5rem 0; }
+.next { color: var(--soft); }
 figure { margin: 1rem 0 .5rem; }
 img { max-width: 100%; height: auto; background: #ffffff; border-radius: .4rem; padding: .25rem; }
 figcaption { font-size: .9rem; }
@@ -65,10 +67,28 @@ def document(title: str, subtitle: str, parts: Iterable[str]) -> str:
     )
 
 
-def tiles(figures: Iterable[tuple[str, str]]) -> str:
-    """Set a few figures side by side, each under its name."""
-    inner = "".join(f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>" for name, value in figures)
+def answers(pairs: Iterable[tuple[str, str]]) -> str:
+    """Set questions and their answers below each other, in large type."""
+    inner = "".join(f"<div><dt>{html.escape(asked)}</dt><dd>{html.escape(said)}</dd></div>" for asked, said in pairs)
     return f"<dl>{inner}</dl>"
+
+
+def found(heading: str, items: Iterable[tuple[str, str, str]]) -> str:
+    """List what stands out: what kind it is, what happened, and what to do next."""
+    rows = [
+        f"<li><strong>{html.escape(kind)}</strong> {html.escape(words)}"
+        + (f' <span class="next">Next: {html.escape(step)}</span>' if step else "")
+        + "</li>"
+        for kind, words, step in items
+    ]
+    if not rows:
+        return section(heading, "Nothing: no outage, no stall, no group that lags behind by more than chance explains.")
+    return section(heading, "", f"<ul>{''.join(rows)}</ul>")
+
+
+def paragraph(words: str) -> str:
+    """Write a paragraph."""
+    return f"<p>{html.escape(words)}</p>"
 
 
 def section(heading: str, words: str, *parts: str) -> str:
@@ -82,7 +102,9 @@ def section(heading: str, words: str, *parts: str) -> str:
     name = "".join(letter for letter in heading.lower() if letter.isalnum())
     return (
         f'<section aria-labelledby="{name}">\n<h2 id="{name}">{html.escape(heading)}</h2>\n'
-        f"<p>{html.escape(words)}</p>\n" + "\n".join(parts) + "\n</section>"
+        + (paragraph(words) if words else "")
+        + "\n".join(parts)
+        + "\n</section>"
     )
 
 

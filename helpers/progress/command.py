@@ -1,0 +1,104 @@
+"""`jitkit report`: files in, a page and its numbers out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from helpers.errors import BadTable
+from helpers.progress import answers
+from helpers.progress.figures import Figures
+from helpers.progress.files import read_table
+from helpers.progress.tables import Tables
+
+__all__ = ["read", "report", "say"]
+
+_KINDS = ("users", "sign_ins", "ledger")
+_ENDINGS = (".parquet", ".csv", ".jsonl", ".ndjson", ".json")
+
+
+def report(
+    files: dict[str, Path],
+    out: Path,
+    *,
+    as_of: str | None = None,
+    target: float = 0.95,
+    certificate_ends: str | None = None,
+    tell: Callable[[str], None],
+) -> None:
+    """Read the tables, write the report and say what it says.
+
+    Args:
+        files: users, and where they are at hand sign_ins and ledger.
+        out: the folder for the page and the numbers.
+        as_of: until when to tell, ISO 8601, UTC if it names no zone; the last moment in the files if left out.
+        target: which share of the users is to be moved before the old system is switched off.
+        certificate_ends: until when the certificate is valid, in the same form.
+        tell: takes the lines for the screen.
+
+    Raises:
+        BadTable: a file, a time or the target does not fit, or nobody was in scope by then.
+    """
+    if not 0 < target <= 1:
+        raise BadTable(f"A target of {target:g} makes no sense.", next_step="Give a share above 0 and up to 1.")
+    moment, ends = _time(as_of, "--as-of"), _time(certificate_ends, "--certificate-ends")
+    tables = Tables(**{kind: read_table(path, kind) for kind, path in files.items()})
+    if moment is not None:
+        earlier = tables.until(moment)
+        if len(tables.users) and not len(earlier.users):
+            first = tables.users["flagged_at"].min()
+            raise BadTable(
+                f"By {as_of} nobody was in scope: the first flag was set on {first:%Y-%m-%d}.",
+                next_step="Give a later --as-of, or leave it out.",
+            )
+        tables = earlier
+    figures = Figures(tables, target=target, certificate_ends=ends)
+    page = figures.report(out)
+    tell(f"{say(figures)}\n\nReport     {page}")
+
+
+def read(folder: Path | str) -> Tables:
+    """Read the tables of a folder: `users`, `sign_ins` and `ledger`, each as Parquet, CSV or JSON lines.
+
+    Args:
+        folder: where they lie; users must be there, the logs may be missing.
+
+    Raises:
+        BadTable: there are no users, or a file does not fit.
+    """
+    found = {
+        kind: path for kind in _KINDS for ending in _ENDINGS if (path := Path(folder) / f"{kind}{ending}").is_file()
+    }
+    if "users" not in found:
+        raise BadTable(
+            f"There is no table of users in {folder}.", next_step="Give a folder with users.parquet or .csv."
+        )
+    return Tables(**{kind: read_table(path, kind) for kind, path in found.items()})
+
+
+def say(figures: Figures) -> str:
+    """Answer the five questions in lines for a screen, with what stands out below."""
+    said = (
+        answers.moved(figures.tables),
+        answers.fast(figures.tables),
+        answers.stuck(figures.tables),
+        answers.never(figures.forecast),
+        answers.when(figures.forecast, figures.cut_over()),
+    )
+    lines = [f"{asked}\n  {sentence}" for asked, sentence in zip(answers.QUESTIONS, said, strict=True)]
+    found = [f"  {each.label}: {each.words}" for each in figures.findings]
+    return "\n".join([*lines, "What stands out", *(found or ["  Nothing."])])
+
+
+def _time(text: str | None, name: str) -> pd.Timestamp | None:
+    if text is None:
+        return None
+    try:
+        time = pd.Timestamp(text)
+    except ValueError:
+        raise BadTable(f"{name} {text} is no time.", next_step="Write it as 2026-09-29 or 2026-09-29T08:00Z.") from None
+    if pd.isna(time):
+        raise BadTable(f"{name} is empty.", next_step="Write it as 2026-09-29 or 2026-09-29T08:00Z.")
+    return time.tz_localize("UTC") if time.tzinfo is None else time.tz_convert("UTC")
