@@ -3,8 +3,8 @@
     python sample_data/record.py
 
 plays the plan below through the tenant's own sign-in and the kit's own endpoint, and rewrites the three tables beside
-this file. It takes some ten minutes. The plan, its seed and this script always make the same rows; `README.md` tells what
-is in them, and which stories were planted.
+this file. It takes some ten minutes. The plan, its seed and this script always make the same rows; `README.md` tells
+what is in them, and which stories were planted.
 """
 
 from __future__ import annotations

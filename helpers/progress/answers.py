@@ -83,8 +83,8 @@ def never(forecast: Forecast) -> str:
         return "Nobody is left."
     low, middle, high = (round(forecast.never_return[name] * forecast.in_scope) for name in ("low", "estimate", "high"))
     return (
-        f"About {middle:,} people ({low:,} to {high:,}), {100 * forecast.never_return['estimate']:.0f} % of all, if nothing "
-        "makes them. Nobody can see this yet; it is estimated from how the stream of those who come thins out."
+        f"About {middle:,} people ({low:,} to {high:,}), {100 * forecast.never_return['estimate']:.0f} % of all, if "
+        "nothing makes them. Nobody can see this yet; it is estimated from how the stream of those who come thins out."
     )
 
 
@@ -95,6 +95,6 @@ def when(forecast: Forecast, choice: CutOver) -> str:
         return words
     today = choice.dates.iloc[0]
     return (
-        f"{words} Switched off today ({day(pd.Timestamp(today['date']))}), about {today['resets']:,} of those who are left "
-        f"would come within {days(len(forecast.days) - 1)} and need a new password."
+        f"{words} Switched off today ({day(pd.Timestamp(today['date']))}), about {today['resets']:,} of those who are "
+        f"left would come within {days(len(forecast.days) - 1)} and need a new password."
     )

@@ -12,7 +12,7 @@ from helpers.errors import BadTable
 from helpers.progress.campaign import Effect, campaign
 from helpers.progress.tables import Tables, once
 
-__all__ = ["COLUMN", "Campaign", "course", "campaigns"]
+__all__ = ["COLUMN", "Campaign", "campaigns", "course"]
 
 COLUMN: Final = "campaign"
 """The column of users that tells who was reminded: `reached 2026-07-21`, and `control 2026-07-21` for who was not."""
@@ -58,7 +58,7 @@ def campaigns(tables: Tables) -> list[Campaign]:
         if found is None:
             raise BadTable(
                 f"The column {COLUMN} of users holds “{cell}”.",
-                next_step="Write `reached 2026-07-21` for who was reminded that day, `control 2026-07-21` for who was not.",
+                next_step="Write `reached 2026-07-21` for who was reminded then, `control 2026-07-21` for who was not.",
             )
         sent.setdefault(found[2], {})[found[1]] = cell
     moments = ((pd.Timestamp(date, tz="UTC"), groups) for date, groups in sorted(sent.items()))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "Chart", "axes", "count_in_whole_numbers", "finish", "headings_of", "rows_of"]
+__all__ = ["COLOURS", "Chart", "axes", "count_in_whole_numbers", "dates_apart", "finish", "headings_of", "rows_of"]
 
 # Okabe and Ito's colours, told apart by people who see few colours. They never carry a meaning alone.
 COLOURS = {
@@ -98,6 +98,19 @@ def count_in_whole_numbers(axis: Axis) -> None:
 
     axis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def dates_apart(axis: Axis) -> None:
+    """Mark an axis of days at so few that they stay apart, and write them as people do."""
+    from matplotlib.dates import AutoDateLocator, num2date
+    from matplotlib.ticker import FuncFormatter
+
+    def words(number: float, _: int | None) -> str:
+        date = num2date(number)
+        return f"{date.day} {date:%b %Y}"
+
+    axis.set_major_locator(AutoDateLocator(minticks=3, maxticks=6))
+    axis.set_major_formatter(FuncFormatter(words))
 
 
 def headings_of(frame: pd.DataFrame) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from helpers.progress.chart import COLOURS, Chart, axes, count_in_whole_numbers, finish
+from helpers.progress.chart import COLOURS, Chart, axes, count_in_whole_numbers, dates_apart, finish
 from helpers.progress.words import clock
 from helpers.protocol import TIMEOUT_MS
 
@@ -92,6 +92,8 @@ def curve_chart(curve: pd.DataFrame, in_scope: int, ax: Axes | None = None) -> C
     for height, (_, words, colour) in zip(apart([end for end, *_ in ends], top * 0.07), ends, strict=True):
         ax.annotate(words, (1, height), xycoords=("axes fraction", "data"), va="center", color=colour)
     ax.set_xlabel(label)
+    if label == _DAYS:
+        dates_apart(ax.xaxis)
     ax.set_ylabel("Users")
     count_in_whole_numbers(ax.yaxis)
     return finish(ax, title, alt, curve.assign(time=curve["time"].dt.tz_localize(None)).rename(columns=_HEADINGS))
@@ -168,6 +170,7 @@ def latency_chart(
     )
 
 
+_DAYS: Final = "Day (UTC)"
 _AT_LEFT: Final[dict[str, Any]] = {
     "xycoords": ("axes fraction", "data"),
     "textcoords": "offset points",
@@ -206,7 +209,7 @@ def _along(times: pd.Series) -> tuple[pd.Series, str]:
     for unit, size, limit in _UNITS:
         if elapsed.iloc[-1] <= limit:
             return elapsed / size, f"{unit.capitalize()} since {moment(start)}"
-    return times.dt.tz_localize(None), "Day (UTC)"
+    return times.dt.tz_localize(None), _DAYS
 
 
 def _by_path(last: pd.Series) -> str:

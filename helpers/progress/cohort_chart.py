@@ -10,6 +10,7 @@ import pandas as pd
 
 from helpers.progress.chart import COLOURS, Chart, axes, finish
 from helpers.progress.charts import moment, nothing
+from helpers.progress.tables import records
 from helpers.progress.words import days
 
 if TYPE_CHECKING:
@@ -46,10 +47,10 @@ def cohort_chart(cohorts: pd.DataFrame, by: str, as_of: pd.Timestamp | None, ax:
             middle, heights[some], xerr=np.clip([middle - low, high - middle], 0, None), fmt=marker, color=colour,
             capsize=4, markersize=7,
         )  # fmt: skip
-    for height, row, (_, middle, high) in zip(heights, shown.itertuples(), share, strict=True):
-        words = f"{middle:.0f} %" + (" lags" if row.lagging else "")
+    for height, lags, (_, middle, high) in zip(heights, shown["lagging"], share, strict=True):
+        words = f"{middle:.0f} %" + (" lags" if lags else "")
         ax.annotate(words, (high, height), (8, 0), textcoords="offset points", va="center")
-    labels = [f"{shorten(row.cohort, _NAME, placeholder=' …')} ({row.users:,})" for row in shown.itertuples()]
+    labels = [f"{shorten(row['cohort'], _NAME, placeholder=' …')} ({row['users']:,})" for row in records(shown)]
     ax.set_yticks(heights, labels)
     ax.set_ylim(-0.6, len(shown) - 0.4)
     ax.set_xlim(0, 112)
@@ -82,7 +83,8 @@ def _words(cohorts: pd.DataFrame, name: str) -> str:
     if late.empty:
         return f"By {name}, no group lags behind the others by more than chance explains."
     listed = "; ".join(
-        f"{row.cohort}, {100 * row.fair_share:.0f} % against {100 * row.others:.0f} % of the others ({row.behind:,} behind)"
-        for row in late.head(5).itertuples()
+        f"{row['cohort']}, {100 * row['fair_share']:.0f} % against {100 * row['others']:.0f} % of the others, "
+        f"{row['behind']:,} behind"
+        for row in records(late.head(5))
     )
     return f"By {name}, {len(late):,} of {len(cohorts):,} groups lag: {listed}."

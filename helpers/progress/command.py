@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -44,7 +45,7 @@ def report(
     if not 0 < target <= 1:
         raise BadTable(f"A target of {target:g} makes no sense.", next_step="Give a share above 0 and up to 1.")
     moment, ends = _time(as_of, "--as-of"), _time(certificate_ends, "--certificate-ends")
-    tables = Tables(**{kind: read_table(path, kind) for kind, path in files.items()})
+    tables = _tables(files)
     if moment is not None:
         earlier = tables.until(moment)
         if len(tables.users) and not len(earlier.users):
@@ -75,7 +76,12 @@ def read(folder: Path | str) -> Tables:
         raise BadTable(
             f"There is no table of users in {folder}.", next_step="Give a folder with users.parquet or .csv."
         )
-    return Tables(**{kind: read_table(path, kind) for kind, path in found.items()})
+    return _tables(found)
+
+
+def _tables(files: dict[str, Path]) -> Tables:
+    read: dict[str, Any] = {kind: read_table(path, kind) for kind, path in files.items()}
+    return Tables(**read)
 
 
 def say(figures: Figures) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from helpers.progress.metrics import latency
 from helpers.progress.pace import pace
 from helpers.progress.quality import missing_days
 from helpers.progress.stuck import NEVER_TRIED, advice, in_words, reasons
-from helpers.progress.tables import Tables
+from helpers.progress.tables import Tables, records
 from helpers.progress.words import clock, day, days, span
 from helpers.protocol import CALLS_PER_SECOND, TIMEOUT_MS
 
@@ -90,19 +90,20 @@ def findings(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> li
 def _interruptions(tables: Tables, certificate_ends: pd.Timestamp | None) -> Iterator[Finding]:
     found = interruptions(tables)
     largest = found.nlargest(_MOST, "failed").sort_index()
-    for row in largest.itertuples():
+    for row in records(largest):
         words = (
-            f"From {clock(row.since)} to {clock(row.until)} ({span(row.until - row.since)}) sign-ins broke: {row.meaning}. "
-            f"{row.failed:,} sign-ins of {row.users:,} people failed; {row.came_back:,} of these people have moved since."
+            f"From {clock(row['since'])} to {clock(row['until'])} ({span(row['until'] - row['since'])}) sign-ins "
+            f"broke: {row['meaning']}. {row['failed']:,} sign-ins of {row['users']:,} people failed; {row['came_back']:,} of "
+            "these people have moved since."
         )
-        step = row.mend
-        if certificate_ends is not None and abs(row.since - certificate_ends) <= _DAY:
+        step = row["mend"]
+        if certificate_ends is not None and abs(row["since"] - certificate_ends) <= _DAY:
             words += f" The certificate ran out on {day(certificate_ends)}."
             step = "Renew the certificate, and let something remind you a month before the next one ends."
-        elif row.cause.startswith(_UNREACHED) and row.good_before < row.since.normalize():
-            words += f" The call before got through on {clock(row.good_before)}: a day ended in between."
+        elif row["cause"].startswith(_UNREACHED) and row["good_before"] < row["since"].normalize():
+            words += f" The call before got through on {clock(row['good_before'])}: a day ended in between."
             step = "Look at the endpoint's certificate first: many run out at the end of a day (UTC). Then at its name."
-        yield Finding("interruption", words, step, row.since, row.until, row.users)
+        yield Finding("interruption", words, step, row["since"], row["until"], row["users"])
     if len(found) > len(largest):
         rest = found.drop(largest.index)
         words = f"{len(rest):,} more windows in which calls broke hit {rest['failed'].sum():,} sign-ins."
@@ -123,8 +124,8 @@ def _unlike_days(tables: Tables) -> Iterator[Finding]:
         if any(part["day"].iloc[0] - _AFTER_MAIL <= at < part["day"].iloc[-1] + _DAY for at in told):
             continue
         words = (
-            f"From {day(part['day'].iloc[0])} to {day(part['day'].iloc[-1])} {part['moved'].sum():,} people moved, where "
-            f"about {part['usual'].sum():,.0f} are usual."
+            f"From {day(part['day'].iloc[0])} to {day(part['day'].iloc[-1])} {part['moved'].sum():,} people moved, "
+            f"where about {part['usual'].sum():,.0f} are usual."
         )
         step = "If you sent a reminder, a column `campaign` in the users table lets its effect be measured."
         yield Finding("rush", words, step, part["day"].iloc[0], part["day"].iloc[-1] + _DAY)
@@ -133,12 +134,12 @@ def _unlike_days(tables: Tables) -> Iterator[Finding]:
 def _stall(tables: Tables, part: pd.DataFrame) -> Finding:
     since, until = part["day"].iloc[0], part["day"].iloc[-1] + _DAY
     words = (
-        f"From {day(since)} to {day(part['day'].iloc[-1])} ({days(len(part))}) {part['moved'].sum():,} people moved, where "
-        f"about {part['usual'].sum():,.0f} are usual."
+        f"From {day(since)} to {day(part['day'].iloc[-1])} ({days(len(part))}) {part['moved'].sum():,} people moved, "
+        f"where about {part['usual'].sum():,.0f} are usual."
     )
     before, during = _came(tables, since - len(part) * _DAY, since), _came(tables, since, until)
     if during <= _STALL * before:
-        words += f" Few came: {during:,} sign-ins, after {before:,} in the same time before. No call broke."
+        words += f" Few came: {during:,} sign-ins, after {before:,} in the same time before. There was no outage."
         step = "Find out what kept people away: a holiday, a hidden sign-in page, an app that was down."
     else:
         words += f" People came ({during:,} sign-ins, {before:,} in the same time before) and were not moved."
@@ -159,20 +160,21 @@ def _campaigns(tables: Tables) -> Iterator[Finding]:
 
 
 def _lagging(tables: Tables) -> Iterator[Finding]:
-    rows = []
+    found: list[tuple[int, str, dict[str, Any]]] = []
     for by in dimensions(tables):
         if by == COLUMN:
             continue
         table = cohorts(tables, by)
         far = table[table["lagging"] & (table["fair_share"] <= _LAG * table["others"])]
-        rows += [(row.behind, by, row) for row in far.itertuples()]
-    for behind, by, row in sorted(rows, key=lambda each: -each[0])[:_MOST]:
+        found += [(row["behind"], by, row) for row in records(far)]
+    for behind, by, row in sorted(found, key=lambda each: -each[0])[:_MOST]:
         words = (
-            f"{by.replace('_', ' ').capitalize()} {row.cohort}: {100 * row.fair_share:.0f} % of {row.users:,} people "
-            f"moved within {row.days:.0f} days, and {100 * row.others:.0f} % of the others. That is {behind:,} behind."
+            f"By {by.replace('_', ' ')}, “{row['cohort']}”: {100 * row['fair_share']:.0f} % of {row['users']:,} people "
+            f"moved within {row['days']:.0f} days, and {100 * row['others']:.0f} % of the others. That is {behind:,} "
+            "behind."
         )
-        words, step = _why(tables, by, row.cohort, words)
-        yield Finding("lagging", words, step, users=int(row.remaining))
+        words, step = _why(tables, by, row["cohort"], words)
+        yield Finding("lagging", words, step, users=int(row["remaining"]))
 
 
 def _why(tables: Tables, by: str, cohort: str, words: str) -> tuple[str, str]:
@@ -190,13 +192,13 @@ def _why(tables: Tables, by: str, cohort: str, words: str) -> tuple[str, str]:
 
 
 def _guessing(tables: Tables) -> Iterator[Finding]:
-    for row in bursts(tables).nlargest(_MOST, "unknown").sort_index().itertuples():
+    for row in records(bursts(tables).nlargest(_MOST, "unknown").sort_index()):
         words = (
-            f"From {clock(row.since)} to {clock(row.until)} {row.unknown:,} sign-ins used names that nobody has, and "
-            f"{row.wrong:,} a wrong password: somebody tries a list of stolen passwords."
+            f"From {clock(row['since'])} to {clock(row['until'])} {row['unknown']:,} sign-ins used names that nobody "
+            f"has, and {row['wrong']:,} a wrong password: somebody tries a list of stolen passwords."
         )
         step = "Look at the addresses in the tenant's sign-in log; smart lockout and the endpoint's limits are at work."
-        yield Finding("guessing", words, step, row.since, row.until)
+        yield Finding("guessing", words, step, row["since"], row["until"])
 
 
 def _certificate(tables: Tables, ends: pd.Timestamp | None) -> Iterator[Finding]:
@@ -212,7 +214,8 @@ def _certificate(tables: Tables, ends: pd.Timestamp | None) -> Iterator[Finding]
 def _endpoint(tables: Tables) -> Iterator[Finding]:
     took, busy = latency(tables), busy_seconds(tables)
     if took["calls"] and took["over_limit"] > _LATE * took["calls"]:
-        words = f"{took['over_limit']:,} of {took['calls']:,} calls took longer than the {TIMEOUT_MS:,} ms that Entra waits."
+        late = f"{took['over_limit']:,} of {took['calls']:,} calls"
+        words = f"{late} took longer than the {TIMEOUT_MS:,} ms that Entra waits."
         yield Finding("slow", words, "Keep the endpoint warm and the legacy check fast.")
     if len(busy):
         words = f"In {len(busy):,} seconds the calls came near the limit of {CALLS_PER_SECOND} a second, or over it."
@@ -223,9 +226,7 @@ def _holes(tables: Tables) -> Iterator[Finding]:
     missing = missing_days(tables)
     if missing:
         words = f"{days(len(missing)).capitalize()} have no sign-in at all: {', '.join(missing[:7])}."
-        yield Finding(
-            "missing days", words, "Export these days again if they are still kept: their figures are too low."
-        )
+        yield Finding("missing days", words, "Export these days again if they are kept: their figures are too low.")
 
 
 def _runs(marked: np.ndarray, least: int) -> Iterator[tuple[int, int]]:

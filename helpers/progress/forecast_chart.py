@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from helpers.progress.chart import COLOURS, Chart, axes, count_in_whole_numbers, finish
+from helpers.progress.chart import COLOURS, Chart, axes, count_in_whole_numbers, dates_apart, finish
 from helpers.progress.charts import apart, moment
 from helpers.progress.forecast import Forecast
 
@@ -37,6 +37,7 @@ def forecast_chart(forecast: Forecast, curve: pd.DataFrame, ax: Axes | None = No
     ax.set_ylim(0, max(in_scope, 1) * 1.1)
     ax.set_ylabel("Users")
     ax.set_xlabel("Day (UTC)")
+    dates_apart(ax.xaxis)
     count_in_whole_numbers(ax.yaxis)
     if forecast.too_early:
         ax.annotate("too early to tell", (0.98, 0.5), xycoords="axes fraction", ha="right", color=COLOURS["grey"])

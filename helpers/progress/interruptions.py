@@ -28,8 +28,8 @@ def interruptions(tables: Tables) -> pd.DataFrame:
     """Find the windows in which call after call broke.
 
     A call breaks when Entra logs an error of the extension, or when the endpoint's own word is that it or the legacy
-    system failed (`health.OUTAGE`). Five in a row of three people or more make a window; windows less than an hour apart
-    are one. Unlike shares of a quarter of an hour, this also finds the outage of a quiet night.
+    system failed (`health.OUTAGE`). Five in a row of three people or more make a window; windows less than an hour
+    apart are one. Unlike shares of a quarter of an hour, this also finds the outage of a quiet night.
 
     Returns:
         `good_before` (UTC, the last call before that got through; empty if there was none), `since`, `until` (the first

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
-from helpers.progress.chart import COLOURS, Chart, axes, count_in_whole_numbers, finish
+from helpers.progress.chart import COLOURS, Chart, axes, count_in_whole_numbers, dates_apart, finish
 from helpers.progress.charts import moment, nothing
 from helpers.progress.findings import Finding
 from helpers.progress.words import day
@@ -54,6 +54,7 @@ def pace_chart(
         told.append(f"{letter}: {found.label.lower()} of {day(found.since)}")
     ax.set_ylim(0, top)
     ax.set_xlabel("Day (UTC)" + (". " + ", ".join(told) if told else ""), wrap=True, horizontalalignment="left", x=0)
+    dates_apart(ax.xaxis)
     ax.set_ylabel("Users")
     count_in_whole_numbers(ax.yaxis)
     return finish(ax, title, _words(pace, told), _by_week(pace))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
+from typing import Final
 
 import pandas as pd
 
@@ -11,7 +12,9 @@ from helpers.progress.chart import Chart, headings_of, rows_of
 
 __all__ = ["answers", "details", "document", "found", "paragraph", "picture", "section", "table"]
 
-_STYLE = """
+_SHORT: Final = 24  # characters: a date, or a number with its range, stays on one line
+
+_STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1b1b1b; --soft: #565656; --paper: #ffffff; --line: #c9c9c9; --tile: #f4f4f4; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #ededed; --soft: #b5b5b5; --paper: #161616; --line: #4a4a4a; --tile: #242424; }
@@ -33,10 +36,11 @@ figure { margin: 1rem 0 .5rem; }
 img { max-width: 100%; height: auto; background: #ffffff; border-radius: .4rem; padding: .25rem; }
 figcaption { font-size: .9rem; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; margin: .75rem 0; font-size: .95rem; }
+table { min-width: 26rem; border-collapse: collapse; margin: .75rem 0; font-size: .95rem; }
 caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .9rem .3rem 0; text-align: left; vertical-align: top; }
 th.number, td.number { text-align: right; font-variant-numeric: tabular-nums; }
+.short { white-space: nowrap; }
 summary { cursor: pointer; margin: .5rem 0; }
 @media print {
   :root { --ink: #000000; --soft: #333333; --paper: #ffffff; --line: #999999; --tile: #ffffff; }
@@ -115,9 +119,10 @@ def picture(chart: Chart, *, numbers: bool = True) -> str:
         chart: the chart.
         numbers: whether its numbers are folded under it; not where a table of them follows anyway.
     """
+    # The same words for the eye and for the ear, each once.
+    words = html.escape(chart.alt)
     shown = (
-        f'<figure><img src="{chart.source}" alt="{html.escape(chart.alt)}">'
-        f"<figcaption>{html.escape(chart.title)}</figcaption></figure>"
+        f'<figure><img src="{chart.source}" alt="{words}"><figcaption aria-hidden="true">{words}</figcaption></figure>'
     )
     return shown + (details("The numbers", table(chart.title, chart.data)) if numbers else "")
 
@@ -135,9 +140,14 @@ def table(caption: str, frame: pd.DataFrame) -> str:
     )
     body = []
     for first, *rest in rows_of(frame):
-        cells = "".join(f"<td{kind}>{html.escape(cell)}</td>" for cell, kind in zip(rest, kinds[1:], strict=True))
-        body.append(f'<tr><th scope="row"{kinds[0]}>{html.escape(first)}</th>{cells}</tr>')
+        cells = "".join(f"<td{kind}>{_cell(cell)}</td>" for cell, kind in zip(rest, kinds[1:], strict=True))
+        body.append(f'<tr><th scope="row"{kinds[0]}>{_cell(first)}</th>{cells}</tr>')
     return (
         f'<div class="wide"><table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
     )
+
+
+def _cell(text: str) -> str:
+    shown = html.escape(text)
+    return f'<span class="short">{shown}</span>' if len(text) <= _SHORT and not text.isalnum() else shown

@@ -92,7 +92,7 @@ def _never(figures: Figures) -> str:
     forecast = figures.forecast
     parts = [page.picture(figures.course())]
     if forecast.backtest is not None:
-        words = f"Tried on days that have passed, the forecast {forecast.backtest}."
+        words = f"Tried on days that have passed: {forecast.backtest}."
         parts.append(page.paragraph(words))
     return page.section(answers.QUESTIONS[3], answers.never(forecast), *parts)
 
@@ -117,10 +117,9 @@ def _health(figures: Figures) -> str:
             f"Entra waits {TIMEOUT_MS:,} ms; {took['over_limit']:,} of {took['calls']:,} calls took longer."
         )
     if again["calls"]:
-        words += (
-            f" {again['retried']:,} sign-ins needed a second attempt. In {len(busy):,} seconds the calls came near the "
-            f"{CALLS_PER_SECOND} a second that the service allows."
-        )
+        near = f"In {len(busy):,} seconds the calls came" if len(busy) else "The calls never came"
+        words += f" {again['retried']:,} sign-ins needed a second attempt. {near} near the {CALLS_PER_SECOND} a second "
+        words += "that the service allows."
     broken = interruptions(tables)
     broken = broken.drop(columns=["good_before", "cause"]).rename(columns={"meaning": "cause", "mend": "what mends it"})
     parts = [page.picture(figures.latency()), page.picture(figures.outcomes())]
@@ -133,8 +132,8 @@ def _agreement(figures: Figures) -> str:
     found = reconcile.matrix(figures.tables)
     agree, apart = found[found["agree"]], found[~found["agree"]]
     words = (
-        f"The flag, the sign-in log and the endpoint's ledger agree about {agree['users'].sum():,} people and disagree about "
-        f"{apart['users'].sum():,}."
+        f"The flag, the sign-in log and the endpoint's ledger agree about {agree['users'].sum():,} people and disagree "
+        f"about {apart['users'].sum():,}."
     )
     columns = ["flag", "log", "ledger", "users"]
     parts = []
@@ -152,7 +151,7 @@ def _cohorts(figures: Figures) -> str:
         words = "The users table has no column to group by. Add country or app, and this section compares the groups."
         return page.section("Which groups lag behind?", words)
     words = "Groups are compared after the same time since their flag, so that late ones are not judged by their start."
-    parts = [page.paragraph(chart.alt) + page.picture(chart) for chart in drawn]
+    parts = [page.picture(chart) for chart in drawn]
     return page.section("Which groups lag behind?", words, *parts)
 
 
@@ -169,7 +168,7 @@ def _campaigns(figures: Figures) -> str:
             shown = each.effect.cells.assign(hazard=(1000 * each.effect.cells["hazard"]).round(1))
             shown = shown.rename(columns={"hazard": "moves per 1,000 user days"})
             cells.append(page.details("How the effect was measured", page.table(each.words, shown)))
-    parts = [page.paragraph(chart.alt) + page.picture(chart) for chart in drawn]
+    parts = [page.picture(chart) for chart in drawn]
     return page.section("What did the campaign do?", words, *parts, *cells)
 
 
@@ -178,10 +177,12 @@ def _abuse(figures: Figures) -> str:
     found = abuse.signs(tables)
     if not len(tables.sign_ins) and not len(tables.ledger):
         return ""
+    again, strange = found["replays"], found["strangers"]
     words = (
-        f"{found['wrong']:,} wrong passwords at {found['accounts']:,} accounts, {found['most']:,} at one. {found['unknown']:,} "
-        f"sign-ins used a name that nobody has. {found['replays']:,} recorded calls were sent again, and "
-        f"{found['strangers']:,} calls came without a valid token."
+        f"{found['wrong']:,} wrong passwords were typed at {found['accounts']:,} accounts, {found['most']:,} at one. "
+        f"{found['unknown']:,} sign-ins used a name that nobody has. "
+        + (f"{again:,} recorded calls were sent again, " if again else "No recorded call was sent again, ")
+        + (f"and {strange:,} calls came without a valid token." if strange else "and every call had a valid token.")
     )
     tries = abuse.attempts(tables)[["tries", "accounts", "wrong"]]
     parts = [page.table("Wrong passwords by account: many at few is guessing, few at many is a list", tries)]
@@ -211,8 +212,8 @@ def _stragglers(figures: Figures) -> str:
     if left.empty:
         return page.section("Who is left?", "Nobody.")
     words = (
-        f"stragglers.csv, beside this page, lists {len(left):,} people by id: those who are not moved, and those whose move "
-        "nothing confirms. Join names to the ids where you may."
+        f"stragglers.csv, beside this page, lists {len(left):,} people by id: those who are not moved, and those whose "
+        "move nothing confirms. Join names to the ids where you may."
     )
     counts = left.groupby("state").size().rename("people").reset_index().sort_values("people", ascending=False)
     counts["state"] = counts["state"].str.replace("_", " ")
