@@ -29,6 +29,7 @@ COLOURS = {
 }
 
 _FONT = 11
+_SHORT = 3.0  # days: a rehearsal lasts minutes, and clock times tell more than dates then
 
 
 @dataclass(frozen=True)
@@ -101,15 +102,18 @@ def count_in_whole_numbers(axis: Axis) -> None:
 
 
 def dates_apart(axis: Axis) -> None:
-    """Mark an axis of days at so few that they stay apart, and write them as people do."""
+    """Mark an axis of times at so few that they stay apart, and write them as people do. Call it after drawing."""
     from matplotlib.dates import AutoDateLocator, num2date
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, LinearLocator
+
+    first, last = axis.get_view_interval()
+    short = last - first < _SHORT
 
     def words(number: float, _: int | None) -> str:
         date = num2date(number)
-        return f"{date.day} {date:%b %Y}"
+        return f"{date:%H:%M:%S}" if short else f"{date.day} {date:%b %Y}"
 
-    axis.set_major_locator(AutoDateLocator(minticks=3, maxticks=6))
+    axis.set_major_locator(LinearLocator(3) if short else AutoDateLocator(minticks=3, maxticks=6))
     axis.set_major_formatter(FuncFormatter(words))
 
 

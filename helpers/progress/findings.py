@@ -91,9 +91,10 @@ def _interruptions(tables: Tables, certificate_ends: pd.Timestamp | None) -> Ite
     found = interruptions(tables)
     largest = found.nlargest(_MOST, "failed").sort_index()
     for row in records(largest):
+        lasted = span(row["until"] - row["since"])
         words = (
-            f"From {clock(row['since'])} to {clock(row['until'])} ({span(row['until'] - row['since'])}) sign-ins "
-            f"broke: {row['meaning']}. {row['failed']:,} sign-ins of {row['users']:,} people failed; {row['came_back']:,} of "
+            f"From {clock(row['since'])} to {clock(row['until'])} ({lasted}) sign-ins broke: "
+            f"{row['meaning']}. {row['failed']:,} sign-ins of {row['users']:,} people failed; {row['came_back']:,} of "
             "these people have moved since."
         )
         step = row["mend"]

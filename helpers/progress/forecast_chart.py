@@ -37,9 +37,9 @@ def forecast_chart(forecast: Forecast, curve: pd.DataFrame, ax: Axes | None = No
     ax.set_ylim(0, max(in_scope, 1) * 1.1)
     ax.set_ylabel("Users")
     ax.set_xlabel("Day (UTC)")
-    dates_apart(ax.xaxis)
     count_in_whole_numbers(ax.yaxis)
     if forecast.too_early:
+        dates_apart(ax.xaxis)
         ax.annotate("too early to tell", (0.98, 0.5), xycoords="axes fraction", ha="right", color=COLOURS["grey"])
         return finish(ax, title, str(forecast), forecast.days)
     days = forecast.days
@@ -54,6 +54,7 @@ def forecast_chart(forecast: Forecast, curve: pd.DataFrame, ax: Axes | None = No
         ax.plot(days["date"], days[name], color=COLOURS["blue"], linewidth=0.8)
         label = f" {words} {last[name]:,}"
         ax.annotate(label, (1, height), xycoords=("axes fraction", "data"), va="center", color=COLOURS["blue"])
+    dates_apart(ax.xaxis)
     return finish(ax, title, _words(forecast), _numbers(days))
 
 

@@ -18,6 +18,9 @@ _HOUR: Final = 3600 * 1_000_000
 _FEWEST: Final = 10
 _SHARE: Final = 0.25
 _APART: Final = 2
+_COLUMNS: Final = dict.fromkeys(("since", "until"), pd.DatetimeTZDtype("us", "UTC")) | dict.fromkeys(
+    ("unknown", "wrong", "sign_ins"), "int64"
+)
 
 
 @once
@@ -48,4 +51,4 @@ def bursts(tables: Tables) -> pd.DataFrame:
         seen = times[inside & unknown]
         ends = (pd.Timestamp(int(time), unit="us", tz="UTC") for time in (seen[0], seen[-1]))
         rows.append((*ends, int((inside & unknown).sum()), int((inside & wrong).sum()), int(inside.sum())))
-    return pd.DataFrame(rows, columns=["since", "until", "unknown", "wrong", "sign_ins"])
+    return pd.DataFrame(rows, columns=[*_COLUMNS]).astype(_COLUMNS)

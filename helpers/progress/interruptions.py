@@ -20,7 +20,12 @@ _IN_A_ROW: Final = 5
 _PEOPLE: Final = 3
 # A call that gets through meanwhile does not end an outage; an hour without a break does.
 _APART: Final = 3600 * 1_000_000
-_COLUMNS: Final = ["good_before", "since", "until", "failed", "users", "came_back", "cause", "meaning", "mend"]
+_TIMES: Final = ("good_before", "since", "until")
+_COLUMNS: Final = (
+    dict.fromkeys(_TIMES, "datetime64[us, UTC]")
+    | dict.fromkeys(("failed", "users", "came_back"), "int64")
+    | dict.fromkeys(("cause", "meaning", "mend"), "str")
+)
 
 
 @once
@@ -48,7 +53,8 @@ def interruptions(tables: Tables) -> pd.DataFrame:
         else:
             joined.append((begin, end))
     windows = [(_at(times, begin - 1), *_window(tables, asked.iloc[begin:end])) for begin, end in joined]
-    return pd.DataFrame([window for window in windows if window[4] >= _PEOPLE], columns=_COLUMNS)
+    found = pd.DataFrame([window for window in windows if window[4] >= _PEOPLE], columns=[*_COLUMNS])
+    return found.assign(**{name: pd.to_datetime(found[name], utc=True) for name in _TIMES}).astype(_COLUMNS)
 
 
 def _at(times: np.ndarray, place: int) -> pd.Timestamp:

@@ -27,7 +27,8 @@ def pace(tables: Tables) -> pd.DataFrame:
     """
     history = None if tables.as_of is None else count_history(tables.users, tables.as_of)
     if history is None:
-        return pd.DataFrame({"day": pd.to_datetime([], utc=True), "moved": [], "usual": []})
+        nothing = np.zeros(0)
+        return pd.DataFrame({"day": pd.to_datetime([], utc=True), "moved": nothing.astype("int64"), "usual": nothing})
     moved = history.moved.sum(axis=0)
     usual = np.full(len(moved), np.nan)
     if history.now >= _WEEK:
