@@ -107,7 +107,7 @@ async def _wave_and_report(home: Path) -> Result:
         client = await session.apps.client.show()
         with tqdm(total=len(world.people), desc="Sign-ins  ", unit="person", ncols=88) as bar:
             await wave.roll(world.stand_in, world.people, client.app_id, seed=_SEED, each=bar.update)
-        figures = await session.progress.collect()
+        figures = await session.progress.collect(await session.users.dimensions(world.export()))
         counts = await session.users.counts()
         totals = figures.counts
         if (totals["migrated"], totals["remaining"]) != (counts.migrated, counts.to_migrate):

@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "Chart", "axes", "count_in_whole_numbers", "dates_apart", "finish", "headings_of", "rows_of"]
+__all__ = [
+    "COLOURS",
+    "Chart",
+    "Charts",
+    "axes",
+    "count_in_whole_numbers",
+    "dates_apart",
+    "finish",
+    "headings_of",
+    "rows_of",
+]
 
 # Okabe and Ito's colours, told apart by people who see few colours. They never carry a meaning alone.
 COLOURS = {
@@ -63,6 +73,25 @@ class Chart:
     def source(self) -> str:
         """The picture as a data URL."""
         return "data:image/png;base64," + base64.b64encode(self.png).decode()
+
+
+@dataclass(frozen=True)
+class Charts:
+    """Several charts below each other.
+
+    Args:
+        each: the charts.
+        otherwise: what to say where there are none.
+    """
+
+    each: tuple[Chart, ...]
+    otherwise: str
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self.each)) or self.otherwise
+
+    def _repr_html_(self) -> str:
+        return "".join(chart._repr_html_() for chart in self.each) or f"<p>{self.otherwise}</p>"
 
 
 def axes(ax: Axes | None, *, height: float = 4.0) -> Axes:

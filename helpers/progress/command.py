@@ -6,13 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from helpers.errors import BadTable
 from helpers.progress import answers
 from helpers.progress.figures import Figures
 from helpers.progress.files import read_table
 from helpers.progress.tables import Tables
+from helpers.progress.words import time_of
 
 __all__ = ["read", "report", "say"]
 
@@ -42,9 +41,7 @@ def report(
     Raises:
         BadTable: a file, a time or the target does not fit, or nobody was in scope by then.
     """
-    if not 0 < target <= 1:
-        raise BadTable(f"A target of {target:g} makes no sense.", next_step="Give a share above 0 and up to 1.")
-    moment, ends = _time(as_of, "--as-of"), _time(certificate_ends, "--certificate-ends")
+    moment = time_of(as_of, "--as-of") if as_of else None
     tables = _tables(files)
     if moment is not None:
         earlier = tables.until(moment)
@@ -55,7 +52,7 @@ def report(
                 next_step="Give a later --as-of, or leave it out.",
             )
         tables = earlier
-    figures = Figures(tables, target=target, certificate_ends=ends)
+    figures = Figures(tables).aim(target, certificate_ends or "")
     page = figures.report(out)
     tell(f"{say(figures)}\n\nReport     {page}")
 
@@ -96,15 +93,3 @@ def say(figures: Figures) -> str:
     lines = [f"{asked}\n  {sentence}" for asked, sentence in zip(answers.QUESTIONS, said, strict=True)]
     found = [f"  {each.label}: {each.words}" for each in figures.findings]
     return "\n".join([*lines, "What stands out", *(found or ["  Nothing."])])
-
-
-def _time(text: str | None, name: str) -> pd.Timestamp | None:
-    if text is None:
-        return None
-    try:
-        time = pd.Timestamp(text)
-    except ValueError:
-        raise BadTable(f"{name} {text} is no time.", next_step="Write it as 2026-09-29 or 2026-09-29T08:00Z.") from None
-    if pd.isna(time):
-        raise BadTable(f"{name} is empty.", next_step="Write it as 2026-09-29 or 2026-09-29T08:00Z.")
-    return time.tz_localize("UTC") if time.tzinfo is None else time.tz_convert("UTC")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
@@ -13,7 +13,7 @@ from helpers.errors import BadTable
 from helpers.progress import charts, cohorts, metrics, reconcile, report, states, stuck
 from helpers.progress.campaign_chart import campaign_chart
 from helpers.progress.campaigns import COLUMN, campaigns
-from helpers.progress.chart import Chart, headings_of, rows_of
+from helpers.progress.chart import Chart, Charts, headings_of, rows_of
 from helpers.progress.cohort_chart import cohort_chart
 from helpers.progress.cutover import CutOver, cut_over
 from helpers.progress.findings import Finding, findings
@@ -22,9 +22,13 @@ from helpers.progress.forecast_chart import forecast_chart
 from helpers.progress.pace import pace
 from helpers.progress.pace_chart import pace_chart
 from helpers.progress.tables import Tables
+from helpers.progress.words import time_of
 from helpers.show import Table
 
 __all__ = ["Figures"]
+
+
+_OFFERED: Final = 40
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,15 @@ class Figures:
         """The columns of users by which people can be grouped, such as country or app."""
         return [name for name in cohorts.dimensions(self.tables) if name != COLUMN]
 
+    def values(self, dimension: str) -> list[str]:
+        """List what a dimension's column holds, the most frequent first and at most forty.
+
+        Args:
+            dimension: one of `dimensions`.
+        """
+        counts = self.tables.users[dimension].astype("str").value_counts()
+        return [value for value in counts.index[:_OFFERED] if value]
+
     @cached_property
     def findings(self) -> list[Finding]:
         """What stands out."""
@@ -76,6 +89,21 @@ class Figures:
     @property
     def _as_of(self) -> str:
         return f"as of {charts.moment(self.tables.as_of)}"
+
+    def aim(self, target: float, certificate_ends: str = "") -> Figures:
+        """Set what the figures are judged by.
+
+        Args:
+            target: which share of the users (0 to 1) is to be moved before the old system is switched off.
+            certificate_ends: until when the certificate is valid, such as `2027-01-31`; empty if that is not known.
+
+        Raises:
+            BadTable: the target or the time makes no sense.
+        """
+        if not 0 < target <= 1:
+            raise BadTable(f"A target of {target:g} makes no sense.", next_step="Give a share above 0 and up to 1.")
+        ends = time_of(certificate_ends, "The certificate's end") if certificate_ends else None
+        return replace(self, target=target, certificate_ends=ends)
 
     def only(self, **values: str) -> Figures:
         """Look at some of the people alone.
@@ -170,9 +198,10 @@ class Figures:
         """
         return cohort_chart(cohorts.cohorts(self.tables, by), by, self.tables.as_of)
 
-    def campaigns(self) -> list[Chart]:
+    def campaigns(self) -> Charts:
         """Draw what each reminder did: who got it beside who did not."""
-        return [campaign_chart(self.tables, sent) for sent in campaigns(self.tables)]
+        drawn = (campaign_chart(self.tables, sent) for sent in campaigns(self.tables))
+        return Charts(tuple(drawn), f"The users have no column {COLUMN} that tells who was reminded.")
 
     def agreement(self) -> Table:
         """Compare the flag, the sign-in log and the ledger: where they disagree, and why that may be."""

@@ -156,7 +156,7 @@ def _cohorts(figures: Figures) -> str:
 
 
 def _campaigns(figures: Figures) -> str:
-    drawn = figures.campaigns()
+    drawn = figures.campaigns().each
     if not drawn:
         return ""
     words = (

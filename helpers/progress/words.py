@@ -6,7 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["clock", "day", "days", "span"]
+from helpers.errors import BadTable
+
+__all__ = ["clock", "day", "days", "span", "time_of"]
 
 
 def day(time: Any) -> str:
@@ -30,3 +32,22 @@ def span(length: Any) -> str:
     if minutes < 90:
         return f"{minutes:.0f} minutes"
     return f"{minutes / 60:.0f} hours" if minutes < 72 * 60 else days(round(minutes / 60 / 24))
+
+
+def time_of(text: str, name: str) -> pd.Timestamp:
+    """Read a time that somebody typed.
+
+    Args:
+        text: ISO 8601; UTC if it names no zone.
+        name: what it is, for the message.
+
+    Raises:
+        BadTable: it is no time.
+    """
+    try:
+        time = pd.Timestamp(text)
+    except ValueError:
+        time = pd.NaT  # type: ignore[assignment]
+    if pd.isna(time):
+        raise BadTable(f"{name} {text} is no time.", next_step="Write it as 2026-09-29 or 2026-09-29T08:00Z.")
+    return time.tz_localize("UTC") if time.tzinfo is None else time.tz_convert("UTC")
