@@ -50,6 +50,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_check(commands.add_parser("check", help="run the conformance suite against an endpoint, in any language"))
 
+    _add_report(commands.add_parser("report", help="write the report of a migration from its tables"))
+
     rehearsal = commands.add_parser("rehearsal", help="serve the rehearsal tenant on loopback")
     rehearsal.add_argument("--port", type=int, default=0)
     rehearsal.add_argument("--tls", action="store_true", help="serve HTTPS, with an authority of its own to trust")
@@ -67,6 +69,39 @@ def _add_check(check: argparse.ArgumentParser) -> None:
     check.add_argument("--json", type=Path, metavar="FILE", dest="json_file", help="also write the results as JSON")
     check.add_argument("--junit", type=Path, metavar="FILE", dest="junit_file", help="also write them as JUnit XML")
     check.set_defaults(run=_check)
+
+
+def _add_report(report: argparse.ArgumentParser) -> None:
+    report.add_argument(
+        "--users", type=Path, required=True, metavar="FILE", help="who is in scope: CSV, JSON or Parquet"
+    )
+    report.add_argument("--sign-ins", type=Path, metavar="FILE", help="the tenant's sign-in log")
+    report.add_argument("--ledger", type=Path, metavar="FILE", help="the endpoint's ledger")
+    report.add_argument(
+        "--as-of", metavar="TIME", help="until when to tell (UTC); the last moment in the files if left out"
+    )
+    report.add_argument(
+        "--out", type=Path, default=Path("report"), metavar="DIR", help="folder for the page and its numbers"
+    )
+    report.add_argument(
+        "--target", type=float, default=0.95, metavar="SHARE", help="moved before the old system goes: 0.95"
+    )
+    report.add_argument("--certificate-ends", metavar="TIME", help="until when the certificate is valid (UTC)")
+    report.set_defaults(run=_report)
+
+
+def _report(chosen: argparse.Namespace) -> None:
+    from helpers.progress.command import report
+
+    given = {"users": chosen.users, "sign_ins": chosen.sign_ins, "ledger": chosen.ledger}
+    report(
+        {kind: path for kind, path in given.items() if path is not None},
+        chosen.out,
+        as_of=chosen.as_of,
+        target=chosen.target,
+        certificate_ends=chosen.certificate_ends,
+        tell=print,
+    )
 
 
 def _check(chosen: argparse.Namespace) -> int:

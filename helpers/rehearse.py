@@ -107,7 +107,7 @@ async def _wave_and_report(home: Path) -> Result:
         client = await session.apps.client.show()
         with tqdm(total=len(world.people), desc="Sign-ins  ", unit="person", ncols=88) as bar:
             await wave.roll(world.stand_in, world.people, client.app_id, seed=_SEED, each=bar.update)
-        figures = await session.progress.collect()
+        figures = await session.progress.collect(await session.users.dimensions(world.export()))
         counts = await session.users.counts()
         totals = figures.counts
         if (totals["migrated"], totals["remaining"]) != (counts.migrated, counts.to_migrate):
@@ -119,7 +119,7 @@ async def _wave_and_report(home: Path) -> Result:
         problems = Counter((each.cause, each.result) for each in read_export(world.export()).problems)
         rows = [(cause, result, count) for (cause, result), count in problems.most_common()]
         judged = pd.DataFrame(rows, columns=["cause", "result", "rows"])
-        report = write_report(figures.tables, home / "report", export_problems=judged)
+        report = write_report(figures, home / "report", export_problems=judged)
         return Result(counts.migrated, counts.to_migrate, figures.blocked, report, home)
     finally:
         await session.close()

@@ -14,8 +14,9 @@ from helpers.show import Card
 
 if TYPE_CHECKING:
     from helpers.kit import Session
+    from helpers.progress.figures import Figures
 
-__all__ = ["ProgressBar", "SignInBox"]
+__all__ = ["FiguresFilter", "ProgressBar", "SignInBox"]
 
 _NAMES_OFFERED = 40
 _THE_RIGHT_ONE = "the right one"
@@ -137,6 +138,51 @@ class ProgressBar:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return _shown(self.view, repr(self))
+
+
+class FiguresFilter:
+    """Look at some of the people alone; `data.only(country="DE")` does the same.
+
+    Everybody is shown until something is chosen. Choosing only draws anew: nothing is written anywhere.
+
+    Args:
+        figures: the figures of everybody.
+    """
+
+    def __init__(self, figures: Figures) -> None:
+        self._figures = figures
+        self.choices = {
+            name: ui.Dropdown(
+                description=name.replace("_", " ").capitalize(),
+                options=(("everybody", ""), *((value, value) for value in figures.values(name))),
+                value="",
+                style=_WIDE,
+                layout={"width": "auto"},
+            )
+            for name in figures.dimensions
+        }
+        self.status, self.shown = ui.HTML(), ui.HTML()
+        self.view = ui.VBox([*self.choices.values(), self.status, self.shown])
+        for each in self.choices.values():
+            each.observe(lambda _: self._draw(), "value")
+        self._draw()
+
+    @property
+    def value(self) -> Figures:
+        """The figures of the people chosen."""
+        return self._figures.only(**{name: each.value for name, each in self.choices.items()})
+
+    def __repr__(self) -> str:
+        return "<FiguresFilter: a choice for each column that people can be grouped by, shown while the notebook runs>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return _shown(self.view, repr(self))
+
+    def _draw(self) -> None:
+        chosen = self.value
+        counts = chosen.counts
+        self.status.value = _status(f"{counts['migrated']:,} of {counts['in_scope']:,} people are moved.")
+        self.shown.value = chosen.curve()._repr_html_() + chosen.remaining()._repr_html_()
 
 
 def _masked(label: str) -> ui.Password:

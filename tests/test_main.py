@@ -17,7 +17,7 @@ from helpers.__main__ import main
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize("words", [[], ["bogus"], ["rehearsal", "--port", "x"], ["rehearse", "--html"]])
+@pytest.mark.parametrize("words", [[], ["bogus"], ["rehearsal", "--port", "x"], ["rehearse", "--html"], ["report"]])
 def test_mistyped_commands_show_how_it_is_used(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(words)
@@ -30,7 +30,7 @@ def test_help_names_every_command_of_the_read_me(capsys: pytest.CaptureFixture[s
         main(["--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    for command in ("rehearse", "lab", "endpoint", "rehearsal"):
+    for command in ("rehearse", "lab", "endpoint", "report", "rehearsal"):
         assert f"`jitkit {command}" in (ROOT / "README.md").read_text(encoding="utf-8")
         assert command in shown
 

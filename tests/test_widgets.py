@@ -9,13 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import pytest_asyncio
 
 from helpers import kit, settings
 from helpers.kit import Session
+from helpers.progress.figures import Figures
+from helpers.progress.tables import Tables
 from helpers.settings import Profile
-from helpers.widgets import ProgressBar, SignInBox
+from helpers.widgets import FiguresFilter, ProgressBar, SignInBox
 from helpers.worlds import LiveWorld
 
 CANARY = "Canary-Finch-9041"
@@ -169,3 +172,31 @@ def test_a_bar_takes_the_smallest_totals(done: int, total: int) -> None:
     bar = ProgressBar("Users created")
     bar(done, total)
     assert f"{done} of {total}" in bar.status.value
+
+
+def figures() -> Figures:
+    rows = [("a", "DE", "2026-03-02T10:00Z"), ("b", "DE", None), ("c", "FR", None), ("d", "", None)]
+    users = pd.DataFrame(rows, columns=["user_id", "country", "migrated_at"])
+    return Figures(Tables(users=users.assign(flagged_at="2026-03-01T00:00Z", app="Shop")))
+
+
+def test_a_filter_shows_everybody_until_something_is_chosen() -> None:
+    box = FiguresFilter(figures())
+    assert box.value.counts["in_scope"] == 4
+    assert "1 of 4 people are moved." in box.status.value
+    box.choices["country"].value = "DE"
+    assert box.value.counts == figures().only(country="DE").counts
+    assert "1 of 2 people are moved." in box.status.value
+    assert "<img" in box.shown.value
+    box.choices["app"].value = "Shop"
+    assert box.value.counts["in_scope"] == 2
+    box.choices["country"].value = ""
+    assert box.value.counts["in_scope"] == 4
+
+
+def test_a_filter_offers_what_is_there_under_full_labels_and_says_its_status() -> None:
+    box = FiguresFilter(figures())
+    assert [value for _, value in box.choices["country"].options] == ["", "DE", "FR"]
+    assert all(each.style.description_width == "initial" for each in box.choices.values())
+    assert 'role="status"' in box.status.value
+    assert FiguresFilter(Figures(Tables())).choices == {}

@@ -11,10 +11,10 @@ from helpers.progress.metrics import calls
 from helpers.progress.tables import Tables
 from helpers.protocol import RETRY
 
-__all__ = ["attempts", "signs", "targets"]
+__all__ = ["UNKNOWN_NAME", "WRONG_PASSWORD", "attempts", "signs", "targets"]
 
-_WRONG: Final = 50126  # wrong name or password [Microsoft Learn, "Microsoft Entra authentication error codes"]
-_UNKNOWN: Final = 50034  # the account does not exist [same]
+WRONG_PASSWORD: Final = 50126  # wrong name or password [Microsoft Learn, "Microsoft Entra authentication error codes"]
+UNKNOWN_NAME: Final = 50034  # the account does not exist [same]
 _REPLAYED: Final = ("nonce_replayed", "nonce_reused")
 _STEPS: Final = (1, 2, 5, 10, 20, 50)
 
@@ -30,7 +30,7 @@ def signs(tables: Tables) -> dict[str, Any]:
     """
     found = _tries(tables)
     asked = tables.ledger["cause"]
-    unknown = int((tables.sign_ins["result_code"] == _UNKNOWN).sum())
+    unknown = int((tables.sign_ins["result_code"] == UNKNOWN_NAME).sum())
     unknown += int((calls(tables)["cause"] == "unknown_user").sum())
     failed = unknown + int(found.sum())
     return {
@@ -79,7 +79,7 @@ def _tries(tables: Tables) -> np.ndarray:
     users = len(tables.users)
     called = calls(tables)
     retried = ((called["action"] == RETRY) & (called["cause"] == "wrong")).to_numpy()
-    wrong = (tables.sign_ins["result_code"] == _WRONG).fillna(False).to_numpy()
+    wrong = (tables.sign_ins["result_code"] == WRONG_PASSWORD).fillna(False).to_numpy()
     callers = tables.callers[called.index.to_numpy()]
     counts = [
         np.bincount(people[which & (people >= 0)], minlength=users)

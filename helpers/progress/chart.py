@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "Chart", "axes", "count_in_whole_numbers", "finish", "headings_of", "rows_of"]
+__all__ = [
+    "COLOURS",
+    "Chart",
+    "Charts",
+    "axes",
+    "count_in_whole_numbers",
+    "dates_apart",
+    "finish",
+    "headings_of",
+    "rows_of",
+]
 
 # Okabe and Ito's colours, told apart by people who see few colours. They never carry a meaning alone.
 COLOURS = {
@@ -29,6 +39,7 @@ COLOURS = {
 }
 
 _FONT = 11
+_SHORT = 3.0  # days: a rehearsal lasts minutes, and clock times tell more than dates then
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,25 @@ class Chart:
     def source(self) -> str:
         """The picture as a data URL."""
         return "data:image/png;base64," + base64.b64encode(self.png).decode()
+
+
+@dataclass(frozen=True)
+class Charts:
+    """Several charts below each other.
+
+    Args:
+        each: the charts.
+        otherwise: what to say where there are none.
+    """
+
+    each: tuple[Chart, ...]
+    otherwise: str
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self.each)) or self.otherwise
+
+    def _repr_html_(self) -> str:
+        return "".join(chart._repr_html_() for chart in self.each) or f"<p>{self.otherwise}</p>"
 
 
 def axes(ax: Axes | None, *, height: float = 4.0) -> Axes:
@@ -98,6 +128,22 @@ def count_in_whole_numbers(axis: Axis) -> None:
 
     axis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def dates_apart(axis: Axis) -> None:
+    """Mark an axis of times at so few that they stay apart, and write them as people do. Call it after drawing."""
+    from matplotlib.dates import AutoDateLocator, num2date
+    from matplotlib.ticker import FuncFormatter, LinearLocator
+
+    first, last = axis.get_view_interval()
+    short = last - first < _SHORT
+
+    def words(number: float, _: int | None) -> str:
+        date = num2date(number)
+        return f"{date:%H:%M:%S}" if short else f"{date.day} {date:%b %Y}"
+
+    axis.set_major_locator(LinearLocator(3) if short else AutoDateLocator(minticks=3, maxticks=6))
+    axis.set_major_formatter(FuncFormatter(words))
 
 
 def headings_of(frame: pd.DataFrame) -> list[str]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from helpers.progress.chart import COLOURS, Chart, axes, count_in_whole_numbers, finish
+from helpers.progress.chart import COLOURS, Chart, axes, count_in_whole_numbers, dates_apart, finish
+from helpers.progress.words import clock
 from helpers.protocol import TIMEOUT_MS
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ __all__ = [
     "failures_chart",
     "latency_chart",
     "moment",
+    "nothing",
     "outcomes_chart",
     "remaining_chart",
     "words_of",
@@ -40,7 +42,7 @@ _UNITS: Final = (("seconds", 1.0, 180.0), ("minutes", 60.0, 180 * 60.0), ("hours
 
 def moment(time: pd.Timestamp | None) -> str:
     """Write a time as a person reads it: `22 Nov 2026 16:20 UTC`."""
-    return f"{time.day} {time:%b %Y %H:%M} UTC" if time is not None else "no time"
+    return clock(time) if time is not None else "no time"
 
 
 def words_of(path: str) -> str:
@@ -58,7 +60,7 @@ def curve_chart(curve: pd.DataFrame, in_scope: int, ax: Axes | None = None) -> C
     """
     ax = axes(ax)
     if curve.empty:
-        return _nothing(ax, "Migrated users", "No user has been flagged yet.", curve)
+        return nothing(ax, "Migrated users", "No user has been flagged yet.", curve)
     first, last = curve.iloc[0], curve.iloc[-1]
     share = f" ({100 * last['migrated'] / in_scope:.1f} %)" if in_scope else ""
     title = f"Migrated: {last['migrated']:,} of {in_scope:,} users · as of {moment(last['time'])}"
@@ -90,6 +92,8 @@ def curve_chart(curve: pd.DataFrame, in_scope: int, ax: Axes | None = None) -> C
     for height, (_, words, colour) in zip(apart([end for end, *_ in ends], top * 0.07), ends, strict=True):
         ax.annotate(words, (1, height), xycoords=("axes fraction", "data"), va="center", color=colour)
     ax.set_xlabel(label)
+    if label == _DAYS:
+        dates_apart(ax.xaxis)
     ax.set_ylabel("Users")
     count_in_whole_numbers(ax.yaxis)
     return finish(ax, title, alt, curve.assign(time=curve["time"].dt.tz_localize(None)).rename(columns=_HEADINGS))
@@ -149,7 +153,7 @@ def latency_chart(
     calls, late = latency["calls"], latency["over_limit"]
     title = f"Time to answer: {calls:,} calls, {late:,} over {TIMEOUT_MS:,} ms · as of {moment(as_of)}"
     if not calls:
-        return _nothing(ax, title, "The endpoint has not been called yet.", durations)
+        return nothing(ax, title, "The endpoint has not been called yet.", durations)
     alt = (
         f"Half of {calls:,} calls were answered within {latency['p50']:,.0f} ms, 95 % within {latency['p95']:,.0f} ms "
         f"and 99 % within {latency['p99']:,.0f} ms; {late:,} took longer than the {TIMEOUT_MS:,} ms that Entra waits."
@@ -166,6 +170,7 @@ def latency_chart(
     )
 
 
+_DAYS: Final = "Day (UTC)"
 _AT_LEFT: Final[dict[str, Any]] = {
     "xycoords": ("axes fraction", "data"),
     "textcoords": "offset points",
@@ -178,7 +183,7 @@ _HEADINGS: Final = {"time": "time (UTC)"} | {name: words for name, (words, *_) i
 def _bars(frame: pd.DataFrame, names: str, counts: str, title: str, subject: str, axis: str, ax: Axes | None) -> Chart:
     ax = axes(ax, height=1.4 + 0.5 * max(len(frame), 2))
     if frame.empty:
-        return _nothing(ax, title, f"{subject}: there are none.", frame)
+        return nothing(ax, title, f"{subject}: there are none.", frame)
     listed = ", ".join(f"{name} {count:,}" for name, count in zip(frame[names], frame[counts], strict=True))
     drawn = frame.iloc[::-1]
     labels = [fill(name, _WIDEST) for name in drawn[names]]
@@ -190,7 +195,8 @@ def _bars(frame: pd.DataFrame, names: str, counts: str, title: str, subject: str
     return finish(ax, title, f"{subject}: {listed}.", frame)
 
 
-def _nothing(ax: Axes, title: str, words: str, data: pd.DataFrame) -> Chart:
+def nothing(ax: Axes, title: str, words: str, data: pd.DataFrame) -> Chart:
+    """Say in words why there is nothing to draw."""
     ax.set_axis_off()
     ax.text(0.5, 0.5, words, ha="center", va="center", transform=ax.transAxes)
     return finish(ax, title, words, data)
@@ -203,7 +209,7 @@ def _along(times: pd.Series) -> tuple[pd.Series, str]:
     for unit, size, limit in _UNITS:
         if elapsed.iloc[-1] <= limit:
             return elapsed / size, f"{unit.capitalize()} since {moment(start)}"
-    return times.dt.tz_localize(None), "Day (UTC)"
+    return times.dt.tz_localize(None), _DAYS
 
 
 def _by_path(last: pd.Series) -> str:

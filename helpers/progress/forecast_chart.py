@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from helpers.progress.chart import COLOURS, Chart, axes, count_in_whole_numbers, finish
+from helpers.progress.chart import COLOURS, Chart, axes, count_in_whole_numbers, dates_apart, finish
 from helpers.progress.charts import apart, moment
 from helpers.progress.forecast import Forecast
 
@@ -39,6 +39,7 @@ def forecast_chart(forecast: Forecast, curve: pd.DataFrame, ax: Axes | None = No
     ax.set_xlabel("Day (UTC)")
     count_in_whole_numbers(ax.yaxis)
     if forecast.too_early:
+        dates_apart(ax.xaxis)
         ax.annotate("too early to tell", (0.98, 0.5), xycoords="axes fraction", ha="right", color=COLOURS["grey"])
         return finish(ax, title, str(forecast), forecast.days)
     days = forecast.days
@@ -53,6 +54,7 @@ def forecast_chart(forecast: Forecast, curve: pd.DataFrame, ax: Axes | None = No
         ax.plot(days["date"], days[name], color=COLOURS["blue"], linewidth=0.8)
         label = f" {words} {last[name]:,}"
         ax.annotate(label, (1, height), xycoords=("axes fraction", "data"), va="center", color=COLOURS["blue"])
+    dates_apart(ax.xaxis)
     return finish(ax, title, _words(forecast), _numbers(days))
 
 

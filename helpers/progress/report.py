@@ -2,65 +2,63 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from helpers.errors import BadTable
-from helpers.progress import charts, metrics, page, quality, states, stuck, summary
+from helpers.progress import abuse, cohorts, metrics, page, quality, reconcile, states, stuck
+from helpers.progress.campaigns import campaigns
 from helpers.progress.charts import moment
-from helpers.progress.tables import Tables
-from helpers.protocol import TIMEOUT_MS
+from helpers.progress.interruptions import interruptions
+from helpers.progress.pace import pace
+from helpers.progress.sections import opening, sections
+from helpers.progress.stragglers import stragglers
+from helpers.progress.summary import summary
+
+if TYPE_CHECKING:
+    from helpers.progress.figures import Figures
 
 __all__ = ["write_report"]
 
-_NOTE = (
-    "Migrated means that the tenant says so: the flag of the user is false. The page holds no names and no passwords."
-)
+_NOTE = "Moved means that the tenant says so: the flag of the user is false. The page holds no names and no passwords."
 
 
 def write_report(
-    tables: Tables,
+    figures: Figures,
     out: Path | str,
     *,
     title: str = "Password migration",
-    as_of: pd.Timestamp | None = None,
     export_problems: pd.DataFrame | None = None,
 ) -> Path:
     """Write `report.html`, `metrics.json` and a CSV for each figure.
 
     Args:
-        tables: what is known.
+        figures: the figures.
         out: the folder; made if it is not there.
         title: the page's name.
-        as_of: until when to tell; the tables' own moment if left out.
         export_problems: what was wrong with the legacy export: `cause`, `result`, `rows`.
 
     Returns:
         the path of `report.html`.
 
     Raises:
-        BadTable: the folder cannot be written to.
+        BadTable: the folder cannot be written to, or the tables hold something that no figure can be made of.
     """
-    if as_of is not None:
-        tables = tables.until(as_of)
     out = Path(out)
+    parts = [opening(figures), *sections(figures, export_problems)]
+    subtitle = f"As of {moment(figures.tables.as_of)}. {_NOTE}"
+    files = {f"{name}.csv": frame.to_csv(index=False, lineterminator="\n") for name, frame in _numbers(figures).items()}
+    files["metrics.json"] = json.dumps(_metrics(figures), indent=2, allow_nan=False) + "\n"
+    files["report.html"] = page.document(title, subtitle, parts)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        numbers = _numbers(tables)
-        for name, frame in numbers.items():
-            _write(out / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
-        _write(out / "metrics.json", summary.as_json(tables))
-        parts = (
-            _figures(tables),
-            _moved(tables, numbers),
-            _stuck(tables, numbers),
-            _health(tables, numbers),
-            _quality(numbers["quality"], export_problems),
-        )
-        _write(out / "report.html", page.document(title, f"As of {moment(tables.as_of)}. {_NOTE}", parts))
+        for name, text in files.items():
+            _write(out / name, text)
     except OSError as problem:
         raise BadTable(
             f"The report cannot be written to {out} ({problem.strerror}).",
@@ -69,93 +67,56 @@ def write_report(
     return out / "report.html"
 
 
-def _numbers(tables: Tables) -> dict[str, pd.DataFrame]:
+def _metrics(figures: Figures) -> dict[str, Any]:
+    choice = figures.cut_over()
+    return {
+        **summary(figures.tables, figures.certificate_ends),
+        **figures.forecast.numbers(),
+        "cut_over": {
+            "target_share": figures.target,
+            "date": None if choice.date is None else f"{choice.date:%Y-%m-%d}",
+            "reason": choice.reason,
+        },
+        "findings": [
+            {
+                "kind": each.kind,
+                "words": each.words,
+                "since": _utc(each.since),
+                "until": _utc(each.until),
+                "users": each.users,
+            }
+            for each in figures.findings
+        ],
+    }
+
+
+def _utc(time: pd.Timestamp | None) -> str | None:
+    return None if time is None else time.isoformat().replace("+00:00", "Z")
+
+
+def _numbers(figures: Figures) -> dict[str, pd.DataFrame]:
+    tables = figures.tables
+    groups = [cohorts.cohorts(tables, by).assign(dimension=by) for by in figures.dimensions]
+    effects = [each.effect.cells.assign(campaign=each.at) for each in campaigns(tables) if each.effect is not None]
     return {
         "curve": metrics.curve(tables),
+        "daily": pace(tables),
+        "states": states.table(tables),
         "outcomes": metrics.outcomes(tables),
         "failures": metrics.failures(tables),
         "remaining": stuck.remaining(tables),
         "latency": metrics.durations(tables),
+        "interruptions": interruptions(tables),
+        "forecast": figures.forecast.days,
+        "cut_over": figures.cut_over().dates,
+        "reconciliation": reconcile.matrix(tables),
+        "cohorts": pd.concat(groups, ignore_index=True) if groups else pd.DataFrame(columns=["dimension", "cohort"]),
+        "campaigns": pd.concat(effects, ignore_index=True) if effects else pd.DataFrame(columns=["campaign", "group"]),
+        "abuse": abuse.attempts(tables),
         "quality": quality.quality(tables),
+        "legacy_data": quality.legacy_data(tables),
+        "stragglers": stragglers(tables),
     }
-
-
-def _figures(tables: Tables) -> str:
-    counts = metrics.totals(tables)
-    share = counts["migrated_share"]
-    counts_by_state = states.summary(tables)["states"]
-    return page.tiles(
-        (
-            ("Users in scope", f"{counts['in_scope']:,}"),
-            ("Migrated", f"{counts['migrated']:,}"),
-            ("Share", "–" if share is None else f"{100 * share:.1f} %"),
-            ("Not moved yet", f"{counts['remaining']:,}"),
-            ("Of these, blocked", f"{counts_by_state['blocked']:,}"),
-        )
-    )
-
-
-def _moved(tables: Tables, numbers: dict[str, pd.DataFrame]) -> str:
-    counts = metrics.totals(tables)
-    ways = pd.DataFrame(
-        [
-            ("by a call", counts["by_path"]["callout"], "the endpoint proved the old password"),
-            ("silently", counts["by_path"]["silent"], "the tenant had the password already"),
-            ("by a new password", counts["by_path"]["reset"], "the person chose a new one"),
-            ("unknown how", counts["by_path"].get(metrics.UNKNOWN, 0), "no log tells"),
-        ],
-        columns=["way", "users", "meaning"],
-    )
-    return page.section(
-        "How many moved, and how fast?",
-        f"{counts['migrated']:,} of {counts['in_scope']:,} users are moved, {counts['remaining']:,} are not yet.",
-        page.picture(charts.curve_chart(numbers["curve"], counts["in_scope"])),
-        page.table("How people were moved", ways[ways["users"] > 0]),
-    )
-
-
-def _stuck(tables: Tables, numbers: dict[str, pd.DataFrame]) -> str:
-    waiting, causes = numbers["remaining"], numbers["failures"]
-    words = "Everybody is moved."
-    if len(waiting):
-        words = (
-            f"Most of the {waiting['users'].sum():,} users who are not moved yet: "
-            f"{waiting['reason'][0]} ({waiting['users'][0]:,})."
-        )
-    return page.section(
-        "Who is stuck, and why?",
-        words,
-        page.picture(charts.remaining_chart(waiting, tables.as_of), numbers=False),
-        page.table("What to do about it", waiting),
-        page.picture(charts.failures_chart(causes, tables.as_of), numbers=False),
-        page.table("What mends each cause", causes),
-    )
-
-
-def _health(tables: Tables, numbers: dict[str, pd.DataFrame]) -> str:
-    took = metrics.latency(tables)
-    words = "The endpoint has not been called yet."
-    if took["calls"]:
-        words = (
-            f"Half of the calls were answered within {took['p50']:,.0f} ms and 99 % within {took['p99']:,.0f} ms. "
-            f"Entra waits {TIMEOUT_MS:,} ms; {took['over_limit']:,} of {took['calls']:,} calls took longer."
-        )
-    return page.section(
-        "Is the endpoint healthy?",
-        words,
-        page.picture(charts.latency_chart(numbers["latency"], took, tables.as_of)),
-        page.picture(charts.outcomes_chart(numbers["outcomes"], tables.as_of)),
-    )
-
-
-def _quality(findings: pd.DataFrame, export_problems: pd.DataFrame | None) -> str:
-    shown = []
-    if export_problems is not None and len(export_problems):
-        shown.append(page.table("The legacy export", export_problems))
-    if len(findings):
-        shown.append(page.table("The logs", findings))
-    words = "What does not fit together in the data behind these figures:" if shown else "Nothing contradicts itself."
-    return page.section("Can the data be trusted?", words, *shown)
 
 
 def _write(path: Path, text: str) -> None:

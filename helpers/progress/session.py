@@ -37,6 +37,23 @@ class Progress:
         self._flag = flag
         self._ledger = ledger
 
+    async def figures(self, folder: Path | str = "", dimensions: pd.DataFrame | None = None) -> Figures:
+        """Take the tables of a folder where one is named, and collect them from the tenant where none is.
+
+        Args:
+            folder: where `users`, `sign_ins` and `ledger` lie as Parquet, CSV or JSON lines; empty for the tenant.
+            dimensions: for the tenant's users, `user_id` and any columns to group by, such as country or app.
+
+        Raises:
+            KitError: as for `collect`, or a file does not fit.
+        """
+        if not folder:
+            return await self.collect(dimensions)
+        from helpers.progress.command import read
+        from helpers.progress.figures import Figures
+
+        return Figures(read(folder))
+
     async def collect(self, dimensions: pd.DataFrame | None = None) -> Figures:
         """Read users, sign-ins and audits from the tenant, and the ledger from this machine.
 

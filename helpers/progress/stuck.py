@@ -15,7 +15,17 @@ from helpers.progress.metrics import calls, counted
 from helpers.progress.tables import Tables, once
 from helpers.protocol import BLOCK, MIGRATE, RETRY, UPDATE
 
-__all__ = ["BLOCKED", "BROKEN", "DISABLED", "FLAG_LEFT", "NEVER_TRIED", "reasons", "remaining"]
+__all__ = [
+    "BLOCKED",
+    "BROKEN",
+    "DISABLED",
+    "FLAG_LEFT",
+    "NEVER_TRIED",
+    "advice",
+    "in_words",
+    "reasons",
+    "remaining",
+]
 
 NEVER_TRIED: Final = "never tried to sign in"
 DISABLED: Final = "tried, and the account is disabled in the tenant"
@@ -61,7 +71,7 @@ def remaining(tables: Tables) -> pd.DataFrame:
     """
     counts = reasons(tables).value_counts()
     frame = pd.DataFrame(
-        {"reason": map(_in_words, counts.index), "mend": map(_advice, counts.index), "users": counts.to_numpy()}
+        {"reason": map(in_words, counts.index), "mend": map(advice, counts.index), "users": counts.to_numpy()}
     )
     # Causes that mean the same are one reason.
     users = frame.groupby("reason")["users"].sum()
@@ -133,10 +143,12 @@ def _each(codes: pd.Series, words: Callable[[int], str], nothing: str) -> np.nda
     return said[numbers]
 
 
-def _in_words(reason: str) -> str:
+def in_words(reason: str) -> str:
+    """Put one of `reasons` into words that fit after a person: `blocked: the legacy account is locked`."""
     kind, colon, cause = reason.partition(": ")
     return f"{kind}: {meaning(cause)}" if colon else reason
 
 
-def _advice(reason: str) -> str:
+def advice(reason: str) -> str:
+    """Say what to do about one of `reasons`."""
     return _ADVICE.get(reason) or mend(reason.partition(": ")[2])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pandas as pd
@@ -13,7 +12,7 @@ from helpers.progress.metrics import failures, latency, totals
 from helpers.progress.quality import missing_days
 from helpers.progress.tables import Tables
 
-__all__ = ["as_json", "summary"]
+__all__ = ["summary"]
 
 
 def summary(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dict[str, Any]:
@@ -34,8 +33,3 @@ def summary(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dic
         "health": health(tables, certificate_ends),
         "missing_days": missing_days(tables),
     }
-
-
-def as_json(tables: Tables) -> str:
-    """Write the figures as `metrics.json` holds them."""
-    return json.dumps(summary(tables), indent=2, allow_nan=False) + "\n"

@@ -13,7 +13,7 @@ import pandas as pd
 from helpers.progress.lookup import places
 from helpers.progress.tidy import KINDS, PATHS, tidy
 
-__all__ = ["KINDS", "PATHS", "Remark", "Tables", "once", "tidy"]
+__all__ = ["KINDS", "PATHS", "Remark", "Tables", "once", "records", "tidy"]
 
 _Figure = TypeVar("_Figure")
 
@@ -126,6 +126,11 @@ def once(figure: Callable[[Tables], _Figure]) -> Callable[[Tables], _Figure]:
         return result
 
     return kept
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Give the rows of a small table, each by the names of its columns."""
+    return frame.to_dict("records")  # type: ignore[return-value]
 
 
 def _rows_of(asked: pd.Series, ids: pd.Series) -> np.ndarray:

@@ -19,6 +19,7 @@ from helpers.tenant.user_plan import Plan, here, make_plan
 from helpers.tenant.user_writer import UserWriter, take_back
 
 if TYPE_CHECKING:
+    import pandas as pd
     from msgraph.generated.models.user import User
 
 __all__ = ["Users"]
@@ -56,6 +57,32 @@ class Users(Step):
             issuer = await self._issuer()
             rows = [row async for row in self._graph.pages(f"/users?$select=id,identities,mail,{flag}&$top=999")]
             return make_plan(users or (), problems, here(rows, flag), flag=flag, issuer=issuer, sent=sent)
+
+    async def dimensions(self, export: Path | str) -> pd.DataFrame:
+        """Join what the legacy export says of people to their ids in the tenant. Names stay out. Nothing is written.
+
+        Args:
+            export: the CSV file.
+
+        Returns:
+            `user_id`, `country`, `app`, `hash_scheme`, `last_legacy_sign_in`: what figures may be grouped by.
+
+        Raises:
+            BadTable: the file cannot be read as an export.
+            NotReady: there is no migration flag.
+        """
+        import pandas as pd
+
+        read = read_export(export)
+        with told("compare the export with the tenant"):
+            flag = (await MigrationFlag(*self._place).show()).full_name
+            rows = [row async for row in self._graph.pages(f"/users?$select=id,identities,mail,{flag}&$top=999")]
+        known = here(rows, flag)
+        found = [(known[each.username].id, each) for each in read.users if each.username in known]
+        columns = ("country", "app", "hash_scheme", "last_legacy_sign_in")
+        return pd.DataFrame(
+            [(id, *(getattr(each, name) for name in columns)) for id, each in found], columns=["user_id", *columns]
+        )
 
     async def apply(
         self, plan: Plan, *, progress: Callable[[int, int], object] | None = None, limit: int | None = None

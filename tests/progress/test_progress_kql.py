@@ -29,7 +29,7 @@ from helpers.protocol import MIGRATE
 from helpers.rehearsal.ids import seeded
 from helpers.rehearsal.journal import audit
 from helpers.rehearsal.log_exports import export_logs
-from helpers.rehearsal.population.plan import DAY, Habit, Plan, Stuffing, Trouble
+from helpers.rehearsal.population.plan import Habit, Plan, Stuffing, Trouble
 from helpers.rehearsal.tenant import RehearsalTenant
 from helpers.simulate import simulate
 
@@ -245,9 +245,7 @@ def test_the_durations_are_the_reports(recorded: Recorded, workspace: Workspace,
 def test_retries_and_near_limit_seconds_are_the_reports(recorded: Recorded, tmp_path: Path) -> None:
     busy = [{**recorded.ledger[0], "correlation_id": f"busy-{number}"} for number in range(46)]
     busier = [{**recorded.ledger[9], "correlation_id": f"busier-{number}"} for number in range(60)]
-    tables = Tables(
-        recorded.tables.users, recorded.tables.sign_ins, pd.DataFrame([*recorded.ledger, *busy, *busier])
-    )
+    tables = Tables(recorded.tables.users, recorded.tables.sign_ins, pd.DataFrame([*recorded.ledger, *busy, *busier]))
     requests = recorded.logs["AppRequests"]
     many = [*requests, *([requests[0]] * 46), *([requests[9]] * 60)]
     (row,) = Workspace(recorded.logs | {"AppRequests": many}, recorded.flag, tmp_path).ask("load")

@@ -8,12 +8,22 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from story import told
+from story import told, users
 
 from helpers.errors import BadTable
 from helpers.progress import summary
+from helpers.progress.answers import QUESTIONS
+from helpers.progress.figures import Figures
 from helpers.progress.report import write_report
 from helpers.progress.tables import Tables
+
+CSVS = {
+    f"{name}.csv"
+    for name in (
+        *("abuse", "campaigns", "cohorts", "curve", "cut_over", "daily", "failures", "forecast", "interruptions"),
+        *("latency", "legacy_data", "outcomes", "quality", "reconciliation", "remaining", "states", "stragglers"),
+    )
+}
 
 
 class Page(HTMLParser):
@@ -43,12 +53,12 @@ class Page(HTMLParser):
 
 
 def test_the_page_stands_alone_and_can_be_read_by_everybody(tmp_path: Path) -> None:
-    path = write_report(told(), tmp_path / "new" / "report")
+    path = write_report(Figures(told()), tmp_path / "new" / "report")
     text = path.read_text(encoding="utf-8")
     page = Page(text)
     assert page.all("html") == [{"lang": "en"}]
-    assert [tag for tag, _ in page.tags if tag in ("h1", "h2")] == ["h1", "h2", "h2", "h2", "h2"]
-    assert len(page.all("img")) == 5
+    assert [tag for tag, _ in page.tags if tag in ("h1", "h2")] == ["h1", *["h2"] * 12]
+    assert len(page.all("img")) == 8
     assert all(image["src"].startswith("data:image/png;base64,") and image["alt"] for image in page.all("img"))
     assert len(page.all("caption")) == len(page.all("table")) > 5
     assert all(cell.get("scope") in ("col", "row") for cell in page.all("th"))
@@ -56,48 +66,58 @@ def test_the_page_stands_alone_and_can_be_read_by_everybody(tmp_path: Path) -> N
     assert not [value for _, attributes in page.tags for value in attributes.values() if value and "//" in value[:8]]
     assert "prefers-color-scheme: dark" in text
     assert "@media print" in text
-    assert "3 of 6 users are moved, 3 are not yet." in page.text
+    assert "3 of 6 people are moved (50.0 %)." in page.text
     assert "As of 2 Nov 2026 09:05 UTC" in page.text
 
 
 def test_the_numbers_lie_beside_it(tmp_path: Path) -> None:
-    write_report(told(), tmp_path)
-    assert json.loads((tmp_path / "metrics.json").read_text()) == summary.summary(told())
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == [
-        "curve.csv",
-        "failures.csv",
-        "latency.csv",
-        "metrics.json",
-        "outcomes.csv",
-        "quality.csv",
-        "remaining.csv",
-        "report.html",
-    ]
+    write_report(Figures(told()), tmp_path)
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    assert summary.summary(told()).items() <= found.items()
+    assert (found["forecast"], found["never_return"], found["backtest"]) == ([], None, None)
+    assert found["cut_over"]["reason"].startswith("It is too early to tell")
+    assert {entry.name for entry in tmp_path.iterdir()} == {"metrics.json", "report.html", *CSVS}
+    assert len(pd.read_csv(tmp_path / "stragglers.csv")) == 3
     assert pd.read_csv(tmp_path / "curve.csv")["migrated"].tolist() == [0, 1, 2, 3, 3]
 
 
 def test_a_report_of_an_earlier_moment(tmp_path: Path) -> None:
-    write_report(told(), tmp_path, as_of=pd.Timestamp("2026-11-02T09:02:30Z"))
+    write_report(Figures(told().until(pd.Timestamp("2026-11-02T09:02:30Z"))), tmp_path)
     found = json.loads((tmp_path / "metrics.json").read_text())
     assert (found["as_of"], found["migrated"], found["by_path"]["reset"]) == ("2026-11-02T09:02:30Z", 2, 0)
 
 
 def test_nothing_to_tell_still_makes_a_page(tmp_path: Path) -> None:
-    Page(write_report(Tables(), tmp_path).read_text(encoding="utf-8"))
+    Page(write_report(Figures(Tables()), tmp_path).read_text(encoding="utf-8"))
 
 
 def test_what_was_wrong_with_the_export_is_told_and_escaped(tmp_path: Path) -> None:
     problems = pd.DataFrame([("<b>damaged</b>", "created", 13)], columns=["cause", "result", "rows"])
-    page = Page(write_report(told(), tmp_path, title="A & B", export_problems=problems).read_text(encoding="utf-8"))
+    page = Page(
+        write_report(Figures(told()), tmp_path, title="A & B", export_problems=problems).read_text(encoding="utf-8")
+    )
     assert "<b>damaged</b>" in page.text
     assert page.all("b") == []
     assert "A & B" in page.text
 
 
 def test_writing_again_replaces_and_writing_where_one_may_not_is_refused(tmp_path: Path) -> None:
-    write_report(told(), tmp_path)
-    write_report(told(), tmp_path)
-    assert len(list(tmp_path.iterdir())) == 8
+    write_report(Figures(told()), tmp_path)
+    write_report(Figures(told()), tmp_path)
+    assert len(list(tmp_path.iterdir())) == len(CSVS) + 2
     (tmp_path / "file").touch()
     with pytest.raises(BadTable, match="cannot be written"):
-        write_report(told(), tmp_path / "file")
+        write_report(Figures(told()), tmp_path / "file")
+
+
+def test_what_stands_out_and_every_question_come_before_the_first_figure(tmp_path: Path) -> None:
+    text = write_report(Figures(told()), tmp_path).read_text(encoding="utf-8")
+    opening = text[: text.index("<img")]
+    order = [opening.index(question) for question in QUESTIONS]
+    assert order == sorted(order)
+    assert opening.index("What stands out") > order[-1]
+
+
+def test_a_cell_that_is_markup_stays_text(tmp_path: Path) -> None:
+    tables = Tables(users=users().assign(country="<script>x</script>"), sign_ins=told().sign_ins)
+    assert "<script>" not in write_report(Figures(tables), tmp_path).read_text(encoding="utf-8")

@@ -1,0 +1,100 @@
+"""The five questions that everybody asks, each answered in a sentence or two made of numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pandas as pd
+
+from helpers.progress.cutover import CutOver
+from helpers.progress.forecast import Forecast
+from helpers.progress.metrics import totals
+from helpers.progress.pace import pace
+from helpers.progress.states import summary
+from helpers.progress.stuck import NEVER_TRIED, remaining
+from helpers.progress.tables import Tables
+from helpers.progress.words import day, days
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["QUESTIONS", "fast", "moved", "never", "stuck", "when"]
+
+QUESTIONS: Final[Sequence[str]] = (
+    "How many moved?",
+    "How fast?",
+    "Who is stuck, and why?",
+    "Who never comes back?",
+    "When may the old system be switched off?",
+)
+
+_WEEK: Final = 7
+
+
+def moved(tables: Tables) -> str:
+    """Say how many moved."""
+    counts, confirmed = totals(tables), summary(tables)["confirmed"]
+    if not counts["in_scope"]:
+        return "Nobody is in scope."
+    words = (
+        f"{counts['migrated']:,} of {counts['in_scope']:,} people are moved ({100 * counts['migrated_share']:.1f} %)."
+    )
+    if len(tables.sign_ins) and counts["migrated"]:
+        share = "All" if confirmed == counts["migrated"] else f"{confirmed:,}"
+        words += f" {share} of them have signed in since, which confirms it."
+    return words
+
+
+def fast(tables: Tables) -> str:
+    """Say how fast it goes now, and how fast it went at first."""
+    table = pace(tables)
+    whole = table.iloc[:-1]  # the day of `as_of` is not over
+    if not len(whole):
+        return "The first day is not over yet." if len(table) else "Nobody has been flagged yet."
+    last, first = whole.tail(_WEEK), whole.head(_WEEK)
+    words = f"{last['moved'].mean():,.0f} people a day, over the last {days(len(last))}."
+    if len(whole) >= 2 * _WEEK:
+        words += f" In the first {days(len(first))} it was {first['moved'].mean():,.0f} a day."
+    return words
+
+
+def stuck(tables: Tables) -> str:
+    """Say how many are left, how many of them tried, and what most of these met with."""
+    left = remaining(tables)
+    whole, cannot = int(left["users"].sum()), summary(tables)["cannot_migrate"]
+    if not whole:
+        return "Nobody: everybody is moved." if len(tables.users) else "Nobody is in scope."
+    tried = left[left["reason"] != NEVER_TRIED]
+    count = int(tried["users"].sum())
+    if not count:
+        return f"{whole:,} people are left, and none of them has tried to sign in."
+    words = (
+        f"{whole:,} people are left. {whole - count:,} of them have not tried to sign in. {count:,} have; the largest "
+        f"group of these, {tried['users'].iloc[0]:,}: {tried['reason'].iloc[0]}."
+    )
+    return words + (f" {cannot:,} are barred: no sign-in can move them." if cannot else "")
+
+
+def never(forecast: Forecast) -> str:
+    """Say how many never come back, as far as that can be told from those who have not come yet."""
+    if forecast.too_early:
+        return f"It is too early to tell: {forecast.too_early}"
+    if forecast.never_return is None:
+        return "Nobody is left."
+    low, middle, high = (round(forecast.never_return[name] * forecast.in_scope) for name in ("low", "estimate", "high"))
+    return (
+        f"About {middle:,} people ({low:,} to {high:,}), {100 * forecast.never_return['estimate']:.0f} % of all, if "
+        "nothing makes them. Nobody can see this yet; it is estimated from how the stream of those who come thins out."
+    )
+
+
+def when(forecast: Forecast, choice: CutOver) -> str:
+    """Say on which day the target is met, or why on none."""
+    words = choice.reason
+    if forecast.too_early or not len(choice.dates):
+        return words
+    today = choice.dates.iloc[0]
+    return (
+        f"{words} Switched off today ({day(pd.Timestamp(today['date']))}), about {today['resets']:,} of those who are "
+        f"left would come within {days(len(forecast.days) - 1)} and need a new password."
+    )

@@ -1,0 +1,90 @@
+"""Draw how many moved on each day, with what stands out marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import pandas as pd
+
+from helpers.progress.chart import COLOURS, Chart, axes, count_in_whole_numbers, dates_apart, finish
+from helpers.progress.charts import moment, nothing
+from helpers.progress.findings import Finding
+from helpers.progress.words import day
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["pace_chart"]
+
+# Kind of a finding -> its colour; the letter at the top tells which it is.
+_MARKED: Final = {
+    "interruption": COLOURS["vermilion"],
+    "stall": COLOURS["purple"],
+    "rush": COLOURS["green"],
+    "campaign": COLOURS["green"],
+}
+_DAY: Final = pd.Timedelta(days=1)
+
+
+def pace_chart(
+    pace: pd.DataFrame, findings: Sequence[Finding], as_of: pd.Timestamp | None, ax: Axes | None = None
+) -> Chart:
+    """Draw the moves of each day as bars.
+
+    Args:
+        pace: the table of `pace.pace`.
+        findings: what stands out; those that lie at a time are marked with a letter.
+        as_of: until when it tells.
+        ax: where to draw; a new figure if left out.
+    """
+    ax = axes(ax)
+    title = f"Moved on each day · as of {moment(as_of)}"
+    if pace.empty:
+        return nothing(ax, title, "No user has been flagged yet.", pace)
+    days = pace["day"].dt.tz_localize(None)
+    ax.bar(days, pace["moved"], width=0.9, align="edge", color=COLOURS["blue"])
+    top = max(float(pace["moved"].max()), 1.0) * 1.15
+    marked = [found for found in findings if found.kind in _MARKED and found.since is not None]
+    told = []
+    for letter, found in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", sorted(marked, key=lambda each: each.since), strict=False):
+        begin, end = _ends(found)
+        ax.axvspan(begin, end, color=_MARKED[found.kind], alpha=0.25, linewidth=0)
+        ax.annotate(letter, (begin + (end - begin) / 2, top), ha="center", va="top", fontweight="bold")
+        told.append(f"{letter}: {found.label.lower()} of {day(found.since)}")
+    ax.set_ylim(0, top)
+    ax.set_xlabel("Day (UTC)" + (". " + ", ".join(told) if told else ""), wrap=True, horizontalalignment="left", x=0)
+    dates_apart(ax.xaxis)
+    ax.set_ylabel("Users")
+    count_in_whole_numbers(ax.yaxis)
+    return finish(ax, title, _words(pace, told), _by_week(pace))
+
+
+def _ends(found: Finding) -> tuple[pd.Timestamp, pd.Timestamp]:
+    """Give the days that a finding touches; a campaign is marked where it went out."""
+    begin = found.since.tz_localize(None).normalize()  # type: ignore[union-attr]
+    if found.kind == "campaign" or found.until is None:
+        return begin, begin + _DAY
+    return begin, found.until.tz_localize(None).ceil("D")
+
+
+def _words(pace: pd.DataFrame, told: list[str]) -> str:
+    most = pace.loc[pace["moved"].idxmax()]
+    whole = pace.iloc[:-1] if len(pace) > 1 else pace
+    last = whole.tail(7)
+    words = (
+        f"Most people moved on {day(most['day'])}: {most['moved']:,}. On the last {len(last)} whole days it was "
+        f"{last['moved'].mean():,.1f} a day."
+    )
+    return f"{words} Marked: {', '.join(told)}." if told else words
+
+
+def _by_week(pace: pd.DataFrame) -> pd.DataFrame:
+    week = (pace["day"] - pace["day"].iloc[0]) // (7 * _DAY)
+    grouped = pace.groupby(week)
+    return pd.DataFrame(
+        {
+            "week from": [f"{first:%Y-%m-%d}" for first in grouped["day"].first()],
+            "moved": grouped["moved"].sum().to_numpy(),
+        }
+    )

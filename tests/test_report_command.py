@@ -1,0 +1,102 @@
+"""`jitkit report`: the sample migration's stories in its page, and clear words for what cannot be reported."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from helpers.__main__ import main
+
+SAMPLE = Path(__file__).parents[1] / "sample_data" / "migration"
+USERS = ["--users", str(SAMPLE / "users.parquet")]
+LOGS = ["--sign-ins", str(SAMPLE / "sign_ins.parquet"), "--ledger", str(SAMPLE / "ledger.parquet")]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    assert main(["report", *USERS, *LOGS, "--as-of", "2026-09-29", "--out", str(folder)]) == 0
+    return folder
+
+
+# What record.py planted -> words that the page has to say about it.
+STORIES = {
+    "stall": r"From 25 Jun 2026 to 3 Jul 2026 \(9 days\).*?Few came",
+    "outage": r"From 12 Jun 2026 08:\d\d UTC to 12 Jun 2026 16:\d\d UTC \(8 hours\).*?the legacy system did not answer",
+    "certificate": r"From 15 Aug 2026 \d\d:\d\d UTC to 17 Aug 2026 0\d:\d\d UTC.*?the endpoint's certificate first",
+    "campaign": r"The campaign of 21 Jul 2026 reached 2,\d{3} people.*?moved about \d{3} more people.*?interval \d",
+    "lagging app": r"By app, “Partner portal”: 0 % of 1,\d{3} people.*?app is in the listener",
+    "attack": r"From 5 Sep 2026 12:\d\d UTC to 6 Sep 2026 17:\d\d UTC 1,\d{3} sign-ins used names that nobody has",
+}
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_every_planted_story_stands_out_before_the_first_figure(out: Path, story: str) -> None:
+    page = (out / "report.html").read_text(encoding="utf-8").replace("&#x27;", "'")
+    opening = page[: page.index("<img")]
+    (found,) = (item for item in re.findall(r"<li>(.*?)</li>", opening) if re.search(STORIES[story], item))
+    assert found.startswith("<strong>")
+
+
+def test_what_stands_out_and_was_not_planted_lies_in_how_people_are(out: Path) -> None:
+    """Whoever was seen long ago comes seldom: that is true of the people of any plan."""
+    told = json.loads((out / "metrics.json").read_text())["findings"]
+    assert len(told) == 8
+    assert sum("By last legacy sign in" in each["words"] for each in told) == 2
+    assert [each["kind"] for each in told].count("interruption") == 2
+
+
+def test_the_metrics_have_the_keys_that_other_programs_read(out: Path) -> None:
+    found = json.loads((out / "metrics.json").read_text())
+    assert found["as_of"] == "2026-09-29T00:00:00Z"
+    assert found["in_scope"] == found["migrated"] + found["remaining"] == 10_000
+    assert sum(found["by_path"].values()) == found["migrated"]
+    days = found["forecast"]
+    assert [row["date"] for row in days] == [f"{day:%Y-%m-%d}" for day in pd.date_range("2026-09-29", periods=181)]
+    assert all(row["migrated_low"] <= row["migrated"] <= row["migrated_high"] for row in days)
+    assert 0 < found["never_return"]["low"] < found["never_return"]["estimate"] < found["never_return"]["high"] < 1
+    assert {"interval_coverage", "error", "error_straight_line", "error_exponential"} <= found["backtest"].keys()
+    assert found["latency_ms"].keys() == {"p50", "p95", "p99"}
+
+
+def test_the_never_share_is_near_the_plans(out: Path) -> None:
+    """A quarter never comes, a lagging app keeps 12 % of the others, and who comes once a year looks much like it."""
+    share = json.loads((out / "metrics.json").read_text())["never_return"]
+    assert share["low"] < 0.25 + 0.75 * 0.12 < share["high"]
+
+
+def test_the_page_names_nobody(out: Path) -> None:
+    page = (out / "report.html").read_text(encoding="utf-8")
+    ids = pd.read_parquet(SAMPLE / "users.parquet")["user_id"]
+    assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-", page)
+    assert set(pd.read_csv(out / "stragglers.csv")["user_id"]) < set(ids)
+
+
+def test_users_alone_make_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", *USERS, "--as-of", "2026-07-01T12:00Z", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "of 10,000 people are moved" in said and str(tmp_path / "report.html") in said
+    assert json.loads((tmp_path / "metrics.json").read_text())["as_of"] == "2026-07-01T12:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--as-of", "yesterday-ish"], "--as-of yesterday-ish is no time"),
+        (["--as-of", "2020-01-01"], "By 2020-01-01 nobody was in scope"),
+        (["--target", "95"], "A target of 95 makes no sense"),
+        (["--ledger", "nowhere.csv"], "There is no file nowhere.csv"),
+        (["--ledger", str(SAMPLE / "users.parquet")], "The table ledger has no column"),
+    ],
+)
+def test_what_cannot_be_reported_is_told_in_one_sentence(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", *USERS, *words, "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert said in error and "Next: " in error and "Traceback" not in error
+    assert not (tmp_path / "out").exists()
