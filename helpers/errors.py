@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import textwrap
+from typing import Final
 
 __all__ = [
     "BadTable",
@@ -16,6 +18,8 @@ __all__ = [
     "Taken",
     "WriteNotConfirmed",
 ]
+
+_WIDE: Final = 100  # characters: an output is cut anywhere, in the middle of a word too, where a line is longer
 
 
 class KitError(Exception):
@@ -42,7 +46,7 @@ class KitError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Show a notebook reader the message alone; the full traceback stays in `sys.last_value`."""
-        return f"{type(self).__name__}: {self}".splitlines()
+        return _shown(self)
 
 
 class Stopped(asyncio.CancelledError):
@@ -63,7 +67,7 @@ class Stopped(asyncio.CancelledError):
         )
 
     def _render_traceback_(self) -> list[str]:
-        return f"{type(self).__name__}: {self}".splitlines()
+        return _shown(self)
 
 
 class SettingsError(KitError):
@@ -109,3 +113,9 @@ class PermissionMissing(GraphRefused):
 
 class Taken(GraphRefused):
     """A name or identifier is already used by another object."""
+
+
+def _shown(error: BaseException) -> list[str]:
+    lines = f"{type(error).__name__}: {error}".splitlines()
+    wrap = textwrap.TextWrapper(_WIDE, break_long_words=False, break_on_hyphens=False).wrap
+    return [part for line in lines for part in wrap(line)]

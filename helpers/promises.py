@@ -117,7 +117,7 @@ async def _left(s: Session) -> str:
             "The listener points to an extension that is gone: sign-ins of flagged users fail.",
             next_step="Set really = True in notebook 99 and run it again, or run notebook 03.",
         )
-    return ", ".join(left) or "nothing"
+    return "; ".join(left) or "nothing"
 
 
 PROMISES = (

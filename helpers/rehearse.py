@@ -31,7 +31,7 @@ class Result:
     Args:
         migrated: users whose flag is false in the tenant.
         remaining: users whose flag is true.
-        blocked: of those, users whose last call was answered with Block.
+        blocked: of those, users who are barred until somebody acts, as `progress.states` says.
         report: the report's page.
         home: where the rehearsal's tenant, ledger and report are kept.
     """
@@ -61,7 +61,7 @@ def rehearse(*, html: Path | None = None) -> int:
         f"""
 Migrated   {result.migrated:>6,} users: their flag is false in the rehearsal tenant
 Remaining  {result.remaining:>6,} users
-Blocked    {result.blocked:>6,} of the remaining: the endpoint answered Block
+Blocked    {result.blocked:>6,} of the remaining: they cannot move until somebody acts
 Took       {minutes} min {seconds} s
 
 Report     {result.report}

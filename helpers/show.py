@@ -98,7 +98,7 @@ class Table:
         if not self.rows:
             # A grid of headings alone tells a screen reader of a table and then has nothing to read.
             return f"<p>{caption}: no rows.</p>"
-        head = "".join(f'<th scope="col" style="{_CELL}">{html.escape(column)}</th>' for column in self.columns)
+        head = "".join(map(_heading, self.columns))
         body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in self.rows)
         return f"<table>{_caption(caption)}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
@@ -144,6 +144,11 @@ def _sent(sent: Iterable[Sent]) -> str:
     count = "1 request" if len(requests) == 1 else f"{len(requests)} requests"
     listing = "\n\n".join(str(request) for request in requests)
     return fold(f"What was sent ({count})", f"<pre>{html.escape(listing)}</pre>")
+
+
+def _heading(name: str) -> str:
+    keep = ";white-space:nowrap" if len(name) <= _SHORT else ""
+    return f'<th scope="col" style="{_CELL}{keep}">{html.escape(name)}</th>'
 
 
 def _cell(value: object) -> str:

@@ -46,7 +46,7 @@ async def test_what_the_kit_made_would_go_and_the_checkpoint_names_it(session: S
     said = await would_happen(session)
     gone = {what for what, happens in said.items() if happens == "would be removed"}
     assert gone == {"extension's app registration", "migration flag"}
-    assert await left(session) == "extension's app registration, migration flag"
+    assert await left(session) == "extension's app registration; migration flag"
     await session.remove(dry_run=False)
     assert await left(session) == "nothing"
 

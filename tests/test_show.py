@@ -49,7 +49,9 @@ def test_a_table_without_rows_is_a_sentence() -> None:
 
 def test_short_cells_stay_on_one_line_and_long_names_may_break() -> None:
     page = Table(caption="Steps", columns=("After", "What"), rows=[("1,234 ms", f"{'x' * 40} is true")])._repr_html_()
-    after, what = page.split("<tbody>")[1].split("</td><td")
+    head, body = page.split("<tbody>")
+    assert head.count("white-space:nowrap") == 2
+    after, what = body.split("</td><td")
     assert "white-space:nowrap" in after and "overflow-wrap" not in after
     assert "overflow-wrap:anywhere" in what and "nowrap" not in what
 
@@ -68,3 +70,12 @@ def test_an_error_shows_a_notebook_reader_three_lines() -> None:
     error = KitError("It broke.", service="500", next_step="Mend it.")
     assert error._render_traceback_() == ["KitError: It broke.", "The service said: 500", "Next: Mend it."]
     assert str(KitError("It broke.", next_step="Mend it.")).count("\n") == 1
+
+
+def test_an_error_breaks_between_words_and_never_inside_an_address() -> None:
+    address = "https://jit.woodgrove.example/" + "a-b/" * 40
+    error = KitError("It broke.", next_step="Ask the people who run this service for it. " * 5 + f"Open {address} now.")
+    shown = error._render_traceback_()
+    assert address in shown
+    assert max(len(line) for line in shown if line != address) <= 100
+    assert " ".join(shown) == " ".join(f"KitError: {error}".split())

@@ -190,7 +190,7 @@ class Listener(Step):
         )
         facts = {
             "Id": found.id or "",
-            "Listens to": ", ".join(_apps(found)),
+            "Listens to": ", ".join(_apps(found)) or ("every app" if _covers_all(found) else "no app"),
             "Looks at": str(flag),
             "Calls": str(calls or extension_id),
             "Priority": str(_priority(found)),

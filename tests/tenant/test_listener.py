@@ -91,6 +91,15 @@ async def test_an_extension_that_was_made_anew_is_followed(ready: Kit) -> None:
     )
 
 
+@pytest.mark.parametrize(("every", "words"), [(False, "no app"), (True, "every app")])
+async def test_a_listener_that_names_no_app_says_whom_it_listens_to(ready: Kit, every: bool, words: str) -> None:
+    made = await ready.listener.ensure()
+    applications = {"includeAllApplications": every, "includeApplications": []}
+    change = {"@odata.type": TYPE, "conditions": {"applications": applications}}
+    await ready.send("PATCH", f"{LISTENERS}/{made.listener_id}", body=change)
+    assert (await ready.listener.show()).facts["Listens to"] == words
+
+
 async def test_rivals_are_named_with_their_priority(ready: Kit) -> None:
     client = await ready.client.show()
     made = await ready.listener.ensure()
