@@ -78,7 +78,7 @@ class Users(Step):
             flag = (await MigrationFlag(*self._place).show()).full_name
             rows = [row async for row in self._graph.pages(f"/users?$select=id,identities,mail,{flag}&$top=999")]
         known = here(rows, flag)
-        found = [(known[each.username].id, each) for each in read.users if each.username in known]
+        found = [(known[each.username].user_id, each) for each in read.users if each.username in known]
         columns = ("country", "app", "hash_scheme", "last_legacy_sign_in")
         return pd.DataFrame(
             [(id, *(getattr(each, name) for name in columns)) for id, each in found], columns=["user_id", *columns]
