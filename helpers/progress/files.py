@@ -42,14 +42,8 @@ def read_table(path: Path | str, kind: str) -> pd.DataFrame:
     Raises:
         BadTable: the file is missing, is of another kind, or does not fit.
     """
-    path = Path(path)
-    frame = _guarded(path, lambda: read_fast(path, kind) if _is_json(path) else None)
-    if frame is None:
-        frame = _frame(path)
-        if not len(frame.columns):
-            frame = pd.DataFrame({name: [] for name in KINDS[kind]})
-        frame = exports.translated(frame, kind)
-    return tidy(frame, kind)
+    # Nothing here holds the rows while they are made tidy: there may be millions.
+    return tidy(_rows(Path(path), kind), kind)
 
 
 def read_audits(path: Path | str) -> list[dict[str, Any]]:
@@ -65,6 +59,16 @@ def read_audits(path: Path | str) -> list[dict[str, Any]]:
         BadTable: the file is missing, or is no audit log.
     """
     return exports.audits(_frame(Path(path)))
+
+
+def _rows(path: Path, kind: str) -> pd.DataFrame:
+    frame = _guarded(path, lambda: read_fast(path, kind) if _is_json(path) else None)
+    if frame is not None:
+        return frame
+    frame = _frame(path)
+    if not len(frame.columns):
+        frame = pd.DataFrame({name: [] for name in KINDS[kind]})
+    return exports.translated(frame, kind)
 
 
 def _frame(path: Path) -> pd.DataFrame:

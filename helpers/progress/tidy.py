@@ -83,20 +83,26 @@ def tidy(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
         )
     extra = [name for name in frame.columns if name not in known] if kind == "users" else []
     columns = {name: _typed(frame, name, type_, kind) for name, type_ in known.items()}
-    result = pd.DataFrame(columns | {name: frame[name] for name in extra}, index=frame.index, copy=False)
-    return _one_row_a_user(result) if kind == "users" else _in_order(result)
+    if kind == "users":
+        return _one_row_a_user(
+            pd.DataFrame(columns | {name: frame[name] for name in extra}, index=frame.index, copy=False)
+        )
+    # What nobody holds any more can go, column by column, while it is sorted.
+    del frame
+    return _in_order(columns)
 
 
-def _in_order(events: pd.DataFrame) -> pd.DataFrame:
+def _in_order(columns: dict[str, pd.Series]) -> pd.DataFrame:
     """Sort by time and user, then by everything else, and drop rows that are the same in every column."""
-    if events["time"].isna().any():
-        events = events[events["time"].notna()]
-    events = events.reset_index(drop=True)
-    time, user = micros(events["time"]), events["user_id"].cat.codes.to_numpy()
+    if (unknown := columns["time"].isna()).any():
+        _take(columns, np.flatnonzero(~unknown))
+    time, user = micros(columns["time"]), columns["user_id"].cat.codes.to_numpy()
     ahead = np.diff(time)
     if not ((ahead > 0) | ((ahead == 0) & (np.diff(user) >= 0))).all():
         order = np.lexsort((user, time))
-        events, time, user = events.take(order).reset_index(drop=True), time[order], user[order]
+        time, user = time[order], user[order]
+        _take(columns, order)
+    events = pd.DataFrame({name: column.array for name, column in columns.items()}, copy=False)
     same = np.flatnonzero(_shared(time, user))
     if not len(same):
         return events
@@ -111,6 +117,12 @@ def _in_order(events: pd.DataFrame) -> pd.DataFrame:
     order = np.arange(len(events))
     order[left.index] = sorted_
     return events.take(order[rows]).reset_index(drop=True)
+
+
+def _take(columns: dict[str, pd.Series], rows: np.ndarray) -> None:
+    """Replace each column by some of its rows: at no time is more than one column there twice."""
+    for name in columns:
+        columns[name] = pd.Series(columns[name].array.take(rows))
 
 
 def _shared(time: np.ndarray, user: np.ndarray) -> np.ndarray:
