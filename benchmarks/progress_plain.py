@@ -31,6 +31,5 @@ for part in pd.read_json(folder / "sign_ins.jsonl", lines=True, engine=engine, *
     broken = broken[~broken["correlation_id"].isin(told)]
     failures = failures.add(broken["callout_error"].astype(int).astype(str).value_counts(), fill_value=0)
 
-(folder / "plain.json").write_text(
-    json.dumps({"curve": {str(day): int(count) for day, count in days.items()}, "failures": failures.astype(int).to_dict()})
-)
+curve = {str(day): int(count) for day, count in days.items()}
+(folder / "plain.json").write_text(json.dumps({"curve": curve, "failures": failures.astype(int).to_dict()}))
