@@ -32,5 +32,7 @@ for part in pd.read_json(folder / "sign_ins.jsonl", lines=True, engine=engine, *
     failures = failures.add(broken["callout_error"].astype(int).astype(str).value_counts(), fill_value=0)
 
 (folder / "plain.json").write_text(
-    json.dumps({"curve": {str(day): int(count) for day, count in days.items()}, "failures": failures.astype(int).to_dict()})
+    json.dumps(
+        {"curve": {str(day): int(count) for day, count in days.items()}, "failures": failures.astype(int).to_dict()}
+    )
 )
