@@ -31,5 +31,8 @@ for part in pd.read_json(folder / "sign_ins.jsonl", lines=True, engine=engine, *
     broken = broken[~broken["correlation_id"].isin(told)]
     failures = failures.add(broken["callout_error"].astype(int).astype(str).value_counts(), fill_value=0)
 
-curve = {str(day): int(count) for day, count in days.items()}
-(folder / "plain.json").write_text(json.dumps({"curve": curve, "failures": failures.astype(int).to_dict()}))
+(folder / "plain.json").write_text(
+    json.dumps(
+        {"curve": {str(day): int(count) for day, count in days.items()}, "failures": failures.astype(int).to_dict()}
+    )
+)

@@ -81,7 +81,7 @@ def course(tables: Tables, sent: Campaign) -> pd.DataFrame:
     users = tables.users.set_index("user_id")["migrated_at"]
     last = 0 if tables.as_of is None else min(_DAYS, (tables.as_of - sent.at) // pd.Timedelta(days=1))
     places = range(-_DAYS, last)
-    rows = {"day": list(places)}
+    rows: dict[str, list[float]] = {"day": list(places)}
     for name in ("reached", "control"):
         moved = (users[getattr(sent, name)] - sent.at) / pd.Timedelta(days=1)
         rows[name] = [float((moved < place + 1).mean()) for place in places]

@@ -139,10 +139,11 @@ def dates_apart(axis: Axis) -> None:
     short = last - first < _SHORT
 
     def words(number: float, _: int | None) -> str:
-        date = num2date(number)
+        date = num2date(number)  # type: ignore[no-untyped-call]
         return f"{date:%H:%M:%S}" if short else f"{date.day} {date:%b %Y}"
 
-    axis.set_major_locator(LinearLocator(3) if short else AutoDateLocator(minticks=3, maxticks=6))
+    days = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
+    axis.set_major_locator(LinearLocator(3) if short else days)
     axis.set_major_formatter(FuncFormatter(words))
 
 

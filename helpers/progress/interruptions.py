@@ -82,7 +82,8 @@ def _asked(tables: Tables) -> pd.DataFrame:
     rows = tables.sign_ins.loc[log, ["time", "correlation_id", "callout_error"]]
     codes = rows["callout_error"].to_numpy(dtype="int64")
     # What the endpoint says of itself tells more than the error that Entra made of it.
-    told = np.append(own.to_numpy(dtype=object), None)[places(rows["correlation_id"], called["correlation_id"])]
+    known = np.append(own.to_numpy(dtype=object), np.array([None], dtype=object))
+    told = known[places(rows["correlation_id"], called["correlation_id"])]
     logged = pd.Series(codes).map({code: callout_cause(code) for code in np.unique(codes).tolist() if code})
     cause = pd.Series(told).fillna(logged)
     times = micros(rows["time"])

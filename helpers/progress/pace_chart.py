@@ -38,6 +38,8 @@ def pace_chart(
         as_of: until when it tells.
         ax: where to draw; a new figure if left out.
     """
+    from matplotlib.dates import date2num
+
     ax = axes(ax)
     title = f"Moved on each day · as of {moment(as_of)}"
     if pace.empty:
@@ -45,11 +47,10 @@ def pace_chart(
     days = pace["day"].dt.tz_localize(None)
     ax.bar(days, pace["moved"], width=0.9, align="edge", color=COLOURS["blue"])
     top = max(float(pace["moved"].max()), 1.0) * 1.15
-    marked = [found for found in findings if found.kind in _MARKED and found.since is not None]
     told = []
-    for letter, found in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", sorted(marked, key=lambda each: each.since), strict=False):
-        begin, end = _ends(found)
-        ax.axvspan(begin, end, color=_MARKED[found.kind], alpha=0.25, linewidth=0)
+    for letter, (begin, end, found) in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", _spans(findings), strict=False):
+        place = date2num([begin, end])  # type: ignore[no-untyped-call]
+        ax.axvspan(*place, color=_MARKED[found.kind], alpha=0.25, linewidth=0)
         ax.annotate(letter, (begin + (end - begin) / 2, top), ha="center", va="top", fontweight="bold")
         told.append(f"{letter}: {found.label.lower()} of {day(found.since)}")
     ax.set_ylim(0, top)
@@ -60,16 +61,19 @@ def pace_chart(
     return finish(ax, title, _words(pace, told), _by_week(pace))
 
 
-def _ends(found: Finding) -> tuple[pd.Timestamp, pd.Timestamp]:
-    """Give the days that a finding touches; a campaign is marked where it went out."""
-    begin = found.since.tz_localize(None).normalize()  # type: ignore[union-attr]
-    if found.kind == "campaign" or found.until is None:
-        return begin, begin + _DAY
-    return begin, found.until.tz_localize(None).ceil("D")
+def _spans(findings: Sequence[Finding]) -> list[tuple[pd.Timestamp, pd.Timestamp, Finding]]:
+    """List the findings that lie at a time with the days that they touch; a campaign is marked where it went out."""
+    spans = []
+    for found in findings:
+        if found.kind in _MARKED and found.since is not None:
+            begin = found.since.tz_localize(None).normalize()
+            until = None if found.kind == "campaign" else found.until
+            spans.append((begin, begin + _DAY if until is None else until.tz_localize(None).ceil("D"), found))
+    return sorted(spans, key=lambda span: span[0])
 
 
 def _words(pace: pd.DataFrame, told: list[str]) -> str:
-    most = pace.loc[pace["moved"].idxmax()]
+    most = pace.iloc[int(pace["moved"].to_numpy().argmax())]
     whole = pace.iloc[:-1] if len(pace) > 1 else pace
     last = whole.tail(7)
     words = (
