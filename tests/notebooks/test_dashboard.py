@@ -1,0 +1,91 @@
+"""Notebook 08 as a dashboard: its figures and filters, and none of its source."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import nbformat
+import pytest
+
+from helpers.notebook_runs import NOTEBOOKS
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("voila") is None, reason='Voilà is not installed (pip install -e ".[dashboard]")'
+)
+
+SAMPLE = NOTEBOOKS.parent / "sample_data" / "migration"
+# These read the session's tenant, which is untouched here; the figures come from the recorded migration.
+_OF_THE_TENANT = ("needs-check", "own-count", "checkpoint")
+STARTED, RENDERED = 120.0, 600.0  # seconds: far more than it takes, for a busy machine
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("dashboard")
+    notebook = nbformat.read(NOTEBOOKS / "08-migration-progress.ipynb", as_version=4)
+    notebook.cells = [cell for cell in notebook.cells if cell.id not in _OF_THE_TENANT]
+    for cell in notebook.cells:
+        if cell.id == "parameters":
+            cell.source = cell.source.replace('tables_folder = ""', f'tables_folder = "{SAMPLE}"')
+        elif cell.id == "collect":
+            cell.source = cell.source.replace("await s.users.dimensions(s.world.export())", "None")
+    nbformat.write(notebook, folder / "08.ipynb")
+    shutil.copytree(NOTEBOOKS / "images", folder / "images")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "voila", "08.ipynb", "--no-browser", f"--port={port}", "--strip_sources=True"]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=log, stderr=log)
+    try:
+        wait_for(port, server, folder / "log")
+        answer = httpx.get(f"http://127.0.0.1:{port}/", timeout=RENDERED)
+        assert answer.status_code == 200, (folder / "log").read_text()
+        yield answer.text
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "JIT_KIT_HOME": str(folder / "home"), "PYTHONPATH": str(NOTEBOOKS.parent)}
+
+
+def wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + STARTED
+    while time.monotonic() < deadline and server.poll() is None:
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    pytest.fail(log.read_text())
+
+
+def test_the_figures_are_there_and_say_what_they_show(page: str) -> None:
+    # Outputs lie in the page as JSON, for its script to show.
+    assert page.count("data:image/png;base64,") >= 8
+    assert "Migrated users rise from 0 on 31 May 2026" in page
+    assert "What stands out" in page and "Partner portal" in page
+
+
+def test_the_filters_are_there(page: str) -> None:
+    assert "jupyter.widget-view+json" in page
+
+
+def test_the_source_is_not(page: str) -> None:
+    for source in ("kit.open()", "s.progress.figures", "FiguresFilter(data)"):
+        assert source not in re.sub(r"<[^>]+>", "", page)
+
+
+def test_no_cell_failed(page: str) -> None:
+    assert "Traceback" not in page and "There was an error when executing cell" not in page
