@@ -28,7 +28,7 @@ class Drills:
     Args:
         tenant: the stand-in tenant.
         folder: where snapshots are kept.
-        files: what belongs to the tenant on this machine: key files, journal and ledger.
+        files: what belongs to the tenant on this machine: key files, journal, ledger and collected history.
         volunteers: lists invented people, name to password, who can sign in and move without ado.
     """
 
@@ -74,7 +74,11 @@ class Drills:
             NotReady: the tenant is not set up, or everybody has moved.
         """
         self.misconfigure(number)
-        self._last = self._somebody()
+        try:
+            self._last = self._somebody()
+        except NotReady:
+            self.undo(number)
+            raise
         return _symptom(number, await self._tenant.sign_in(*self._last))
 
     async def retry(self) -> SignIn:

@@ -21,6 +21,7 @@ __all__ = ["BatchAnswer", "BatchItem", "Graph", "TokenCredential"]
 HOST = "graph.microsoft.com"
 ROOT = f"https://{HOST}"
 _ATTEMPTS = 6
+_IN_PASSING = (429, 503, 504)
 
 
 class TokenCredential(Protocol):
@@ -150,7 +151,7 @@ class Graph:
         url = path if path.startswith(f"{ROOT}/") else f"{ROOT}/{version}{path}"
         for attempt in range(_ATTEMPTS):
             answer = await self._http.request(method, url, json=body, headers=headers, auth=self._bearer)
-            if answer.status_code not in (429, 503, 504) or attempt == _ATTEMPTS - 1:
+            if answer.status_code not in _IN_PASSING or attempt == _ATTEMPTS - 1:
                 break
             await asyncio.sleep(_wait(answer.headers.get("Retry-After"), attempt))
         answer.raise_for_status()
@@ -179,7 +180,7 @@ class Graph:
             link = page.get("@odata.nextLink")
 
     async def batch(self, items: Sequence[BatchItem]) -> list[BatchAnswer]:
-        """Send up to 20 requests as one JSON batch and send again what was throttled.
+        """Send up to 20 requests as one JSON batch and send again what was throttled or failed in passing.
 
         The SDK's own batch client loses bodies and dependencies (msgraph-core 1.5.2), so this one is by hand. The
         items are independent: Graph may run them in any order.
@@ -202,9 +203,9 @@ class Graph:
                 # The percentage is sent from 0.8 of a limit on.
                 pressed = attempt > 0 or each["status"] == 429 or "x-ms-throttle-limit-percentage" in headers
                 answers[int(each["id"])] = BatchAnswer(each["status"], each.get("body"), pressed)
-                if each["status"] == 429:
+                if each["status"] in _IN_PASSING:
                     pause = max(pause, _wait(headers.get("retry-after"), attempt))
-            waiting = [n for n in waiting if n not in answers or answers[n].status == 429]
+            waiting = [n for n in waiting if n not in answers or answers[n].status in _IN_PASSING]
             if not waiting:
                 break
             await asyncio.sleep(pause)

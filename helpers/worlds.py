@@ -96,7 +96,7 @@ class RehearsalWorld:
         self.graph = Graph(self.stand_in.credential(), self.stand_in.transport())
         own = state(folder, profile)
         ledger = f"ledger-{self.stand_in.tenant_id}.jsonl"
-        files = [own / name for name in ("jit-key.pem", "jit-key-previous.pem", "users.jsonl", ledger)]
+        files = [own / name for name in ("jit-key.pem", "jit-key-previous.pem", "users.jsonl", ledger, "history")]
         self.drills: Drills | NoDrills = Drills(
             self.stand_in, folder / "snapshots", files, lambda: volunteers(self.export(), self.people)
         )

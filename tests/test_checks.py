@@ -122,3 +122,11 @@ async def test_an_endpoint_that_does_not_run_is_a_fault(home: Path, opening: Ope
     checked = await s.check()
     assert [each.what for each in checked.faults] == ["the endpoint at its public address"]
     assert "s.endpoint.ensure()" in checked.faults[0].mend
+
+
+@pytest.mark.parametrize("fault", ["endpoint-silent", "endpoint-unreachable", "service-throttled"])
+async def test_an_endpoint_out_of_reach_is_a_row_and_no_error(fault: str, home: Path, opening: Opening) -> None:
+    s = await healthy(opening, home)
+    with s.rehearsal.fault(fault):
+        checked = await s.check()
+    assert "does not answer" in words_of(checked, "the endpoint at its public address")

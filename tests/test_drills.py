@@ -113,3 +113,28 @@ async def test_in_a_real_tenant_every_drill_says_that_it_is_skipped_and_runs_no_
         drills.listing(),
     )
     assert all(SKIPPED in each._repr_html_() for each in shown)
+
+
+async def test_figures_of_the_time_that_was_undone_are_gone_and_what_happens_then_is_seen(
+    home: Path, opening: Opening
+) -> None:
+    s = await opening(home)
+    await s.endpoint.ensure()
+    s.rehearsal.snapshot("before")
+    s.rehearsal.forward(days=8)
+    assert (await s.sign_in(BEN)).migrated
+    assert (await s.progress.collect()).counts["migrated"] == 1
+    s.rehearsal.restore("before")
+    assert (await s.progress.collect()).counts["migrated"] == 0
+    assert (await s.sign_in("ada@woodgrove.example")).migrated
+    figures = await s.progress.collect()
+    assert (figures.counts["migrated"], figures.counts["by_path"]["callout"]) == (1, 1)
+
+
+async def test_a_case_that_nobody_can_try_leaves_nothing_wrong(home: Path, opening: Opening) -> None:
+    s = await opening(home)
+    directory = s.world.stand_in.directory  # type: ignore[attr-defined]
+    directory.rows("UPDATE users SET enabled = 0")
+    with pytest.raises(NotReady, match="has moved"):
+        await s.rehearsal.case(3)
+    assert s.rehearsal.undo(3).status == "was not on"

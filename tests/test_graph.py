@@ -159,3 +159,13 @@ async def test_an_unexpected_error_shows_no_token_in_any_frame() -> None:
         trace = trace.tb_next  # type: ignore[assignment]
     assert "https://graph.microsoft.com" in seen
     assert "CANARY-TOKEN" not in seen
+
+
+@pytest.mark.parametrize("status", [429, 503, 504])
+async def test_what_fails_in_passing_inside_a_batch_is_sent_again(status: int) -> None:
+    failed = {"id": "1", "status": status, "headers": {"Retry-After": "0"}, "body": {"error": {"code": "x"}}}
+    first = says(200, {"responses": [{"id": "0", "status": 200, "body": {}}, failed]})
+    network = Scripted(first, says(200, {"responses": [{"id": "1", "status": 200, "body": {}}]}))
+    answers = await Graph(Token(), network).batch([BatchItem("GET", "/organization")] * 2)
+    assert [each.status for each in answers] == [200, 200]
+    assert len(network.seen) == 2

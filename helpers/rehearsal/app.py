@@ -33,6 +33,7 @@ def make_app(tenant: RehearsalTenant) -> Starlette:
             body = json.loads(raw) if raw else None
         except ValueError:
             return _response(dispatcher.unreadable(headers))
+        request.app.state.tenant.directory.clock.follow()
         replication.settle(request.app.state.tenant.directory)
         answer = await dispatcher.respond(
             request.app.state.tenant,

@@ -17,11 +17,17 @@ class Clock:
     Args:
         ahead: seconds by which the clock is ahead of this machine's.
         remember: called with the new `ahead` whenever the clock is moved.
+        recall: returns the `ahead` that was last remembered, by whichever process.
     """
 
-    def __init__(self, ahead: float = 0.0, remember: Callable[[float], None] | None = None) -> None:
+    def __init__(
+        self,
+        ahead: float = 0.0,
+        remember: Callable[[float], None] | None = None,
+        recall: Callable[[], float] | None = None,
+    ) -> None:
         self.ahead = ahead
-        self._remember = remember
+        self._remember, self._recall = remember, recall
         self._held: float | None = None
 
     def now(self) -> float:
@@ -47,9 +53,15 @@ class Clock:
         if self._held is not None:
             self._held += seconds
             return
+        self.follow()
         self.ahead += seconds
         if self._remember:
             self._remember(self.ahead)
+
+    def follow(self) -> None:
+        """Go by what another process made of the same tenant's clock."""
+        if self._recall:
+            self.ahead = self._recall()
 
     def hold(self, moment: float) -> None:
         """Let the clock stand at a moment: simulated people and an endpoint that shares this clock live by it.

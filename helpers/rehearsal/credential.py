@@ -30,8 +30,10 @@ class Credential:
         """
         from azure.core.credentials import AccessToken
 
-        if self._token is None or self._token.expires_on < self._directory.clock.now() + 300:
-            expires = int(self._directory.clock.now()) + _TOKEN_LIFETIME
+        now = int(self._directory.clock.now())
+        # A reset or a snapshot may have set the clock back: a token of the time that was undone is not valid yet.
+        if self._token is None or not now + 300 <= self._token.expires_on <= now + _TOKEN_LIFETIME:
+            expires = now + _TOKEN_LIFETIME
             text = identity.issue_token(
                 self._directory,
                 audience=identity.GRAPH,

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from helpers.rehearsal.callout_answer import Unusable
 from helpers.rehearsal.prerequisites import LOOPBACK
 
 if TYPE_CHECKING:
@@ -60,7 +61,10 @@ async def reach(caller: Caller, url: str) -> httpx.Response:
     if base_url is None:
         raise nowhere(url)
     headers = {"Host": urlsplit(url).netloc}
-    response = await deliver(caller, caller.client().build_request("GET", at(base_url, url), headers=headers))
+    try:
+        response = await deliver(caller, caller.client().build_request("GET", at(base_url, url), headers=headers))
+    except Unusable as fault:
+        raise httpx.ConnectError(fault.detail) from None
     try:
         await response.aread()
     finally:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from helpers.rehearsal.clock import Clock
+from helpers.rehearsal.ids import new_id
 from helpers.rehearsal.tables import prepare
 from helpers.rehearsal.users import Body, User, row_of, sign_in_names, user_of
 
@@ -51,9 +52,7 @@ class Directory:
         except sqlite3.DatabaseError:
             self._db.close()
             raise
-        self.clock = Clock(
-            float(self.meta("clock_ahead") or 0), lambda ahead: self.set_meta("clock_ahead", repr(ahead))
-        )
+        self.clock = Clock(self._ahead(), lambda ahead: self.set_meta("clock_ahead", repr(ahead)), self._ahead)
 
     def close(self) -> None:
         """Close the file."""
@@ -98,6 +97,9 @@ class Directory:
         """Tell two states of objects and facts apart: another value after any change here, or by another process."""
         return self._changes, self.rows("PRAGMA data_version")[0][0]
 
+    def _ahead(self) -> float:
+        return float(self.meta("clock_ahead") or 0)
+
     def copy_to(self, other: sqlite3.Connection) -> None:
         """Copy everything into another, empty database."""
         with self._lock:
@@ -108,7 +110,9 @@ class Directory:
         with self._lock:
             other.backup(self._db)
             self._changes += 1
-        self.clock.restart(float(self.meta("clock_ahead") or 0))
+            # Delta links tell of what was undone.
+            self.set_meta("seeded", new_id())
+        self.clock.restart(self._ahead())
 
     def clear(self) -> None:
         """Empty the directory. The tenant's id, domain, keys and administrator stay."""

@@ -35,6 +35,7 @@ class Setup:
             self._version = version
             self._known.clear()
             self._switches.clear()
+            self._directory.clock.follow()
 
     def switch(self, name: str) -> switches.Value:
         """Read a switch."""

@@ -22,7 +22,7 @@ class Snapshots:
     Args:
         tenant: the tenant.
         folder: holds the snapshots.
-        files: what goes with the tenant: without the private key that its certificate belongs to, it is of no use.
+        files: what goes with the tenant, files and folders: without the private key that its certificate belongs to, it is of no use.
     """
 
     def __init__(self, tenant: RehearsalTenant, folder: Path, files: Sequence[Path] = ()) -> None:
@@ -55,7 +55,9 @@ class Snapshots:
             self._tenant.directory.copy_to(kept)
         kept.close()
         for file in self._files:
-            if file.is_file():
+            if file.is_dir():
+                shutil.copytree(file, fresh / file.name)
+            elif file.is_file():
                 shutil.copy2(file, fresh / file.name)
         shutil.rmtree(target, ignore_errors=True)
         fresh.rename(target)
@@ -80,7 +82,11 @@ class Snapshots:
         finally:
             kept.close()
         for file in self._files:
-            if (source / file.name).is_file():
+            if file.is_dir():
+                shutil.rmtree(file)
+            if (source / file.name).is_dir():
+                shutil.copytree(source / file.name, file)
+            elif (source / file.name).is_file():
                 # Into the same file: an endpoint that runs goes on writing to the ledger that it has open.
                 file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 file.touch(mode=0o600)

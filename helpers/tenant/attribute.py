@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from helpers import protocol
 from helpers.errors import NotReady, Taken
 from helpers.show import Card, Sent
-from helpers.tenant.step import Step, everything, left_alone, missing, quoted, taken, told
+from helpers.tenant.step import Step, everything, left_alone, missing, quoted, taken, told, until_shown
 
 if TYPE_CHECKING:
     from msgraph.generated.models.application import Application
@@ -62,6 +62,7 @@ class MigrationFlag(Step):
                 definition = ExtensionProperty(name=name, data_type="Boolean", target_objects=["User"])
                 properties = self._client.applications.by_application_id(owner.id or "").extension_properties
                 found = await properties.post(definition)
+                await until_shown(self.show)
                 status = "created"
             assert found is not None
             return self._card(status, owner, found, sent)

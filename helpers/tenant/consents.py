@@ -12,7 +12,17 @@ from helpers.errors import NotReady, Taken
 from helpers.show import Card, Sent
 from helpers.tenant.extension_app import ExtensionApp
 from helpers.tenant.registrations import NOTEBOOK, Registration
-from helpers.tenant.step import Step, everything, left_alone, missing, patiently, quoted, told, unless_there
+from helpers.tenant.step import (
+    Step,
+    everything,
+    left_alone,
+    missing,
+    patiently,
+    quoted,
+    told,
+    unless_there,
+    until_shown,
+)
 from helpers.tenant.test_client import TestClient
 
 if TYPE_CHECKING:
@@ -58,6 +68,7 @@ class _ConsentStep(Step, ABC, Generic[G]):
             if found is None:
                 # GET before POST, and a duplicate counts: a grant may be applied though its first answer was a 404.
                 found = await unless_there(lambda: patiently(lambda: self._grant(app, graph)))
+                await until_shown(self.show)
                 status = "created" if found else "reused"
                 found = found or await self._find(app, graph)
             if found is None:

@@ -9,7 +9,7 @@ from helpers.errors import NotReady, Taken
 from helpers.show import Card, Sent
 from helpers.tenant.attribute import Flag, MigrationFlag
 from helpers.tenant.password_extension import NOTEBOOK, Extension, PasswordExtension
-from helpers.tenant.step import Step, everything, left_alone, missing, or_none, taken, told
+from helpers.tenant.step import Step, everything, left_alone, missing, or_none, taken, told, until_shown
 from helpers.tenant.test_client import TestClient
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Listener(Step):
             listeners = self._client.identity.authentication_event_listeners
             if found is None:
                 made: Any = await listeners.post(self._body(flag, extension, (client.app_id,)))
+                await until_shown(self.show)
                 # The answer to a POST leaves the extension out.
                 return self._card("created", made, every, sent, extension_id=extension.extension_id)
             apps = tuple(dict.fromkeys([*_apps(found), client.app_id]))

@@ -9,7 +9,7 @@ from helpers import protocol
 from helpers.errors import KitError, NotReady, Taken
 from helpers.show import Card, Sent, Table
 from helpers.tenant.extension_app import ExtensionApp
-from helpers.tenant.step import MADE_BY, TAG, Step, everything, left_alone, missing, taken, told
+from helpers.tenant.step import MADE_BY, TAG, Step, everything, left_alone, missing, taken, told, until_shown
 
 if TYPE_CHECKING:
     from msgraph.generated.models.authentication_configuration_validation import AuthenticationConfigurationValidation
@@ -91,6 +91,7 @@ class PasswordExtension(Step):
             body = self._body(uri)
             if found is None:
                 made: Any = await extensions.post(body)
+                await until_shown(self.show)
                 return self._card("created", made, sent, findings.warnings)
             await extensions.by_custom_authentication_extension_id(found.id or "").patch(body)
             body.id = found.id

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from helpers import protocol
 from helpers.show import Card, Sent
-from helpers.tenant.step import TAG, Step, everything, missing, or_none, patiently, quoted, taken, told
+from helpers.tenant.step import TAG, Step, everything, missing, or_none, patiently, quoted, taken, told, until_shown
 
 if TYPE_CHECKING:
     from msgraph.generated.models.application import Application
@@ -81,8 +81,9 @@ class AppStep(Step, ABC):
                 _with(app, drift)
                 status = "updated" if status == "reused" else status
             principal, made = await self._principal(app)
-            if made and status == "reused":
-                status = "updated"
+            if made:
+                await until_shown(self.show)
+                status = "updated" if status == "reused" else status
             return self._card(status, app, principal, sent)
 
     async def show(self) -> Registration:

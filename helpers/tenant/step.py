@@ -30,6 +30,7 @@ __all__ = [
     "taken",
     "told",
     "unless_there",
+    "until_shown",
 ]
 
 TAG: Final = "JitMigrationKit"
@@ -128,10 +129,24 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
         try:
             return await call()
         except APIError as error:
-            if error.response_status_code != 404:
+            # A principal whose application is not known yet is answered 400 [observed].
+            if error.response_status_code != 404 and "does not reference a valid" not in _words(error):
                 raise
         await asyncio.sleep(wait)
     return await call()
+
+
+async def until_shown(show: Callable[[], Awaitable[object]]) -> None:
+    """Wait until the tenant shows what was made a moment ago: the next step looks it up, or would make it again.
+
+    Args:
+        show: reads it, and raises NotReady while it is not there; it is called up to six times within 33 seconds.
+    """
+    for wait in (0.0, *LAG_WAITS):
+        await asyncio.sleep(wait)
+        with contextlib.suppress(NotReady):
+            await show()
+            return
 
 
 async def unless_there(call: Callable[[], Awaitable[T]]) -> T | None:
@@ -145,10 +160,13 @@ async def unless_there(call: Callable[[], Awaitable[T]]) -> T | None:
     try:
         return await call()
     except APIError as error:
-        words = getattr(getattr(error, "error", None), "message", None) or error.message or ""
-        if "already exists" in words:
+        if "already exists" in _words(error):
             return None
         raise
+
+
+def _words(error: Any) -> str:
+    return str(getattr(getattr(error, "error", None), "message", None) or error.message or "")
 
 
 def quoted(text: str) -> str:

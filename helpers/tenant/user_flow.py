@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from helpers.errors import NotReady, Taken
 from helpers.show import Card, Sent
 from helpers.tenant.registrations import NOTEBOOK
-from helpers.tenant.step import MADE_BY, TAG, Step, everything, missing, patiently, taken, told
+from helpers.tenant.step import MADE_BY, TAG, Step, everything, missing, patiently, taken, told, until_shown
 from helpers.tenant.test_client import TestClient
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class UserFlow(Step):
                 flow, status = await self._read(made), "created"
             if client.app_id not in _apps(flow):
                 await self._attach(flow, client.app_id)
+                await until_shown(self.show)
                 status = "updated" if status == "reused" else status
                 flow = await self._read(flow)
             self._require_password(flow)

@@ -177,7 +177,7 @@ def test_the_figures_can_be_seen_and_read(page: Page, lab: dict[str, Any]) -> No
     hosts = run_all(page, lab, "08-migration-progress")
     hold_outputs_to_the_rules(page)
     figures = page.locator(f"{OUTPUTS} figure")
-    assert figures.count() == 5
+    assert figures.count() == 10
     for figure in figures.all():
         assert len(figure.locator("figcaption").inner_text()) > 20
     assert set(hosts) == {"127.0.0.1"}

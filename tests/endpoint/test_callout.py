@@ -257,7 +257,7 @@ async def test_a_nonce_with_other_credentials_is_refused(endpoint: Endpoint, cha
 
 
 async def test_a_crowd_is_bounded_and_everybody_is_answered_in_time(open_endpoint: Opener) -> None:
-    endpoint = await open_endpoint(AskedStore(delay=30), JIT_DEADLINE_MS="900")
+    endpoint = await open_endpoint(AskedStore(delay=30))
     people = [f"person-{number}@contoso.example" for number in range(120)]
     bodies = [json.dumps(issuer.envelope(issuer.context(username=name))) for name in people]
     token = issuer.bearer()

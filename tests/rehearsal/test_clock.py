@@ -62,3 +62,27 @@ async def test_the_administrators_token_ends_by_the_tenants_clock(tmp_path: Path
     tenant.directory.clock.forward(3_700)
     assert identity.read_access_token(tenant.directory, token) is None
     tenant.close()
+
+
+async def test_two_processes_go_by_one_clock_and_neither_sets_it_back(tmp_path: Path) -> None:
+    tenant = RehearsalTenant.open(tmp_path / "tenant.sqlite3")
+    other = RehearsalTenant.open(tmp_path / "tenant.sqlite3")
+    other.directory.clock.forward(WEEK)
+    tenant.directory.clock.forward(60)
+    assert tenant.directory.clock.ahead == WEEK + 60
+    other.caller.setup.refresh()
+    assert other.directory.clock.ahead == WEEK + 60
+    other.close()
+    tenant.close()
+
+
+async def test_the_administrator_gets_another_token_when_the_clock_went_back(tmp_path: Path) -> None:
+    from helpers.rehearsal import identity
+
+    tenant = RehearsalTenant.open(tmp_path / "tenant.sqlite3")
+    credential = tenant.credential()
+    tenant.directory.clock.forward(WEEK)
+    await credential.get_token()
+    tenant.reset()
+    assert identity.read_access_token(tenant.directory, (await credential.get_token()).token) is not None
+    tenant.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+import httpx
 import pytest
 
 from helpers.errors import KitError
@@ -94,3 +95,30 @@ def test_a_snapshot_that_is_not_there_names_those_that_are(world: World, tmp_pat
     with pytest.raises(KitError, match="no snapshot") as caught:
         snapshots.restore("gone")
     assert "there" in caught.value.next_step
+
+
+def test_a_folder_that_belongs_to_a_tenant_comes_back_as_it_was(world: World, tmp_path: Path) -> None:
+    history, later = tmp_path / "own" / "history", tmp_path / "own" / "later"
+    (history / "flag").mkdir(parents=True)
+    (history / "flag" / "day").write_text("first")
+    snapshots = Snapshots(world.tenant, tmp_path / "snapshots", [history, later])
+    snapshots.take("before")
+    (history / "flag" / "day").write_text("second")
+    (history / "flag" / "next").write_text("undone")
+    later.mkdir()
+    snapshots.restore("before")
+    assert [each.name for each in (history / "flag").iterdir()] == ["day"]
+    assert (history / "flag" / "day").read_text() == "first"
+    assert not later.exists()
+
+
+async def test_a_delta_link_of_the_time_that_was_undone_is_refused(world: World, tmp_path: Path) -> None:
+    snapshots = Snapshots(world.tenant, tmp_path / "snapshots")
+    snapshots.take("before")
+    async with httpx.AsyncClient(transport=world.tenant.transport()) as client:
+        token = (await world.tenant.credential().get_token()).token
+        client.headers["Authorization"] = f"Bearer {token}"
+        world.add_user()
+        page = (await client.get("https://graph.microsoft.com/v1.0/users/delta?$select=id")).json()
+        snapshots.restore("before")
+        assert (await client.get(page["@odata.deltaLink"])).status_code == 410
