@@ -2,7 +2,7 @@
 
     python benchmarks/progress.py                  100,000, 300,000 and 1,000,000 users, ten sign-ins each
     python benchmarks/progress.py 100000 300000    other sizes
-    python benchmarks/progress.py --keep DIR       leave the files there
+    python benchmarks/progress.py --keep DIR       leave the files there, and use those that are there already
 
 Each measurement is a process of its own, one after the other; what it took comes from the operating system. The files
 are made first and not counted. Memory is the highest resident set. Print a table for RESULTS.md.
@@ -59,7 +59,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for users in given.sizes:
             folder = (given.keep or Path(temporary)) / str(users)
-            counts = write_files(folder, users)
+            known = folder / "rows.json"
+            if not known.exists():
+                known.write_text(json.dumps(write_files(folder, users)))
+            counts = json.loads(known.read_text())
             size = sum((folder / f"{name}.jsonl").stat().st_size for name in counts) / 1e9
             whole = measured([sys.executable, str(HERE / "progress_report.py"), str(folder)])
             plain = {

@@ -51,6 +51,7 @@ def write_files(folder: Path, users: int) -> dict[str, int]:
         table to number of rows.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     dice = np.random.default_rng(users)
     who, time, flagged = _visits(dice, users)
     ends = _ends(dice, who, users)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from helpers.progress.figures import Figures
+    from helpers.progress.queries import Queries
 
 __all__ = ["Progress"]
 
@@ -85,3 +86,14 @@ class Progress:
         if self._ledger.exists():
             archive.append("ledger", read_table(self._ledger, "ledger"))
         return Figures(from_archive(archive, now, dimensions))
+
+    async def queries(self) -> Queries:
+        """Write the same figures as KQL queries, for the logs of this tenant in Log Analytics.
+
+        Raises:
+            NotReady: there is no migration flag.
+            GraphRefused: the flag cannot be read.
+        """
+        from helpers.progress.queries import queries
+
+        return queries((await self._flag.show()).full_name)

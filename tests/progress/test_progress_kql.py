@@ -303,6 +303,14 @@ def test_a_workspace_without_rows_is_answered(recorded: Recorded, tmp_path: Path
     assert empty.ask("latency")[0]["Calls"] == empty.ask("load")[0]["Called"] == 0
 
 
+def test_each_query_is_shown_whole_behind_its_question(recorded: Recorded) -> None:
+    shown = queries(recorded.flag)._repr_html_()
+    assert shown.count("?</summary>") == len(QUERIES)
+    assert "<summary>Where does each user stand?</summary>" in shown
+    assert shown.count(recorded.flag) == 2, "the queries that read the audit log name the flag"
+    assert "Attempts &gt; 1" in shown
+
+
 def test_a_query_names_the_flag_and_asks_only_for_documented_columns(recorded: Recorded) -> None:
     for name, text in queries(recorded.flag).items():
         assert ("AuditLogs" in text) == (recorded.flag in text), name
