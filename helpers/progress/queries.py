@@ -4,8 +4,8 @@ Tables and columns: Azure Monitor reference, `SigninLogs`, `AuditLogs`, `AppRequ
 query language reference, as far as it applies to Azure Monitor. What they read is what the workspace kept: a flag that
 was set before the export to it began is not there, nor a silent migration that no audit tells of.
 
-They are tried on exported logs with a local engine, and have not been run in a workspace of Azure. Not documented there,
-and met by reading either way: how names are spelt inside the dynamic columns, and how an audited flag is written.
+They are tried on exported logs with a local engine, and have not been run in a workspace of Azure. What is not
+documented there is read either way: how names are spelt inside the dynamic columns, how an audited flag is written.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The whole set-up in a tenant that shows nothing until ten seconds after it was made: each step waits, none doubles."""
+"""The whole set-up in a tenant that shows nothing until ten seconds after it was made: all steps wait, none doubles."""
 
 from __future__ import annotations
 
