@@ -22,7 +22,8 @@ class Snapshots:
     Args:
         tenant: the tenant.
         folder: holds the snapshots.
-        files: what goes with the tenant, files and folders: without the private key that its certificate belongs to, it is of no use.
+        files: what goes with the tenant, files and folders: without the private key that its certificate belongs to, it
+            is of no use.
     """
 
     def __init__(self, tenant: RehearsalTenant, folder: Path, files: Sequence[Path] = ()) -> None:
