@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ class Attempt:
     """A callout to send: what is wrong with it, its headers and its body."""
 
     what: str
-    headers: dict[str, str]
-    body: dict[str, Any] | str
+    headers: dict[str, str] = field(repr=False)
+    body: dict[str, Any] | str = field(repr=False)
 
 
 def spoilt(callout: Callout) -> list[Attempt]:

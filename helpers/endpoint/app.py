@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -74,7 +74,7 @@ class _Call:
 
     due: float
     entry: Entry
-    nonce: str | None = None
+    nonce: str | None = field(default=None, repr=False)
     admitted: bool = False
 
     def response(self, status: int, body: bytes) -> Response:

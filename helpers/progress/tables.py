@@ -50,7 +50,8 @@ class Tables:
             `callout_status`, `attempts`.
         ledger: one row a call that the endpoint answered: `time`, `correlation_id`, `user_id`, `app_id`, `action`,
             `cause`, `legacy`, `duration_ms`, `key`, `attempt`.
-        as_of: until when the tables tell; by default the last moment that is written in them.
+        as_of: until when the tables tell, UTC if it names no time zone; by default the last moment that is written in
+            them.
         remarks: what the collector noticed.
     """
 
@@ -63,8 +64,8 @@ class Tables:
     def __post_init__(self) -> None:
         for kind in KINDS:
             object.__setattr__(self, kind, tidy(getattr(self, kind), kind))
-        if self.as_of is None:
-            object.__setattr__(self, "as_of", self._last_moment())
+        as_of = self._last_moment() if self.as_of is None else _in_utc(self.as_of)
+        object.__setattr__(self, "as_of", as_of)
 
     def until(self, as_of: pd.Timestamp) -> Tables:
         """Go back to a moment: what came later is as if it had not happened yet.
@@ -75,7 +76,7 @@ class Tables:
         Returns:
             the tables as they were then.
         """
-        moment = as_of.tz_localize("UTC") if as_of.tzinfo is None else as_of.tz_convert("UTC")
+        moment = _in_utc(as_of)
         users = self.users[~(self.users["flagged_at"] > moment)].reset_index(drop=True)
         later = users["migrated_at"] > moment
         users = users.assign(migrated_at=users["migrated_at"].mask(later), path=users["path"].mask(later))
@@ -131,6 +132,10 @@ def once(figure: Callable[[Tables], _Figure]) -> Callable[[Tables], _Figure]:
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Give the rows of a small table, each by the names of its columns."""
     return frame.to_dict("records")  # type: ignore[return-value]
+
+
+def _in_utc(moment: pd.Timestamp) -> pd.Timestamp:
+    return moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
 
 
 def _rows_of(asked: pd.Series, ids: pd.Series) -> np.ndarray:

@@ -113,3 +113,8 @@ def test_missing_and_wrongly_encoded_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "users.csv").write_bytes("user_id,migrated_at,city\na,,Köln\n".encode("cp1252"))
     with pytest.raises(BadTable, match="not UTF-8"):
         read_table(tmp_path / "users.csv", "users")
+
+
+def test_a_moment_without_a_zone_is_utc() -> None:
+    users = pd.DataFrame({"user_id": ["u1"], "migrated_at": ["2026-01-02"], "flagged_at": ["2026-01-01"]})
+    assert Tables(users, as_of=pd.Timestamp("2026-02-01")).as_of == pd.Timestamp("2026-02-01", tz="UTC")

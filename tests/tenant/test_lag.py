@@ -1,4 +1,4 @@
-"""The whole set-up in a tenant that shows nothing until ten seconds after it was made: all steps wait, none doubles."""
+"""Setting up a tenant that shows nothing until ten seconds after it was made: each step waits, none makes it twice."""
 
 from __future__ import annotations
 
