@@ -46,7 +46,13 @@ summary { cursor: pointer; margin: .5rem 0; }
   :root { --ink: #000000; --soft: #333333; --paper: #ffffff; --line: #999999; --tile: #ffffff; }
   body { max-width: none; padding: 0; font-size: 10.5pt; }
   h2 { break-after: avoid; }
-  figure, tr, dl { break-inside: avoid; }
+  figure, tr, dl div, li { break-inside: avoid; }
+  .wide { overflow: visible; }
+  table { font-size: 9pt; break-inside: auto; }
+  caption { break-inside: avoid; }
+  caption, thead { break-after: avoid; }
+  .short { white-space: normal; }
+  th .short { white-space: nowrap; }
   details:not([open]) { display: none; }
 }
 """

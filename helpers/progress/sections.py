@@ -10,6 +10,7 @@ from helpers.progress import abuse, answers, load, metrics, page, quality, recon
 from helpers.progress.campaigns import campaigns
 from helpers.progress.interruptions import interruptions
 from helpers.progress.stragglers import stragglers
+from helpers.progress.words import clock
 from helpers.protocol import CALLS_PER_SECOND, TIMEOUT_MS
 
 if TYPE_CHECKING:
@@ -121,10 +122,11 @@ def _health(figures: Figures) -> str:
         words += f" {again['retried']:,} sign-ins needed a second attempt. {near} near the {CALLS_PER_SECOND} a second "
         words += "that the service allows."
     broken = interruptions(tables)
-    broken = broken.drop(columns=["good_before", "cause"]).rename(columns={"meaning": "cause", "mend": "what mends it"})
+    broken = broken[["since", "until", "failed", "users", "came_back", "meaning"]].rename(columns={"meaning": "cause"})
+    broken = broken.assign(since=broken["since"].map(clock), until=broken["until"].map(clock))
     parts = [page.picture(figures.latency()), page.picture(figures.outcomes())]
     if len(broken):
-        parts.insert(0, page.table("When sign-ins broke one after the other (UTC)", broken))
+        parts.insert(0, page.table("When sign-ins broke one after the other", broken))
     return page.section("Is the endpoint healthy?", words, *parts)
 
 

@@ -186,3 +186,20 @@ async def test_the_rows_of_a_file_that_cannot_be_used_are_in_the_plan(ready: Kit
     assert [each.username for each in plan.create] == ["ada@shop.example"]
     assert [each.line for each in plan.aside] == [3, 4, 5]
     assert "BEN@shop.example" in plan._repr_html_()
+
+
+async def test_what_the_export_knows_is_joined_to_ids_and_names_stay_out(
+    ready: Kit, between: Between, tmp_path: Path
+) -> None:
+    ada = await made_by_hand(ready, "ada@shop.example")
+    export = tmp_path / "export.csv"
+    export.write_text(
+        "username,password_hash,status,display_name,country,app,last_legacy_sign_in,hash_scheme\n"
+        f" Ada@Shop.example,$2b$04${'u' * 53},active,Ada L,SE,Webshop,2026-10-28,bcrypt\n"
+        "gone@shop.example,,active,Gone,DE,Webshop,,\n",
+        encoding="utf-8",
+    )
+    between.seen.clear()
+    found = await ready.users.dimensions(export)
+    assert {each.method for each in between.seen} == {"GET"}
+    assert found.astype(str).values.tolist() == [[ada, "SE", "Webshop", "bcrypt", "2026-10-28"]]
