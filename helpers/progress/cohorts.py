@@ -54,6 +54,13 @@ def cohorts(tables: Tables, by: str) -> pd.DataFrame:
             f"The table users has no column {by} to group by.",
             next_step=f"Use {', '.join(known)}." if known else "Add columns such as country or app to the users table.",
         )
+    if (cohorts, by) not in tables.kept:
+        tables.kept[cohorts, by] = _compared(tables, by)
+    result: pd.DataFrame = tables.kept[cohorts, by]
+    return result
+
+
+def _compared(tables: Tables, by: str) -> pd.DataFrame:
     users = tables.users
     codes, names = pd.factorize(_grouped(users[by]), sort=True)
     moved = users["migrated_at"].notna().to_numpy()
@@ -122,6 +129,9 @@ def _fair(tables: Tables, codes: np.ndarray, groups: int, moved: np.ndarray, z: 
     day = np.timedelta64(86_400_000_000, "us")
     watched = (tables.as_of - flagged).to_numpy() / day
     days = np.maximum((tables.users["migrated_at"].fillna(tables.as_of) - flagged).to_numpy() / day, 0)
+    # Sorted once here, the estimates of all the groups find them in order.
+    order = np.argsort(days, kind="stable")
+    days, watched, seen, codes, moved = (each[order] for each in (days, watched, seen, codes, moved))
     longest = [watched[seen & (codes == code)].max(initial=0.0) for code in range(groups)]
     sizes = np.bincount(codes[seen], minlength=groups)
     large = [exposure for exposure, size in zip(longest, sizes, strict=True) if size >= _JUDGED]

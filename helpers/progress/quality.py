@@ -12,7 +12,7 @@ from helpers.progress.clocks import skew
 from helpers.progress.lookup import isin, micros
 from helpers.progress.mends import meaning, mend
 from helpers.progress.metrics import calls
-from helpers.progress.tables import Remark, Tables
+from helpers.progress.tables import Remark, Tables, once
 
 __all__ = ["legacy_data", "missing_days", "quality"]
 
@@ -29,6 +29,7 @@ _FEW_ROWS: Final = "an old export, or one of a part of the users"
 _COLLECT: Final = "Collect both again, for the same days."
 
 
+@once
 def quality(tables: Tables) -> pd.DataFrame:
     """List what does not fit together in the tables, and what the collector noticed.
 

@@ -58,6 +58,7 @@ def testimonies(tables: Tables) -> pd.DataFrame:
     )
 
 
+@once
 def matrix(tables: Tables) -> pd.DataFrame:
     """Count the users for each combination of what the three witnesses say, with the likely cause of disagreements.
 

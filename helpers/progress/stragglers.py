@@ -11,7 +11,7 @@ from helpers.progress.lookup import micros
 from helpers.progress.metrics import calls
 from helpers.progress.states import MOVED, states
 from helpers.progress.stuck import reasons
-from helpers.progress.tables import KINDS, Tables
+from helpers.progress.tables import KINDS, Tables, once
 
 __all__ = ["stragglers"]
 
@@ -29,6 +29,7 @@ _NAMES: Final = (
 )
 
 
+@once
 def stragglers(tables: Tables) -> pd.DataFrame:
     """List the users who are not moved, and those whose migration nothing confirms.
 
