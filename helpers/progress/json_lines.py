@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +16,6 @@ from helpers.progress.tidy import KINDS, NEEDED
 __all__ = ["read_fast"]
 
 _BLOCK: Final = 8 << 20  # bytes that are parsed at once
-_TOGETHER: Final = 32  # blocks
 _TYPES: Final = {"number": pa.int32(), "decimal": pa.float64()}
 
 
@@ -50,24 +47,11 @@ def read_fast(path: Path, kind: str) -> pd.DataFrame | None:
             read_options=arrow_json.ReadOptions(block_size=_BLOCK),
             parse_options=arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=others),
         ) as blocks:
-            table = _gathered((_in_types(block, known) for block in blocks), known)
+            table = pa.Table.from_batches([_in_types(block, known) for block in blocks]).unify_dictionaries()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, ValueError):
         return None
     absent = [name for name in NEEDED[kind] if table[name].null_count == len(table)]
     return None if absent and not _named(path, absent) else _to_pandas(table)
-
-
-def _gathered(blocks: Iterator[pa.RecordBatch], known: dict[str, str]) -> pa.Table:
-    """Keep texts that come often once for many blocks: they are most of what a log holds."""
-    places = [place for place, type_ in enumerate(known.values()) if type_ == "often"]
-    tables = []
-    while several := [*islice(blocks, _TOGETHER)]:
-        table = pa.Table.from_batches(several)
-        for place in places:
-            column = table.column(place).dictionary_encode()
-            table = table.set_column(place, table.schema.names[place], column)
-        tables.append(table)
-    return pa.concat_tables(tables).unify_dictionaries()
 
 
 def _in_types(block: pa.RecordBatch, known: dict[str, str]) -> pa.RecordBatch:
@@ -76,8 +60,10 @@ def _in_types(block: pa.RecordBatch, known: dict[str, str]) -> pa.RecordBatch:
         match known.get(name):
             case "time":
                 column = _times(column)
-            case "id" | "often":
+            case "id":
                 column = pc.utf8_lower(column)
+            case "often":
+                column = pc.utf8_lower(column).dictionary_encode()
             case "text":
                 column.validate(full=True)
         block = block.set_column(place, name, column)

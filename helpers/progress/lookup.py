@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["isin", "micros", "places"]
+__all__ = ["isin", "micros", "places", "sorted_texts"]
 
 
 def places(asked: pd.Series | pd.Index, known: pd.Series | pd.Index) -> np.ndarray:
@@ -32,6 +32,14 @@ def micros(times: pd.Series) -> np.ndarray:
     """Give times with a zone as microseconds since the epoch; the smallest number is no time."""
     numbers: np.ndarray = pd.DatetimeIndex(times).as_unit("us").asi8
     return numbers
+
+
+def sorted_texts(texts: pd.Index) -> pd.Index:
+    """Give each text once, in alphabetical order; an empty or missing one is none."""
+    different = _texts(texts).unique()
+    different = different.filter(pc.not_equal(different, ""))
+    ordered: pd.Index = pd.Index(different.take(pc.sort_indices(different)), dtype="str")
+    return ordered
 
 
 def _texts(column: pd.Series | pd.Index) -> pa.Array:

@@ -123,7 +123,7 @@ def _numbers(figures: Figures) -> dict[str, pd.DataFrame]:
 
 
 def _csv(frame: pd.DataFrame) -> str:
-    times = {name: _texts(column) for name, column in frame.items() if len(frame) > _MANY and _is_time(column)}
+    times = {str(name): _texts(column) for name, column in frame.items() if len(frame) > _MANY and _is_time(column)}
     return frame.assign(**times).to_csv(index=False, lineterminator="\n")
 
 

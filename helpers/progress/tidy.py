@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.errors import BadTable
-from helpers.progress.lookup import micros, places
+from helpers.progress.lookup import micros, places, sorted_texts
 
 __all__ = ["KINDS", "NEEDED", "PATHS", "tidy"]
 
@@ -97,9 +97,8 @@ def _in_order(columns: dict[str, pd.Series]) -> pd.DataFrame:
     if (unknown := columns["time"].isna()).any():
         _take(columns, np.flatnonzero(~unknown))
     time, user = micros(columns["time"]), columns["user_id"].cat.codes.to_numpy()
-    ahead = np.diff(time)
-    if not ((ahead > 0) | ((ahead == 0) & (np.diff(user) >= 0))).all():
-        order = np.lexsort((user, time))
+    order = _order(time, user)
+    if order is not None:
         time, user = time[order], user[order]
         _take(columns, order)
     events = pd.DataFrame({name: column.array for name, column in columns.items()}, copy=False)
@@ -117,6 +116,20 @@ def _in_order(columns: dict[str, pd.Series]) -> pd.DataFrame:
     order = np.arange(len(events))
     order[left.index] = sorted_
     return events.take(order[rows]).reset_index(drop=True)
+
+
+def _order(time: np.ndarray, user: np.ndarray) -> np.ndarray | None:
+    """Say in which order rows stand by time and user; None where they do already."""
+    ahead = np.diff(time)
+    if ((ahead > 0) | ((ahead == 0) & (np.diff(user) >= 0))).all():
+        return None
+    if (ahead < 0).any():
+        return np.lexsort((user, time))
+    # A log is in the order of time mostly: then only what happened at the same moment is sorted.
+    level = np.flatnonzero(np.append(ahead == 0, False) | np.insert(ahead == 0, 0, False))
+    order = np.arange(len(time))
+    order[level] = level[np.lexsort((user[level], time[level]))]
+    return order
 
 
 def _take(columns: dict[str, pd.Series], rows: np.ndarray) -> None:
@@ -209,10 +222,9 @@ def _categories(column: pd.Series) -> pd.Series:
         column = pd.Series(pd.Categorical.from_codes(codes, pd.Index(texts)), index=column.index)
     texts = column.cat.categories.astype("str")
     clean = texts.str.lower()
-    tidy_already = clean.equals(texts) and texts.is_monotonic_increasing
-    if column.cat.categories.dtype == "str" and tidy_already and "" not in texts:
+    wanted = sorted_texts(clean)
+    if column.cat.categories.dtype == "str" and wanted.equals(texts):
         return column
-    wanted = pd.Index(sorted(set(clean) - {""}), dtype="str")
     codes = np.append(places(clean, wanted), -1)[column.cat.codes.to_numpy()]
     return pd.Series(pd.Categorical.from_codes(codes, wanted), index=column.index)
 
