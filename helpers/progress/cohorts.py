@@ -131,7 +131,7 @@ def _fair(tables: Tables, codes: np.ndarray, groups: int, moved: np.ndarray, z: 
     days = np.maximum((tables.users["migrated_at"].fillna(tables.as_of) - flagged).to_numpy() / day, 0)
     # Sorted once here, the estimates of all the groups find them in order.
     order = np.argsort(days, kind="stable")
-    days, watched, seen, codes, moved = (each[order] for each in (days, watched, seen, codes, moved))
+    days, watched, seen, codes, moved = days[order], watched[order], seen[order], codes[order], moved[order]
     longest = [watched[seen & (codes == code)].max(initial=0.0) for code in range(groups)]
     sizes = np.bincount(codes[seen], minlength=groups)
     large = [exposure for exposure, size in zip(longest, sizes, strict=True) if size >= _JUDGED]
