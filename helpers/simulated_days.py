@@ -62,7 +62,9 @@ def live(
     clock = stand_in.directory.clock
     clock.hold(plan.moment(0) - 1)
     # What the endpoint has to say is in its ledger; its warnings are about the troubles of the plan.
-    logging.getLogger("helpers.endpoint").setLevel(logging.CRITICAL)
+    log = logging.getLogger("helpers.endpoint")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
     try:
         # The loop's tasks see what is seeded before it is made.
         with (
@@ -73,6 +75,7 @@ def live(
             runner.run(_days(plan, stand_in, crowd, environment, each_day))
             return crowd.ends
     finally:
+        log.setLevel(level)
         clock.release()
         stand_in.close()
 

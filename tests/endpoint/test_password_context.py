@@ -19,11 +19,12 @@ from . import issuer
 from .conftest import Endpoint, Opener
 
 KEYS = [parse_key(issuer.pair_pem("encryption"), "current"), parse_key(issuer.pair_pem("previous"), "previous")]
-NOW = int(time.time())
+NOW = int(time.time())  # when the tokens of the tables below were made, which may be long before they are sent
 
 
-def opened(token: str, keys: Any = KEYS, *, flat: bool = False) -> PasswordContext:
-    return open_context(token, keys, audiences=(issuer.APP, issuer.URI), now=time.time(), flat=flat)
+def opened(token: str, keys: Any = KEYS, *, flat: bool = False, now: float | None = None) -> PasswordContext:
+    now = time.time() if now is None else now
+    return open_context(token, keys, audiences=(issuer.APP, issuer.URI), now=now, flat=flat)
 
 
 def nested(**changes: Any) -> str:
@@ -48,7 +49,7 @@ OPENED = {
 
 @pytest.mark.parametrize("token", OPENED.values(), ids=OPENED)
 def test_opens(token: str) -> None:
-    assert opened(token).password == issuer.CANARY
+    assert opened(token, now=NOW).password == issuer.CANARY
 
 
 def twice() -> str:
@@ -136,7 +137,7 @@ REFUSED: list[tuple[str, str]] = [
 @pytest.mark.parametrize(("cause", "token"), REFUSED, ids=[f"{n}-{row[0]}" for n, row in enumerate(REFUSED)])
 def test_refused(cause: str, token: str) -> None:
     with pytest.raises(Refused) as raised:
-        opened(token)
+        opened(token, now=NOW)
     assert (raised.value.status, raised.value.cause) == (400, cause)
     assert raised.value.__cause__ is None
     assert raised.value.__context__ is None
