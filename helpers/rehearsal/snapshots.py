@@ -13,6 +13,7 @@ from helpers.rehearsal.tenant import RehearsalTenant
 
 __all__ = ["Snapshots"]
 
+_BESIDE = "files"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -23,7 +24,8 @@ class Snapshots:
         tenant: the tenant.
         folder: holds the snapshots.
         files: what goes with the tenant, files and folders: without the private key that its certificate belongs to, it
-            is of no use.
+            is of no use. Whoever takes a snapshot without them, as the control plane does, keeps the tenant alone, and
+            no file is touched when that comes back.
     """
 
     def __init__(self, tenant: RehearsalTenant, folder: Path, files: Sequence[Path] = ()) -> None:
@@ -55,11 +57,14 @@ class Snapshots:
         with sqlite3.connect(copy) as kept:
             self._tenant.directory.copy_to(kept)
         kept.close()
-        for file in self._files:
-            if file.is_dir():
-                shutil.copytree(file, fresh / file.name)
-            elif file.is_file():
-                shutil.copy2(file, fresh / file.name)
+        if self._files:
+            beside = fresh / _BESIDE
+            beside.mkdir(mode=0o700)
+            for file in self._files:
+                if file.is_dir():
+                    shutil.copytree(file, beside / file.name)
+                elif file.is_file():
+                    shutil.copy2(file, beside / file.name)
         shutil.rmtree(target, ignore_errors=True)
         fresh.rename(target)
         return target
@@ -82,18 +87,9 @@ class Snapshots:
             self._tenant.directory.copy_from(kept)
         finally:
             kept.close()
-        for file in self._files:
-            if file.is_dir():
-                shutil.rmtree(file)
-            if (source / file.name).is_dir():
-                shutil.copytree(source / file.name, file)
-            elif (source / file.name).is_file():
-                # Into the same file: an endpoint that runs goes on writing to the ledger that it has open.
-                file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                file.touch(mode=0o600)
-                file.write_bytes((source / file.name).read_bytes())
-            else:
-                file.unlink(missing_ok=True)
+        if (source / _BESIDE).is_dir():
+            for file in self._files:
+                _bring_back(source / _BESIDE / file.name, file)
         self._tenant.faults.clear()
 
     def _at(self, name: str) -> Path:
@@ -102,3 +98,17 @@ class Snapshots:
                 f"{name!r} is not a name for a snapshot.", next_step="Use small letters, digits and hyphens."
             )
         return self._folder / name
+
+
+def _bring_back(kept: Path, file: Path) -> None:
+    if file.is_dir():
+        shutil.rmtree(file)
+    if kept.is_dir():
+        shutil.copytree(kept, file)
+    elif kept.is_file():
+        # Into the same file: an endpoint that runs goes on writing to the ledger that it has open.
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+        file.write_bytes(kept.read_bytes())
+    else:
+        file.unlink(missing_ok=True)

@@ -52,6 +52,12 @@ def test_what_belongs_to_a_tenant_comes_back_and_what_came_later_goes(world: Wor
     assert not later.exists()
 
 
+def test_a_snapshot_of_the_tenant_alone_leaves_the_files_alone(world: World, key: Path, tmp_path: Path) -> None:
+    Snapshots(world.tenant, tmp_path / "snapshots").take("over-http")
+    Snapshots(world.tenant, tmp_path / "snapshots", [key]).restore("over-http")
+    assert key.read_text() == "first"
+
+
 def test_a_file_that_something_has_open_stays_the_same_file(world: World, key: Path, tmp_path: Path) -> None:
     snapshots = Snapshots(world.tenant, tmp_path / "snapshots", [key])
     snapshots.take("before")
@@ -66,7 +72,10 @@ def test_a_file_that_something_has_open_stays_the_same_file(world: World, key: P
 def test_only_the_owner_can_open_a_snapshot(world: World, key: Path, tmp_path: Path) -> None:
     folder = Snapshots(world.tenant, tmp_path / "snapshots", [key]).take("mine")
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert {stat.S_IMODE(each.stat().st_mode) for each in folder.iterdir()} == {0o600}
+    found = {each: stat.S_IMODE(each.stat().st_mode) for each in folder.rglob("*")}
+    assert {mode for each, mode in found.items() if each.is_file()} == {0o600}
+    assert {mode for each, mode in found.items() if each.is_dir()} == {0o700}
+    assert any(each.name == "key.pem" for each in found)
 
 
 def test_a_snapshot_of_the_same_name_is_replaced(world: World, tmp_path: Path) -> None:
