@@ -135,7 +135,7 @@ def _signed_in(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _requested(frame: pd.DataFrame) -> pd.DataFrame:
     """Read calls of the endpoint from its requests: what it answered is told only by properties of its own."""
-    own = _properties(frame)
+    own = pd.DataFrame(_properties(frame), index=frame.index)
     code = frame["ResultCode"].astype("str") if "ResultCode" in frame else pd.Series("200", index=frame.index)
     result = own.reindex(columns=[name for name in KINDS["ledger"] if name not in ("time", "duration_ms")])
     good = code == "200"
@@ -145,17 +145,23 @@ def _requested(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _traced(frame: pd.DataFrame) -> pd.DataFrame:
-    """Read the ledger's lines that an endpoint wrote to its standard output."""
-    lines = [_dynamic(message) for message in frame["Message"]]
-    rows = [line for line in lines if isinstance(line, dict) and {"time", "action", "cause"} <= line.keys()]
+    """Read the ledger's lines, which are messages (an endpoint's standard output) or the properties of traces."""
+    lines = [
+        line if isinstance(line, dict) else own | {"time": written}
+        for line, own, written in zip(
+            map(_dynamic, frame["Message"]), _properties(frame), frame["TimeGenerated"], strict=True
+        )
+    ]
+    rows = [line for line in lines if {"time", "cause"} <= line.keys()]
     return pd.DataFrame(rows, columns=[*KINDS["ledger"]])
 
 
-def _properties(frame: pd.DataFrame) -> pd.DataFrame:
+def _properties(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Read which of the ledger's fields each row has as a property, in whatever spelling."""
     if "Properties" not in frame:
-        return pd.DataFrame(index=frame.index)
+        return [{} for _ in frame.index]
     known = {name.replace("_", ""): name for name in KINDS["ledger"]}
-    rows = [
+    return [
         {
             known[key.replace("_", "")]: value
             for key, value in _lower(row or {}).items()
@@ -163,7 +169,6 @@ def _properties(frame: pd.DataFrame) -> pd.DataFrame:
         }
         for row in map(_dynamic, frame["Properties"])
     ]
-    return pd.DataFrame(rows, index=frame.index)
 
 
 def _in_utc(frame: pd.DataFrame) -> pd.DataFrame:

@@ -108,10 +108,17 @@ def test_requests_and_traces_of_the_endpoint_are_a_ledger(tmp_path: Path) -> Non
     assert found["duration_ms"].tolist() == [120.5, 9.5, 30.0]
     assert found["correlation_id"].dropna().tolist() == ["c1"]
     line = {"time": "2026-11-02T09:00:00Z", "action": "Block", "cause": "down", "duration_ms": 5.0}
-    traces = [
+    traces: list[dict[str, Any]] = [
         {"TimeGenerated": "2026-11-02T09:00:01Z", "Message": text} for text in (json.dumps(line), "started", "{torn")
     ]
-    assert list(read_table(written(tmp_path / "traces.jsonl", traces, dynamic=True), "ledger")["cause"]) == ["down"]
+    properties = {"CorrelationId": "C2", "action": "MigratePassword", "cause": "right", "attempt": "1"}
+    traces.append({"TimeGenerated": "2026-11-02T09:00:03Z", "Message": "MigratePassword: right"})
+    traces[-1]["Properties"] = properties
+    found = read_table(written(tmp_path / "traces.jsonl", traces, dynamic=True), "ledger")
+    assert found["cause"].tolist() == ["down", "right"]
+    assert found["action"].tolist() == ["Block", "MigratePassword"]
+    assert found["correlation_id"].dropna().tolist() == ["c2"]
+    assert found["time"].dt.second.tolist() == [0, 3]
 
 
 def test_a_sample_is_refused_because_its_counts_would_be_wrong(tmp_path: Path) -> None:
