@@ -47,7 +47,8 @@ def export_logs(
 
     Args:
         tenant: the stand-in tenant.
-        folder: where to; it is made when absent, and files in it are replaced.
+        folder: where to; it is made when absent, and files in it are replaced. New ones only their owner can read:
+            they name people.
         ledger: the endpoint's ledger, a mapping a line; without it the tables of Application Insights are left out.
 
     Returns:
@@ -64,6 +65,7 @@ def export_logs(
     written = {}
     for name, rows in tables.items():
         written[name] = folder / f"{name}.jsonl"
+        written[name].touch(mode=0o600)
         with written[name].open("w", encoding="utf-8") as file:
             file.writelines(json.dumps({**row, "Type": name}, ensure_ascii=False) + "\n" for row in rows)
     return written
