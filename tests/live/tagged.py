@@ -59,10 +59,10 @@ class Tagged:
     async def send(
         self, method: str, path: str, *, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
-        """Send one request, again after the wait that a throttled answer asks for."""
-        while True:
+        """Send one request, again after the wait that a throttled answer asks for, and not for ever."""
+        for left in reversed(range(_LOOKS)):
             answer = await self._client.request(method, path, json=body, headers=headers)
-            if answer.status_code not in (429, 503):
+            if answer.status_code not in (429, 503) or not left:
                 break
             await self._sleep(float(answer.headers.get("Retry-After", "10")))
         if method == "POST" and answer.status_code == 201:
