@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -46,8 +47,9 @@ def base64url(data: bytes) -> str:
 
 @dataclass
 class Caller:
-    """Entra's side, with its keys."""
+    """Entra's side, with its keys and its clock."""
 
+    clock: Callable[[], float] = time.time
     key: rsa.RSAPrivateKey = field(default_factory=lambda: rsa.generate_private_key(65537, 2048))
     signing: JWK = field(default_factory=lambda: JWK.generate(kty="RSA", size=2048, kid="k"))
 
@@ -80,7 +82,7 @@ class Caller:
         return httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200, json=self.documents())))
 
     def headers(self) -> dict[str, str]:
-        now = int(time.time())
+        now = int(self.clock())
         claims = {
             "aud": APP,
             "iss": ISSUER,
@@ -94,7 +96,7 @@ class Caller:
         return {"content-type": "application/json", "authorization": f"Bearer {jws.serialize(compact=True)}"}
 
     def body(self, username: str = "ann@contoso.example", password: str = "Abcdefg1") -> bytes:
-        now, user = int(time.time()), str(uuid.uuid4())
+        now, user = int(self.clock()), str(uuid.uuid4())
         claims: dict[str, Any] = {"user-password": password, "username": username, "nonce": str(uuid.uuid4())}
         claims |= {"aud": APP, "iss": f"api://contoso.example/{APP}", "iat": now, "nbf": now, "exp": now + 600}
         inner = ".".join((base64url(b'{"alg":"none"}'), base64url(json.dumps(claims).encode()), ""))
