@@ -109,7 +109,9 @@ def outcomes_chart(outcomes: pd.DataFrame, as_of: pd.Timestamp | None, ax: Axes 
     """
     n = int(outcomes["count"].sum())
     title = f"The endpoint's answers: {n:,} calls · as of {moment(as_of)}"
-    return _bars(outcomes, "action", "count", title, f"Answers of the endpoint to {n:,} calls", "Calls", ax)
+    return _bars(
+        outcomes, [*outcomes["action"]], "count", title, f"Answers of the endpoint to {n:,} calls", "Calls", ax
+    )
 
 
 def failures_chart(failures: pd.DataFrame, as_of: pd.Timestamp | None, ax: Axes | None = None) -> Chart:
@@ -122,7 +124,11 @@ def failures_chart(failures: pd.DataFrame, as_of: pd.Timestamp | None, ax: Axes 
     """
     n = int(failures["count"].sum())
     title = f"Failures by cause: {n:,} sign-ins · as of {moment(as_of)}"
-    return _bars(failures, "cause", "count", title, f"Causes of {n:,} failed sign-ins", "Sign-ins", ax)
+    words = [
+        meaning if meaning == cause else f"{meaning} ({cause.partition(' ')[0]})"
+        for cause, meaning in zip(failures["cause"], failures["meaning"], strict=True)
+    ]
+    return _bars(failures, words, "count", title, f"Causes of {n:,} failed sign-ins", "Sign-ins", ax)
 
 
 def remaining_chart(remaining: pd.DataFrame, as_of: pd.Timestamp | None, ax: Axes | None = None) -> Chart:
@@ -135,7 +141,9 @@ def remaining_chart(remaining: pd.DataFrame, as_of: pd.Timestamp | None, ax: Axe
     """
     n = int(remaining["users"].sum())
     title = f"Not moved yet: {n:,} users · as of {moment(as_of)}"
-    return _bars(remaining, "reason", "users", title, f"Reasons why {n:,} users are not moved yet", "Users", ax)
+    return _bars(
+        remaining, [*remaining["reason"]], "users", title, f"Reasons why {n:,} users are not moved yet", "Users", ax
+    )
 
 
 def latency_chart(
@@ -180,13 +188,15 @@ _WIDEST: Final = 30  # characters of a bar's name on one line: longer ones would
 _HEADINGS: Final = {"time": "time (UTC)"} | {name: words for name, (words, *_) in _LINES.items()}
 
 
-def _bars(frame: pd.DataFrame, names: str, counts: str, title: str, subject: str, axis: str, ax: Axes | None) -> Chart:
+def _bars(
+    frame: pd.DataFrame, names: Sequence[str], counts: str, title: str, subject: str, axis: str, ax: Axes | None
+) -> Chart:
     ax = axes(ax, height=1.4 + 0.5 * max(len(frame), 2))
     if frame.empty:
         return nothing(ax, title, f"{subject}: there are none.", frame)
-    listed = ", ".join(f"{name} {count:,}" for name, count in zip(frame[names], frame[counts], strict=True))
+    listed = ", ".join(f"{name} {count:,}" for name, count in zip(names, frame[counts], strict=True))
     drawn = frame.iloc[::-1]
-    labels = [fill(name, _WIDEST) for name in drawn[names]]
+    labels = [fill(name, _WIDEST) for name in reversed(names)]
     bars = ax.barh(labels, drawn[counts], color=COLOURS["blue"], edgecolor="black", linewidth=0.6)
     ax.bar_label(bars, labels=[f"{count:,}" for count in drawn[counts]], padding=3)
     ax.set_xlim(0, float(frame[counts].max()) * 1.12)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from helpers.errors import BadTable
 from helpers.progress.forecast import Forecast
+from helpers.progress.words import day
 from helpers.show import Table
 
 __all__ = ["CutOver", "cut_over"]
@@ -63,7 +64,7 @@ class CutOver:
         """Write it for people."""
         rows = [
             (
-                f"{row['date']:%Y-%m-%d}",
+                day(row["date"]),
                 f"{row['left']:,} ({row['left_low']:,} to {row['left_high']:,})",
                 f"{row['resets']:,} ({row['resets_low']:,} to {row['resets_high']:,})",
                 f"{row['tickets']:,}",
@@ -118,7 +119,7 @@ def cut_over(
     table = _dates(forecast, left, chance, places, tickets_per_reset)
     date = forecast.days["date"].iloc[met[0]] if len(met) else None
     note = (
-        f"Counted are new passwords until {forecast.days['date'].iloc[-1]:%Y-%m-%d}; who comes later needs one too. "
+        f"Counted are new passwords until {day(forecast.days['date'].iloc[-1])}; who comes later needs one too. "
         f"{100 * tickets_per_reset:.0f} of 100 of them are taken to call the help desk."
     )
     return CutOver(target, table, date, _reason(forecast, left, target, date), note)
@@ -166,11 +167,11 @@ def _dates(
 
 def _reason(forecast: Forecast, left: np.ndarray, target: int, date: pd.Timestamp | None) -> str:
     if date is not None:
-        return f"From {date:%Y-%m-%d} on, at most {target:,} users are left with 9 chances in 10."
+        return f"From {day(date)} on, at most {target:,} users are left with 9 chances in 10."
     low, high = np.round(np.quantile(left[:, -1], (0.1, 0.9))).astype(int)
     last = forecast.days["date"].iloc[-1]
     words = (
-        f"No day until {last:%Y-%m-%d} meets the target of {target:,} with 9 chances in 10: {low:,} to {high:,} users "
+        f"No day until {day(last)} meets the target of {target:,} with 9 chances in 10: {low:,} to {high:,} users "
         "are left even then"
     )
     never = forecast.never_return

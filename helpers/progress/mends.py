@@ -68,21 +68,44 @@ _FAMILIES: Final = {
     ),
     "context_": ("the decrypted password context does not hold", "Check the clock, and the extension app's id."),
 }
+_FORM: Final = "Compare the answer with the documented schema: jitkit check tests an endpoint for it."
+_ENABLE: Final = "Enable it under Enterprise applications, or run notebook 02."
 _CALLOUTS: Final = {
+    1003000: ("Entra failed before it called", _LOOK_UP),
+    1003001: ("Entra failed while it called", _LOOK_UP),
     1003002: ("the endpoint answered with a status other than 200", "Read the endpoint's ledger for the same time."),
-    1003003: (
-        "the endpoint's answer has the wrong form",
-        "Compare the answer with the documented schema; echo the nonce.",
-    ),
+    1003003: ("the endpoint's answer has the wrong form", f"{_FORM} Echo the nonce."),
     1003004: ("too many calls a second", "Spread the return of people: the limit counts for the whole tenant."),
     1003005: (f"no answer within {TIMEOUT_MS:,} ms", "Keep the endpoint warm and the legacy check fast."),
+    1003006: ("the endpoint's answer is not JSON", "Answer with Content-Type: application/json."),
+    1003007: ("the endpoint's answer has null for claims", _FORM),
+    1003008: ("the endpoint's answer names another version of the schema", _FORM),
+    1003009: ("the endpoint's answer is empty", _FORM),
+    1003010: ("the endpoint's answer has not exactly one action", _FORM),
+    1003011: ("the listener names an extension that is gone", "Run notebook 03: it makes both anew."),
+    1003012: ("the endpoint's answer has an unknown action", _FORM),
     1003014: (
         "the resource id has the wrong form",
         "Use api://{host of the endpoint}/{application id}; run notebook 02.",
     ),
     1003015: ("the endpoint's host is not that of the resource id", "Change both together; run notebooks 02 and 03."),
     1003016: ("the extension's app has no service principal", "Run notebook 02."),
+    1003017: ("the calling app has no service principal", _ENABLE),
+    1003018: ("the calling app's service principal is disabled", _ENABLE),
+    1003019: ("the extension's service principal is disabled", _ENABLE),
+    1003020: ("the endpoint's address is not a valid https address", "Correct it in notebook 00; run notebook 03."),
     1003021: ("Receive.Payload is not consented", "Grant admin consent; run notebook 02."),
+    1003022: (
+        "Microsoft Graph's service principal is missing or disabled",
+        "Enable Microsoft Graph under Enterprise applications.",
+    ),
+    1003023: (
+        "the service refuses to call this address",
+        "Move the endpoint to another host; run notebooks 02 and 03.",
+    ),
+    1003024: ("the endpoint's answer is too large", _FORM),
+    1003025: ("the claims in the endpoint's answer are too large", _FORM),
+    1003026: ("a claim in the endpoint's answer has no name", _FORM),
     1003027: ("the endpoint could not be reached", "Check that it runs, its name and its certificate."),
 }
 

@@ -33,7 +33,9 @@ def test_the_words_are_made_of_the_numbers() -> None:
         "1 by a call, 1 silently, 1 by a new password."
     )
     assert outcomes.alt.startswith("Answers of the endpoint to 6 calls: Retry 2")
-    assert failures.alt == "Causes of 2 failed sign-ins: 1003005 CustomExtensionTimedOut 1, locked 1."
+    assert failures.alt == (
+        "Causes of 2 failed sign-ins: no answer within 2,000 ms (1003005) 1, the legacy account is locked (locked) 1."
+    )
     assert "99 % within 2,476 ms; 2 took longer than the 2,000 ms" in latency.alt
     assert remaining.title.startswith("Not moved yet: 3 users")
 

@@ -31,7 +31,7 @@ def test_the_first_day_with_nine_chances_in_ten_is_named() -> None:
     plan = cut_over(course(), target_count=300)
     # 300 must still move. The nine fastest do so at 11 a day or more: in 28 days.
     assert plan.date == pd.Timestamp("2026-04-29", tz="UTC")
-    assert plan.reason == "From 2026-04-29 on, at most 300 users are left with 9 chances in 10."
+    assert plan.reason == "From 29 Apr 2026 on, at most 300 users are left with 9 chances in 10."
     assert f"{plan.date:%Y-%m-%d}" in set(plan.dates["date"].dt.strftime("%Y-%m-%d"))
 
 

@@ -9,8 +9,9 @@ import pytest
 from story import ledger, sign_ins, told, told_twice_and_shuffled, users
 
 from helpers.progress import metrics, quality, states, stuck, summary
-from helpers.progress.mends import meaning, mend
+from helpers.progress.mends import callout_cause, meaning, mend
 from helpers.progress.tables import Tables
+from helpers.protocol import CALLOUT_ERRORS
 
 COUNTED = {
     "as_of": "2026-11-02T09:05:30Z",
@@ -237,3 +238,9 @@ def test_every_cause_has_a_meaning_and_a_mend() -> None:
     ):
         assert meaning(cause)
         assert mend(cause)
+
+
+def test_every_error_that_the_service_documents_is_explained_on_its_own() -> None:
+    documented = {meaning(callout_cause(code)) for code in CALLOUT_ERRORS}
+    assert len(documented) == len(CALLOUT_ERRORS)
+    assert meaning("1003099 unknown error") not in documented
