@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 import httpx
 import pandas as pd
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from helpers.progress import users_seen
 from helpers.progress.archive import Archive
@@ -185,4 +185,4 @@ def _bounds(
 
 
 def _bar(what: str) -> Any:
-    return tqdm(desc=f"{what:<10}", unit=" rows", ncols=88, delay=_LONG, leave=False)
+    return tqdm(desc=f"{what:<10}", unit=" rows", delay=_LONG, leave=False)

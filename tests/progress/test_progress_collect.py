@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import nbformat
 import pandas as pd
 import pytest
+from nbclient import NotebookClient
 
 from helpers.errors import BadTable
 from helpers.progress import collect as collecting
@@ -298,3 +300,17 @@ async def test_an_empty_tenant_and_a_tenant_of_one(archive: Archive) -> None:
     tenant.flag("ann", False)
     tables = await collected(tenant, archive)
     assert states(tables).to_dict() == {"ann": "unconfirmed"}
+
+
+def test_in_a_notebook_the_bar_of_a_long_read_is_no_error_output() -> None:
+    long_read = """
+from helpers.progress import collect
+collect._LONG = 0
+with collect._bar("Audits") as bar:
+    bar.update(500)
+"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(long_read)])
+    NotebookClient(notebook, timeout=60).execute()
+    kinds = [output.output_type for output in notebook.cells[0].outputs]
+    assert "display_data" in kinds
+    assert "stream" not in kinds
