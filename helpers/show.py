@@ -97,7 +97,7 @@ class Table:
         caption = html.escape(self.caption)
         if not self.rows:
             # A grid of headings alone tells a screen reader of a table and then has nothing to read.
-            return f"<p>{caption}: no rows.</p>"
+            return f"<p>{caption}{' Nothing' if caption.endswith('?') else ': nothing'}.</p>"
         head = "".join(map(_heading, self.columns))
         body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in self.rows)
         return f"<table>{_caption(caption)}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -43,7 +43,7 @@ def test_a_table_has_column_headers_and_a_note() -> None:
 
 def test_a_table_without_rows_is_a_sentence() -> None:
     page = Table(caption="What is <wrong>", columns=("a", "b"), rows=[], note="Nothing.")._repr_html_()
-    assert "<p>What is &lt;wrong&gt;: no rows.</p><p>Nothing.</p>" in page
+    assert "<p>What is &lt;wrong&gt;: nothing.</p><p>Nothing.</p>" in page
     assert "<table" not in page
 
 

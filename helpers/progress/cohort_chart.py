@@ -11,7 +11,7 @@ import pandas as pd
 from helpers.progress.chart import COLOURS, Chart, axes, finish
 from helpers.progress.charts import moment, nothing
 from helpers.progress.tables import records
-from helpers.progress.words import days
+from helpers.progress.words import span
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +37,8 @@ def cohort_chart(cohorts: pd.DataFrame, by: str, as_of: pd.Timestamp | None, ax:
     title = f"Moved, by {name} · as of {moment(as_of)}"
     if not len(shown) or not np.isfinite(shown["fair_share"]).any():
         return nothing(ax, title, "No table tells when users were flagged.", numbers(cohorts))
-    title = f"Moved within {days(round(shown['days'].iloc[0]))} of the flag, by {name} · as of {moment(as_of)}"
+    time = span(pd.Timedelta(days=shown["days"].iloc[0]))
+    title = f"Moved within {time} of the flag, by {name} · as of {moment(as_of)}"
     heights = np.arange(len(shown))[::-1]
     share = 100 * shown[["fair_low", "fair_share", "fair_high"]].to_numpy(dtype=float)
     for lags, colour, marker in ((False, COLOURS["blue"], "o"), (True, COLOURS["vermilion"], "D")):

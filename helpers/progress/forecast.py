@@ -16,6 +16,7 @@ from helpers.progress.paths import never_counts, paths
 from helpers.progress.rhythm import Rhythm, Window, find_rhythm
 from helpers.progress.survival import fit_survival, observe
 from helpers.progress.tables import Tables
+from helpers.progress.words import span
 from helpers.show import Table
 
 __all__ = ["DAYS", "Forecast", "forecast"]
@@ -174,7 +175,8 @@ def _too_early(history: History | None, in_scope: int) -> str:
         return f"of {history.outside:,} of {in_scope:,} users no table tells when they were flagged."
     elapsed = history.now - history.flagged.min()
     if elapsed < _DAYS:
-        return f"the first users were flagged {elapsed:.1f} days ago; it takes {_DAYS:.0f} days to see a week."
+        ago = span(pd.Timedelta(days=elapsed))
+        return f"the first users were flagged {ago} ago; it takes {_DAYS:.0f} days to see a week."
     if history.events < _EVENTS:
         return f"{history.events:,} users have moved; it takes {_EVENTS} to see a course."
     return ""

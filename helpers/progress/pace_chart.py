@@ -25,6 +25,7 @@ _MARKED: Final = {
     "campaign": COLOURS["green"],
 }
 _DAY: Final = pd.Timedelta(days=1)
+_FEW: Final = 5  # days, each of which can carry its own date
 
 
 def pace_chart(
@@ -55,7 +56,10 @@ def pace_chart(
         told.append(f"{letter}: {found.label.lower()} of {day(found.since)}")
     ax.set_ylim(0, top)
     ax.set_xlabel("Day (UTC)" + (". " + ", ".join(told) if told else ""), wrap=True, horizontalalignment="left", x=0)
-    dates_apart(ax.xaxis)
+    if len(days) > _FEW:
+        dates_apart(ax.xaxis)
+    else:
+        ax.set_xticks(days + _DAY / 2, [day(each) for each in days])
     ax.set_ylabel("Users")
     count_in_whole_numbers(ax.yaxis)
     return finish(ax, title, _words(pace, told), _by_week(pace))
@@ -74,12 +78,13 @@ def _spans(findings: Sequence[Finding]) -> list[tuple[pd.Timestamp, pd.Timestamp
 
 def _words(pace: pd.DataFrame, told: list[str]) -> str:
     most = pace.iloc[int(pace["moved"].to_numpy().argmax())]
-    whole = pace.iloc[:-1] if len(pace) > 1 else pace
-    last = whole.tail(7)
-    words = (
-        f"Most people moved on {day(most['day'])}: {most['moved']:,}. On the last {len(last)} whole days it was "
-        f"{last['moved'].mean():,.1f} a day."
-    )
+    last = pace.iloc[:-1].tail(7)
+    mean = f"{last['moved'].mean():,.1f}"
+    since = {
+        0: f"{day(most['day'])} is the first day.",
+        1: f"On the one whole day it was {mean}.",
+    }.get(len(last), f"On the last {len(last)} whole days it was {mean} a day.")
+    words = f"Most people moved on {day(most['day'])}: {most['moved']:,}. {since}"
     return f"{words} Marked: {', '.join(told)}." if told else words
 
 

@@ -30,7 +30,7 @@ def span(length: Any) -> str:
     """Write a length of time in its largest fitting unit: `40 minutes`, `9 hours`, `3 days`."""
     minutes = length / pd.Timedelta(minutes=1)
     if minutes < 90:
-        return f"{minutes:.0f} minutes"
+        return "1 minute" if round(minutes) == 1 else f"{minutes:.0f} minutes"
     return f"{minutes / 60:.0f} hours" if minutes < 72 * 60 else days(round(minutes / 60 / 24))
 
 

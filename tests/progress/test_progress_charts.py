@@ -18,6 +18,7 @@ from story import told, users
 from helpers.progress import charts, metrics
 from helpers.progress.chart import Chart
 from helpers.progress.figures import Figures
+from helpers.progress.pace_chart import pace_chart
 from helpers.progress.tables import Tables
 
 
@@ -106,3 +107,16 @@ def test_the_module_is_light_until_it_is_used() -> None:
     heavy = "{'pandas', 'matplotlib', 'matplotlib.pyplot'}"
     code = f"import sys, helpers.progress; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("days", "words"),
+    [(1, "1 Nov 2026 is the first day."), (2, "On the one whole day it was 2.0."), (4, "On the last 3 whole days")],
+)
+def test_the_first_days_are_named_one_by_one(days: int, words: str) -> None:
+    days_of = pd.date_range("2026-11-01", periods=days, tz="UTC")
+    table = pd.DataFrame({"day": days_of, "moved": [2] * days})
+    ax = Figure().subplots()
+    chart = pace_chart(table, [], days_of[-1], ax)
+    assert words in chart.alt
+    assert [text.get_text() for text in ax.get_xticklabels()] == [f"{day.day} Nov 2026" for day in days_of]
