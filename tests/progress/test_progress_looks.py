@@ -263,6 +263,24 @@ def test_a_wrong_password_in_both_logs_is_one_try() -> None:
     assert abuse.signs(tables)["wrong"] == 1
 
 
+def test_a_password_that_nobody_could_check_is_not_called_wrong() -> None:
+    """Entra refuses everybody who waits in an app that the listener leaves out, whatever they type."""
+    unasked = sign_ins().tail(1).assign(user_id="fay", result_code=50126)
+    log = pd.concat(
+        [
+            sign_ins(),
+            *(unasked.assign(time=f"2026-11-02T09:{minute}Z", correlation_id=f"n{minute}") for minute in range(10, 40)),
+            unasked.assign(user_id="ann", time="2026-11-02T09:50Z", correlation_id="n50"),
+        ]
+    )
+    tables = Tables(users=users(), sign_ins=log)
+    assert (abuse.signs(tables)["wrong"], abuse.signs(tables)["most"]) == (2, 1)
+    assert abuse.targets(tables).empty
+    # A log that tells of no call at all hides whether the endpoint was asked.
+    untold = Tables(users=users(), sign_ins=log.drop(columns="callout_error"))
+    assert abuse.signs(untold)["most"] == 30
+
+
 def test_what_the_legacy_store_got_wrong_is_listed_by_user() -> None:
     found = quality.legacy_data(told()).set_index("finding")
     assert found["users"].to_dict() == {
