@@ -166,6 +166,8 @@ def _dates(
 
 
 def _reason(forecast: Forecast, left: np.ndarray, target: int, date: pd.Timestamp | None) -> str:
+    if forecast.migrated == forecast.in_scope:
+        return "Now: everybody is moved."
     if date is not None:
         return f"From {day(date)} on, at most {target:,} users are left with 9 chances in 10."
     low, high = np.round(np.quantile(left[:, -1], (0.1, 0.9))).astype(int)

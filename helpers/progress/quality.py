@@ -57,6 +57,17 @@ def missing_days(tables: Tables) -> list[str]:
     return [f"{first + pd.Timedelta(days=int(day)):%Y-%m-%d}" for day in np.flatnonzero(counts == 0)]
 
 
+def strange_rows(tables: Tables) -> int:
+    """Count the rows with an id in the logs, if not one of them is about a user; few may be chance.
+
+    Returns:
+        how many; 0 where somebody is known, or where fewer than twenty rows have an id.
+    """
+    named = int(tables.sign_ins["user_id"].notna().sum() + tables.ledger["user_id"].notna().sum())
+    known = (tables.people >= 0).any() or (tables.callers >= 0).any()
+    return named if named >= _BUSY_DAY and len(tables.users) and not known else 0
+
+
 def legacy_data(tables: Tables) -> pd.DataFrame:
     """List what the endpoint found wrong in the legacy store, and whose accounts no call can move.
 
@@ -107,6 +118,12 @@ def _users(tables: Tables) -> Iterator[Remark]:
 
 def _logs(tables: Tables) -> Iterator[Remark]:
     sign_ins, ledger = tables.sign_ins, tables.ledger
+    yield Remark(
+        "rows in the logs, and not one about a person in the users table",
+        strange_rows(tables),
+        "the tables write ids in different ways: names in one, object ids in another",
+        "Write the same ids in all tables, such as the object id.",
+    )
     called = sign_ins["callout_error"].notna().to_numpy()
     yield Remark(
         "callouts for users who are not in scope",

@@ -100,6 +100,11 @@ class Tables:
         """For each line of the ledger, the row of its user; -1 for somebody who is not in scope."""
         return _rows_of(self.ledger["user_id"], self.users["user_id"])
 
+    @property
+    def logged(self) -> bool:
+        """Whether the logs have a row at all: without one nobody knows who tried."""
+        return bool(len(self.sign_ins) or len(self.ledger))
+
     @cached_property
     def kept(self) -> dict[Any, Any]:
         """What `once` has computed."""
