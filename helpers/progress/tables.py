@@ -51,7 +51,7 @@ class Tables:
         ledger: one row a call that the endpoint answered: `time`, `correlation_id`, `user_id`, `app_id`, `action`,
             `cause`, `legacy`, `duration_ms`, `key`, `attempt`.
         as_of: until when the tables tell, UTC if it names no time zone; by default the last moment that is written in
-            them.
+            them, without the flags that are yet to be set.
         remarks: what the collector noticed.
     """
 
@@ -111,8 +111,10 @@ class Tables:
         return {}
 
     def _last_moment(self) -> pd.Timestamp | None:
+        flagged = self.users["flagged_at"]
         columns = (
-            self.users["flagged_at"],
+            # A flag may be planned, or its year mistyped; what tells until when is what has happened.
+            flagged[flagged <= pd.Timestamp.now("UTC")],
             self.users["migrated_at"],
             self.sign_ins["time"],
             self.ledger["time"],

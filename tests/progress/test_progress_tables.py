@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from story import told, users
+from story import sign_ins, told, users
 
 from helpers.endpoint.ledger import Entry, Ledger
 from helpers.errors import BadTable
@@ -40,6 +40,12 @@ def test_dimensions_are_kept() -> None:
 def test_the_last_moment_is_the_tables_moment() -> None:
     assert told().as_of == pd.Timestamp("2026-11-02T09:05:30Z")
     assert Tables().as_of is None
+
+
+def test_a_flag_that_is_yet_to_be_set_does_not_make_the_tables_tell_of_the_future() -> None:
+    planned = users().assign(flagged_at=[*users()["flagged_at"][:5], "2062-06-01T00:00Z"])
+    assert Tables(users=planned, sign_ins=sign_ins()).as_of == pd.Timestamp("2026-11-02T09:05:30Z")
+    assert Tables(users=planned.tail(1)).as_of is None
 
 
 def test_going_back_in_time_forgets_what_came_later() -> None:
