@@ -39,7 +39,12 @@ _UNREACHED: Final = "1003027"  # no connection: a server that is away, a name, o
 _MOST: Final = 5  # findings of one kind
 
 
-_LABELS: Final = {"interruption": "Outage", "slow": "Slow endpoint", "limit": "Near the limit", "guessing": "Attack"}
+_LABELS: Final = {
+    "interruption": "Outage",
+    "slow": "Slow endpoint",
+    "limit": "Near the limit",
+    "guessing": "Likely attack",
+}
 
 
 @dataclass(frozen=True)
@@ -208,9 +213,12 @@ def _guessing(tables: Tables) -> Iterator[Finding]:
     for row in records(bursts(tables).nlargest(_MOST, "unknown").sort_index()):
         words = (
             f"From {clock(row['since'])} to {clock(row['until'])} {row['unknown']:,} sign-ins used names that nobody "
-            f"has, and {row['wrong']:,} a wrong password: somebody tries a list of stolen passwords."
+            f"has, and {row['wrong']:,} a wrong password, as when somebody tries a list of stolen passwords."
         )
-        step = "Look at the addresses in the tenant's sign-in log; smart lockout and the endpoint's limits are at work."
+        step = (
+            "Look at the names and addresses in the tenant's sign-in log: names that the old system knows are people "
+            "who are not in the tenant yet."
+        )
         yield Finding("guessing", words, step, row["since"], row["until"])
 
 

@@ -100,6 +100,8 @@ def _stuck(figures: Figures) -> str:
 def _never(figures: Figures) -> str:
     forecast = figures.forecast
     parts = [page.picture(figures.course())]
+    if not forecast.too_early and forecast.migrated < forecast.in_scope:
+        parts.append(page.paragraph(forecast.note))
     if forecast.backtest is not None:
         words = f"Tried on days that have passed: {forecast.backtest}."
         parts.append(page.paragraph(words))

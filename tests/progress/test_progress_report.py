@@ -161,3 +161,20 @@ def test_the_answers_are_true_of_one_of_everybody_and_of_a_slow_pace() -> None:
     assert answers.stuck(alone).startswith("1 person is left")
     untimed = Tables(users=users().drop(columns="flagged_at"))
     assert answers.fast(untimed) == "No table tells when people were flagged."
+
+
+def test_the_page_says_what_the_forecast_assumes_and_how_often_it_was_right(tmp_path: Path) -> None:
+    flagged, day = pd.Timestamp("2026-03-02T00:00Z"), pd.Timedelta(days=1)
+    moved = [flagged + (0.3 + place % 20) * day for place in range(200)] + [pd.NaT] * 200
+    people = pd.DataFrame({"user_id": [f"u{n}" for n in range(400)], "flagged_at": flagged, "migrated_at": moved})
+    figures = Figures(Tables(users=people, as_of=flagged + 21 * day))
+    page = Page(write_report(figures, tmp_path).read_text(encoding="utf-8")).text
+    assert "no new reminder, no outage, nobody added" in page
+    measured = (Path(__file__).parents[2] / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    for said, row in (
+        ("78 times in 100 what came in 30 days and 72 times what came in 90", "| 30 | 209 | 1 | 78 | 5 | 17 |"),
+        ("72 times what came in 90", "| 90 | 209 | 1 | 72 | 6 | 22 |"),
+        ("held their share 62 times in 100", "held the true share in 62 %, not 80 %"),
+        ("about 6 times in 10", "held the true share in 62 %, not 80 %"),
+    ):
+        assert said in page and row in measured
