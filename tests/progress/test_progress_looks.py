@@ -12,6 +12,7 @@ from helpers.progress import abuse, health, load, quality, reconcile
 from helpers.progress.campaign import campaign
 from helpers.progress.clocks import skew
 from helpers.progress.cohorts import cohorts
+from helpers.progress.interruptions import interruptions
 from helpers.progress.intervals import kaplan_meier, wilson
 from helpers.progress.tables import Remark, Tables
 
@@ -202,20 +203,24 @@ def test_retries_are_counted_once_a_sign_in() -> None:
     assert load.retries(Tables()) == {"calls": 0, "retried": 0, "share": None}
 
 
-def test_an_outage_is_a_window_of_failures_that_lie_in_the_legacy_system() -> None:
+def test_an_outage_that_never_reached_the_endpoint_counts_as_the_page_tells_it() -> None:
     times = [f"2026-11-02T{hour}:{minute:02}:00Z" for hour, minute in (("09", 1), ("09", 5), ("09", 14), ("09", 20))]
     down = pd.DataFrame({"time": times * 2, "user_id": range(8), "action": "Block", "cause": "down"})
+    good = ledger().head(1).assign(time="2026-11-02T09:30Z", cause="right")
     alone = down.head(1).assign(time="2026-11-02T15:00:00Z")
-    found = health.outages(Tables(ledger=pd.concat([down, alone, ledger().head(1).assign(cause="right")])))
-    assert found[["failed", "calls", "cause"]].to_numpy().tolist() == [[6, 7, "down"]]
-    more = pd.concat([down, down.assign(user_id=range(10, 18))])
-    wide = health.outages(Tables(ledger=more))
-    assert (f"{wide['since'][0]:%H:%M}", f"{wide['until'][0]:%H:%M}", len(wide)) == ("09:01", "09:20", 1)
-    crowd = called(100, "2026-11-02T09:02:00Z")
-    assert health.outages(Tables(ledger=pd.concat([down, crowd]))).empty
-    log = pd.DataFrame({"time": times, "user_id": "u", "result_code": 1100001, "callout_error": 1003005})
-    assert list(health.outages(Tables(sign_ins=log))["cause"]) == ["1003005 CustomExtensionTimedOut"]
-    assert health.outages(Tables()).empty
+    legacy = Tables(
+        users=pd.DataFrame({"user_id": range(8), "migrated_at": None}), ledger=pd.concat([down, good, alone])
+    )
+    found = health.health(legacy)
+    assert (found["outages"], found["outage_minutes"]) == (1, 19.0)
+    people = [f"u{number}" for number in range(6)]
+    log = pd.DataFrame({"user_id": people, "result_code": 1100001, "callout_error": 1003027})
+    log["time"] = [f"2026-11-02T0{hour}:00Z" for hour in range(1, 7)]
+    unreached = Tables(users=pd.DataFrame({"user_id": people, "migrated_at": None}), sign_ins=log, ledger=ledger())
+    found = health.health(unreached)
+    assert (found["outages"], found["outage_minutes"]) == (1, 300.0)
+    assert found["outages"] == len(interruptions(unreached))
+    assert health.health(Tables())["outages"] == 0
 
 
 def test_health_counts_the_days_of_the_certificate() -> None:
