@@ -71,6 +71,21 @@ def test_every_table_survives_every_kind_of_file(tmp_path: Path, kind: str, endi
     pd.testing.assert_frame_equal(read_table(path, kind), frame, check_dtype=False)
 
 
+@pytest.mark.parametrize("kind", ["users", "sign_ins", "ledger"])
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path: Path, kind: str, separator: str) -> None:
+    frame: pd.DataFrame = getattr(told(), kind)
+    path = tmp_path / "table.csv"
+    frame.to_csv(path, index=False, sep=separator, decimal=",", encoding="utf-8-sig", lineterminator="\r\n")
+    pd.testing.assert_frame_equal(read_table(path, kind), frame, check_dtype=False)
+
+
+def test_a_separator_at_the_end_of_each_row_does_not_shift_the_columns(tmp_path: Path) -> None:
+    path = tmp_path / "users.csv"
+    path.write_text("user_id,flagged_at,migrated_at\na,2026-06-01,2026-06-02,\nb,2026-06-01,,\n")
+    assert list(read_table(path, "users")["user_id"]) == ["a", "b"]
+
+
 @pytest.mark.parametrize("ending", [".csv", ".jsonl"])
 def test_an_empty_file_is_an_empty_table(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"ledger{ending}"
@@ -101,6 +116,7 @@ def test_a_line_that_a_crash_tore_costs_that_line_alone(tmp_path: Path) -> None:
         ("users.csv", "user_id,migrated_at\na,yesterday\n", "column migrated_at of users"),
         ("users.csv", "user_id,migrated_at\n,2026-11-02\n", "no user_id"),
         ("users.csv", "user_id,migrated_at,path\na,2026-11-02,magic\n", "holds magic"),
+        ("users.csv", "user_id,migrated_at\na,2026-11-02,x\nb,,y\n", "more cells than its heading"),
         ("users.jsonl", '{"user_id": "a"}\nnonsense\n', "Line 2"),
         ("users.jsonl", '{"user_id": "a", "migrated_at": 1793000000}\n', "column migrated_at of users"),
         ("users.parquet", "not parquet", "broken"),
