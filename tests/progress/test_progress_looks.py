@@ -312,6 +312,41 @@ def test_a_clock_that_is_off_is_measured_named_and_allowed_for() -> None:
     assert skew(told()) == pd.Timedelta(0)
 
 
+def remarks(tables: Tables) -> dict[str, int]:
+    found = quality.quality(tables)
+    return dict(zip(found["finding"], found["rows"], strict=True))
+
+
+def many(count: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """So many people who are moved by a call, a minute after each other."""
+    ids = [f"u{number}" for number in range(count)]
+    times = START + pd.to_timedelta(range(count), unit="min")
+    flagged = START - pd.Timedelta(days=1)
+    people = pd.DataFrame({"user_id": ids, "flagged_at": flagged, "migrated_at": times, "path": "callout"})
+    log = pd.DataFrame({"time": times, "user_id": ids, "result_code": 0, "callout_error": 0, "correlation_id": ids})
+    lines = log[["time", "user_id", "correlation_id"]].assign(action="MigratePassword", cause="right")
+    return people, log, lines
+
+
+def test_one_endpoint_whose_clock_differs_from_the_others_is_named() -> None:
+    people, log, lines = many(20)
+    assert remarks(Tables(users=people, sign_ins=log, ledger=lines)) == {}
+    later = lines["time"] + pd.Timedelta(minutes=10)
+    two = lines.assign(time=lines["time"].where(np.arange(20) % 3 > 0, later))
+    found = remarks(Tables(users=people, sign_ins=log, ledger=two))
+    assert found == {"calls whose clock differs from that of most others by more than a minute": 7}
+
+
+def test_local_times_without_a_zone_are_named_and_days_without_a_time_are_not() -> None:
+    people, log, lines = many(20)
+    local = people.assign(migrated_at=people["migrated_at"] + pd.Timedelta(hours=2))
+    found = remarks(Tables(users=local, sign_ins=log, ledger=lines))
+    assert found == {"minutes between the users' times and those of the sign-in log": 120}
+    hours = log.assign(time=START + pd.to_timedelta(range(20), unit="h"))
+    by_day = people.assign(migrated_at=START.normalize())
+    assert "minutes" not in str(remarks(Tables(users=by_day, sign_ins=hours)))
+
+
 def test_a_hole_in_the_log_is_named_and_a_quiet_log_has_none() -> None:
     days = [f"2026-11-{day:02}T09:{minute:02}Z" for day in (1, 2, 5) for minute in range(25)]
     log = pd.DataFrame({"time": days, "user_id": "u", "result_code": 0})
