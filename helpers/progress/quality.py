@@ -156,7 +156,7 @@ def _logs(tables: Tables) -> Iterator[Remark]:
     yield Remark(
         "seconds between the endpoint's clock and Entra's",
         round(abs(skew(tables).total_seconds())),
-        f"the endpoint's clock is {'ahead' if skew(tables) > pd.Timedelta(0) else 'behind'}, or a log holds local times",
+        f"the endpoint's is {'ahead' if skew(tables) > pd.Timedelta(0) else 'behind'}, or one log holds local times",
         "Let the endpoint's machine set its clock by the network. The figures allow for it.",
     )
 
