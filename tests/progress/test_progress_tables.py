@@ -10,6 +10,7 @@ from story import sign_ins, told, users
 
 from helpers.endpoint.ledger import Entry, Ledger
 from helpers.errors import BadTable
+from helpers.progress.cohorts import cohorts
 from helpers.progress.files import read_table
 from helpers.progress.tables import KINDS, Tables, tidy
 
@@ -35,6 +36,15 @@ def test_one_user_is_one_row_the_one_that_knows_the_earliest_migration() -> None
 
 def test_dimensions_are_kept() -> None:
     assert list(tidy(users(), "users")["country"]) == ["DE", "DE", "FR", "FR", "FR", "IT"]
+
+
+def test_a_dimension_of_lists_is_one_of_texts(tmp_path: Path) -> None:
+    frame = users().assign(tags=[["a", "b"], ["a"], ["a"], None, [], ["a", "b"]])
+    frame.to_parquet(tmp_path / "users.parquet")
+    frame.to_json(tmp_path / "users.jsonl", orient="records", lines=True)
+    for name in ("users.parquet", "users.jsonl"):
+        counts = cohorts(Tables(users=read_table(tmp_path / name, "users")), "tags").set_index("cohort")["users"]
+        assert counts.sum() == 6 and sorted(counts) == [1, 1, 2, 2]
 
 
 def test_the_last_moment_is_the_tables_moment() -> None:
