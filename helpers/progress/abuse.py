@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from helpers.progress.lookup import micros
 from helpers.progress.metrics import calls
 from helpers.progress.tables import Tables
 from helpers.protocol import RETRY
@@ -75,14 +76,29 @@ def targets(tables: Tables, most: int = 20) -> pd.DataFrame:
 
 
 def _tries(tables: Tables) -> np.ndarray:
-    """Count the wrong passwords at each user: from the log, and from the ledger where the log tells of fewer."""
+    """Count the wrong passwords at each user: from the log, and from the ledger where the log tells of fewer.
+
+    Of somebody who waits, only the endpoint can tell. Where it was not asked, Entra refuses the right one too.
+    """
     users = len(tables.users)
     called = calls(tables)
     retried = ((called["action"] == RETRY) & (called["cause"] == "wrong")).to_numpy()
     wrong = (tables.sign_ins["result_code"] == WRONG_PASSWORD).fillna(False).to_numpy()
+    asked = tables.sign_ins["callout_error"].notna().to_numpy()
+    if asked.any():
+        wrong = wrong & (asked | _moved(tables))
     callers = tables.callers[called.index.to_numpy()]
     counts = [
         np.bincount(people[which & (people >= 0)], minlength=users)
         for people, which in ((callers, retried), (tables.people, wrong))
     ]
     return np.maximum(*counts)
+
+
+def _moved(tables: Tables) -> np.ndarray:
+    """Mark the sign-ins of people who had moved by then."""
+    since = micros(tables.users["migrated_at"])
+    never = np.iinfo("int64").max
+    since = np.append(np.where(tables.users["migrated_at"].isna(), never, since), never)
+    moved: np.ndarray = micros(tables.sign_ins["time"]) >= since[tables.people]
+    return moved

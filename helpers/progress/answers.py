@@ -36,12 +36,11 @@ def moved(tables: Tables) -> str:
     counts, confirmed = totals(tables), summary(tables)["confirmed"]
     if not counts["in_scope"]:
         return "Nobody is in scope."
-    words = (
-        f"{counts['migrated']:,} of {counts['in_scope']:,} people are moved ({100 * counts['migrated_share']:.1f} %)."
-    )
+    words = f"{counts['migrated']:,} of {_people(counts['in_scope'])} moved ({100 * counts['migrated_share']:.1f} %)."
     if len(tables.sign_ins) and counts["migrated"]:
-        share = "All" if confirmed == counts["migrated"] else f"{confirmed:,}"
-        words += f" {share} of them have signed in since, which confirms it."
+        share = "All" if confirmed == counts["migrated"] else f"{confirmed:,}" if confirmed else "None"
+        words += f" {share} of them signed in as they were moved or since"
+        words += ", which confirms it." if confirmed else " as far as the log tells: nothing confirms it."
     return words
 
 
@@ -50,11 +49,14 @@ def fast(tables: Tables) -> str:
     table = pace(tables)
     whole = table.iloc[:-1]  # the day of `as_of` is not over
     if not len(whole):
-        return "The first day is not over yet." if len(table) else "Nobody has been flagged yet."
+        if len(table):
+            return "The first day is not over yet."
+        known = not tables.users["migrated_at"].notna().any()
+        return "Nobody has been flagged yet." if known else "No table tells when people were flagged."
     last, first = whole.tail(_WEEK), whole.head(_WEEK)
-    words = f"{last['moved'].mean():,.0f} people a day, over the last {days(len(last))}."
+    words = f"{_pace(last['moved'])} people a day, over the last {days(len(last))}."
     if len(whole) >= 2 * _WEEK:
-        words += f" In the first {days(len(first))} it was {first['moved'].mean():,.0f} a day."
+        words += f" In the first {days(len(first))} it was {_pace(first['moved'])} a day."
     return words
 
 
@@ -66,35 +68,47 @@ def stuck(tables: Tables) -> str:
         return "Nobody: everybody is moved." if len(tables.users) else "Nobody is in scope."
     tried = left[left["reason"] != NEVER_TRIED]
     count = int(tried["users"].sum())
-    if not count:
-        return f"{whole:,} people are left, and none of them has tried to sign in."
+    if not count or not tables.logged:
+        return f"{_people(whole)} left, and no log tells of a try to sign in."
     words = (
-        f"{whole:,} people are left. {whole - count:,} of them have not tried to sign in. {count:,} have; the largest "
+        f"{_people(whole)} left. {whole - count:,} of them have not tried to sign in. {count:,} have; the largest "
         f"group of these, {tried['users'].iloc[0]:,}: {tried['reason'].iloc[0]}."
     )
-    return words + (f" {cannot:,} are barred: no sign-in can move them." if cannot else "")
+    barred = f" {cannot:,} {'is' if cannot == 1 else 'are'} barred: no sign-in can move them."
+    return words + (barred if cannot else "")
 
 
 def never(forecast: Forecast) -> str:
     """Say how many never come back, as far as that can be told from those who have not come yet."""
     if forecast.too_early:
         return f"It is too early to tell: {forecast.too_early}"
-    if forecast.never_return is None:
+    if forecast.never_return is None or forecast.migrated == forecast.in_scope:
         return "Nobody is left."
     low, middle, high = (round(forecast.never_return[name] * forecast.in_scope) for name in ("low", "estimate", "high"))
     return (
         f"About {middle:,} people ({low:,} to {high:,}), {100 * forecast.never_return['estimate']:.0f} % of all, if "
-        "nothing makes them. Nobody can see this yet; it is estimated from how the stream of those who come thins out."
+        "nothing makes them. Nobody can see this yet; it is estimated from how the stream of those who come thins out, "
+        "and who comes once a year looks the same. Such a range holds the truth about 6 times in 10."
     )
 
 
 def when(forecast: Forecast, choice: CutOver) -> str:
     """Say on which day the target is met, or why on none."""
     words = choice.reason
-    if forecast.too_early or not len(choice.dates):
+    if forecast.too_early or not len(choice.dates) or forecast.migrated == forecast.in_scope:
         return words
     today = choice.dates.iloc[0]
     return (
         f"{words} Switched off today ({day(pd.Timestamp(today['date']))}), about {today['resets']:,} of those who are "
         f"left would come within {days(len(forecast.days) - 1)} and need a new password."
     )
+
+
+def _people(count: int) -> str:
+    return "1 person is" if count == 1 else f"{count:,} people are"
+
+
+def _pace(moved: pd.Series) -> str:
+    """Write a mean so that a slow pace does not look like none."""
+    mean = float(moved.mean())
+    return f"{mean:,.0f}" if mean >= 10 or mean.is_integer() else f"{mean:.1f}"

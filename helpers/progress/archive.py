@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
 
-from helpers.errors import BadTable
+from helpers.errors import BadTable, NotReady
 from helpers.progress.tidy import KINDS
 from helpers.settings import write_private
 
 __all__ = ["Archive"]
 
 _STATE: Final = "state.json"
+_LOCK: Final = "lock.sqlite3"
 _COLUMNS: Final = {
     "sign_ins": ["id", *KINDS["sign_ins"]],
     "audits": ["id", "time", "user_id", "event"],
@@ -36,6 +40,29 @@ class Archive:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep others out while one collects: another kernel, or a run by the clock.
+
+        The lock is SQLite's, on every system; it falls with the process that holds it.
+
+        Raises:
+            NotReady: somebody else collects.
+            SettingsError: the folder cannot be written.
+        """
+        path = self._folder / _LOCK
+        if not path.exists():
+            write_private(path, b"")
+        with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as lock:
+            try:
+                lock.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError:
+                raise NotReady(
+                    "Another notebook or run collects into the same history.",
+                    next_step="Wait until it is done, or stop its kernel; then run this again.",
+                ) from None
+            yield
 
     def append(self, kind: str, rows: pd.DataFrame) -> None:
         """Add rows to a log. A row that is there already is replaced: known by its id, or by all columns without one.

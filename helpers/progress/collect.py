@@ -113,7 +113,14 @@ async def _user_pages(
     users, rows = archive.users(), list[Mapping[str, Any]]()
     with _bar("Users") as bar:
         while True:
-            page = await graph.send("GET", link)
+            try:
+                page = await graph.send("GET", link)
+            except httpx.HTTPStatusError:
+                # Throttled for too long, say: the next reading goes on here, not twenty pages before.
+                if rows:
+                    archive.keep_users(users_seen.merged(users, users_seen.seen(rows, flag, max(now, begun))))
+                    archive.note("users", next=link, begun=begun.isoformat(), whole=whole)
+                raise
             rows += page["value"]
             bar.update(len(page["value"]))
             following = page.get("@odata.nextLink")
@@ -155,20 +162,29 @@ async def _log_pages(
     until: pd.Timestamp,
 ) -> None:
     rows, first = list[Mapping[str, Any]](), None
+
+    def keep(following: str | None) -> None:
+        nonlocal rows, first, until
+        archive.append(log.kind, log.table(rows, flag))
+        first, until = _bounds(rows, log.time, first, until)
+        rows = []
+        window = {"since": since.isoformat() if since is not None else None, "until": until.isoformat()}
+        archive.note(log.kind, next=following, **window)
+
     with _bar(log.kind.replace("_", "-").capitalize()) as bar:
         following: str | None = link
         while following:
-            page = await graph.send("GET", following, headers=log.headers, version=log.version)
+            try:
+                page = await graph.send("GET", following, headers=log.headers, version=log.version)
+            except httpx.HTTPStatusError:
+                if rows:
+                    keep(following)
+                raise
             rows += page["value"]
             bar.update(len(page["value"]))
             following = page.get("@odata.nextLink")
             if following is None or len(rows) >= _AT_ONCE:
-                table = log.table(rows, flag)
-                archive.append(log.kind, table)
-                first, until = _bounds(rows, log.time, first, until)
-                rows = []
-                window = {"since": since.isoformat() if since is not None else None, "until": until.isoformat()}
-                archive.note(log.kind, next=following, **window)
+                keep(following)
     kept_from = min(until - KEPT, first) if first is not None else until - KEPT
     archive.cover(log.kind, max(since, kept_from) if since is not None else kept_from, until)
     archive.note(log.kind, next=None, since=None, until=None)

@@ -166,6 +166,8 @@ def _dates(
 
 
 def _reason(forecast: Forecast, left: np.ndarray, target: int, date: pd.Timestamp | None) -> str:
+    if forecast.migrated == forecast.in_scope:
+        return "Now: everybody is moved."
     if date is not None:
         return f"From {day(date)} on, at most {target:,} users are left with 9 chances in 10."
     low, high = np.round(np.quantile(left[:, -1], (0.1, 0.9))).astype(int)
@@ -176,5 +178,8 @@ def _reason(forecast: Forecast, left: np.ndarray, target: int, date: pd.Timestam
     )
     never = forecast.never_return
     if never is not None and never["low"] * forecast.in_scope > target:
-        return f"{words}, most likely because they never return. Waiting longer does not help: reset these accounts."
+        return (
+            f"{words}, most likely because many never return. Waiting alone is unlikely to help: remind them, then "
+            "reset these accounts."
+        )
     return f"{words}. Remind those who are left, or accept that more of them need a new password."

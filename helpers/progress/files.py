@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -23,6 +24,8 @@ _CSV: Final[dict[str, Any]] = {
     "keep_default_na": False,
     "na_values": ["", "NULL"],
     "encoding": "utf-8-sig",
+    # A separator at the end of each row would make the first column an index otherwise.
+    "index_col": False,
 }
 
 
@@ -74,7 +77,7 @@ def _rows(path: Path, kind: str) -> pd.DataFrame:
 def _frame(path: Path) -> pd.DataFrame:
     match path.suffix.lower():
         case ".csv":
-            return _guarded(path, lambda: pd.DataFrame(pd.read_csv(path, **_CSV)))
+            return _guarded(path, lambda: _csv(path))
         case ".parquet":
             return _guarded(path, lambda: pd.read_parquet(path))
         case _ if _is_json(path):
@@ -84,6 +87,27 @@ def _frame(path: Path) -> pd.DataFrame:
                 f"{path.name} ends in {other or 'nothing'}: it is not known how to read that.",
                 next_step="Give a .csv, .jsonl or .parquet file.",
             )
+
+
+def _csv(path: Path) -> pd.DataFrame:
+    """Read text with commas, or with the semicolons or tabs of a spreadsheet, whose decimals may have commas then."""
+    with path.open(encoding="utf-8-sig") as lines:
+        heading = lines.readline()
+    separator = max(",;\t", key=heading.count)
+    with warnings.catch_warnings():
+        # What has no heading would be dropped with a warning, and the other columns may be shifted.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            frame = pd.DataFrame(pd.read_csv(path, sep=separator, **_CSV))
+        except pd.errors.ParserWarning:
+            raise BadTable(
+                f"{path.name} has rows with more cells than its heading.",
+                next_step="Give each column a name, and put texts that hold a separator into quotes.",
+            ) from None
+    if separator != ",":
+        decimals = [name for name in ("duration_ms", "DurationMs") if name in frame]
+        frame[decimals] = frame[decimals].apply(lambda column: column.str.replace(",", "."))
+    return frame
 
 
 def _is_json(path: Path) -> bool:

@@ -19,7 +19,7 @@ from helpers.progress.interruptions import interruptions
 from helpers.progress.load import busy_seconds
 from helpers.progress.metrics import latency
 from helpers.progress.pace import pace
-from helpers.progress.quality import missing_days
+from helpers.progress.quality import missing_days, strange_rows
 from helpers.progress.stuck import NEVER_TRIED, advice, in_words, reasons
 from helpers.progress.tables import Tables, records
 from helpers.progress.words import clock, day, days, span
@@ -39,7 +39,12 @@ _UNREACHED: Final = "1003027"  # no connection: a server that is away, a name, o
 _MOST: Final = 5  # findings of one kind
 
 
-_LABELS: Final = {"interruption": "Outage", "slow": "Slow endpoint", "limit": "Near the limit", "guessing": "Attack"}
+_LABELS: Final = {
+    "interruption": "Outage",
+    "slow": "Slow endpoint",
+    "limit": "Near the limit",
+    "guessing": "Likely attack",
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,8 @@ class Finding:
     """Something that a reader should know.
 
     Args:
-        kind: interruption, stall, rush, campaign, lagging, guessing, certificate, slow, limit or missing days.
+        kind: interruption, stall, rush, campaign, lagging, guessing, certificate, slow, limit, missing days
+            or strange ids.
         words: what it is, with its numbers.
         next_step: what to do about it, or an empty string.
         since: when it began, or None if it lies at no time.
@@ -84,6 +90,7 @@ def findings(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> li
         *_certificate(tables, certificate_ends),
         *_endpoint(tables),
         *_holes(tables),
+        *_strangers(tables),
     ]
 
 
@@ -139,18 +146,26 @@ def _stall(tables: Tables, part: pd.DataFrame) -> Finding:
         f"where about {part['usual'].sum():,.0f} are usual."
     )
     before, during = _came(tables, since - len(part) * _DAY, since), _came(tables, since, until)
-    if during <= _STALL * before:
-        words += f" Few came: {during:,} sign-ins, after {before:,} in the same time before. There was no outage."
+    if not before:
+        words += " No log tells whether people came."
+        step = "Give the tenant's sign-in log of these days as well."
+    elif during <= _STALL * before:
+        words += f" Few came: {during:,} sign-ins of people still to move, after {before:,} in the same time before. "
+        words += "There was no outage."
         step = "Find out what kept people away: a holiday, a hidden sign-in page, an app that was down."
     else:
-        words += f" People came ({during:,} sign-ins, {before:,} in the same time before) and were not moved."
+        words += (
+            f" People still to move came ({during:,} sign-ins, {before:,} in the same time before) and were not moved."
+        )
         step = "Look whether the listener or its list of apps was changed then."
     return Finding("stall", words, step, since, until)
 
 
 def _came(tables: Tables, since: pd.Timestamp, until: pd.Timestamp) -> int:
+    """Count the sign-ins of people who were not moved as the days began: the others come on in a stall, too."""
     first, last = tables.sign_ins["time"].searchsorted(pd.Series([since, until])).tolist()
-    return int((tables.people[first:last] >= 0).sum())
+    waiting = np.append(~(tables.users["migrated_at"] < since).to_numpy(), False)
+    return int(waiting[tables.people[first:last]].sum())
 
 
 def _campaigns(tables: Tables) -> Iterator[Finding]:
@@ -180,6 +195,8 @@ def _lagging(tables: Tables) -> Iterator[Finding]:
 
 def _why(tables: Tables, by: str, cohort: str, words: str) -> tuple[str, str]:
     """Add what most of those who tried met with, or that few tried."""
+    if not tables.logged:
+        return f"{words} No log tells of a try by those who are left.", "Remind these people."
     waiting = tables.users["migrated_at"].isna()
     own = (tables.users.loc[waiting, by].astype("str") == cohort).to_numpy()
     told = reasons(tables)[own]
@@ -196,9 +213,12 @@ def _guessing(tables: Tables) -> Iterator[Finding]:
     for row in records(bursts(tables).nlargest(_MOST, "unknown").sort_index()):
         words = (
             f"From {clock(row['since'])} to {clock(row['until'])} {row['unknown']:,} sign-ins used names that nobody "
-            f"has, and {row['wrong']:,} a wrong password: somebody tries a list of stolen passwords."
+            f"has, and {row['wrong']:,} a wrong password, as when somebody tries a list of stolen passwords."
         )
-        step = "Look at the addresses in the tenant's sign-in log; smart lockout and the endpoint's limits are at work."
+        step = (
+            "Look at the names and addresses in the tenant's sign-in log: names that the old system knows are people "
+            "who are not in the tenant yet."
+        )
         yield Finding("guessing", words, step, row["since"], row["until"])
 
 
@@ -228,6 +248,14 @@ def _holes(tables: Tables) -> Iterator[Finding]:
     if missing:
         words = f"{days(len(missing)).capitalize()} have no sign-in at all: {', '.join(missing[:7])}."
         yield Finding("missing days", words, "Export these days again if they are kept: their figures are too low.")
+
+
+def _strangers(tables: Tables) -> Iterator[Finding]:
+    rows = strange_rows(tables)
+    if rows:
+        words = f"None of the {rows:,} rows with an id in the logs is about a person in the users table."
+        step = "Write the same ids in all tables, such as the object id; until then, nothing here rests on the logs."
+        yield Finding("strange ids", words, step)
 
 
 def _runs(marked: np.ndarray, least: int) -> Iterator[tuple[int, int]]:

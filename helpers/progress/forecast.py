@@ -29,9 +29,12 @@ _INTERVAL: Final = (0.1, 0.5, 0.9)
 _SHOWN: Final = (7, 30, 90, 180)
 
 _ASSUMES: Final = (
-    "The range holds the truth about 8 times in 10. It assumes that people go on as they did: no new reminder, no "
-    "outage, nobody added. People who come once a month or more seldom cannot be seen before they come: in the first "
-    "month the truth may well lie above the range, and those who come once a year look like those who never do."
+    "The range is made to hold the truth about 8 times in 10. On invented migrations it held 78 times in 100 what came "
+    "in 30 days and 72 times what came in 90, early in a migration fewer; where it failed, more came mostly. The range "
+    "of those who never return held their share 62 times in 100. It assumes that people go on as they did: no new "
+    "reminder, no outage, nobody added. People who come once a month or more seldom cannot be seen before they come: "
+    "in the first month the truth may well lie above the range, and those who come once a year look like those who "
+    "never do."
 )
 
 
@@ -94,7 +97,7 @@ class Forecast:
             rows.append(("Never return", f"about {middle} % of all ({low} % to {high} %)"))
         if self.backtest is not None:
             rows.append(("Tried on days that have passed", str(self.backtest)))
-        return Table(caption=caption, columns=("What", "Users migrated"), rows=rows, note=self._note())
+        return Table(caption=caption, columns=("What", "Users migrated"), rows=rows, note=self.note)
 
     def numbers(self) -> dict[str, Any]:
         """Give the parts of `metrics.json`: `forecast`, `never_return`, `backtest`, ready for JSON."""
@@ -105,7 +108,9 @@ class Forecast:
             "backtest": None if self.backtest is None else self.backtest.numbers(),
         }
 
-    def _note(self) -> str:
+    @property
+    def note(self) -> str:
+        """What it assumes, how far it can be trusted, and which days it leaves out."""
         if not self.odd_days:
             return _ASSUMES
         listed = ", ".join(_day(day) for day in self.odd_days[:8]) + (" …" if len(self.odd_days) > 8 else "")

@@ -7,13 +7,15 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from helpers.progress.health import OUTAGE
 from helpers.progress.lookup import micros, places
 from helpers.progress.mends import callout_cause, meaning, mend
 from helpers.progress.metrics import calls
 from helpers.progress.tables import Tables, once
 
-__all__ = ["interruptions"]
+__all__ = ["OUTAGE", "interruptions"]
+
+OUTAGE: Final = ("down", "legacy_timeout", "breaker_open", "throttled", "busy", "unexpected", "no_signing_keys")
+"""Causes in the ledger that lie in the legacy system or the endpoint and hit whoever comes at that time."""
 
 # Where one call in twenty breaks on a usual day, five in a row are chance once in three million calls.
 _IN_A_ROW: Final = 5
@@ -33,7 +35,7 @@ def interruptions(tables: Tables) -> pd.DataFrame:
     """Find the windows in which call after call broke.
 
     A call breaks when Entra logs an error of the extension, or when the endpoint's own word is that it or the legacy
-    system failed (`health.OUTAGE`). Five in a row of three people or more make a window; windows less than an hour
+    system failed (`OUTAGE`). Five in a row of three people or more make a window; windows less than an hour
     apart are one. Unlike shares of a quarter of an hour, this also finds the outage of a quiet night.
 
     Returns:

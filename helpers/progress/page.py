@@ -83,8 +83,8 @@ def answers(pairs: Iterable[tuple[str, str]]) -> str:
     return f"<dl>{inner}</dl>"
 
 
-def found(heading: str, items: Iterable[tuple[str, str, str]]) -> str:
-    """List what stands out: what kind it is, what happened, and what to do next."""
+def found(heading: str, items: Iterable[tuple[str, str, str]], otherwise: str) -> str:
+    """List what stands out: what kind it is, what happened, and what to do next; or say why there is nothing."""
     rows = [
         f"<li><strong>{html.escape(kind)}</strong> {html.escape(words)}"
         + (f' <span class="next">Next: {html.escape(step)}</span>' if step else "")
@@ -92,7 +92,7 @@ def found(heading: str, items: Iterable[tuple[str, str, str]]) -> str:
         for kind, words, step in items
     ]
     if not rows:
-        return section(heading, "Nothing: no outage, no stall, no group that lags behind by more than chance explains.")
+        return section(heading, otherwise)
     return section(heading, "", f"<ul>{''.join(rows)}</ul>")
 
 

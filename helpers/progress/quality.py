@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from helpers.progress.clocks import skew
+from helpers.progress.clocks import off_beat, skew, zone
 from helpers.progress.lookup import isin, micros
 from helpers.progress.mends import meaning, mend
 from helpers.progress.metrics import calls
@@ -26,6 +26,7 @@ _FEDERATED: Final = (
 _BUSY_DAY: Final = 20
 
 _FEW_ROWS: Final = "an old export, or one of a part of the users"
+_ZONED: Final = "Write times with their zone, such as 2026-11-22T09:30:00Z."
 _COLLECT: Final = "Collect both again, for the same days."
 
 
@@ -55,6 +56,17 @@ def missing_days(tables: Tables) -> list[str]:
         return []
     first = tables.sign_ins["time"].iloc[0].floor("D")
     return [f"{first + pd.Timedelta(days=int(day)):%Y-%m-%d}" for day in np.flatnonzero(counts == 0)]
+
+
+def strange_rows(tables: Tables) -> int:
+    """Count the rows with an id in the logs, if not one of them is about a user; few may be chance.
+
+    Returns:
+        how many; 0 where somebody is known, or where fewer than twenty rows have an id.
+    """
+    named = int(tables.sign_ins["user_id"].notna().sum() + tables.ledger["user_id"].notna().sum())
+    known = (tables.people >= 0).any() or (tables.callers >= 0).any()
+    return named if named >= _BUSY_DAY and len(tables.users) and not known else 0
 
 
 def legacy_data(tables: Tables) -> pd.DataFrame:
@@ -101,12 +113,18 @@ def _users(tables: Tables) -> Iterator[Remark]:
         "users migrated after the moment of this report",
         int(future.sum()),
         "the time zone of the times is wrong, or the report looks back",
-        "Write times with their zone, such as 2026-11-22T09:30:00Z.",
+        _ZONED,
     )
 
 
 def _logs(tables: Tables) -> Iterator[Remark]:
     sign_ins, ledger = tables.sign_ins, tables.ledger
+    yield Remark(
+        "rows in the logs, and not one about a person in the users table",
+        strange_rows(tables),
+        "the tables write ids in different ways: names in one, object ids in another",
+        "Write the same ids in all tables, such as the object id.",
+    )
     called = sign_ins["callout_error"].notna().to_numpy()
     yield Remark(
         "callouts for users who are not in scope",
@@ -138,8 +156,21 @@ def _logs(tables: Tables) -> Iterator[Remark]:
     yield Remark(
         "seconds between the endpoint's clock and Entra's",
         round(abs(skew(tables).total_seconds())),
-        "the endpoint's clock is " + ("ahead" if skew(tables) > pd.Timedelta(0) else "behind"),
+        f"the endpoint's is {'ahead' if skew(tables) > pd.Timedelta(0) else 'behind'}, or one log holds local times",
         "Let the endpoint's machine set its clock by the network. The figures allow for it.",
+    )
+
+    yield Remark(
+        "calls whose clock differs from that of most others by more than a minute",
+        off_beat(tables),
+        "one of several endpoints has a clock of its own; which of two calls was the last may be told wrongly",
+        "Let each endpoint's machine set its clock by the network.",
+    )
+    yield Remark(
+        "minutes between the users' times and those of the sign-in log",
+        round(abs(zone(tables)) / pd.Timedelta(minutes=1)),
+        "one of them holds local times without a zone: days, outages and who signed in since are told wrongly",
+        _ZONED,
     )
 
 

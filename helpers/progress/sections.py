@@ -10,6 +10,7 @@ from helpers.progress import abuse, answers, load, metrics, page, quality, recon
 from helpers.progress.campaigns import campaigns
 from helpers.progress.interruptions import interruptions
 from helpers.progress.stragglers import stragglers
+from helpers.progress.tables import Tables
 from helpers.progress.words import clock
 from helpers.protocol import CALLS_PER_SECOND, TIMEOUT_MS
 
@@ -32,7 +33,14 @@ def opening(figures: Figures) -> str:
         answers.when(forecast, figures.cut_over()),
     )
     found = [(each.label, each.words, each.next_step) for each in figures.findings]
-    return page.answers(zip(answers.QUESTIONS, sentences, strict=True)) + page.found("What stands out", found)
+    return page.answers(zip(answers.QUESTIONS, sentences, strict=True)) + page.found(
+        "What stands out", found, _nothing(tables)
+    )
+
+
+def _nothing(tables: Tables) -> str:
+    words = "no stall, no group that lags behind by more than chance explains"
+    return f"Nothing: no outage, {words}." if tables.logged else f"Nothing: {words}. Without a log no outage shows."
 
 
 def sections(figures: Figures, export_problems: pd.DataFrame | None) -> list[str]:
@@ -92,6 +100,8 @@ def _stuck(figures: Figures) -> str:
 def _never(figures: Figures) -> str:
     forecast = figures.forecast
     parts = [page.picture(figures.course())]
+    if not forecast.too_early and forecast.migrated < forecast.in_scope:
+        parts.append(page.paragraph(forecast.note))
     if forecast.backtest is not None:
         words = f"Tried on days that have passed: {forecast.backtest}."
         parts.append(page.paragraph(words))
@@ -183,9 +193,12 @@ def _abuse(figures: Figures) -> str:
     words = (
         f"{found['wrong']:,} wrong passwords were typed at {found['accounts']:,} accounts, {found['most']:,} at one. "
         f"{found['unknown']:,} sign-ins used a name that nobody has. "
-        + (f"{again:,} recorded calls were sent again, " if again else "No recorded call was sent again, ")
-        + (f"and {strange:,} calls came without a valid token." if strange else "and every call had a valid token.")
     )
+    if len(tables.ledger):
+        words += f"{again:,} recorded calls were sent again, " if again else "No recorded call was sent again, "
+        words += (
+            f"and {strange:,} calls came without a valid token." if strange else "and every call had a valid token."
+        )
     tries = abuse.attempts(tables)[["tries", "accounts", "wrong"]]
     parts = [page.table("Wrong passwords by account: many at few is guessing, few at many is a list", tries)]
     return page.section("Does somebody try stolen passwords?", words, *parts)

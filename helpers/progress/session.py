@@ -67,7 +67,7 @@ class Progress:
             The figures, as of now. Their data-quality list names the days that nobody collected.
 
         Raises:
-            NotReady: there is no migration flag.
+            NotReady: there is no migration flag, or another run collects at this moment.
             GraphRefused: a log cannot be read.
             BadTable: the ledger or the kept history cannot be read.
         """
@@ -81,11 +81,12 @@ class Progress:
 
         flag = (await self._flag.show()).full_name
         archive, now = Archive(self._ledger.parent / "history" / flag), pd.Timestamp.now("UTC").floor("us")
-        with explained("collect the migration's figures"):
-            await collect(self._graph, flag, archive, now)
-        if self._ledger.exists():
-            archive.append("ledger", read_table(self._ledger, "ledger"))
-        return Figures(from_archive(archive, now, dimensions))
+        with archive.alone():
+            with explained("collect the migration's figures"):
+                await collect(self._graph, flag, archive, now)
+            if self._ledger.exists():
+                archive.append("ledger", read_table(self._ledger, "ledger"))
+            return Figures(from_archive(archive, now, dimensions))
 
     async def queries(self) -> Queries:
         """Write the same figures as KQL queries, for the logs of this tenant in Log Analytics.

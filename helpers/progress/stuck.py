@@ -21,6 +21,7 @@ __all__ = [
     "DISABLED",
     "FLAG_LEFT",
     "NEVER_TRIED",
+    "UNTOLD",
     "advice",
     "in_words",
     "reasons",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 NEVER_TRIED: Final = "never tried to sign in"
+UNTOLD: Final = "not moved, and no log tells of a try"
 DISABLED: Final = "tried, and the account is disabled in the tenant"
 FLAG_LEFT: Final = (
     "the endpoint said yes, and the flag is still set",
@@ -49,6 +51,7 @@ _DECIDED: Final = {
 _CHANGE: Final = "Check that forceChangePasswordNextSignIn is false for these users."
 _ADVICE: Final = {
     NEVER_TRIED: "Wait, or send a reminder.",
+    UNTOLD: "Give the tenant's sign-in log as well, if it is missing.",
     _NOT_ASKED: "Check that the app is in the listener's list, and that the flag is set.",
     _CAME_IN: "Check that the app is in the listener's list; a sign-in without a password moves nobody.",
     _LOCKED: "Wait; if it happens often, look for somebody who guesses passwords.",
@@ -69,7 +72,8 @@ def remaining(tables: Tables) -> pd.DataFrame:
     Returns:
         `reason`, `users`, `mend`; the most frequent first. `users` sums to what `totals` calls remaining.
     """
-    counts = reasons(tables).value_counts()
+    told = reasons(tables)
+    counts = (told if tables.logged else told.replace(NEVER_TRIED, UNTOLD)).value_counts()
     frame = pd.DataFrame(
         {"reason": map(in_words, counts.index), "mend": map(advice, counts.index), "users": counts.to_numpy()}
     )

@@ -201,16 +201,21 @@ def _explore(family: _Family, seen: Observed, tempered: float, seed: int) -> tup
 
 
 def _fit(family: _Family, seen: Observed) -> Floats:
+    plausible = np.array([np.log(20), np.log(family.shape[0]), 0.0])
     if seen.moved.sum() < _FEW:
-        return np.array([np.log(20), np.log(family.shape[0]), 0.0])
+        return plausible
     moved, waiting = (np.round(counts).astype(int) for counts in (seen.moved, seen.waiting))
     with warnings.catch_warnings():
         # SurPyval warns where the share that returns is not told by the counts; the draws show that.
         warnings.simplefilter("ignore")
-        model = family.fitter.fit(
-            xl=np.concatenate([seen.begin[moved > 0], seen.last[waiting > 0]]),
-            xr=np.concatenate([seen.end[moved > 0], np.full((waiting > 0).sum(), np.inf)]),
-            n=np.concatenate([moved[moved > 0], waiting[waiting > 0]]),
-            lfp=True,
-        )
+        try:
+            model = family.fitter.fit(
+                xl=np.concatenate([seen.begin[moved > 0], seen.last[waiting > 0]]),
+                xr=np.concatenate([seen.end[moved > 0], np.full((waiting > 0).sum(), np.inf)]),
+                n=np.concatenate([moved[moved > 0], waiting[waiting > 0]]),
+                lfp=True,
+            )
+        except ValueError:
+            # Moves on one or two days alone leave every course open, and SurPyval refuses them.
+            return plausible
     return family.coordinates(model.params, model.lfp_p)

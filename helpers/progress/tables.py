@@ -51,7 +51,7 @@ class Tables:
         ledger: one row a call that the endpoint answered: `time`, `correlation_id`, `user_id`, `app_id`, `action`,
             `cause`, `legacy`, `duration_ms`, `key`, `attempt`.
         as_of: until when the tables tell, UTC if it names no time zone; by default the last moment that is written in
-            them.
+            them, without the flags that are yet to be set.
         remarks: what the collector noticed.
     """
 
@@ -100,14 +100,21 @@ class Tables:
         """For each line of the ledger, the row of its user; -1 for somebody who is not in scope."""
         return _rows_of(self.ledger["user_id"], self.users["user_id"])
 
+    @property
+    def logged(self) -> bool:
+        """Whether the logs have a row at all: without one nobody knows who tried."""
+        return bool(len(self.sign_ins) or len(self.ledger))
+
     @cached_property
     def kept(self) -> dict[Any, Any]:
         """What `once` has computed."""
         return {}
 
     def _last_moment(self) -> pd.Timestamp | None:
+        flagged = self.users["flagged_at"]
         columns = (
-            self.users["flagged_at"],
+            # A flag may be planned, or its year mistyped; what tells until when is what has happened.
+            flagged[flagged <= pd.Timestamp.now("UTC")],
             self.users["migrated_at"],
             self.sign_ins["time"],
             self.ledger["time"],

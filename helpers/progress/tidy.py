@@ -85,7 +85,7 @@ def tidy(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     columns = {name: _typed(frame, name, type_, kind) for name, type_ in known.items()}
     if kind == "users":
         return _one_row_a_user(
-            pd.DataFrame(columns | {name: frame[name] for name in extra}, index=frame.index, copy=False)
+            pd.DataFrame(columns | {name: _flat(frame[name]) for name in extra}, index=frame.index, copy=False)
         )
     # What nobody holds any more can go, column by column, while it is sorted.
     del frame
@@ -195,6 +195,14 @@ def _typed(frame: pd.DataFrame, name: str, type_: str, kind: str) -> pd.Series:
             f"The column {name} of {kind} holds something that is not {words.get(type_, 'text')}.",
             next_step="Correct the value, or leave it empty.",
         ) from None
+
+
+def _flat(column: pd.Series) -> pd.Series:
+    """Write lists and objects as text: nothing can be grouped by them otherwise."""
+    if column.dtype != "object":
+        return column
+    nested = column.map(lambda value: isinstance(value, (list, dict, np.ndarray))).astype("bool")
+    return column.mask(nested, column.astype("str")) if nested.any() else column
 
 
 def _plain(column: pd.Series) -> pd.Series:

@@ -185,6 +185,29 @@ async def test_an_interrupted_reading_goes_on_where_it_stopped(tenant: Tenant, a
     assert len(tables.sign_ins) == 5
 
 
+@pytest.mark.parametrize("logged", ["signIns", "users"])
+async def test_a_reading_that_was_throttled_for_too_long_goes_on_at_that_page(
+    tenant: Tenant, archive: Archive, monkeypatch: pytest.MonkeyPatch, logged: str
+) -> None:
+    monkeypatch.setattr(collecting, "_AT_ONCE", 20_000)
+    for hour in range(5):
+        tenant.sign_in("ann", NOW - pd.Timedelta(hours=hour + 1), code=50126)
+
+    def throttle(link: str) -> None:
+        if logged in link and link.endswith("#4"):
+            raise refused(429)
+
+    tenant.before = throttle
+    with pytest.raises(httpx.HTTPStatusError):
+        await collected(tenant, archive)
+    tenant.asked.clear()
+    tenant.before = lambda link: None
+    tables = await collected(tenant, archive)
+    assert next(link for link in tenant.asked if logged in link).endswith("#4")
+    assert list(tables.users["user_id"]) == ["ann", "bob", "cem", "dora"]
+    assert len(tables.sign_ins) == 5
+
+
 async def test_a_link_that_is_too_old_means_to_read_all_again(archive: Archive) -> None:
     tenant = Tenant()
     for name in ("ann", "bob", "cem"):

@@ -96,6 +96,21 @@ def test_a_stall_is_told_with_its_days_and_what_is_usual() -> None:
     assert "Few came" in found.words
 
 
+def test_who_is_moved_and_comes_on_does_not_hide_that_the_others_stay_away() -> None:
+    tables = migration(4, factor=lambda day: 0.05 if 15 <= day < 22 else 1.0)
+    moved = tables.users.loc[tables.users["migrated_at"] < START + 8 * DAY, "user_id"].head(300)
+    times = [START + (8 + day) * DAY for day in range(14) for _ in moved]
+    again = pd.DataFrame({"time": times, "user_id": [*moved] * 14, "result_code": 0})
+    tables = Tables(users=tables.users, sign_ins=pd.concat([tables.sign_ins, again]), as_of=tables.as_of)
+    assert "Few came" in one(tables, "stall").words
+
+
+def test_without_a_sign_in_log_a_stall_has_no_cause() -> None:
+    found = one(Tables(users=migration(4, factor=lambda day: 0.05 if 15 <= day < 22 else 1.0).users), "stall")
+    assert "No log tells whether people came" in found.words
+    assert "outage" not in found.words and "sign-in log" in found.next_step
+
+
 def test_two_slow_days_are_no_stall() -> None:
     assert "stall" not in kinds(migration(5, factor=lambda day: 0.05 if 15 <= day < 17 else 1.0))
 

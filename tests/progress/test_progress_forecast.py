@@ -98,6 +98,13 @@ def test_one_user_who_has_moved_is_the_whole_migration() -> None:
     assert told.days["migrated"].tolist() == [1] * 181
 
 
+def test_moves_of_a_single_day_still_make_a_forecast() -> None:
+    moved = np.concatenate([np.full(60, 2.4), np.full(140, np.inf)])
+    told = forecast(after(20, people(moved)))
+    assert not told.too_early
+    assert told.days["migrated_low"].iloc[-1] >= 60
+
+
 def test_users_who_will_be_flagged_later_join_then() -> None:
     now, later = people(exponential(5_000, 0.1)), people(np.full(5_000, np.inf), flagged=40)
     told = quick(after(30, now, later))

@@ -12,6 +12,7 @@ from helpers.progress import abuse, health, load, quality, reconcile
 from helpers.progress.campaign import campaign
 from helpers.progress.clocks import skew
 from helpers.progress.cohorts import cohorts
+from helpers.progress.interruptions import interruptions
 from helpers.progress.intervals import kaplan_meier, wilson
 from helpers.progress.tables import Remark, Tables
 
@@ -202,20 +203,24 @@ def test_retries_are_counted_once_a_sign_in() -> None:
     assert load.retries(Tables()) == {"calls": 0, "retried": 0, "share": None}
 
 
-def test_an_outage_is_a_window_of_failures_that_lie_in_the_legacy_system() -> None:
+def test_an_outage_that_never_reached_the_endpoint_counts_as_the_page_tells_it() -> None:
     times = [f"2026-11-02T{hour}:{minute:02}:00Z" for hour, minute in (("09", 1), ("09", 5), ("09", 14), ("09", 20))]
     down = pd.DataFrame({"time": times * 2, "user_id": range(8), "action": "Block", "cause": "down"})
+    good = ledger().head(1).assign(time="2026-11-02T09:30Z", cause="right")
     alone = down.head(1).assign(time="2026-11-02T15:00:00Z")
-    found = health.outages(Tables(ledger=pd.concat([down, alone, ledger().head(1).assign(cause="right")])))
-    assert found[["failed", "calls", "cause"]].to_numpy().tolist() == [[6, 7, "down"]]
-    more = pd.concat([down, down.assign(user_id=range(10, 18))])
-    wide = health.outages(Tables(ledger=more))
-    assert (f"{wide['since'][0]:%H:%M}", f"{wide['until'][0]:%H:%M}", len(wide)) == ("09:01", "09:20", 1)
-    crowd = called(100, "2026-11-02T09:02:00Z")
-    assert health.outages(Tables(ledger=pd.concat([down, crowd]))).empty
-    log = pd.DataFrame({"time": times, "user_id": "u", "result_code": 1100001, "callout_error": 1003005})
-    assert list(health.outages(Tables(sign_ins=log))["cause"]) == ["1003005 CustomExtensionTimedOut"]
-    assert health.outages(Tables()).empty
+    legacy = Tables(
+        users=pd.DataFrame({"user_id": range(8), "migrated_at": None}), ledger=pd.concat([down, good, alone])
+    )
+    found = health.health(legacy)
+    assert (found["outages"], found["outage_minutes"]) == (1, 19.0)
+    people = [f"u{number}" for number in range(6)]
+    log = pd.DataFrame({"user_id": people, "result_code": 1100001, "callout_error": 1003027})
+    log["time"] = [f"2026-11-02T0{hour}:00Z" for hour in range(1, 7)]
+    unreached = Tables(users=pd.DataFrame({"user_id": people, "migrated_at": None}), sign_ins=log, ledger=ledger())
+    found = health.health(unreached)
+    assert (found["outages"], found["outage_minutes"]) == (1, 300.0)
+    assert found["outages"] == len(interruptions(unreached))
+    assert health.health(Tables())["outages"] == 0
 
 
 def test_health_counts_the_days_of_the_certificate() -> None:
@@ -263,6 +268,24 @@ def test_a_wrong_password_in_both_logs_is_one_try() -> None:
     assert abuse.signs(tables)["wrong"] == 1
 
 
+def test_a_password_that_nobody_could_check_is_not_called_wrong() -> None:
+    """Entra refuses everybody who waits in an app that the listener leaves out, whatever they type."""
+    unasked = sign_ins().tail(1).assign(user_id="fay", result_code=50126)
+    log = pd.concat(
+        [
+            sign_ins(),
+            *(unasked.assign(time=f"2026-11-02T09:{minute}Z", correlation_id=f"n{minute}") for minute in range(10, 40)),
+            unasked.assign(user_id="ann", time="2026-11-02T09:50Z", correlation_id="n50"),
+        ]
+    )
+    tables = Tables(users=users(), sign_ins=log)
+    assert (abuse.signs(tables)["wrong"], abuse.signs(tables)["most"]) == (2, 1)
+    assert abuse.targets(tables).empty
+    # A log that tells of no call at all hides whether the endpoint was asked.
+    untold = Tables(users=users(), sign_ins=log.drop(columns="callout_error"))
+    assert abuse.signs(untold)["most"] == 30
+
+
 def test_what_the_legacy_store_got_wrong_is_listed_by_user() -> None:
     found = quality.legacy_data(told()).set_index("finding")
     assert found["users"].to_dict() == {
@@ -287,6 +310,41 @@ def test_a_clock_that_is_off_is_measured_named_and_allowed_for() -> None:
     assert skew(tables) == pytest.approx(pd.Timedelta(hours=1), abs=pd.Timedelta(seconds=5))
     assert "seconds between the endpoint's clock and Entra's" in set(quality.quality(tables)["finding"])
     assert skew(told()) == pd.Timedelta(0)
+
+
+def remarks(tables: Tables) -> dict[str, int]:
+    found = quality.quality(tables)
+    return dict(zip(found["finding"], found["rows"], strict=True))
+
+
+def many(count: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """So many people who are moved by a call, a minute after each other."""
+    ids = [f"u{number}" for number in range(count)]
+    times = START + pd.to_timedelta(range(count), unit="min")
+    flagged = START - pd.Timedelta(days=1)
+    people = pd.DataFrame({"user_id": ids, "flagged_at": flagged, "migrated_at": times, "path": "callout"})
+    log = pd.DataFrame({"time": times, "user_id": ids, "result_code": 0, "callout_error": 0, "correlation_id": ids})
+    lines = log[["time", "user_id", "correlation_id"]].assign(action="MigratePassword", cause="right")
+    return people, log, lines
+
+
+def test_one_endpoint_whose_clock_differs_from_the_others_is_named() -> None:
+    people, log, lines = many(20)
+    assert remarks(Tables(users=people, sign_ins=log, ledger=lines)) == {}
+    later = lines["time"] + pd.Timedelta(minutes=10)
+    two = lines.assign(time=lines["time"].where(np.arange(20) % 3 > 0, later))
+    found = remarks(Tables(users=people, sign_ins=log, ledger=two))
+    assert found == {"calls whose clock differs from that of most others by more than a minute": 7}
+
+
+def test_local_times_without_a_zone_are_named_and_days_without_a_time_are_not() -> None:
+    people, log, lines = many(20)
+    local = people.assign(migrated_at=people["migrated_at"] + pd.Timedelta(hours=2))
+    found = remarks(Tables(users=local, sign_ins=log, ledger=lines))
+    assert found == {"minutes between the users' times and those of the sign-in log": 120}
+    hours = log.assign(time=START + pd.to_timedelta(range(20), unit="h"))
+    by_day = people.assign(migrated_at=START.normalize())
+    assert "minutes" not in str(remarks(Tables(users=by_day, sign_ins=hours)))
 
 
 def test_a_hole_in_the_log_is_named_and_a_quiet_log_has_none() -> None:

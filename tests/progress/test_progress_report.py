@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from story import told, users
+from story import sign_ins, told, users
 
 from helpers.errors import BadTable
-from helpers.progress import summary
+from helpers.progress import answers, quality, summary
 from helpers.progress.answers import QUESTIONS
 from helpers.progress.figures import Figures
 from helpers.progress.report import write_report
@@ -121,3 +121,60 @@ def test_what_stands_out_and_every_question_come_before_the_first_figure(tmp_pat
 def test_a_cell_that_is_markup_stays_text(tmp_path: Path) -> None:
     tables = Tables(users=users().assign(country="<script>x</script>"), sign_ins=told().sign_ins)
     assert "<script>" not in write_report(Figures(tables), tmp_path).read_text(encoding="utf-8")
+
+
+def strangers() -> Tables:
+    ids = [f"p{number}@fabrikam.example" for number in range(6)]
+    log = pd.concat([sign_ins().assign(time=f"2026-11-02T1{hour}:00Z") for hour in range(4)])
+    return Tables(users=users().assign(user_id=ids), sign_ins=log)
+
+
+def test_logs_with_other_ids_than_the_users_are_named_and_nothing_is_said_from_them() -> None:
+    figures = Figures(strangers())
+    (found,) = (each for each in figures.findings if each.kind == "strange ids")
+    assert "None of the 28 rows" in found.words
+    assert "nothing confirms it" in answers.moved(figures.tables)
+    assert answers.stuck(figures.tables) == "3 people are left, and no log tells of a try to sign in."
+    assert quality.strange_rows(told()) == quality.strange_rows(Tables()) == 0
+
+
+def test_without_logs_nothing_is_said_of_tries_outages_and_tokens(tmp_path: Path) -> None:
+    tables = Tables(users=users())
+    page = Page(write_report(Figures(tables), tmp_path).read_text(encoding="utf-8")).text
+    assert "no log tells of a try" in page and "never tried" not in page
+    assert "Without a log no outage shows" in page and "no outage, no stall" not in page
+    logged = Tables(users=users(), sign_ins=sign_ins())
+    page = Page(write_report(Figures(logged), tmp_path).read_text(encoding="utf-8")).text
+    assert "wrong passwords were typed" in page and "valid token" not in page
+
+
+def test_the_answers_are_true_of_one_of_everybody_and_of_a_slow_pace() -> None:
+    flagged, day = pd.Timestamp("2026-03-02T00:00Z"), pd.Timedelta(days=1)
+    moved = [flagged + place * day for place in (0.5, 10.5, 11.5, 12.5)]
+    all_moved = pd.DataFrame({"user_id": list("abcd"), "flagged_at": flagged, "migrated_at": moved})
+    done = Figures(Tables(users=all_moved, as_of=flagged + 16 * day))
+    assert answers.fast(done.tables) == "0.4 people a day, over the last 7 days. In the first 7 days it was 0.1 a day."
+    assert answers.never(done.forecast) == "Nobody is left."
+    assert answers.when(done.forecast, done.cut_over()) == "Now: everybody is moved."
+    alone = Tables(users=users().tail(1), sign_ins=sign_ins())
+    assert answers.moved(alone) == "0 of 1 person is moved (0.0 %)."
+    assert answers.stuck(alone).startswith("1 person is left")
+    untimed = Tables(users=users().drop(columns="flagged_at"))
+    assert answers.fast(untimed) == "No table tells when people were flagged."
+
+
+def test_the_page_says_what_the_forecast_assumes_and_how_often_it_was_right(tmp_path: Path) -> None:
+    flagged, day = pd.Timestamp("2026-03-02T00:00Z"), pd.Timedelta(days=1)
+    moved = [flagged + (0.3 + place % 20) * day for place in range(200)] + [pd.NaT] * 200
+    people = pd.DataFrame({"user_id": [f"u{n}" for n in range(400)], "flagged_at": flagged, "migrated_at": moved})
+    figures = Figures(Tables(users=people, as_of=flagged + 21 * day))
+    page = Page(write_report(figures, tmp_path).read_text(encoding="utf-8")).text
+    assert "no new reminder, no outage, nobody added" in page
+    measured = (Path(__file__).parents[2] / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    for said, row in (
+        ("78 times in 100 what came in 30 days and 72 times what came in 90", "| 30 | 209 | 1 | 78 | 5 | 17 |"),
+        ("72 times what came in 90", "| 90 | 209 | 1 | 72 | 6 | 22 |"),
+        ("held their share 62 times in 100", "held the true share in 62 %, not 80 %"),
+        ("about 6 times in 10", "held the true share in 62 %, not 80 %"),
+    ):
+        assert said in page and row in measured

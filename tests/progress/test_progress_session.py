@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import stat
+import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sessions import Opening
 
+from helpers.errors import NotReady
+from helpers.progress.archive import Archive
 from helpers.progress.quality import quality
 from helpers.progress.states import summary
 
@@ -50,3 +57,34 @@ async def test_a_tenant_is_collected_again_after_days_and_agrees_with_its_own_co
         2,
         3,
     )  # two whole days, cut where midnight falls
+
+
+async def test_two_collections_do_not_write_into_one_history_at_once(home: Path, opening: Opening) -> None:
+    s = await opening(home)
+    once = await s.progress.collect()
+    folder = history(home)
+    with Archive(folder).alone(), pytest.raises(NotReady, match="same history"):
+        await s.progress.collect()
+    # Another process, which dies with the lock in its hands.
+    code = (
+        "import sys, pathlib; from helpers.progress.archive import Archive\n"
+        "with Archive(pathlib.Path(sys.argv[1])).alone(): print('held', flush=True); input()"
+    )
+    other = await asyncio.create_subprocess_exec(sys.executable, "-c", code, str(folder), stdin=PIPE, stdout=PIPE)
+    assert other.stdout is not None
+    assert (await other.stdout.readline()).strip() == b"held"
+    with pytest.raises(NotReady, match="same history"):
+        await s.progress.collect()
+    other.kill()
+    await other.communicate()
+    assert (await s.progress.collect()).counts == once.counts
+    assert modes(folder) == {0o600}
+
+
+def history(home: Path) -> Path:
+    (state,) = home.rglob("state.json")
+    return state.parent
+
+
+def modes(folder: Path) -> set[int]:
+    return {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_file()}

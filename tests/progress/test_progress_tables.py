@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from story import told, users
+from story import sign_ins, told, users
 
 from helpers.endpoint.ledger import Entry, Ledger
 from helpers.errors import BadTable
+from helpers.progress.cohorts import cohorts
 from helpers.progress.files import read_table
 from helpers.progress.tables import KINDS, Tables, tidy
 
@@ -37,9 +38,24 @@ def test_dimensions_are_kept() -> None:
     assert list(tidy(users(), "users")["country"]) == ["DE", "DE", "FR", "FR", "FR", "IT"]
 
 
+def test_a_dimension_of_lists_is_one_of_texts(tmp_path: Path) -> None:
+    frame = users().assign(tags=[["a", "b"], ["a"], ["a"], None, [], ["a", "b"]])
+    frame.to_parquet(tmp_path / "users.parquet")
+    frame.to_json(tmp_path / "users.jsonl", orient="records", lines=True)
+    for name in ("users.parquet", "users.jsonl"):
+        counts = cohorts(Tables(users=read_table(tmp_path / name, "users")), "tags").set_index("cohort")["users"]
+        assert counts.sum() == 6 and sorted(counts) == [1, 1, 2, 2]
+
+
 def test_the_last_moment_is_the_tables_moment() -> None:
     assert told().as_of == pd.Timestamp("2026-11-02T09:05:30Z")
     assert Tables().as_of is None
+
+
+def test_a_flag_that_is_yet_to_be_set_does_not_make_the_tables_tell_of_the_future() -> None:
+    planned = users().assign(flagged_at=[*users()["flagged_at"][:5], "2062-06-01T00:00Z"])
+    assert Tables(users=planned, sign_ins=sign_ins()).as_of == pd.Timestamp("2026-11-02T09:05:30Z")
+    assert Tables(users=planned.tail(1)).as_of is None
 
 
 def test_going_back_in_time_forgets_what_came_later() -> None:
@@ -63,6 +79,21 @@ def test_every_table_survives_every_kind_of_file(tmp_path: Path, kind: str, endi
         case _:
             frame.to_parquet(path)
     pd.testing.assert_frame_equal(read_table(path, kind), frame, check_dtype=False)
+
+
+@pytest.mark.parametrize("kind", ["users", "sign_ins", "ledger"])
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path: Path, kind: str, separator: str) -> None:
+    frame: pd.DataFrame = getattr(told(), kind)
+    path = tmp_path / "table.csv"
+    frame.to_csv(path, index=False, sep=separator, decimal=",", encoding="utf-8-sig", lineterminator="\r\n")
+    pd.testing.assert_frame_equal(read_table(path, kind), frame, check_dtype=False)
+
+
+def test_a_separator_at_the_end_of_each_row_does_not_shift_the_columns(tmp_path: Path) -> None:
+    path = tmp_path / "users.csv"
+    path.write_text("user_id,flagged_at,migrated_at\na,2026-06-01,2026-06-02,\nb,2026-06-01,,\n")
+    assert list(read_table(path, "users")["user_id"]) == ["a", "b"]
 
 
 @pytest.mark.parametrize("ending", [".csv", ".jsonl"])
@@ -95,6 +126,7 @@ def test_a_line_that_a_crash_tore_costs_that_line_alone(tmp_path: Path) -> None:
         ("users.csv", "user_id,migrated_at\na,yesterday\n", "column migrated_at of users"),
         ("users.csv", "user_id,migrated_at\n,2026-11-02\n", "no user_id"),
         ("users.csv", "user_id,migrated_at,path\na,2026-11-02,magic\n", "holds magic"),
+        ("users.csv", "user_id,migrated_at\na,2026-11-02,x\nb,,y\n", "more cells than its heading"),
         ("users.jsonl", '{"user_id": "a"}\nnonsense\n', "Line 2"),
         ("users.jsonl", '{"user_id": "a", "migrated_at": 1793000000}\n', "column migrated_at of users"),
         ("users.parquet", "not parquet", "broken"),
