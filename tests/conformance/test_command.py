@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import httpx
 import pytest
 
 from helpers.__main__ import main
@@ -27,6 +28,7 @@ from helpers.conformance.world import World
 from helpers.errors import SettingsError
 
 from . import planted
+from .conftest import short_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -212,20 +214,31 @@ def test_json_does_as_well(config: Path, tmp_path: Path) -> None:
     assert "Canary" not in repr(again)
 
 
+async def test_the_issuers_documents_hold_what_libraries_ask_for() -> None:
+    """OpenID Connect Discovery 1.0, section 3, requires these; a strict reader refuses a document without them."""
+    async with stand_ins(short_config()) as (issuer, _), httpx.AsyncClient() as http:
+        for url in issuer.documents:
+            document = (await http.get(url)).json()
+            needed = {"issuer", "authorization_endpoint", "token_endpoint", "jwks_uri", "response_types_supported"}
+            assert needed | {"subject_types_supported", "id_token_signing_alg_values_supported"} <= set(document)
+
+
 async def test_an_endpoint_with_its_own_store_is_asked_with_accounts_from_the_configuration(tmp_path: Path) -> None:
     config = fresh_config()
     accounts = {
         "right": ("ann@store.example", "Canary-of-Ann-1!"),
-        "wrong": ("ann@store.example", "Canary-not-Anns-1!"),
+        "wrong": ("ben@store.example", "Canary-not-Bens-1!"),
         "locked": ("dan@store.example", "Canary-of-Dan-1!"),
     }
     async with stand_ins(config) as (issuer, store):
         assert store is not None
-        store.add(Account("ann@store.example", "Canary-of-Ann-1!"))
+        ann = store.add(Account("ann@store.example", "Canary-of-Ann-1!"))
+        store.add(Account("ben@store.example", "Canary-of-Ben-1!"))
         store.add(Account("dan@store.example", "Canary-of-Dan-1!", says="locked"))
         settings = settings_for(config, issuer, store) | own_settings(config) | {"JIT_LEDGER": str(tmp_path / "ledger")}
         async with planted.served(settings) as url:
             world = World(replace(config, legacy_url=None, accounts=accounts), url, issuer, None)
             async with world.http:
                 outcomes = await run_cases(world, chosen(["A1", "O1", "O3", "O5", "O6", "R1", "F2"]))
+    assert set(ann.asked) == {"Canary-of-Ann-1!"}, "a store may lock whoever mistypes, and that is not Ann's part"
     assert [(o.case.id, o.result) for o in outcomes if o.result != "pass"] == [("O6", "skipped"), ("F2", "skipped")]
