@@ -9,6 +9,7 @@ from typing import Final
 
 from helpers.conformance.case import Outcome
 from helpers.conformance.config import Config
+from helpers.conformance.first_call import check_address
 from helpers.conformance.issuer import Issuer
 from helpers.conformance.launcher import settings_for
 from helpers.conformance.legacy import Legacy
@@ -86,6 +87,7 @@ def check(
     if url is None:
         outcomes = asyncio.run(check_own(only, tell))
     else:
+        check_address(url)
         read = _read(config)
         say(_announcement(read))
         outcomes = asyncio.run(check_url(read, url, only, tell))

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from helpers.conformance.keys import EncryptionKey, read_certificate
 from helpers.errors import SettingsError
 
-__all__ = ["FEATURES", "MEMBERS", "Config"]
+__all__ = ["FEATURES", "KINDS", "MEMBERS", "Config"]
 
 _GUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -29,9 +29,24 @@ FEATURES: Final = {
     "user_mapping": False,
 }
 
-MEMBERS: Final = frozenset(
-    {"tenant_id", "app_id", "identifier_uri", "certificate", "previous_certificate", "extension_id", "listener_id"}
-    | {"listen", "issuer_url", "legacy_url", "logs", "load_seconds", "features", "accounts"}
+# Member -> its type, and what that is called in a message.
+_TYPES: Final[dict[str, tuple[type, str]]] = {
+    **dict.fromkeys(
+        ("tenant_id", "app_id", "identifier_uri", "certificate", "previous_certificate", "extension_id", "listener_id"),
+        (str, "a text"),
+    ),
+    **dict.fromkeys(("listen", "issuer_url", "legacy_url"), (str, "a text")),
+    "logs": (list, "a list of paths"),
+    "load_seconds": (int, "a whole number"),
+    "features": (dict, "a table of true and false"),
+    "accounts": (dict, "a table of accounts"),
+}
+MEMBERS: Final = frozenset(_TYPES)
+NEEDED: Final = ("tenant_id", "app_id", "identifier_uri", "certificate")
+
+# Kinds of account that the cases ask for.
+KINDS: Final = frozenset(
+    {"right", "weak", "wrong", "unknown", "locked", "disabled", "must_change", "mfa", "no_password"}
 )
 
 
@@ -84,41 +99,84 @@ class Config:
             path: TOML, or JSON when the name ends in `.json`.
 
         Raises:
-            SettingsError: the file is not there, does not parse, lacks a member or holds one that does not exist.
+            SettingsError: the file is not there, does not parse, lacks a member, or holds one that does not exist or
+                cannot be used.
         """
-        values = _parsed(path)
-        unknown = sorted(set(values) - MEMBERS) + sorted(set(values.get("features", {})) - set(FEATURES))
-        if unknown:
-            raise _bad(path, f"It holds {', '.join(unknown)}, which the suite does not know.")
-        for name in ("tenant_id", "app_id", "identifier_uri", "certificate"):
-            if not isinstance(values.get(name), str):
-                raise _bad(path, f"{name} is missing.")
-        for name in ("tenant_id", "app_id"):
-            if not _GUID.fullmatch(values[name]):
-                raise _bad(path, f"{name} is not a GUID.")
-        folder, previous = path.parent, values.get("previous_certificate")
-        taken = ("extension_id", "listener_id", "listen", "issuer_url", "legacy_url", "load_seconds")
+        values = _checked(path, _parsed(path))
+        folder = path.parent
+        taken = ("listen", "legacy_url", "load_seconds")
         own_store = "accounts" in values
+        key, previous = _certificate(folder / values["certificate"]), values.get("previous_certificate")
+        before = _certificate(folder / previous) if previous else None
+        if before is not None and before.x5t == key.x5t:
+            raise _bad(path, "previous_certificate is the same as certificate: leave it out, or name the one before.")
         return cls(
             tenant_id=values["tenant_id"].lower(),
             app_id=values["app_id"].lower(),
             identifier_uri=values["identifier_uri"],
-            key=_certificate(folder / values["certificate"]),
-            previous=_certificate(folder / previous) if previous else None,
+            key=key,
+            previous=before,
+            extension_id=values.get("extension_id", "").lower(),
+            listener_id=values.get("listener_id", "").lower(),
+            issuer_url=values.get("issuer_url", "").rstrip("/"),
             logs=tuple(folder / name for name in values.get("logs", ())),
             features=FEATURES | values.get("features", {}),
-            accounts=_accounts(path, values.get("accounts", {})),
+            accounts=_accounts(path, values["accounts"]) if own_store else {},
             **{name: values[name] for name in taken if name in values} | ({"legacy_url": None} if own_store else {}),
         )
 
 
+def _checked(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """Check members and types, before anything is made of them."""
+    if unknown := sorted(set(values) - MEMBERS):
+        raise _bad(path, f"It holds {', '.join(unknown)}, which the suite does not know.")
+    for name in NEEDED:
+        if values.get(name) in (None, ""):
+            raise _bad(path, f"{name} is missing.")
+    for name, value in values.items():
+        kind, called = _TYPES[name]
+        if type(value) is not kind:
+            raise _bad(path, f"{name} is not {called}.")
+    features = values.get("features", {})
+    if unknown := sorted(set(features) - set(FEATURES)):
+        raise _bad(path, f"features holds {', '.join(unknown)}, which the suite does not know.")
+    for name, value in features.items():
+        if not isinstance(value, bool):
+            raise _bad(path, f"{name} under features is neither true nor false.")
+    if not all(isinstance(name, str) for name in values.get("logs", ())):
+        raise _bad(path, "logs is not a list of paths.")
+    if not 1 <= values.get("load_seconds", 1) <= 600:
+        raise _bad(path, "load_seconds is not a whole number from 1 to 600.")
+    for name in ("tenant_id", "app_id", "extension_id", "listener_id"):
+        if values.get(name) and not _GUID.fullmatch(values[name]):
+            raise _bad(path, f"{name} is not a GUID.")
+    ports = [_port(path, name, values[name]) for name in ("issuer_url", "legacy_url") if values.get(name)]
+    if len(set(ports)) < len(ports):
+        raise _bad(path, "issuer_url and legacy_url have the same port: the suite serves them on one each.")
+    return values
+
+
+def _port(path: Path, name: str, url: str) -> int:
+    """Read the port that the suite listens on, which a URL of its servers must name."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or not port or parts.scheme != "http":
+        raise _bad(path, f"{name} is not an http: URL with a port, such as http://127.0.0.1:7081.")
+    if name == "issuer_url" and (parts.path.strip("/") or parts.query):
+        raise _bad(path, "issuer_url holds more than a host and a port: the suite adds the paths of its documents.")
+    return port
+
+
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
-        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        text = path.read_text(encoding="utf-8-sig")
+        values = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
     except OSError as error:
         raise _bad(path, f"It cannot be read: {error.strerror}.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _bad(path, f"It does not parse: {error}.") from None
     if not isinstance(values, dict):
         raise _bad(path, "It is not a table of settings.")
@@ -137,10 +195,18 @@ def _certificate(path: Path) -> EncryptionKey:
 
 
 def _accounts(path: Path, values: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    try:
-        return {kind: (str(entry["username"]), str(entry["password"])) for kind, entry in values.items()}
-    except (KeyError, TypeError):
-        raise _bad(path, "Every entry under accounts needs a username and a password.") from None
+    if unknown := sorted(set(values) - KINDS):
+        raise _bad(path, f"accounts holds {', '.join(unknown)}; its kinds are {', '.join(sorted(KINDS))}.")
+    if "right" not in values:
+        raise _bad(path, "accounts names nobody as right, and no case can do without somebody who may sign in.")
+    accounts: dict[str, tuple[str, str]] = {}
+    for kind, entry in values.items():
+        match entry:
+            case {"username": str(username), "password": str(password)} if username and password:
+                accounts[kind] = (username, password)
+            case _:
+                raise _bad(path, f"{kind} under accounts needs a username and a password, both as text.")
+    return accounts
 
 
 def _bad(path: Path, what: str) -> SettingsError:

@@ -86,9 +86,14 @@ class Issuer:
             await exchange.answer(404)
         elif f"/{rest}" == _WELL_KNOWN:
             await exchange.json(
+                # Whatever OpenID Connect Discovery 1.0, section 3, requires: some libraries refuse less.
                 {
                     "issuer": self.issuer(host),
+                    "authorization_endpoint": f"{self.url}/{host}/authorize",
+                    "token_endpoint": f"{self.url}/{host}/token",
                     "jwks_uri": f"{self.url}/{host}/keys",
+                    "response_types_supported": ["code", "id_token"],
+                    "subject_types_supported": ["pairwise"],
                     "id_token_signing_alg_values_supported": ["RS256"],
                 }
             )

@@ -11,6 +11,7 @@ from typing import Final
 from helpers.conformance.areas import areas
 from helpers.conformance.case import FAIL, PASS, SKIPPED, Case, Failed, Outcome, Skipped, TooSlow
 from helpers.conformance.config import Config
+from helpers.conformance.first_call import good_call
 from helpers.conformance.issuer import Issuer
 from helpers.conformance.launcher import Launcher
 from helpers.conformance.legacy import Legacy
@@ -136,8 +137,21 @@ async def check_url(config: Config, url: str, only: Collection[str], tell: Calla
     async with stand_ins(config) as (issuer, legacy):
         world = World(config, url, issuer, legacy)
         async with world.http:
-            await world.ready(60)
-            return await run_cases(world, cases, tell)
+            unready = await _unready(world)
+            if unready is not None:
+                tell(unready)
+            return [*filter(None, (unready,)), *await run_cases(world, cases, tell)]
+
+
+async def _unready(world: World) -> Outcome | None:
+    """Return the failure of an endpoint that decides no good call, so that its refusals are not taken for virtues."""
+    started = time.perf_counter()
+    try:
+        await good_call.run(world)
+    except Failed as problem:
+        world.well = False
+        return Outcome("Before the rest", good_call, FAIL, str(problem), time.perf_counter() - started)
+    return None
 
 
 async def check_started(

@@ -18,15 +18,18 @@ from helpers.conformance.issuer import Issuer
 from helpers.conformance.launcher import Launcher
 from helpers.conformance.legacy import Account, Legacy
 from helpers.conformance.tokens import encrypt, unsigned
-from helpers.errors import EndpointDown
 
-__all__ = ["USER", "Call", "Reply", "World"]
+__all__ = ["USER", "Call", "Reply", "Untrusted", "World"]
 
 LIMIT: Final = protocol.TIMEOUT_MS / 1000
 # The directory account that every callout is about.
 USER: Final = "0c8f2f8e-5d0a-4a0e-8a7b-9d3a5a0f1e11"
 # Longer than that is no answer at all: the case says so.
 _PATIENCE: Final = 8.0
+
+
+class Untrusted(Failed):
+    """There is no TLS with the endpoint, and waiting will not mend that."""
 
 
 @dataclass(frozen=True)
@@ -236,30 +239,11 @@ class World:
         except httpx.TimeoutException:
             raise TooSlow(f"no answer within {_PATIENCE:.0f} s") from None
         except httpx.TransportError as error:
+            if "[SSL" in str(error):
+                unknown = "CERTIFICATE_VERIFY_FAILED" in str(error)
+                raise Untrusted("its certificate cannot be verified" if unknown else "TLS failed") from None
             raise Failed(f"no answer: the connection ended ({type(error).__name__})") from None
         return Reply(answer.status_code, answer.headers, answer.content, time.perf_counter() - started)
-
-    async def ready(self, seconds: float) -> None:
-        """Wait until the endpoint answers a good call, or refuses it for another reason than unknown signing keys.
-
-        Raises:
-            EndpointDown: nothing listens there.
-        """
-        until, good = time.monotonic() + seconds, False
-        while not good:
-            try:
-                good = (await self.send(self.call())).status not in (401, 503)
-                reached = True
-            except Failed:
-                reached = False
-            if not good and time.monotonic() > until:
-                break
-            await asyncio.sleep(0 if good else 0.5)
-        if not reached:
-            raise EndpointDown(
-                f"Nothing answers at {self.url}.",
-                next_step="Start your endpoint with the settings that the suite printed, then run the same command.",
-            )
 
     async def settle(self) -> None:
         """Wait until a good call passes again: after faults, an endpoint's breaker may still be open.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key, pkcs12
 from jwcrypto.jwk import JWK
@@ -84,12 +84,17 @@ def parse_key(value: str, name: str) -> DecryptionKey:
 def _read(text: str) -> tuple[object | None, x509.Certificate | None]:
     """Read what is there; what cannot be read is None, so that no parser's text about a key reaches a message."""
     try:
-        if text.startswith("-----"):
-            pem = text.replace("\\n", "\n").encode()
+        text = text.replace("\\n", "\n")
+        if "-----BEGIN" in text:  # openssl writes "Bag Attributes" before it
+            pem = text.encode()
+            key = load_pem_private_key(pem, None)
             found = x509.load_pem_x509_certificates(pem) if b"BEGIN CERTIFICATE" in pem else []
-            return load_pem_private_key(pem, None), found[0] if found else None
-        private, certificate, _ = pkcs12.load_key_and_certificates(base64.b64decode(text, validate=True), None)
-    except (ValueError, TypeError, binascii.Error):
+            # Of a chain, the one of this key; with none of it, any shows that they don't belong together.
+            own = [one for one in found if _public_bytes(one.public_key()) == _public_bytes(key.public_key())]
+            return key, next(iter(own or found), None)
+        packed = base64.b64decode("".join(text.split()), validate=True)  # base64 tools break lines
+        private, certificate, _ = pkcs12.load_key_and_certificates(packed, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         return None, None
     return private, certificate
 

@@ -13,11 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import httpx
 import pytest
 
 from helpers.__main__ import main
 from helpers.conformance.areas import areas
-from helpers.conformance.config import FEATURES, MEMBERS, Config
+from helpers.conformance.config import FEATURES, KINDS, MEMBERS, Config
 from helpers.conformance.issuer import Issuer
 from helpers.conformance.launcher import settings_for
 from helpers.conformance.legacy import Account, Legacy
@@ -27,6 +28,7 @@ from helpers.conformance.world import World
 from helpers.errors import SettingsError
 
 from . import planted
+from .conftest import short_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -143,6 +145,23 @@ def test_a_written_configuration_can_be_read_and_is_not_overwritten(
         ('tenant_id = "', 'tenant_id = "x', "tenant_id is not a GUID"),
         ("current.pem", "absent.pem", "absent.pem"),
         ("[features]", "[features", "does not parse"),
+        ("breaker = true", 'breaker = "no"', "breaker under features is neither true nor false"),
+        ("[features]", "[[features]]", "features is not a table"),
+        ('logs = ["written"]', 'logs = "written"', "logs is not a list of paths"),
+        ('logs = ["written"]', "logs = [7]", "logs is not a list of paths"),
+        ("[features]", 'load_seconds = "10"\n[features]', "load_seconds is not a whole number"),
+        ("[features]", "load_seconds = 0\n[features]", "load_seconds is not a whole number from"),
+        ("[features]", 'extension_id = "mine"\n[features]', "extension_id is not a GUID"),
+        ("previous.pem", "current.pem", "previous_certificate is the same as certificate"),
+        ('issuer_url = "http://', 'issuer_url = "', "issuer_url is not an http: URL with a port"),
+        ('issuer_url = "http://127', 'issuer_url = "http://127.0.0.1:99999" # ', "issuer_url is not an http: URL"),
+        ('issuer_url = "http://', 'issuer_url = "http://127.0.0.1:7/ciam" # ', "issuer_url holds more than"),
+        ("/verify", '/verify"\nissuer = "', "holds issuer"),
+        ("[features]", "accounts = {}\n[features]", "names nobody as right"),
+        ("[features]", "accounts = []\n[features]", "accounts is not a table"),
+        ("[features]", 'accounts = { rihgt = "ann" }\n[features]', "holds rihgt; its kinds are disabled"),
+        ("[features]", 'accounts = { right = "ann" }\n[features]', "right under accounts needs a username"),
+        ("[features]", "accounts.right = { username = 7, password = 8 }\n[features]", "both as text"),
     ],
 )
 def test_a_mistake_in_the_configuration_is_named(config: Path, before: str, after: str, told: str) -> None:
@@ -151,10 +170,31 @@ def test_a_mistake_in_the_configuration_is_named(config: Path, before: str, afte
         Config.read(config)
 
 
+def test_both_servers_on_one_port_is_a_mistake_too(config: Path) -> None:
+    issuer = next(line for line in config.read_text().splitlines() if line.startswith("issuer_url"))
+    legacy = issuer.replace("issuer_url", "legacy_url")
+    lines = [legacy if line.startswith("legacy_url") else line for line in config.read_text().splitlines()]
+    config.write_text("\n".join(lines))
+    with pytest.raises(SettingsError, match="the same port"):
+        Config.read(config)
+
+
+def test_what_editors_and_people_add_does_no_harm(config: Path) -> None:
+    """Windows editors write a byte order mark, URLs are copied with a slash at the end, ids in capitals."""
+    text = config.read_text().splitlines()
+    lines = [line[:-1] + '/"' if line.startswith("issuer_url") else line for line in text]
+    lines.insert(0, 'extension_id = "B8A6D4C2-0E1F-4A3B-9C5D-7E8F9A0B1C77"')
+    config.write_text("\n".join(lines), encoding="utf-8-sig")
+    read = Config.read(config)
+    assert read.extension_id.startswith("b8a6d4c2")
+    assert Issuer(read, read.key).documents[0].count("//") == 1
+
+
 def test_the_page_names_every_setting_and_every_area() -> None:
     page = (ROOT / "notebooks" / "check-your-endpoint.md").read_text(encoding="utf-8")
     missing = [name for name in (*MEMBERS, *FEATURES) if f"`{name}`" not in page and f"`[{name}]`" not in page]
     assert missing == []
+    assert [kind for kind in KINDS if f"`{kind}`" not in page and f"{kind} = " not in page] == []
     for letter in {case.id[0] for cases in areas().values() for case in cases}:
         assert f" {letter} " in page, letter
 
@@ -174,20 +214,31 @@ def test_json_does_as_well(config: Path, tmp_path: Path) -> None:
     assert "Canary" not in repr(again)
 
 
+async def test_the_issuers_documents_hold_what_libraries_ask_for() -> None:
+    """OpenID Connect Discovery 1.0, section 3, requires these; a strict reader refuses a document without them."""
+    async with stand_ins(short_config()) as (issuer, _), httpx.AsyncClient() as http:
+        for url in issuer.documents:
+            document = (await http.get(url)).json()
+            needed = {"issuer", "authorization_endpoint", "token_endpoint", "jwks_uri", "response_types_supported"}
+            assert needed | {"subject_types_supported", "id_token_signing_alg_values_supported"} <= set(document)
+
+
 async def test_an_endpoint_with_its_own_store_is_asked_with_accounts_from_the_configuration(tmp_path: Path) -> None:
     config = fresh_config()
     accounts = {
         "right": ("ann@store.example", "Canary-of-Ann-1!"),
-        "wrong": ("ann@store.example", "Canary-not-Anns-1!"),
+        "wrong": ("ben@store.example", "Canary-not-Bens-1!"),
         "locked": ("dan@store.example", "Canary-of-Dan-1!"),
     }
     async with stand_ins(config) as (issuer, store):
         assert store is not None
-        store.add(Account("ann@store.example", "Canary-of-Ann-1!"))
+        ann = store.add(Account("ann@store.example", "Canary-of-Ann-1!"))
+        store.add(Account("ben@store.example", "Canary-of-Ben-1!"))
         store.add(Account("dan@store.example", "Canary-of-Dan-1!", says="locked"))
         settings = settings_for(config, issuer, store) | own_settings(config) | {"JIT_LEDGER": str(tmp_path / "ledger")}
         async with planted.served(settings) as url:
             world = World(replace(config, legacy_url=None, accounts=accounts), url, issuer, None)
             async with world.http:
                 outcomes = await run_cases(world, chosen(["A1", "O1", "O3", "O5", "O6", "R1", "F2"]))
+    assert set(ann.asked) == {"Canary-of-Ann-1!"}, "a store may lock whoever mistypes, and that is not Ann's part"
     assert [(o.case.id, o.result) for o in outcomes if o.result != "pass"] == [("O6", "skipped"), ("F2", "skipped")]

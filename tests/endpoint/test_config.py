@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import sys
+import textwrap
 from collections.abc import Mapping
 
 import pytest
@@ -37,12 +38,29 @@ def certificate_pem(name: str) -> str:
     return issuer.certificate(name).public_bytes(Encoding.PEM).decode()
 
 
+# A private key of the algorithm 1.2.3, which no library knows.
+UNHEARD_OF = (
+    "-----BEGIN PRIVATE KEY-----\n"
+    + base64.b64encode(bytes.fromhex("300b020100300406022a030400")).decode()
+    + "\n-----END PRIVATE KEY-----"
+)
+
 KEYS = {
     "key, certificate": (issuer.pair_pem("encryption"), issuer.x5t("encryption")),
     "certificate, key": (certificate_pem("encryption") + issuer.private_pem("encryption"), issuer.x5t("encryption")),
     "PKCS#12": (pfx("encryption"), issuer.x5t("encryption")),
     "key alone": (issuer.private_pem("encryption"), None),
     "on one line": (issuer.private_pem("encryption").replace("\n", "\\n"), None),
+    "PKCS#12 in lines, as base64 tools write it": (textwrap.fill(pfx("encryption"), 76), issuer.x5t("encryption")),
+    "as openssl pkcs12 writes it": (
+        f"Bag Attributes\n    localKeyID: 01\n{issuer.private_pem('encryption')}"
+        f"Bag Attributes\n    friendlyName: jit\n{certificate_pem('encryption')}",
+        issuer.x5t("encryption"),
+    ),
+    "a chain, the authority first": (
+        issuer.private_pem("encryption") + certificate_pem("previous") + certificate_pem("encryption"),
+        issuer.x5t("encryption"),
+    ),
     "blanks around": (f"  {issuer.private_pem('encryption')}\n\n", None),
 }
 
@@ -76,6 +94,7 @@ def test_defaults() -> None:
         ({"DecryptionPrivateKey": base64.b64encode(b"s3cret").decode()}, "DecryptionPrivateKey"),
         ({"DecryptionPrivateKey": "-----BEGIN PRIVATE KEY-----\ns3cret"}, "DecryptionPrivateKey"),
         ({"DecryptionPrivateKey": certificate_pem("encryption")}, "DecryptionPrivateKey"),
+        ({"DecryptionPrivateKey": UNHEARD_OF}, "RSA"),
         ({"DecryptionPrivateKey": pfx("encryption", b"s3cret")}, "without a password"),
         ({"DecryptionPrivateKey": pem(issuer.rsa_key("encryption"), b"s3cret")}, "without a password"),
         ({"DecryptionPrivateKey": pem(rsa.generate_private_key(65537, 1024))}, "2048"),

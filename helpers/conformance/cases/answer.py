@@ -19,14 +19,12 @@ async def _answers(w: World) -> list[tuple[Reply, str]]:
     """Get one answer of every kind, with its nonce."""
     replies = []
     for kind in ("right", "wrong", "locked", "weak"):
-        if (
-            w.legacy is None
-            and kind not in w.config.accounts
-            and not (kind == "wrong" and "right" in w.config.accounts)
-        ):
+        # An own store may lock whoever mistypes: that is somebody else than "right", where the configuration has one.
+        mistypes = w.legacy is None and kind == "wrong" and kind not in w.config.accounts
+        if w.legacy is None and not mistypes and kind not in w.config.accounts:
             continue
-        person = w.account("right" if w.legacy is None and kind == "wrong" else kind)
-        typed = "Canary-near-miss-R-1!" if kind == "wrong" else person.password
+        person = w.account("right" if mistypes else kind)
+        typed = "Canary-near-miss-R-1!" if mistypes else w.typed(person, kind)
         call = w.call(person, claims=w.claims(person, typed))
         replies.append((await w.send(call), call.nonce))
     return replies

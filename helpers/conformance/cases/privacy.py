@@ -49,7 +49,8 @@ def _written(w: World) -> str:
     paths = [path for log in w.config.logs for path in (log.rglob("*") if log.is_dir() else [log]) if path.is_file()]
     if not paths:
         raise Skipped("the logs that the configuration names are not there")
-    return "\n".join(path.read_bytes()[-_LARGEST:].decode("utf-8", "replace") for path in paths)
+    # UTF-16, which Windows shells write into a redirected log, is the same text with null characters between.
+    return "\n".join(path.read_bytes()[-_LARGEST:].decode("utf-8", "replace").replace("\0", "") for path in paths)
 
 
 async def _absent(w: World, secrets: set[str], what: str, forms: Callable[[str], set[str]]) -> None:
@@ -61,6 +62,8 @@ async def _absent(w: World, secrets: set[str], what: str, forms: Callable[[str],
     hits = await asyncio.to_thread(found)
     if hits:
         raise Failed(f"{hits} of {len(secrets)} {what} stand in what the endpoint wrote")
+    if away := [log.name for log in w.config.logs if not log.exists()]:
+        raise Skipped(f"nothing was found, and {', '.join(away)} could not be searched: it is not there")
 
 
 @case("P1", "no password in any log, as it is or encoded, reversed or hashed", source=_SAFEST)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import hashlib
 import json
-import os
 import sqlite3
 import tempfile
 from collections.abc import AsyncIterator
@@ -16,6 +13,7 @@ from typing import Final
 
 from helpers import protocol
 from helpers.conformance.case import Failed, Skipped, case
+from helpers.conformance.hashes import hashes_of
 from helpers.conformance.judge import action_of, decides, in_time, refuses
 from helpers.conformance.keys import EncryptionKey
 from helpers.conformance.launcher import Launcher, Started
@@ -122,7 +120,7 @@ async def expired_certificate(w: World) -> None:
 @case("O15", "hashes of many kinds: right is right, a near miss is wrong, a damaged one is neither", source=_SAFEST)
 async def hashes(w: World) -> None:
     launcher, password = _launcher(w), "Canary-of-hashes-1!"
-    rows = _rows(password)
+    rows = hashes_of(password)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "legacy.db"
         fill(path, rows)
@@ -172,30 +170,6 @@ async def graceful(w: World) -> None:
         raise Failed(f"the call that it had got {action_of(reply) or f'status {reply.status}'}")
     if code != 0:
         raise Failed(f"it ended with exit code {code}")
-
-
-def _rows(password: str) -> dict[str, str]:
-    """Return hashes of one password as other systems keep them, made with the standard library and bcrypt."""
-    import bcrypt
-
-    data, salt = password.encode(), os.urandom(16)
-
-    def b(value: bytes) -> str:
-        return base64.b64encode(value).decode()
-
-    django = hashlib.pbkdf2_hmac("sha256", data, b"saltsaltsalt", 20_000)
-    aspnet = hashlib.pbkdf2_hmac("sha256", data, salt, 10_000, 32)
-    return {
-        "bcrypt": bcrypt.hashpw(data, bcrypt.gensalt(4)).decode(),
-        "bcrypt-php": "$2y$" + bcrypt.hashpw(data, bcrypt.gensalt(4)).decode()[4:],
-        "ssha": "{SSHA}" + b(hashlib.sha1(data + salt).digest() + salt),  # noqa: S324
-        "django": f"pbkdf2_sha256$20000$saltsaltsalt${b(django)}",
-        "aspnet-3": b(b"\x01" + b"".join(n.to_bytes(4) for n in (1, 10_000, 16)) + salt + aspnet),
-        "aspnet-2": b(b"\x00" + salt + hashlib.pbkdf2_hmac("sha1", data, salt, 1000, 32)),
-        "damaged-bcrypt": "$2b$04$tooshort",
-        "damaged-empty": "",
-        "damaged-word": "not a hash",
-    }
 
 
 def fill(path: Path, rows: dict[str, str]) -> None:

@@ -79,9 +79,8 @@ async def large_without_length(w: World) -> None:
 async def half_a_body(w: World) -> None:
     parts = urlsplit(w.url)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    reader, writer = await asyncio.open_connection(
-        parts.hostname, parts.port or 80, ssl=parts.scheme == "https" or None
-    )
+    tls = parts.scheme == "https"
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port or (443 if tls else 80), ssl=tls or None)
     head = f"POST {target} HTTP/1.1\r\nhost: {parts.netloc}\r\nauthorization: Bearer {w.issuer.bearer()}\r\n"
     writer.write(f"{head}content-type: application/json\r\ncontent-length: 1000\r\n\r\n{{".encode())
     try:

@@ -37,6 +37,7 @@ _SAMPLED: Final = 500
 _CONNECTIONS: Final = 20
 _SECONDS: Final = 1.2  # for the database, so that the default deadline of 1.5 s leaves time for a hash
 _BUDGET: Final = 1.5
+_NOBODY: Final = "nobody"
 _NOBODYS_PASSWORD: Final = "what nobody chose"  # noqa: S105
 
 # bcrypt of cost 10, of no password: what an unknown user costs before the store has shown what its hashes cost.
@@ -85,13 +86,18 @@ class SqlStore:
     async def prepare(self, budget: float) -> None:
         """Learn from a sample of the default table what its hashes cost, and warn of those that cost too much.
 
-        A statement of your own cannot be sampled: there each kind of hash is measured when it first comes.
+        A statement of your own cannot be sampled: it is run once, to find out whether it can be, and each kind of hash
+        is measured when it first comes.
         """
         self._budget = budget
-        if not self._is_default:
-            return
-        stored = await self._read(_SAMPLE, {})
+        asks: tuple[TextClause, dict[str, str]] = (
+            (_SAMPLE, {}) if self._is_default else (self._statement, {"username": _NOBODY})
+        )
+        stored = await self._read(*asks)
         if stored is None:
+            _log.warning("the legacy database cannot be asked: check LegacyApiConnectionString and JIT_LEGACY_QUERY")
+            return
+        if not self._is_default:
             return
         examples = {cost_label(value): value for row in stored if (value := _as_text(row["password_hash"]))}
         for value in list(examples.values())[:_DUMMIES]:

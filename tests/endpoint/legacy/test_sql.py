@@ -13,7 +13,7 @@ from typing import Any
 import bcrypt
 import pytest
 
-from helpers.endpoint.legacy import LegacyStore, Maps, Verdict, lookup_key, open_store
+from helpers.endpoint.legacy import LegacyStore, Maps, Prepares, Verdict, lookup_key, open_store
 from helpers.endpoint.legacy.sql import DEFAULT_QUERY
 from helpers.errors import SettingsError
 
@@ -132,6 +132,16 @@ async def test_a_row_of_somebody_else_is_not_trusted(opener: Opener) -> None:
 )
 async def test_a_statement_that_does_not_fit_is_no_wrong_password(opener: Opener, query: str, verdict: Verdict) -> None:
     assert await opener(query).verify("plus+tag@contoso.example", "s3cret") is verdict
+
+
+@pytest.mark.parametrize(("query", "said"), [("SELECT x FROM nowhere WHERE y = :username", 1), (DEFAULT_QUERY, 0)])
+async def test_a_statement_that_cannot_be_run_is_told_before_the_first_customer_comes(
+    opener: Opener, query: str, said: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = opener(query)
+    assert isinstance(store, Prepares)
+    await store.prepare(1.5)
+    assert caplog.text.count("check LegacyApiConnectionString and JIT_LEGACY_QUERY") == said
 
 
 @pytest.mark.parametrize("query", ["SELECT 1", "SELECT :username, :password"])
