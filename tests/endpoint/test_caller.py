@@ -244,11 +244,12 @@ async def test_a_remembered_token_is_forgotten_when_it_expires(
     callers: tuple[Callers, CountingWorkers, list[float]],
 ) -> None:
     known, _, now = callers
-    token = issuer.bearer(exp=NOW + 600)
+    ends = int(time.time()) + 600
+    token = issuer.bearer(exp=ends)
     await known.admit([f"Bearer {token}"])
-    now[0] = NOW + 600 + 290
+    now[0] = ends + 290
     await known.admit([f"Bearer {token}"])
-    now[0] = NOW + 600 + 301
+    now[0] = ends + 301
     with pytest.raises(Refused, match="token_expired"):
         await known.admit([f"Bearer {token}"])
 

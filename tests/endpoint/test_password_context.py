@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from helpers import protocol
+from helpers.endpoint.clock import Clock
 from helpers.endpoint.keys import parse_key
 from helpers.endpoint.password_context import PasswordContext, open_context
 from helpers.endpoint.refused import Refused
 
 from . import issuer
-from .conftest import Endpoint, Opener
+from .conftest import Opener
 
 KEYS = [parse_key(issuer.pair_pem("encryption"), "current"), parse_key(issuer.pair_pem("previous"), "previous")]
 NOW = int(time.time())  # when the tokens of the tables below were made, which may be long before they are sent
@@ -188,10 +189,12 @@ async def test_during_a_change_of_keys_both_open_and_the_ledger_says_which(open_
     assert len(endpoint.store.asked) == 2
 
 
-async def test_every_refused_context_looks_the_same_from_outside(endpoint: Endpoint) -> None:
+async def test_every_refused_context_looks_the_same_from_outside(open_endpoint: Opener) -> None:
+    endpoint = await open_endpoint(clock=Clock(wall=lambda: NOW))
+    bearer = issuer.bearer(nbf=NOW, exp=NOW + 3600)
     answers = set()
     for _, token in REFUSED:
-        response = await endpoint.post(issuer.envelope(token))
+        response = await endpoint.post(issuer.envelope(token), token=bearer)
         answers.add((response.status_code, response.content, tuple(sorted(response.headers))))
     assert len(answers) == 1
     assert not endpoint.store.asked
