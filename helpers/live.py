@@ -46,6 +46,8 @@ class LiveCredential:
         self._profile = profile
         self._folder = folder
         self._inner: Any = None
+        # Several batches may find the token too old at once; a person is asked once.
+        self._turn = asyncio.Lock()
 
     @property
     def scopes(self) -> list[str]:
@@ -58,14 +60,15 @@ class LiveCredential:
         """Return an access token; the first call may open a browser or show a device code."""
         from azure.core.exceptions import AzureError, ClientAuthenticationError
 
-        if self._inner is None:
-            self._inner = self._make()
-        try:
-            return await asyncio.to_thread(self._inner.get_token, *scopes, **options)
-        except ClientAuthenticationError as error:
-            raise _sign_in_failed(self._profile, str(error.message)) from None
-        except AzureError as error:
-            raise _unreachable(self._profile, str(error.message)) from None
+        async with self._turn:
+            if self._inner is None:
+                self._inner = self._make()
+            try:
+                return await asyncio.to_thread(self._inner.get_token, *scopes, **options)
+            except ClientAuthenticationError as error:
+                raise _sign_in_failed(self._profile, str(error.message)) from None
+            except AzureError as error:
+                raise _unreachable(self._profile, str(error.message)) from None
 
     async def close(self) -> None:
         """Close the credential's connections."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,39 @@ async def test_nobody_to_ask_leaves_the_tenant_unchanged() -> None:
     with pytest.raises(WriteNotConfirmed, match="nobody can be asked"):
         await client.send("POST", "/applications", body={})
     assert network.seen == []
+
+
+async def test_a_person_signs_in_once_for_the_sdk_and_for_plain_requests() -> None:
+    seen: list[dict[str, Any]] = []
+
+    class Noting(Token):
+        async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+            seen.append({"scopes": scopes, "enable_cae": options.get("enable_cae", False)})
+            return await super().get_token(*scopes, **options)
+
+    client = Graph(Noting(), Answers())
+    await client.send("GET", "/users")
+    await client.client.users.get()
+    # azure-identity keeps the tokens of each of these apart.
+    assert seen[0] == seen[1]
+
+
+async def test_one_at_a_time_is_asked_to_sign_in(tmp_path: Path) -> None:
+    under_way, most = 0, 0
+
+    class Asking:
+        def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            time.sleep(0.02)
+            under_way -= 1
+            return AccessToken("token", 2**31)
+
+    credential = live.LiveCredential(Profile(mode="live", tenant=TENANT), tmp_path)
+    credential._inner = Asking()
+    await asyncio.gather(*[credential.get_token("scope") for _ in range(4)])
+    assert most == 1
 
 
 async def test_the_sdk_passes_the_same_gate() -> None:
