@@ -86,6 +86,17 @@ async def test_an_extension_keeps_its_address_and_its_resource(graph: httpx.Asyn
         assert "is required" in refusal(await graph.patch(f"{path}/{made['id']}", json={**kind, name: None}))[2]
 
 
+async def test_a_listener_names_the_apps_that_it_listens_to(graph: httpx.AsyncClient) -> None:
+    handler = {
+        "@odata.type": "#microsoft.graph.onPasswordMigrationCustomExtensionHandler",
+        "migrationPropertyId": "extension_1_toBeMigrated",
+    }
+    conditions = {"applications": {"includeApplications": [{}]}}
+    body = {"@odata.type": "#microsoft.graph.onPasswordSubmitListener", "handler": handler, "conditions": conditions}
+    answer = await graph.post("/identity/authenticationEventListeners", json=body)
+    assert "'appId'" in refusal(answer)[2]
+
+
 async def test_a_url_that_cannot_be_read_fails_alone_in_its_batch(graph: httpx.AsyncClient) -> None:
     requests: list[dict[str, Any]] = [
         {"id": "bad", "method": "GET", "url": "http://["},
