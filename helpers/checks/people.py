@@ -18,7 +18,8 @@ _MOST: Final = 5_000
 
 _FORCED = (
     "Set it to false for each of them: PATCH /users/{id} with"
-    ' {"passwordProfile": {"forceChangePasswordNextSignIn": false}}. Notebook 06 creates users so.'
+    ' {"passwordProfile": {"forceChangePasswordNextSignIn": false}}. An application needs the role User Administrator'
+    " for that. Notebook 06 creates users so."
 )
 
 
