@@ -8,10 +8,12 @@ from collections.abc import Callable
 from getpass import getpass
 from pathlib import Path
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from helpers.errors import KitError, SettingsError, WriteNotConfirmed
+from helpers.graph import HOST
 from helpers.settings import Profile
 
 __all__ = ["DELEGATED_PERMISSIONS", "Confirmation", "LiveCredential", "transport"]
@@ -134,8 +136,24 @@ class Confirmation:
 
 
 def transport() -> httpx.AsyncBaseTransport:
-    """Make the transport to the real Microsoft Graph, with the proxies of the environment left to httpx."""
-    return httpx.AsyncHTTPTransport(http2=True, retries=2)
+    """Make the transport to the real Microsoft Graph, through the proxy that the environment names for it.
+
+    Raises:
+        SettingsError: the environment's proxy or certificates cannot be used.
+    """
+    # A client that is given a transport does not look at HTTPS_PROXY and NO_PROXY itself.
+    proxies = {} if proxy_bypass(HOST) else getproxies()
+    proxy = proxies.get("https") or proxies.get("all")
+    try:
+        return httpx.AsyncHTTPTransport(
+            http2=True, retries=2, proxy=proxy if not proxy or "://" in proxy else f"http://{proxy}"
+        )
+    except (ImportError, OSError, ValueError, httpx.InvalidURL):
+        # The address may hold a password.
+        raise SettingsError(
+            "The proxy or the certificates that the environment names cannot be used.",
+            next_step="Check HTTPS_PROXY (http: or https:), SSL_CERT_FILE and SSL_CERT_DIR, then run this cell again.",
+        ) from None
 
 
 def _own_client(profile: Profile) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,50 @@ async def test_the_sdk_passes_the_same_gate() -> None:
     with pytest.raises(WriteNotConfirmed):
         await client.client.applications.post(Application(display_name="x"))
     assert network.seen == []
+
+
+@pytest.fixture
+async def proxy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[bytes]]:
+    """A proxy of the environment that notes what it is asked, and refuses."""
+    asked: list[bytes] = []
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    for name in ("HTTPS_PROXY", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    async with await asyncio.start_server(note, "127.0.0.1", 0) as server:
+        # Without a scheme, as some environments have it.
+        monkeypatch.setenv("https_proxy", f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        yield asked
+
+
+async def test_graph_is_reached_through_the_proxy_of_the_environment(proxy: list[bytes]) -> None:
+    client = Graph(Token(), live.transport())
+    with pytest.raises(httpx.TransportError):
+        await client.send("GET", "/organization")
+    assert proxy == [b"CONNECT graph.microsoft.com:443 HTTP/1.1\r\n"]
+    await client.close()
+
+
+async def test_a_host_that_needs_no_proxy_and_a_proxy_that_cannot_be_used(
+    proxy: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import httpcore
+
+    made: list[Any] = []
+    monkeypatch.setattr(httpx, "AsyncHTTPTransport", lambda **options: made.append(options) or httpcore)
+    monkeypatch.setenv("no_proxy", "graph.microsoft.com")
+    live.transport()
+    assert made[0]["proxy"] is None
+    monkeypatch.undo()
+    monkeypatch.setenv("https_proxy", "nonsense://ada:CANARY@proxy")
+    with pytest.raises(SettingsError, match="proxy") as caught:
+        live.transport()
+    assert "CANARY" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", CREDENTIALS)
