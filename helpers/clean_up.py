@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 from helpers.errors import KitError, NotReady, Taken
@@ -52,7 +53,8 @@ async def clean_up(session: Session, *, dry_run: bool) -> Table:
     with recording() as sent:
         rows = [("users who have not migrated", await _waiting(session), "stay")]
         for what, thing in things:
-            found, happened = await _found(thing)
+            look = session.attribute.to_remove if thing is session.attribute else thing.show
+            found, happened = await _found(look)
             if not dry_run:
                 # Asked even where nothing was found: a half-made thing shows as absent and has parts to remove.
                 happened = (await thing.remove()).status
@@ -67,9 +69,9 @@ async def clean_up(session: Session, *, dry_run: bool) -> Table:
     )
 
 
-async def _found(thing: _Thing) -> tuple[str, str]:
+async def _found(look: Callable[[], Awaitable[Card]]) -> tuple[str, str]:
     try:
-        card = await thing.show()
+        card = await look()
     except NotReady:
         return _ABSENT, "nothing to do"
     except Taken as theirs:

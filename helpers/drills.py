@@ -54,12 +54,13 @@ class Drills:
         Raises:
             NotReady: the tenant is not set up.
         """
-        from helpers.rehearsal.misconfigurations import misconfigure
+        from helpers.rehearsal.misconfigurations import misconfigure, wrong_now
 
         made = misconfigure(self._tenant.directory, which)
+        changed = made.name in wrong_now(self._tenant.directory)
         return Drill(
             title=f"Case {made.case}" if isinstance(which, int) else made.name,
-            status="something is wrong now",
+            status="something is wrong now" if changed else "nothing was changed: it is so already",
             facts={"To put it right in the end": f"s.rehearsal.undo({which!r})"},
             undo=lambda: self.undo(which),
         )

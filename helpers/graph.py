@@ -107,6 +107,7 @@ class Graph:
             from kiota_authentication_azure.azure_identity_authentication_provider import (
                 AzureIdentityAuthenticationProvider,
             )
+            from kiota_http.middleware.options import RetryHandlerOption
             from msgraph.graph_request_adapter import GraphRequestAdapter, options
             from msgraph.graph_service_client import GraphServiceClient
             from msgraph_core import GraphClientFactory
@@ -115,10 +116,14 @@ class Graph:
                 self._credential,  # type: ignore[arg-type]
                 scopes=self._scopes,
                 allowed_hosts=[HOST],
+                # azure-identity keeps such tokens apart: a person would sign in twice, here and for `send`.
+                is_cae_enabled=False,
             )
             http = httpx.AsyncClient(transport=self._http._transport, timeout=100)
+            patience = {RetryHandlerOption.get_key(): RetryHandlerOption(max_retries=_ATTEMPTS - 1)}
             adapter = GraphRequestAdapter(
-                provider, client=GraphClientFactory.create_with_default_middleware(client=http, options=options)
+                provider,
+                client=GraphClientFactory.create_with_default_middleware(client=http, options={**options, **patience}),
             )
             adapter.base_url = f"{ROOT}/v1.0"
             self._client = GraphServiceClient(request_adapter=adapter)

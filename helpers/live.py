@@ -8,10 +8,12 @@ from collections.abc import Callable
 from getpass import getpass
 from pathlib import Path
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from helpers.errors import KitError, SettingsError, WriteNotConfirmed
+from helpers.graph import HOST
 from helpers.settings import Profile
 
 __all__ = ["DELEGATED_PERMISSIONS", "Confirmation", "LiveCredential", "transport"]
@@ -46,6 +48,8 @@ class LiveCredential:
         self._profile = profile
         self._folder = folder
         self._inner: Any = None
+        # Several batches may find the token too old at once; a person is asked once.
+        self._turn = asyncio.Lock()
 
     @property
     def scopes(self) -> list[str]:
@@ -58,14 +62,15 @@ class LiveCredential:
         """Return an access token; the first call may open a browser or show a device code."""
         from azure.core.exceptions import AzureError, ClientAuthenticationError
 
-        if self._inner is None:
-            self._inner = self._make()
-        try:
-            return await asyncio.to_thread(self._inner.get_token, *scopes, **options)
-        except ClientAuthenticationError as error:
-            raise _sign_in_failed(self._profile, str(error.message)) from None
-        except AzureError as error:
-            raise _unreachable(self._profile, str(error.message)) from None
+        async with self._turn:
+            if self._inner is None:
+                self._inner = self._make()
+            try:
+                return await asyncio.to_thread(self._inner.get_token, *scopes, **options)
+            except ClientAuthenticationError as error:
+                raise _sign_in_failed(self._profile, str(error.message)) from None
+            except AzureError as error:
+                raise _unreachable(self._profile, str(error.message)) from None
 
     async def close(self) -> None:
         """Close the credential's connections."""
@@ -131,8 +136,24 @@ class Confirmation:
 
 
 def transport() -> httpx.AsyncBaseTransport:
-    """Make the transport to the real Microsoft Graph, with the proxies of the environment left to httpx."""
-    return httpx.AsyncHTTPTransport(http2=True, retries=2)
+    """Make the transport to the real Microsoft Graph, through the proxy that the environment names for it.
+
+    Raises:
+        SettingsError: the environment's proxy or certificates cannot be used.
+    """
+    # A client that is given a transport does not look at HTTPS_PROXY and NO_PROXY itself.
+    proxies = {} if proxy_bypass(HOST) else getproxies()
+    proxy = proxies.get("https") or proxies.get("all")
+    try:
+        return httpx.AsyncHTTPTransport(
+            http2=True, retries=2, proxy=proxy if not proxy or "://" in proxy else f"http://{proxy}"
+        )
+    except (ImportError, OSError, ValueError, httpx.InvalidURL):
+        # The address may hold a password.
+        raise SettingsError(
+            "The proxy or the certificates that the environment names cannot be used.",
+            next_step="Check HTTPS_PROXY (http: or https:), SSL_CERT_FILE and SSL_CERT_DIR, then run this cell again.",
+        ) from None
 
 
 def _own_client(profile: Profile) -> str:

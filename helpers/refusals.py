@@ -114,6 +114,6 @@ def refusal(
             or "Choose another name in notebook 00, or remove the object that has it, and run again.",
         )
     hint = next_step or "Read what the service said, mend it, and run this cell again; what is already there is reused."
-    if status == 429:
+    if status in (429, 503, 504):
         hint = "Wait a few minutes and run this cell again; it goes on where it stopped."
     return GraphRefused(happened, status=status, code=code, service=service, next_step=hint)

@@ -56,6 +56,33 @@ async def test_a_healthy_tenant_has_no_fault_and_nothing_is_written(home: Path, 
     assert writes == []
 
 
+async def test_of_a_very_large_tenant_the_first_users_are_read_and_it_says_so(
+    home: Path, opening: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s = await opening(home)
+    strangers = [
+        {
+            "accountEnabled": True,
+            "displayName": "Stranger",
+            "identities": [
+                {"signInType": "emailAddress", "issuer": s.tenant.domain, "issuerAssignedId": f"{n}@x.test"}
+            ],
+            "passwordProfile": {"password": "Juniper-Ladder-27", "forceChangePasswordNextSignIn": False},
+        }
+        for n in range(4)
+    ]
+    for each in strangers:
+        await s.world.graph.send("POST", "/users", body=each)
+    monkeypatch.setattr("helpers.checks.people._MOST", 3)
+    checked = await s.check()
+    found = {row[0]: (row[1], row[2]) for row in checked.rows}
+    assert found["people of the export without the flag"][0] == "not known"
+    assert found["users who must change their password"] == ("yes", "none of 3 flagged users who were looked at")
+    # Nobody's list is read without a condition.
+    lists = [each.url for each in checked.sent if "/users?" in each.url]
+    assert lists and all("filter" in each for each in lists)
+
+
 @pytest.mark.parametrize("name", NAMED)
 async def test_each_mistake_is_named_with_its_mend_and_is_gone_when_it_is_taken_back(
     name: str, home: Path, opening: Opening

@@ -60,3 +60,38 @@ async def test_what_somebody_else_made_under_the_name_is_left_alone_and_said_to_
     await session.attribute.ensure()
     await session.remove(dry_run=False)
     assert await would_happen(session) == before
+
+
+async def test_a_flag_that_somebody_elses_listener_looks_at_stays(session: Session) -> None:
+    flag, client = await session.attribute.ensure(), await session.apps.client.ensure()
+    handler = {
+        "@odata.type": "#microsoft.graph.onPasswordMigrationCustomExtensionHandler",
+        "migrationPropertyId": flag.full_name,
+    }
+    theirs = {
+        "@odata.type": "#microsoft.graph.onPasswordSubmitListener",
+        "displayName": "Another team's",
+        "conditions": {"applications": {"includeApplications": [{"appId": client.app_id}]}},
+        "handler": handler,
+    }
+    path = "/identity/authenticationEventListeners"
+    listener = (await session.world.graph.send("POST", path, body=theirs))["id"]
+    assert (await would_happen(session))["migration flag"].startswith("left alone")
+    happened = {str(what): str(happens) for what, _, happens in (await session.remove(dry_run=False)).rows}
+    assert happened["migration flag"] == "left alone"
+    assert (await session.attribute.show()).full_name == flag.full_name
+
+    await session.world.graph.send("DELETE", f"{path}/{listener}")
+    assert (await session.attribute.remove()).status == "removed"
+
+
+async def test_several_user_flows_of_the_kits_name_do_not_stop_the_rest(session: Session) -> None:
+    await session.attribute.ensure()
+    path = "/identity/authenticationEventsFlows"
+    kind = "#microsoft.graph.externalUsersSelfServiceSignUpEventsFlow"
+    for name in (NAMES.user_flow, "Renamed below"):
+        made = await session.world.graph.send("POST", path, body={"@odata.type": kind, "displayName": name})
+    renamed = {"@odata.type": kind, "displayName": NAMES.user_flow}
+    await session.world.graph.send("PATCH", f"{path}/{made['id']}", body=renamed)
+    happened = {str(what): str(happens) for what, _, happens in (await session.remove(dry_run=False)).rows}
+    assert (happened["user flow"], happened["migration flag"]) == ("left alone", "removed")

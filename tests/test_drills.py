@@ -37,6 +37,15 @@ async def test_a_case_shows_the_symptom_and_nothing_of_the_cause(home: Path, ope
     assert again.migrated  # type: ignore[union-attr]
 
 
+async def test_a_mistake_that_is_there_already_is_said_to_be(home: Path, opening: Opening) -> None:
+    s = await opening(home)
+    principal = (await s.apps.extension.show()).service_principal_id
+    await s.world.graph.send("PATCH", f"/servicePrincipals/{principal}", body={"accountEnabled": False})
+    assert "already" in s.rehearsal.misconfigure(3).status
+    await s.world.graph.send("PATCH", f"/servicePrincipals/{principal}", body={"accountEnabled": True})
+    assert s.rehearsal.misconfigure(3).status == "something is wrong now"
+
+
 async def test_cases_are_tried_by_people_who_can_move(home: Path, opening: Opening) -> None:
     """Locked, disabled and weak accounts would have a symptom of their own."""
     s = await opening(home)

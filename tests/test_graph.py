@@ -50,6 +50,15 @@ def says(status: int, body: Any = None, **headers: str) -> Answer:
 
 
 @pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again at once, here and in the SDK."""
+    from kiota_http.middleware.retry_handler import RetryHandler
+
+    monkeypatch.setattr("helpers.graph._wait", lambda *_: 0.0)
+    monkeypatch.setattr(RetryHandler, "get_delay_time", lambda *_: 0.0)
+
+
+@pytest.fixture
 async def tenant(set_up_home: Path, tmp_path: Path) -> AsyncIterator[RehearsalTenant]:
     shutil.copy(set_up_home / "rehearsal.sqlite3", tmp_path / "tenant.sqlite3")
     opened = RehearsalTenant.open(tmp_path / "tenant.sqlite3")
@@ -106,10 +115,14 @@ async def test_throttled_requests_are_sent_again() -> None:
         (400, {"error": {"code": "x", "message": "a property already exists"}}, Taken, "another name"),
         (400, {"error": {"code": "Request_BadRequest", "message": "bad"}}, GraphRefused, "Read what the service said"),
         (502, None, GraphRefused, "Read what the service said"),
+        (503, {"error": {"code": "x", "message": "down"}}, GraphRefused, "Wait a few minutes"),
+        (504, {"error": {"code": "x", "message": "late"}}, GraphRefused, "Wait a few minutes"),
         (400, ["no object"], GraphRefused, "Read what the service said"),
     ],
 )  # fmt: skip
-async def test_refusals_are_put_into_words_alike(status: int, body: Any, kind: type[KitError], advice: str) -> None:
+async def test_refusals_are_put_into_words_alike(
+    status: int, body: Any, kind: type[KitError], advice: str, no_waiting: None
+) -> None:
     network = Scripted(says(status, body, **{"request-id": "the-request"}))
     graph = Graph(Token(), network)
     with pytest.raises(kind) as caught, explained("try it"):
@@ -121,6 +134,13 @@ async def test_refusals_are_put_into_words_alike(status: int, body: Any, kind: t
         with pytest.raises(kind) as by_sdk, explained("try it"):
             await graph.client.users.get()
         assert by_sdk.value.next_step == caught.value.next_step
+
+
+async def test_the_sdk_is_as_patient_as_plain_requests(no_waiting: None) -> None:
+    for ask in (lambda graph: graph.send("GET", "/users"), lambda graph: graph.client.users.get()):
+        network = Scripted(*[says(503)] * 5, says(200, {"value": []}))
+        assert await ask(Graph(Token(), network)) is not None
+        assert len(network.seen) == 6
 
 
 async def test_no_network_is_told_as_such() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +90,39 @@ async def test_nobody_to_ask_leaves_the_tenant_unchanged() -> None:
     assert network.seen == []
 
 
+async def test_a_person_signs_in_once_for_the_sdk_and_for_plain_requests() -> None:
+    seen: list[dict[str, Any]] = []
+
+    class Noting(Token):
+        async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+            seen.append({"scopes": scopes, "enable_cae": options.get("enable_cae", False)})
+            return await super().get_token(*scopes, **options)
+
+    client = Graph(Noting(), Answers())
+    await client.send("GET", "/users")
+    await client.client.users.get()
+    # azure-identity keeps the tokens of each of these apart.
+    assert seen[0] == seen[1]
+
+
+async def test_one_at_a_time_is_asked_to_sign_in(tmp_path: Path) -> None:
+    under_way, most = 0, 0
+
+    class Asking:
+        def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            time.sleep(0.02)
+            under_way -= 1
+            return AccessToken("token", 2**31)
+
+    credential = live.LiveCredential(Profile(mode="live", tenant=TENANT), tmp_path)
+    credential._inner = Asking()
+    await asyncio.gather(*[credential.get_token("scope") for _ in range(4)])
+    assert most == 1
+
+
 async def test_the_sdk_passes_the_same_gate() -> None:
     from msgraph.generated.models.application import Application
 
@@ -95,6 +131,50 @@ async def test_the_sdk_passes_the_same_gate() -> None:
     with pytest.raises(WriteNotConfirmed):
         await client.client.applications.post(Application(display_name="x"))
     assert network.seen == []
+
+
+@pytest.fixture
+async def proxy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[bytes]]:
+    """A proxy of the environment that notes what it is asked, and refuses."""
+    asked: list[bytes] = []
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    for name in ("HTTPS_PROXY", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    async with await asyncio.start_server(note, "127.0.0.1", 0) as server:
+        # Without a scheme, as some environments have it.
+        monkeypatch.setenv("https_proxy", f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        yield asked
+
+
+async def test_graph_is_reached_through_the_proxy_of_the_environment(proxy: list[bytes]) -> None:
+    client = Graph(Token(), live.transport())
+    with pytest.raises(httpx.TransportError):
+        await client.send("GET", "/organization")
+    assert proxy == [b"CONNECT graph.microsoft.com:443 HTTP/1.1\r\n"]
+    await client.close()
+
+
+async def test_a_host_that_needs_no_proxy_and_a_proxy_that_cannot_be_used(
+    proxy: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import httpcore
+
+    made: list[Any] = []
+    monkeypatch.setattr(httpx, "AsyncHTTPTransport", lambda **options: made.append(options) or httpcore)
+    monkeypatch.setenv("no_proxy", "graph.microsoft.com")
+    live.transport()
+    assert made[0]["proxy"] is None
+    monkeypatch.undo()
+    monkeypatch.setenv("https_proxy", "nonsense://ada:CANARY@proxy")
+    with pytest.raises(SettingsError, match="proxy") as caught:
+        live.transport()
+    assert "CANARY" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", CREDENTIALS)

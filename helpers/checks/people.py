@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from helpers.checks.finding import Finding, fault, fine, read, unknown
 from helpers.errors import KitError
+from helpers.legacy_export import read_export
 from helpers.refusals import explained
+from helpers.tenant.user_plan import here, make_plan
 
 if TYPE_CHECKING:
     from helpers.kit import Session
-    from helpers.tenant.user_plan import Plan
+
+# A tenant may have hundreds of thousands: a mistake of an import shows in the first of them.
+_MOST: Final = 5_000
 
 _FORCED = (
     "Set it to false for each of them: PATCH /users/{id} with"
-    ' {"passwordProfile": {"forceChangePasswordNextSignIn": false}}. Notebook 06 creates users so.'
+    ' {"passwordProfile": {"forceChangePasswordNextSignIn": false}}. An application needs the role User Administrator'
+    " for that. Notebook 06 creates users so."
 )
 
 
@@ -33,34 +38,54 @@ async def look(s: Session) -> list[Finding]:
         words = f"{counts.to_migrate:,} to migrate, {counts.migrated:,} migrated, {counts.unmarked:,} without the flag"
         there = counts.to_migrate + counts.migrated
         found.append(fine("users to migrate", words) if there else fault("users to migrate", words, "Run notebook 06."))
-    found.append(await _forgotten(s))
-    forced, problems = await read("users who must change their password", lambda: _forced(s, flag.full_name))
+    found.append(await _forgotten(s, flag.full_name))
+    looked, problems = await read("users who must change their password", lambda: _forced(s, flag.full_name))
     found += problems
-    if forced:
-        words = f"{forced:,} flagged users carry forceChangePasswordNextSignIn: they stay flagged at their sign-in."
-        found.append(fault("users who must change their password", words, _FORCED))
-    elif forced == 0:
-        found.append(fine("users who must change their password", "none of the flagged"))
+    if looked:
+        forced, of_whom = looked
+        words = f"{forced:,} {of_whom} carry forceChangePasswordNextSignIn: they stay flagged at their sign-in."
+        found.append(
+            fault("users who must change their password", words, _FORCED)
+            if forced
+            else fine("users who must change their password", f"none {of_whom}")
+        )
     return found
 
 
-async def _forgotten(s: Session) -> Finding:
+async def _forgotten(s: Session, flag: str) -> Finding:
     what = "people of the export without the flag"
     try:
-        plan: Plan = await s.users.plan(s.world.export())
+        export = read_export(s.world.export())
+        with explained("read who is without the flag"):
+            rows, more = await _some(s, f"{flag} eq null", f"id,identities,mail,{flag}")
     except KitError as problem:
         return unknown(what, problem.happened, problem.next_step)
+    plan = make_plan(export.users, (), here(rows, flag), flag=flag, issuer="")
     if plan.mark:
-        words = f"{len(plan.mark):,} are in the tenant without it: the endpoint is never asked about them."
+        count = f"{len(plan.mark):,}{' or more' if more else ''}"
+        words = f"{count} are in the tenant without it: the endpoint is never asked about them."
         return fault(what, words, "Run `plan = await s.users.plan(s.world.export())`, read it, then apply it.")
+    if more:
+        words = f"none among {len(rows):,} users without it, and there are more of these"
+        return unknown(what, words, "Run `await s.users.plan(s.world.export())`: it looks at everybody.")
     return fine(what, "none")
 
 
-async def _forced(s: Session, flag: str) -> int:
+async def _forced(s: Session, flag: str) -> tuple[int, str]:
     with explained("read who must change the password"):
-        rows = s.world.graph.pages(f"/users?$select=id,passwordProfile,{flag}&$top=999")
-        forced = [row async for row in rows if row.get(flag) is True and _must_change(row)]
-    return len(forced)
+        rows, more = await _some(s, f"{flag} eq true", f"id,passwordProfile,{flag}")
+    looked_at = f"of {len(rows):,} flagged users who were looked at" if more else "of the flagged"
+    return sum(_must_change(row) for row in rows), looked_at
+
+
+async def _some(s: Session, condition: str, fields: str) -> tuple[list[dict[str, Any]], bool]:
+    """Read the first users for whom a condition holds; return them, and whether there are more."""
+    rows: list[dict[str, Any]] = []
+    async for row in s.world.graph.pages(f"/users?$filter={condition}&$select={fields}&$top=999"):
+        if len(rows) == _MOST:
+            return rows, True
+        rows.append(row)
+    return rows, False
 
 
 def _must_change(row: dict[str, Any]) -> bool:

@@ -17,7 +17,6 @@ from helpers.rehearsal.ways import Way
 __all__ = ["Edit", "apply", "pending", "take_back"]
 
 _META: Final = "edits"
-_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True)
@@ -39,19 +38,22 @@ class Edit:
     after: Any
 
 
-def apply(directory: Directory, name: str, edits: Iterable[Edit]) -> None:
-    """Change the tenant, and keep what was there.
+def apply(directory: Directory, name: str, edits: Iterable[Edit]) -> tuple[Edit, ...]:
+    """Change the tenant, and keep what was there. What is so already is not changed, and not taken back later.
 
     Args:
         directory: the tenant's directory.
         name: under which the changes are taken back.
         edits: the changes.
+
+    Returns:
+        Those that changed something.
     """
-    made = tuple(edits)
     with directory.transaction():
-        for edit in made:
-            _put(directory, edit)
-        _keep(directory, {**_kept(directory), name: made})
+        made = tuple(edit for edit in tuple(edits) if _put(directory, edit))
+        if made:
+            _keep(directory, {**_kept(directory), name: made})
+    return made
 
 
 def take_back(directory: Directory, name: str) -> bool:
@@ -74,30 +76,36 @@ def pending(directory: Directory) -> list[str]:
     return list(_kept(directory))
 
 
-def _put(directory: Directory, edit: Edit) -> None:
+def _put(directory: Directory, edit: Edit) -> bool:
+    """Make one change; return whether it changed anything."""
+    if edit.before == edit.after:
+        return False
     if edit.what == "object":
-        _put_object(directory, edit)
-    elif edit.what == "way":
+        return _put_object(directory, edit)
+    if edit.what == "way":
         (host,) = edit.ids
         now = asdict(ways.read(directory, host))
-        if _has(now, edit.before):
+        if changes := _has(now, edit.before):
             ways.write(directory, host, Way(**{**now, **edit.after}))
-    else:
-        for start in range(0, len(edit.ids), _AT_ONCE):
-            _put_users(directory, edit, edit.ids[start : start + _AT_ONCE])
+        return changes
+    return _put_users(directory, edit)
 
 
-def _put_object(directory: Directory, edit: Edit) -> None:
+def _put_object(directory: Directory, edit: Edit) -> bool:
     (id,) = edit.ids
     now = directory.get(edit.kind, id)
     if edit.before is None:
-        if now is None and not any(_alike(each, edit.after) for each in directory.all(edit.kind)):
-            directory.add(edit.kind, edit.after)
-    elif now is not None and _has(now, edit.before):
-        if edit.after is None:
-            directory.discard(edit.kind, id, recycle=False)
-        else:
-            directory.replace(edit.kind, {**now, **edit.after})
+        if now is not None or any(_alike(each, edit.after) for each in directory.all(edit.kind)):
+            return False
+        directory.add(edit.kind, edit.after)
+        return True
+    if now is None or not _has(now, edit.before):
+        return False
+    if edit.after is None:
+        directory.discard(edit.kind, id, recycle=False)
+    else:
+        directory.replace(edit.kind, {**now, **edit.after})
+    return True
 
 
 def _has(now: Body, members: Body) -> bool:
@@ -109,16 +117,20 @@ def _alike(one: Body, other: Body) -> bool:
     return {k: v for k, v in one.items() if k not in apart} == {k: v for k, v in other.items() if k not in apart}
 
 
-def _put_users(directory: Directory, edit: Edit, ids: tuple[str, ...]) -> None:
-    for id in ids:
+def _put_users(directory: Directory, edit: Edit) -> bool:
+    changed = False
+    for id in edit.ids:
         user = directory.user(id)
         if user is None:
             continue
         if edit.what == "forceChangePasswordNextSignIn":
             if user.force_change == edit.before:
                 directory.update_user(id, force_change=edit.after)
+                changed = True
         elif user.body.get(edit.what) == edit.before:
             directory.set_user_value(id, edit.what, edit.after)
+            changed = True
+    return changed
 
 
 def _kept(directory: Directory) -> dict[str, tuple[Edit, ...]]:

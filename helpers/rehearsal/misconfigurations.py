@@ -67,6 +67,8 @@ class Misconfiguration:
 def misconfigure(directory: Directory, which: str | int) -> Misconfiguration:
     """Make a mistake in a tenant that is set up. Made again, it is made anew: somebody may have mended it by hand.
 
+    What is so already is not changed: then the mistake is not among `wrong_now`.
+
     Args:
         directory: the tenant's directory.
         which: a name or a case number.
@@ -81,8 +83,7 @@ def misconfigure(directory: Directory, which: str | int) -> Misconfiguration:
     mistake = _named(which)
     edits.take_back(directory, mistake.name)
     made = tuple(mistake.edits(directory))
-    edits.apply(directory, mistake.name, made)
-    _write_down(directory, made)
+    _write_down(directory, edits.apply(directory, mistake.name, made))
     return mistake
 
 

@@ -80,21 +80,34 @@ class MigrationFlag(Step):
                 raise missing(f"The migration flag {self._profile.names.attribute!r}", NOTEBOOK)
             return self._card("read", owner, found, sent)
 
+    async def to_remove(self) -> Flag:
+        """Read the flag as `show` does, unless somebody else's listener looks at it: then it is not the kit's alone.
+
+        Raises:
+            NotReady: it is not there.
+            Taken: it has to stay.
+        """
+        flag = await self.show()
+        await self._require_unwatched(flag.full_name, but=self._profile.names.listener)
+        return flag
+
     async def remove(self) -> Card:
         """Delete the flag's definition. The application that owns it stays.
 
         Returns:
-            A card; status `removed`, `missing`, or `left alone` when the attribute is another one.
+            A card; status `removed`, `missing`, or `left alone` when the attribute is another one, or when a listener
+            still looks at it.
         """
         title = f"Migration flag {self._profile.names.attribute}"
         with told("remove the migration flag") as sent:
             owner = await self._owner()
             try:
                 found = await self._find(owner)
+                if found is None:
+                    return Card(title=title, status="missing", sent=tuple(sent))
+                await self._require_unwatched(found.name or "")
             except Taken as theirs:
                 return left_alone(title, theirs, sent)
-            if found is None:
-                return Card(title=title, status="missing", sent=tuple(sent))
             properties = self._client.applications.by_application_id(owner.id or "").extension_properties
             await properties.by_extension_property_id(found.id or "").delete()
             facts = {
@@ -153,6 +166,21 @@ class MigrationFlag(Step):
                     " two names that differ only in capitals get mixed up.",
                 )
         return None
+
+    async def _require_unwatched(self, full_name: str, *, but: str | None = None) -> None:
+        with told("read which listeners look at the flag"):
+            listeners = await everything(self._client.identity.authentication_event_listeners)
+        watching = [
+            f"{each.display_name} ({each.id})"
+            for each in listeners
+            if getattr(each.handler, "migration_property_id", None) == full_name and each.display_name != but
+        ]
+        if watching:
+            raise taken(
+                f"A listener still looks at the flag {self._profile.names.attribute!r}.",
+                found=", ".join(watching),
+                next_step="Remove that listener first, if it is not in use.",
+            )
 
     def _full_name(self, owner: Application) -> str:
         return f"extension_{(owner.app_id or '').replace('-', '')}_{self._profile.names.attribute}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from helpers.errors import NotReady, Taken
 from helpers.show import Card, Sent
 from helpers.tenant.registrations import NOTEBOOK
-from helpers.tenant.step import MADE_BY, TAG, Step, everything, missing, patiently, taken, told, until_shown
+from helpers.tenant.step import MADE_BY, TAG, Step, everything, left_alone, missing, patiently, taken, told, until_shown
 from helpers.tenant.test_client import TestClient
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class UserFlow(Step):
         """Take the test client out of its flow, and delete the flow if the kit made it and nobody else uses it.
 
         Returns:
-            A card; status `removed`, `kept` or `missing`.
+            A card; status `removed`, `kept`, `missing`, or `left alone` when several flows have the kit's name.
         """
         title = f"User flow {self._profile.names.user_flow}"
         with told("remove the user flow") as sent:
@@ -91,7 +91,10 @@ class UserFlow(Step):
                 app_id = (await TestClient(*self._place).show()).app_id
             except (NotReady, Taken):
                 app_id = ""
-            flow = await self._find(app_id)
+            try:
+                flow = await self._find(app_id)
+            except Taken as several:
+                return left_alone(title, several, sent)
             if flow is None:
                 return Card(title=title, status="missing", sent=tuple(sent))
             item = self._client.identity.authentication_events_flows.by_authentication_events_flow_id(flow.id or "")

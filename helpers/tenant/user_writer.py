@@ -119,8 +119,8 @@ class UserWriter:
             self._progress(self._done, self._total)
 
 
-async def take_back(graph: Graph, journal: Journal, flag: str, *, delete: Sequence[str], unmark: Sequence[str]) -> None:
-    """Delete some users and take the flag off others.
+async def take_back(graph: Graph, journal: Journal, flag: str, *, delete: Sequence[str], unmark: Sequence[str]) -> int:
+    """Delete some users and take the flag off others. Each is asked for again just before: whoever has moved stays.
 
     Args:
         graph: the way to the tenant.
@@ -129,24 +129,40 @@ async def take_back(graph: Graph, journal: Journal, flag: str, *, delete: Sequen
         delete: object ids.
         unmark: object ids.
 
+    Returns:
+        How many stayed because they have moved meanwhile.
+
     Raises:
         GraphRefused: the identity may not do it.
         KitError: some were refused; run again to go on.
     """
     refused: list[str] = []
+    stayed = 0
     pace = Pace()
 
+    async def ask(items: Sequence[BatchItem]) -> list[BatchAnswer]:
+        answers = await graph.batch(items)
+        pace.learn(any(answer.pressed for answer in answers))
+        return answers
+
+    def settle(answers: Sequence[BatchAnswer], *good: int) -> None:
+        require_allowed(answers, "remove users")
+        refused.extend(f"{each.status} {each.code}: {each.message}" for each in answers if each.status not in good)
+
     async def send(items: Sequence[tuple[str, BatchItem]]) -> None:
-        answers = await graph.batch([item for _, item in items])
-        # 404: somebody else deleted the user; gone is gone.
-        gone = [id for (id, _), answer in zip(items, answers, strict=True) if answer.status in (204, 404)]
+        nonlocal stayed
+        now = await ask([BatchItem("GET", f"/users/{id}?$select=id,{flag}") for id, _ in items])
+        # 404, here and below: somebody else deleted the user; gone is gone.
+        settle(now, 200, 404)
+        there = [(item, answer) for item, answer in zip(items, now, strict=True) if answer.status == 200]
+        flagged = [item for item, answer in there if answer.body.get(flag) is True]
+        stayed += len(there) - len(flagged)
+        gone = [id for (id, _), answer in zip(items, now, strict=True) if answer.status == 404]
+        answers = await ask([item for _, item in flagged]) if flagged else []
+        gone += [id for (id, _), answer in zip(flagged, answers, strict=True) if answer.status in (204, 404)]
         did: Did = "removed"
         journal.add(did, gone)
-        pace.learn(any(answer.pressed for answer in answers))
-        require_allowed(answers, "remove users")
-        refused.extend(
-            f"{each.status} {each.code}: {each.message}" for each in answers if each.status not in (204, 404)
-        )
+        settle(answers, 204, 404)
 
     items = [(each, BatchItem("DELETE", f"/users/{each}")) for each in delete]
     items += [(each, BatchItem("PATCH", f"/users/{each}", {flag: None})) for each in unmark]
@@ -157,6 +173,7 @@ async def take_back(graph: Graph, journal: Journal, flag: str, *, delete: Sequen
             service=refused[0],
             next_step="Read what the service said, mend it, and run this cell again.",
         )
+    return stayed
 
 
 def _empty(answer: BatchAnswer, flag: str) -> bool:

@@ -213,7 +213,9 @@ class Users(Step):
                     next_step="Run `await s.users.remove()` and read what it says before you confirm a number.",
                 )
             before = len(sent)
-            await take_back(self._graph, self._journal, flag, delete=delete, unmark=unmark)
+            stayed = await take_back(self._graph, self._journal, flag, delete=delete, unmark=unmark)
+            if stayed:
+                facts["Left after all"] = f"{stayed:,} who have moved since they were counted"
             facts["Where they are now"] = "Deleted users are in the recycle bin for 30 days."
             return Card(title="Users", status="removed", facts=facts, sent=tuple(sent[: before + 1]))
 

@@ -113,6 +113,16 @@ def test_the_audit_log_has_the_change_as_it_has_an_administrators(world: World) 
     assert newest["targetResources"][0]["id"] == world.extension_principal["id"]
 
 
+def test_what_is_so_already_is_not_changed_and_not_taken_back(world: World) -> None:
+    nobody = {"applications": {"includeAllApplications": False, "includeApplications": []}}
+    world.directory.replace("authenticationEventListener", {**world.listener, "conditions": nobody})
+    before, written = everything(world), len(world.tenant.audit_rows())
+    for name in ("app-not-included", "flag-not-set"):
+        misconfigure(world.directory, name)
+        assert (wrong_now(world.directory), configure(world.directory, name)) == ([], [])
+    assert (everything(world), len(world.tenant.audit_rows())) == (before, written)
+
+
 @pytest.mark.parametrize("which", [0, 11, "nonsense"])
 def test_an_unknown_one_is_refused(world: World, which: int | str) -> None:
     with pytest.raises(KitError, match="no misconfiguration"):

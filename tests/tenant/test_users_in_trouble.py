@@ -23,6 +23,7 @@ from tenant.support import (
     journal_of,
     narrow,
     person,
+    set_flag,
 )
 
 
@@ -71,6 +72,25 @@ async def test_a_cancelled_cell_leaves_a_true_journal(ready: Kit, between: Betwe
     there = {each["id"] for each in await everybody(ready)}
     assert 0 < len(there) < len(PEOPLE)
     assert set(journal_of(ready).read()) == there
+
+
+async def test_whoever_moves_while_users_are_removed_stays(ready: Kit, between: Between) -> None:
+    await ready.users.apply(await ready.users.plan(users=PEOPLE[:3]))
+    moves = (await ready.users.find("person1@shop.example")).user_id
+
+    async def move(request: httpx.Request, forward: Forward) -> httpx.Response | None:
+        if not request.url.path.endswith("/users"):
+            return None
+        answer = await forward()
+        between.interfere = None
+        await set_flag(ready, moves, False)
+        return answer
+
+    between.interfere = move
+    removed = await ready.users.remove(confirm=3)
+    assert [each["id"] for each in await everybody(ready)] == [moves]
+    assert (removed.status, removed.facts["Left after all"][:1]) == ("removed", "1")
+    assert journal_of(ready).read()[moves] == "created"
 
 
 async def test_one_refused_row_does_not_stop_the_others(ready: Kit) -> None:

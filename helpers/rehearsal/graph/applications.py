@@ -16,6 +16,13 @@ _READ = ("Application.Read.All", "Application.ReadWrite.All", "Directory.Read.Al
 _WRITE = ("Application.ReadWrite.All", "Directory.ReadWrite.All")
 _SERVER_MADE = frozenset({"id", "appId", "createdDateTime", "deletedDateTime", "publisherDomain"})
 
+_AUDIENCES = {
+    "AzureADMyOrg",
+    "AzureADMultipleOrgs",
+    "AzureADandPersonalMicrosoftAccount",
+    "PersonalMicrosoftAccount",
+}
+
 _DEFAULTS: Body = {
     "deletedDateTime": None,
     "applicationTemplateId": None,
@@ -99,6 +106,7 @@ def new_application(body: Body, directory: Directory) -> Body:
     made: Body = {"id": new_id(), "appId": new_id(), "createdDateTime": written(directory.clock.now())}
     made["publisherDomain"] = directory.meta("domain")
     app = _whole(merge({**made, **copy.deepcopy(_DEFAULTS)}, body))
+    app["signInAudience"] = app["signInAudience"] or _DEFAULTS["signInAudience"]
     if app["signInAudience"].endswith("PersonalMicrosoftAccount") and not (body.get("api") or {}):
         app["api"]["requestedAccessTokenVersion"] = 2
     return app
@@ -165,6 +173,9 @@ def update(call: Call) -> Answer:
     if "uniqueName" in call.ids and call.creates_missing and _by_unique_name(call) is None:
         return _create(call, {**body, "uniqueName": call.ids["uniqueName"]})
     before = find(call)
+    for name in ("displayName", "signInAudience"):
+        if not body.get(name, True):
+            raise bad_request(f"A value is required for property '{name}' of resource 'Application'.")
     if before.get("uniqueName") and body.get("uniqueName", before["uniqueName"]) != before["uniqueName"]:
         raise bad_request("Property 'uniqueName' cannot be changed once it is set.")
     after = _whole(merge(copy.deepcopy(before), body))
@@ -225,6 +236,8 @@ def _checked(call: Call) -> Body:
     schema.check("Application", body, code="Request_BadRequest")
     for name in _SERVER_MADE & body.keys():
         raise bad_request(f"Property '{name}' is read-only and cannot be set.")
+    if body.get("signInAudience") is not None and body["signInAudience"] not in _AUDIENCES:
+        raise bad_request("Invalid value specified for property 'signInAudience' of resource 'Application'.")
     return body
 
 

@@ -45,13 +45,16 @@ async def _one(request: Body, before: list[asyncio.Task[Body]], send: Send) -> B
         if (await earlier)["status"] >= 400:
             failed = GraphError(424, "FailedDependency", "The request failed because another request failed.")
             return {"id": request["id"], "status": 424, "headers": {}, "body": failed.answer({}).body}
-    url = urlsplit(request["url"])
+    try:
+        url = urlsplit(request["url"])
+    except ValueError:
+        return _refused(request["id"], f"Invalid URL: {request['url']}")
     path = "/" + unquote(url.path).lstrip("/")
     query = dict(parse_qsl(url.query, keep_blank_values=True))
     headers = {name.lower(): str(value) for name, value in (request.get("headers") or {}).items()}
     if request.get("body") is not None and "application/json" not in headers.get("content-type", ""):
-        missing = GraphError(400, "BadRequest", "Write request id : {id} does not contain Content-Type header or body.")
-        return {"id": request["id"], "status": 400, "headers": {}, "body": missing.answer({}).body}
+        words = f"Write request id : {request['id']} does not contain Content-Type header or body."
+        return _refused(request["id"], words)
     answer = await send(request["method"].upper(), path, query, headers, request.get("body"))
     inner: Body = {"id": request["id"], "status": answer.status, "headers": dict(answer.headers)}
     if answer.text is not None:
@@ -59,6 +62,10 @@ async def _one(request: Body, before: list[asyncio.Task[Body]], send: Send) -> B
     if answer.body is not None:
         return {**inner, "headers": {**inner["headers"], "Content-Type": "application/json"}, "body": answer.body}
     return inner
+
+
+def _refused(id: str, words: str) -> Body:
+    return {"id": id, "status": 400, "headers": {}, "body": GraphError(400, "BadRequest", words).answer({}).body}
 
 
 def _checked(body: Any) -> list[Body]:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from helpers.rehearsal.directory import Body
+from helpers.rehearsal.graph.wire import GraphError
 
 
 def complete(body: Body) -> Body:
-    """Fill in, in place, what a caller left out of `conditions.applications` or set to null; return the body."""
+    """Fill in, in place, what a caller left out of `conditions.applications` or set to null; return the body.
+
+    Raises:
+        GraphError: 400, when an app has no appId.
+    """
     conditions = body.get("conditions") or {}
     applications = conditions.get("applications") or {}
     body["conditions"] = {
         **conditions,
         "applications": {"includeAllApplications": False, "includeApplications": [], **applications},
     }
+    if not all(each.get("appId") for each in included(body)):
+        raise GraphError(400, "BadRequest", "The property 'appId' of an included application is required.")
     return body
 
 

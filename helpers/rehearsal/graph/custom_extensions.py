@@ -71,9 +71,7 @@ def get(call: Call) -> Answer:
 def create(call: Call) -> Answer:
     """Make an extension. That its parts agree is not checked here, only by the validation and at the callout."""
     body = _checked(call)
-    for name in ("authenticationConfiguration", "endpointConfiguration"):
-        if not body.get(name):
-            raise GraphError(400, "BadRequest", f"The property '{name}' is required.")
+    _require_parts(body)
     if len(call.directory.all(_KIND)) >= _LIMIT:
         raise GraphError(
             400, "BadRequest", f"The tenant has reached its limit of {_LIMIT} custom authentication extensions."
@@ -95,6 +93,7 @@ def update(call: Call) -> Answer:
     if body["@odata.type"].lower() != before["@odata.type"].lower():
         raise GraphError(400, "BadRequest", "The type of a custom authentication extension cannot be changed.")
     after = merge(copy.deepcopy(before), body)
+    _require_parts(after)
     call.directory.replace(_KIND, after)
     journal.audit(
         call.directory,
@@ -230,6 +229,12 @@ def _checked(call: Call) -> Body:
     if target is not None and not urlsplit(target).scheme:
         raise GraphError(400, "BadRequest", "targetUrl must be an absolute URL.")
     return body
+
+
+def _require_parts(body: Body) -> None:
+    for name in ("authenticationConfiguration", "endpointConfiguration"):
+        if not body.get(name):
+            raise GraphError(400, "BadRequest", f"The property '{name}' is required.")
 
 
 def _find(call: Call) -> Body:

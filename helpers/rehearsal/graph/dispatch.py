@@ -23,6 +23,7 @@ from helpers.rehearsal.graph import (
     groups,
     identity_providers,
     listeners,
+    odata,
     organization,
     service_principals,
     user_delta,
@@ -144,6 +145,8 @@ class Dispatcher:
             if found:
                 call = replace(call, path=path, ids=found.groupdict())
                 _authorise(route, call.caller.permissions)
+                if call.method == "GET" and not path.endswith(f"/{_FUNCTION}"):
+                    odata.check_options(call.query)
                 return await _run(route, call)
         raise GraphError(501, "NotImplemented", f"not simulated: {call.method} {call.path}")
 

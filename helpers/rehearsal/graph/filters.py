@@ -31,6 +31,10 @@ class _Moment(str):
     __slots__ = ()
 
 
+# The first that fits: a bool is an int, and a moment is a text.
+_LITERALS = ((bool, "Boolean"), (int, "Int32"), (_Moment, "DateTimeOffset"), (str, "String"))
+
+
 @dataclass(frozen=True)
 class Scope:
     """What a `$filter` may speak of.
@@ -275,13 +279,14 @@ class _Compiler:
         from helpers.rehearsal.graph import schema
 
         declared = self._scope.extensions.get(name) or schema.property_type(self._scope.model, name)
-        if declared == "Boolean" and not isinstance(value, bool):
-            kind = "String" if isinstance(value, str) else "Int32"
+        fitting = {"Boolean": bool, "DateTimeOffset": _Moment, "DateTime": _Moment, "String": str}.get(declared or "")
+        if fitting and not isinstance(value, fitting):
+            kind = next(kind for base, kind in _LITERALS if isinstance(value, base))
             raise GraphError(
                 400,
                 "BadRequest",
                 "Invalid filter clause: A binary operator with incompatible types was detected. Found operand types "
-                f"'Edm.Boolean' and 'Edm.{kind}' for operator kind '{operator}'.",
+                f"'Edm.{declared}' and 'Edm.{kind}' for operator kind '{operator}'.",
             )
 
 

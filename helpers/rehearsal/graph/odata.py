@@ -26,6 +26,7 @@ _ADVANCED = (
     "information"
 )
 _OBJECT_COLUMNS = {"id": "id"}
+_OPTIONS = {"$select", "$filter", "$search", "$orderby", "$top", "$count", "$skiptoken", "$deltatoken", "$format"}
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,19 @@ def count(call: Call, items: Collection) -> Answer:
     if not call.eventual:
         raise GraphError(400, "Request_BadRequest", "$count is not currently supported.")
     return Answer(200, text=str(_count(call, items, _settled(call, items, _where(call, items, counting=True)))))
+
+
+def check_options(query: Mapping[str, str]) -> None:
+    """Refuse what no list here obeys: an option that is passed over in silence looks as if it had been heeded.
+
+    Args:
+        query: the query options.
+    """
+    if "$skip" in query:  # [observed]
+        raise GraphError(400, "Request_BadRequest", "'$skip' is not supported by the service.")
+    for name in sorted(query):
+        if name.startswith("$") and name not in _OPTIONS:
+            raise GraphError(501, "NotImplemented", f"not simulated: the query option {name}")
 
 
 def selected(call: Call) -> list[str]:

@@ -209,6 +209,8 @@ class _Node:
         fields = fields_of(model)
         documented = {name: kind for base in model.__mro__ for name, kind in _DOCUMENTED.get(base.__name__, {}).items()}
         for name, value in self._value.items():
+            if name.endswith("@odata.bind"):
+                raise GraphError(501, "NotImplemented", f"not simulated: {name}")
             if "@odata." in name:
                 continue
             child = self._child(value, f"{self._path}.{name}" if self._path else name)

@@ -143,6 +143,8 @@ def update(call: Call) -> Answer:
     ):
         return _create(call, {**body, "appId": call.ids["appId"]})
     before = find(call)
+    if body.get("appId", before["appId"]) != before["appId"]:
+        raise bad_request("Property 'appId' is read-only and cannot be set.")
     call.directory.replace("servicePrincipal", before | body)
     journal.audit(
         call.directory,

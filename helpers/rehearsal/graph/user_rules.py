@@ -107,6 +107,9 @@ def new_user(body: Body, extensions: Mapping[str, str], domain: str) -> NewUser:
 def changes(body: Body, extensions: Mapping[str, str], domain: str) -> Changes:
     """Judge the body of a PATCH. Arguments and refusals as for `new_user`."""
     _check(body, extensions)
+    # It cannot be cleared (Graph v1.0, user resource).
+    if not body.get("displayName", True):
+        raise bad_request("A value is required for property 'displayName' of resource 'User'.")
     upn = body.get("userPrincipalName")
     if upn is not None:
         _check_upn(upn, domain)

@@ -37,7 +37,12 @@ DEFAULT = (
     "userPrincipalName",
     "id",
 )
-_COLUMNS = {"id": "id", "userPrincipalName": "upn", "accountEnabled": "enabled"}
+_COLUMNS = {
+    "id": "id",
+    "userPrincipalName": "upn",
+    "accountEnabled": "enabled",
+    "userType": f"coalesce(json_extract(body, '$.userType'), '{user_rules.EMPTY['userType']}')",
+}
 # For local accounts the service ignores the issuer's value (Graph v1.0, objectIdentity resource).
 # The user resource names no filter for these.
 _OPAQUE = frozenset({"lastPasswordChangeDateTime", "passwordProfile"})
