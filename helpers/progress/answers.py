@@ -53,7 +53,9 @@ def fast(tables: Tables) -> str:
             return "The first day is not over yet."
         known = not tables.users["migrated_at"].notna().any()
         return "Nobody has been flagged yet." if known else "No table tells when people were flagged."
-    last, first = whole.tail(_WEEK), whole.head(_WEEK)
+    # So is the day on which the first flag was set, unless that was at midnight.
+    began = int(tables.users["flagged_at"].min() > whole["day"].iloc[0])
+    last, first = whole.tail(_WEEK), whole.iloc[began:].head(_WEEK)
     words = f"{_pace(last['moved'])} people a day, over the last {days(len(last))}."
     if len(whole) >= 2 * _WEEK:
         words += f" In the first {days(len(first))} it was {_pace(first['moved'])} a day."

@@ -20,6 +20,7 @@ __all__ = ["cohort_chart", "numbers"]
 
 _MOST: Final = 15
 _NAME: Final = 28
+_YOUNG: Final = "too young to compare"
 
 
 def cohort_chart(cohorts: pd.DataFrame, by: str, as_of: pd.Timestamp | None, ax: Axes | None = None) -> Chart:
@@ -49,8 +50,9 @@ def cohort_chart(cohorts: pd.DataFrame, by: str, as_of: pd.Timestamp | None, ax:
             capsize=4, markersize=7,
         )  # fmt: skip
     for height, lags, (_, middle, high) in zip(heights, shown["lagging"], share, strict=True):
-        words = f"{middle:.0f} %" + (" lags" if lags else "")
-        ax.annotate(words, (high, height), (8, 0), textcoords="offset points", va="center")
+        young = bool(np.isnan(middle))
+        words = _YOUNG if young else f"{middle:.0f} %" + (" lags" if lags else "")
+        ax.annotate(words, (0.0 if young else high, height), (8, 0), textcoords="offset points", va="center")
     labels = [f"{shorten(row['cohort'], _NAME, placeholder=' …')} ({row['users']:,})" for row in records(shown)]
     ax.set_yticks(heights, labels)
     ax.set_ylim(-0.6, len(shown) - 0.4)
@@ -73,7 +75,7 @@ def numbers(cohorts: pd.DataFrame) -> pd.DataFrame:
             "at least": percent["fair_low"],
             "at most": percent["fair_high"],
             "all others": percent["others"],
-            "lags": cohorts["lagging"].map({True: "yes", False: "no"}),
+            "lags": cohorts["lagging"].map({True: "yes", False: "no"}).mask(cohorts["fair_share"].isna(), _YOUNG),
             "behind": cohorts["behind"],
         }
     )

@@ -20,6 +20,7 @@ _OTHERS: Final = "(all others)"
 _MOST: Final = 40  # cohorts; the smaller ones are put together
 _JUDGED: Final = 20  # users from which on a cohort is called lagging
 _BANDS: Final = 5
+_YOUNG: Final = 0.1  # of the time for which the oldest cohort was watched
 _CONFIDENCE: Final = 0.95
 
 
@@ -32,8 +33,10 @@ def cohorts(tables: Tables, by: str) -> pd.DataFrame:
     """Compare groups of users at equal exposure, the one that lags furthest first.
 
     Groups that were flagged later had less time, so their plain shares say little. The fair share is the Kaplan-Meier
-    share that has moved so many days after its own flag as the youngest group was watched. A group lags when the whole
-    of its interval lies below the share of all other users; the intervals are wide enough for all groups at once.
+    share that has moved so many days after its own flag as the youngest group was watched. A group watched for less
+    than a tenth of the time of the oldest is too young to be compared: it has no fair share, and does not shorten the
+    time of the others. A group lags when the whole of its interval lies below the share of all other users; the
+    intervals are wide enough for all groups at once.
     Dates and numbers with many values are cut into five bands of equal size.
 
     Args:
@@ -135,10 +138,14 @@ def _fair(tables: Tables, codes: np.ndarray, groups: int, moved: np.ndarray, z: 
     longest = [watched[seen & (codes == code)].max(initial=0.0) for code in range(groups)]
     sizes = np.bincount(codes[seen], minlength=groups)
     large = [exposure for exposure, size in zip(longest, sizes, strict=True) if size >= _JUDGED]
-    at = min(large or longest)
+    judged = large or longest
+    old = _YOUNG * max(judged)
+    at = min(exposure for exposure in judged if exposure >= old)
     rows = []
     for code in range(groups):
         own, rest = seen & (codes == code), seen & (codes != code)
+        if longest[code] < old:
+            own = np.zeros_like(own)
         others = kaplan_meier(days[rest], moved[rest], at, z)[0] if rest.any() else np.nan
         shares = kaplan_meier(days[own], moved[own], at, z) if own.any() else (np.nan,) * 3
         rows.append((at, *shares, others))

@@ -172,7 +172,8 @@ def _campaigns(figures: Figures) -> str:
     if not drawn:
         return ""
     words = (
-        "People who got a reminder, beside people who did not and were chosen by lot. What both did is not its effect."
+        "People who got a reminder, beside people who were held back. What both did is not its effect; what only the "
+        "first did is, if lots decided who was held back."
     )
     cells = []
     for each in campaigns(figures.tables):

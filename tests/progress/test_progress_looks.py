@@ -11,6 +11,7 @@ from helpers.errors import BadTable
 from helpers.progress import abuse, health, load, quality, reconcile
 from helpers.progress.campaign import campaign
 from helpers.progress.clocks import skew
+from helpers.progress.cohort_chart import cohort_chart
 from helpers.progress.cohorts import cohorts
 from helpers.progress.interruptions import interruptions
 from helpers.progress.intervals import kaplan_meier, wilson
@@ -110,6 +111,21 @@ def test_the_cohort_that_lags_comes_first_and_a_late_start_is_no_lag() -> None:
     assert found["fair_share"].to_dict() == pytest.approx({"wiki": 0.02, "forum": 0.3, "shop": 0.3})
     assert found["days"].unique().tolist() == [2.0]
     assert found["behind"]["wiki"] == 28
+
+
+@pytest.mark.parametrize("since", [0.02, -3.0], ids=["an hour ago", "in three days"])
+def test_a_group_that_was_just_flagged_hides_no_lag_of_another(since: float) -> None:
+    now = START + pd.Timedelta(days=10)
+    early, slow = people(100, [1.0] * 70, app="shop"), people(100, [1.0] * 2, app="wiki")
+    new = people(100, [], flagged=now - pd.Timedelta(days=since), app="forum")
+    tables = Tables(users=pd.concat([early, slow, new]), as_of=now)
+    found = cohorts(tables, "app").set_index("cohort")
+    assert found["lagging"].to_dict() == {"wiki": True, "shop": False, "forum": False}
+    assert found["days"].unique().tolist() == [10.0]
+    assert np.isnan(found["fair_share"]["forum"])
+    chart = cohort_chart(cohorts(tables, "app"), "app", now)
+    assert dict(zip(chart.data["group"], chart.data["lags"], strict=True))["forum"] == "too young to compare"
+    assert "By app, 1 of 3 groups lag: wiki" in chart.alt
 
 
 def test_empty_cells_many_values_and_dates_still_make_few_cohorts() -> None:

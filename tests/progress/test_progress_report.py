@@ -154,6 +154,12 @@ def test_the_answers_are_true_of_one_of_everybody_and_of_a_slow_pace() -> None:
     all_moved = pd.DataFrame({"user_id": list("abcd"), "flagged_at": flagged, "migrated_at": moved})
     done = Figures(Tables(users=all_moved, as_of=flagged + 16 * day))
     assert answers.fast(done.tables) == "0.4 people a day, over the last 7 days. In the first 7 days it was 0.1 a day."
+    noon = all_moved.assign(flagged_at=flagged + 0.6 * day, migrated_at=[flagged + 1.1 * day, *moved[1:]])
+    began = Figures(Tables(users=noon, as_of=flagged + 16 * day))
+    assert answers.fast(began.tables).endswith("In the first 7 days it was 0.1 a day.")
+    at_once = noon.assign(migrated_at=[flagged + 0.7 * day, *moved[1:]])
+    begun = Figures(Tables(users=at_once, as_of=flagged + 16 * day))
+    assert answers.fast(begun.tables).endswith("In the first 7 days it was 0 a day.")
     assert answers.never(done.forecast) == "Nobody is left."
     assert answers.when(done.forecast, done.cut_over()) == "Now: everybody is moved."
     alone = Tables(users=users().tail(1), sign_ins=sign_ins())
