@@ -100,3 +100,31 @@ def test_what_cannot_be_reported_is_told_in_one_sentence(
     error = capsys.readouterr().err
     assert said in error and "Next: " in error and "Traceback" not in error
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("as_of", [[], ["--as-of", "2026-09-29"]], ids=["today", "as of a day"])
+def test_a_wave_that_is_planned_is_told_and_counts_as_nobody_who_did_not_try(tmp_path: Path, as_of: list[str]) -> None:
+    users = pd.read_parquet(SAMPLE / "users.parquet")
+    planned = users.head(40).assign(
+        user_id=[f"planned-{row}" for row in range(40)],
+        flagged_at=pd.Timestamp.now("UTC") + pd.Timedelta(days=30),
+        migrated_at=pd.NaT,
+        path=None,
+    )
+    pd.concat([users, planned]).to_parquet(tmp_path / "users.parquet")
+    command = ["report", "--users", str(tmp_path / "users.parquet"), *LOGS, *as_of, "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert found["in_scope"] == 10_000
+    told = pd.read_csv(tmp_path / "out" / "quality.csv").set_index("finding")
+    assert told["rows"]["people whose flag comes after the report's last moment"] == 40
+    assert "flag comes after" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_migration_that_is_only_planned_has_no_report_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "users.csv"
+    path.write_text("user_id,flagged_at,migrated_at,path\na,2990-01-01T00:00:00Z,,\n")
+    assert main(["report", "--users", str(path), "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert "nobody was in scope: the first flag was set on 2990-01-01" in said
+    assert "Correct flagged_at, or wait for that day." in said

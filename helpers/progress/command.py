@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from helpers.errors import BadTable
 from helpers.progress import answers
 from helpers.progress.figures import Figures
 from helpers.progress.files import read_table
-from helpers.progress.tables import Tables
+from helpers.progress.tables import Remark, Tables
 from helpers.progress.words import time_of
 
 __all__ = ["read", "report", "say"]
@@ -41,17 +44,7 @@ def report(
     Raises:
         BadTable: a file, a time or the target does not fit, or nobody was in scope by then.
     """
-    moment = time_of(as_of, "--as-of") if as_of else None
-    tables = _tables(files)
-    if moment is not None:
-        earlier = tables.until(moment)
-        if len(tables.users) and not len(earlier.users):
-            first = tables.users["flagged_at"].min()
-            raise BadTable(
-                f"By {as_of} nobody was in scope: the first flag was set on {first:%Y-%m-%d}.",
-                next_step="Give a later --as-of, or leave it out.",
-            )
-        tables = earlier
+    tables = _tables(files, time_of(as_of, "--as-of") if as_of else None)
     figures = Figures(tables).aim(target, certificate_ends or "")
     page = figures.report(out)
     tell(f"{say(figures)}\n\nReport     {page}")
@@ -76,9 +69,35 @@ def read(folder: Path | str) -> Tables:
     return _tables(found)
 
 
-def _tables(files: dict[str, Path]) -> Tables:
+def _tables(files: dict[str, Path], moment: pd.Timestamp | None = None) -> Tables:
     read: dict[str, Any] = {kind: read_table(path, kind) for kind, path in files.items()}
-    return Tables(**read)
+    return _until(Tables(**read), moment)
+
+
+def _until(tables: Tables, moment: pd.Timestamp | None) -> Tables:
+    """Go back to a moment, or to the last that is written; who is flagged later is not in scope yet, and is told."""
+    if not len(tables.users) or (moment is None and tables.users["flagged_at"].isna().all()):
+        return tables
+    now = pd.Timestamp.now("UTC") if tables.as_of is None else tables.as_of
+    earlier = tables.until(now if moment is None else moment)
+    if not len(earlier.users):
+        first = tables.users["flagged_at"].min()
+        raise BadTable(
+            f"By {earlier.as_of:%Y-%m-%d} nobody was in scope: the first flag was set on {first:%Y-%m-%d}.",
+            next_step="Give a later --as-of, or leave it out."
+            if moment
+            else "Correct flagged_at, or wait for that day.",
+        )
+    later = len(tables.users) - len(earlier.users)
+    if not later:
+        return earlier
+    planned = Remark(
+        "people whose flag comes after the report's last moment",
+        later,
+        "they are planned for later, the report looks back, or a date is mistyped; they are not in scope",
+        "Nothing, if that was meant; else correct flagged_at.",
+    )
+    return replace(earlier, remarks=(*earlier.remarks, planned))
 
 
 def say(figures: Figures) -> str:
