@@ -22,8 +22,10 @@ _FEDERATED: Final = (
     "the user signs in with another identity provider: there is no password here, and no call is ever made",
     "Take these users out of scope: clear their flag.",
 )
-# A day without a row is a hole where a usual day has at least so many.
-_BUSY_DAY: Final = 20
+# Days without a row are a hole where at least so many rows are usual for them.
+_USUAL: Final = 20.0
+_MANY: Final = 20  # rows of strangers, from which on they are no accident
+_AROUND: Final = 28  # days on each side that tell what is usual
 
 _FEW_ROWS: Final = "an old export, or one of a part of the users"
 _ZONED: Final = "Write times with their zone, such as 2026-11-22T09:30:00Z."
@@ -43,19 +45,30 @@ def quality(tables: Tables) -> pd.DataFrame:
 
 
 def missing_days(tables: Tables) -> list[str]:
-    """Name the days inside the sign-in log that have no row, where days are usually busy.
+    """Name the days inside the sign-in log that have no row, where the days of the weeks around them have many.
 
     Returns:
-        dates (UTC), the earliest first. On a quiet log, no day is called missing.
+        dates (UTC), the earliest first. Days that are quiet every week are not missing, nor is one day of a quiet log.
     """
     if not len(tables.sign_ins):
         return []
     days = micros(tables.sign_ins["time"]) // 86_400_000_000
     counts = np.bincount(days - days[0])
-    if np.median(counts[counts > 0]) < _BUSY_DAY:
-        return []
+    empty = np.flatnonzero(counts == 0)
+    runs = np.split(empty, np.flatnonzero(np.diff(empty) > 1) + 1)
+    missing = [day for run in runs if _usual(counts, run) >= _USUAL for day in run]
     first = tables.sign_ins["time"].iloc[0].floor("D")
-    return [f"{first + pd.Timedelta(days=int(day)):%Y-%m-%d}" for day in np.flatnonzero(counts == 0)]
+    return [f"{first + pd.Timedelta(days=int(day)):%Y-%m-%d}" for day in missing]
+
+
+def _usual(counts: np.ndarray, run: np.ndarray) -> float:
+    """Sum up how many rows the same days of the weeks around a run of days have on average."""
+    if not len(run):
+        return 0.0
+    around = np.arange(max(run[0] - _AROUND, 0), min(run[-1] + _AROUND + 1, len(counts)))
+    around = around[(around < run[0]) | (around > run[-1])]
+    alike = [around[(around - day) % 7 == 0] for day in run]
+    return sum(float(counts[each if len(each) else around].mean()) for each in alike)
 
 
 def strange_rows(tables: Tables) -> int:
@@ -66,7 +79,7 @@ def strange_rows(tables: Tables) -> int:
     """
     named = int(tables.sign_ins["user_id"].notna().sum() + tables.ledger["user_id"].notna().sum())
     known = (tables.people >= 0).any() or (tables.callers >= 0).any()
-    return named if named >= _BUSY_DAY and len(tables.users) and not known else 0
+    return named if named >= _MANY and len(tables.users) and not known else 0
 
 
 def legacy_data(tables: Tables) -> pd.DataFrame:

@@ -372,6 +372,20 @@ def test_a_hole_in_the_log_is_named_and_a_quiet_log_has_none() -> None:
     assert quality.missing_days(Tables()) == []
 
 
+def test_days_without_a_sign_in_are_missing_where_their_week_tells_of_many() -> None:
+    times = [START + pd.Timedelta(days=day, hours=9, minutes=row) for day in range(42) for row in range(80)]
+    busy = pd.DataFrame({"time": times, "user_id": "u", "result_code": 0})
+    log = busy[busy["time"].dt.minute < 8]
+    date = log["time"].dt.date.astype("str")
+    one, three = ["2026-11-18"], ["2026-11-17", "2026-11-18", "2026-11-19"]
+    assert quality.missing_days(Tables(sign_ins=log[~date.isin(one)])) == []
+    assert quality.missing_days(Tables(sign_ins=log[~date.isin(three)])) == three
+    office = busy[busy["time"].dt.day_of_week < 5]
+    assert quality.missing_days(Tables(sign_ins=office)) == []
+    closed = office["time"].dt.date.astype("str").isin(one)
+    assert quality.missing_days(Tables(sign_ins=office[~closed])) == one
+
+
 def test_what_the_collector_noticed_stands_in_the_list() -> None:
     tables = Tables(
         users=users(), remarks=(Remark("users who vanished", 2, "deleted", "nothing"), Remark("x", 0, "", ""))
