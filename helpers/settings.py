@@ -6,7 +6,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -187,8 +188,7 @@ def write_private(path: Path, content: bytes) -> None:
     Raises:
         SettingsError: the folder or file cannot be written.
     """
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _in_own_folder(path):
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -197,6 +197,26 @@ def write_private(path: Path, content: bytes) -> None:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def make_private(path: Path) -> None:
+    """Make an empty file that only its owner can read; leave one that is there as it is.
+
+    Args:
+        path: where; its folder is made, for its owner alone, when absent.
+
+    Raises:
+        SettingsError: the folder or file cannot be written.
+    """
+    with _in_own_folder(path):
+        path.touch(mode=0o600)
+
+
+@contextmanager
+def _in_own_folder(path: Path) -> Iterator[None]:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield
     except OSError as problem:
         raise SettingsError(
             f"{path} cannot be written.",

@@ -18,7 +18,7 @@ import pandas as pd
 
 from helpers.errors import BadTable, NotReady
 from helpers.progress.tidy import KINDS
-from helpers.settings import write_private
+from helpers.settings import make_private, write_private
 
 __all__ = ["Archive"]
 
@@ -52,8 +52,7 @@ class Archive:
             SettingsError: the folder cannot be written.
         """
         path = self._folder / _LOCK
-        if not path.exists():
-            write_private(path, b"")
+        make_private(path)  # never a new one: two that begin at once have to meet in the same file
         with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as lock:
             try:
                 lock.execute("BEGIN EXCLUSIVE")

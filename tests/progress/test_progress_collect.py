@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from nbclient import NotebookClient
 
-from helpers.errors import BadTable
+from helpers.errors import BadTable, NotReady
 from helpers.progress import collect as collecting
 from helpers.progress.archive import Archive
 from helpers.progress.assemble import from_archive
@@ -21,6 +21,7 @@ from helpers.progress.collect import collect
 from helpers.progress.quality import quality
 from helpers.progress.states import states
 from helpers.progress.tables import Tables
+from helpers.settings import make_private
 
 FLAG = "extension_0123456789abcdef0123456789abcdef_toBeMigrated"
 NOW = pd.Timestamp("2026-11-10T12:00:00Z")
@@ -337,3 +338,13 @@ with collect._bar("Audits") as bar:
     kinds = [output.output_type for output in notebook.cells[0].outputs]
     assert "display_data" in kinds
     assert "stream" not in kinds
+
+
+def test_the_lock_of_a_history_is_one_file_for_all_who_begin_at_once(tmp_path: Path) -> None:
+    with Archive(tmp_path / "history").alone():
+        lock = tmp_path / "history" / "lock.sqlite3"
+        before = lock.stat().st_ino
+        with pytest.raises(NotReady, match="same history"), Archive(tmp_path / "history").alone():
+            pass
+        make_private(lock)  # what the other does who has not seen the file yet
+        assert lock.stat().st_ino == before
