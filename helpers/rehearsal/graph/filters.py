@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
+from helpers.rehearsal.graph.filter_literals import Moment, moment, require_type
 from helpers.rehearsal.graph.wire import GraphError
 
 _TOKEN = re.compile(
@@ -23,16 +23,6 @@ _TOKEN = re.compile(
     r"|(?P<sign>[()/:,]))"
 )
 _COMPARE = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-
-
-class _Moment(str):
-    """A date literal, in UTC."""
-
-    __slots__ = ()
-
-
-# The first that fits: a bool is an int, and a moment is a text.
-_LITERALS = ((bool, "Boolean"), (int, "Int32"), (_Moment, "DateTimeOffset"), (str, "String"))
 
 
 @dataclass(frozen=True)
@@ -185,7 +175,7 @@ class _Compiler:
             raise self._invalid()
         if value is None:
             return f"{expression} IS {'NOT ' if operator == 'ne' else ''}NULL"
-        if isinstance(value, _Moment):
+        if isinstance(value, Moment):
             # As text, 10:00:00.5Z would come before 10:00:00Z.
             expression, placeholder = f"julianday({expression})", "julianday(?)"
         else:
@@ -218,7 +208,7 @@ class _Compiler:
             return int(text)
         if kind == "date":
             try:
-                return _moment(text)
+                return moment(text)
             except ValueError:
                 raise self._invalid() from None
         if kind == "name" and text in {"true", "false", "null"}:
@@ -279,23 +269,9 @@ class _Compiler:
         from helpers.rehearsal.graph import schema
 
         declared = self._scope.extensions.get(name) or schema.property_type(self._scope.model, name)
-        fitting = {"Boolean": bool, "DateTimeOffset": _Moment, "DateTime": _Moment, "String": str}.get(declared or "")
-        if fitting and not isinstance(value, fitting):
-            kind = next(kind for base, kind in _LITERALS if isinstance(value, base))
-            raise GraphError(
-                400,
-                "BadRequest",
-                "Invalid filter clause: A binary operator with incompatible types was detected. Found operand types "
-                f"'Edm.{declared}' and 'Edm.{kind}' for operator kind '{operator}'.",
-            )
+        require_type(value, declared, operator)
 
 
 def _member(source: str, names: list[str]) -> str:
     """Address a member of a lambda's variable, or the variable itself when it stands for a plain value."""
     return f"""json_extract({source}, '$."{'"."'.join(names)}"')""" if names else source
-
-
-def _moment(text: str) -> _Moment:
-    moment = datetime.fromisoformat(text)
-    moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return _Moment(moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"))
