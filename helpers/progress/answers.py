@@ -65,7 +65,7 @@ def fast(tables: Tables) -> str:
 def stuck(tables: Tables) -> str:
     """Say how many are left, how many of them tried, and what most of these met with."""
     left = remaining(tables)
-    whole, cannot = int(left["users"].sum()), summary(tables)["cannot_migrate"]
+    whole = int(left["users"].sum())
     if not whole:
         return "Nobody: everybody is moved." if len(tables.users) else "Nobody is in scope."
     tried = left[left["reason"] != NEVER_TRIED]
@@ -76,8 +76,7 @@ def stuck(tables: Tables) -> str:
         f"{_people(whole)} left. {whole - count:,} of them have not tried to sign in. {count:,} have; the largest "
         f"group of these, {tried['users'].iloc[0]:,}: {tried['reason'].iloc[0]}."
     )
-    barred = f" {cannot:,} {'is' if cannot == 1 else 'are'} barred: no sign-in can move them."
-    return words + (barred if cannot else "")
+    return words + _barred(tables)
 
 
 def never(forecast: Forecast) -> str:
@@ -104,6 +103,21 @@ def when(forecast: Forecast, choice: CutOver) -> str:
         f"{words} Switched off today ({day(pd.Timestamp(today['date']))}), about {today['resets']:,} of those who are "
         f"left would come within {days(len(forecast.days) - 1)} and need a new password."
     )
+
+
+def _barred(tables: Tables) -> str:
+    """Say how many no sign-in moves before somebody acts; a lock is told apart, because it may end by itself."""
+    told = summary(tables)
+    barred, cannot = told["states"]["blocked"], told["cannot_migrate"]
+    be = "is" if barred == 1 else "are"
+    if not barred:
+        return ""
+    if barred == cannot:
+        return f" {barred:,} {be} barred: no sign-in can move them."
+    if not cannot:
+        return f" {barred:,} {be} locked; a lock may end by itself."
+    locked = barred - cannot
+    return f" {barred:,} {be} barred until somebody acts, but for {locked:,} whose lock may end by itself."
 
 
 def _people(count: int) -> str:
