@@ -41,3 +41,15 @@ async def test_a_log_that_is_not_there_was_not_searched(tmp_path: Path) -> None:
     (tmp_path / "app.log").write_text(PASSWORD)
     with pytest.raises(Failed):
         await privacy.passwords.run(world(tmp_path / "app.log", tmp_path / "errors.log"))
+
+
+async def test_a_token_is_found_by_its_signature_and_not_by_two_characters_of_it(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    log.write_text("key dGhlIGtleQAAc2\n")
+    searched = world(log)
+    searched.tokens |= {f"{'h' * 60}.{'c' * 60}.AA", f"{'h' * 60}.{'c' * 60}.{'s' * 43}"}
+    await privacy.tokens.run(searched)
+    for written in ("s" * 43, f"{'h' * 60}.{'c' * 60}.AA"):
+        log.write_text(f"Authorization failed: {written}")
+        with pytest.raises(Failed, match="1 of 2 tokens"):
+            await privacy.tokens.run(searched)

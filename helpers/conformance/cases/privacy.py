@@ -16,6 +16,7 @@ from helpers.conformance.case import Failed, Skipped, case
 from helpers.conformance.world import World
 
 _SAFEST: Final = "safest: the documents are silent; the original sample logs the decrypted payload"
+_TELLING: Final = 16  # base64 characters, which no text has by chance
 _LARGEST: Final = 64 * 1024 * 1024
 
 
@@ -83,7 +84,13 @@ async def nonces(w: World) -> None:
 
 @case("P6", "no token in any log: with the private key, an encrypted password is a password", source=_SAFEST)
 async def tokens(w: World) -> None:
-    await _absent(w, w.tokens, "tokens", lambda token: {token, token.rpartition(".")[2]} - {""})
+    await _absent(w, w.tokens, "tokens", lambda token: {token, *_signature(token)})
+
+
+def _signature(token: str) -> list[str]:
+    """Return a token's last part. One that a case cut to a few characters stands in any text by chance."""
+    last = token.rpartition(".")[2]
+    return [last] if len(last) >= _TELLING else []
 
 
 @case("P7", "logs and state are readable by their owner alone", source=_SAFEST, required=False)
