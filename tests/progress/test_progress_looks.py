@@ -397,6 +397,12 @@ def test_days_without_a_sign_in_are_missing_where_their_week_tells_of_many() -> 
     assert quality.missing_days(Tables(sign_ins=office)) == []
     closed = office["time"].dt.date.astype("str").isin(one)
     assert quality.missing_days(Tables(sign_ins=office[~closed])) == one
+    attack = pd.DataFrame({"time": START.normalize() + pd.to_timedelta(range(1500), unit="s"), "result_code": 50034})
+    saturday = attack.assign(user_id="x", time=attack["time"] + pd.Timedelta(days=(5 - START.day_of_week) % 7 + 14))
+    assert quality.missing_days(Tables(sign_ins=pd.concat([office, saturday]))) == []
+    thursday = START + pd.Timedelta(days=3)
+    week = office[office["time"].between(thursday, thursday + pd.Timedelta(days=7))]
+    assert quality.missing_days(Tables(sign_ins=week)) == []
 
 
 def test_what_the_collector_noticed_stands_in_the_list() -> None:
