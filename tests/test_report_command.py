@@ -103,7 +103,9 @@ def test_what_cannot_be_reported_is_told_in_one_sentence(
 
 
 @pytest.mark.parametrize("as_of", [[], ["--as-of", "2026-09-29"]], ids=["today", "as of a day"])
-def test_a_wave_that_is_planned_is_told_and_counts_as_nobody_who_did_not_try(tmp_path: Path, as_of: list[str]) -> None:
+def test_a_wave_that_is_planned_is_told_and_counts_as_nobody_who_did_not_try(
+    tmp_path: Path, as_of: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     users = pd.read_parquet(SAMPLE / "users.parquet")
     planned = users.head(40).assign(
         user_id=[f"planned-{row}" for row in range(40)],
@@ -114,6 +116,7 @@ def test_a_wave_that_is_planned_is_told_and_counts_as_nobody_who_did_not_try(tmp
     pd.concat([users, planned]).to_parquet(tmp_path / "users.parquet")
     command = ["report", "--users", str(tmp_path / "users.parquet"), *LOGS, *as_of, "--out", str(tmp_path / "out")]
     assert main(command) == 0
+    assert "Data: 40 people whose flag comes after the report's last moment." in capsys.readouterr().out
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert found["in_scope"] == 10_000
     told = pd.read_csv(tmp_path / "out" / "quality.csv").set_index("finding")

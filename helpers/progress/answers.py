@@ -47,15 +47,15 @@ def moved(tables: Tables) -> str:
 def fast(tables: Tables) -> str:
     """Say how fast it goes now, and how fast it went at first."""
     table = pace(tables)
-    whole = table.iloc[:-1]  # the day of `as_of` is not over
+    # The day of `as_of` is not over; that of the first flag is not whole, unless the flag was set at midnight.
+    began = int(len(table) > 0 and tables.users["flagged_at"].min() > table["day"].iloc[0])
+    whole = table.iloc[began:-1]
     if not len(whole):
         if len(table):
-            return "The first day is not over yet."
+            return f"The first {'whole ' if len(table) > 1 else ''}day is not over yet."
         known = not tables.users["migrated_at"].notna().any()
         return "Nobody has been flagged yet." if known else "No table tells when people were flagged."
-    # So is the day on which the first flag was set, unless that was at midnight.
-    began = int(tables.users["flagged_at"].min() > whole["day"].iloc[0])
-    last, first = whole.tail(_WEEK), whole.iloc[began:].head(_WEEK)
+    last, first = whole.tail(_WEEK), whole.head(_WEEK)
     words = f"{_pace(last['moved'])} people a day, over the last {days(len(last))}."
     if len(whole) >= 2 * _WEEK:
         words += f" In the first {days(len(first))} it was {_pace(first['moved'])} a day."

@@ -20,7 +20,7 @@ _OTHERS: Final = "(all others)"
 _MOST: Final = 40  # cohorts; the smaller ones are put together
 _JUDGED: Final = 20  # users from which on a cohort is called lagging
 _BANDS: Final = 5
-_YOUNG: Final = 0.1  # of the time for which the oldest cohort was watched
+_YOUNG: Final = 0.1  # of the time over which the most can be compared
 _CONFIDENCE: Final = 0.95
 
 
@@ -34,9 +34,9 @@ def cohorts(tables: Tables, by: str) -> pd.DataFrame:
 
     Groups that were flagged later had less time, so their plain shares say little. The fair share is the Kaplan-Meier
     share that has moved so many days after its own flag as the youngest group was watched. A group watched for less
-    than a tenth of the time of the oldest is too young to be compared: it has no fair share, and does not shorten the
-    time of the others. A group lags when the whole of its interval lies below the share of all other users; the
-    intervals are wide enough for all groups at once.
+    than a tenth of the time over which the most can be compared (where days times users are the most) is too young: it
+    has no fair share, does not shorten the time of the others, and comes last. A group lags when the whole of its
+    interval lies below the share of all other users; the intervals are wide enough for all groups at once.
     Dates and numbers with many values are cut into five bands of equal size.
 
     Args:
@@ -74,8 +74,10 @@ def _compared(tables: Tables, by: str) -> pd.DataFrame:
     result["lagging"] = (result["fair_high"] < result["others"]) & (result["users"] >= _JUDGED)
     gap = (result["others"] - result["fair_share"]) * result["users"]
     result["behind"] = gap.clip(lower=0).round().fillna(0).astype("int64")
-    order = ["lagging", "behind", "share", "cohort"]
-    return result.sort_values(order, ascending=[False, False, True, True], ignore_index=True)
+    order = ["young", "lagging", "behind", "share", "cohort"]
+    result["young"] = result["fair_share"].isna()
+    result = result.sort_values(order, ascending=[True, False, False, True, True], ignore_index=True)
+    return result.drop(columns="young")
 
 
 def _grouped(column: pd.Series) -> pd.Series:
@@ -137,10 +139,11 @@ def _fair(tables: Tables, codes: np.ndarray, groups: int, moved: np.ndarray, z: 
     days, watched, seen, codes, moved = days[order], watched[order], seen[order], codes[order], moved[order]
     longest = [watched[seen & (codes == code)].max(initial=0.0) for code in range(groups)]
     sizes = np.bincount(codes[seen], minlength=groups)
-    large = [exposure for exposure, size in zip(longest, sizes, strict=True) if size >= _JUDGED]
-    judged = large or longest
-    old = _YOUNG * max(judged)
-    at = min(exposure for exposure in judged if exposure >= old)
+    judged = [group for group in zip(longest, sizes, strict=True) if group[1] >= _JUDGED]
+    judged = judged or list(zip(longest, sizes, strict=True))
+    most = max(judged, key=lambda group: group[0] * sum(size for exposure, size in judged if exposure >= group[0]))
+    old = _YOUNG * most[0]
+    at = min(exposure for exposure, _ in judged if exposure >= old)
     rows = []
     for code in range(groups):
         own, rest = seen & (codes == code), seen & (codes != code)

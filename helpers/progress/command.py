@@ -111,4 +111,5 @@ def say(figures: Figures) -> str:
     )
     lines = [f"{asked}\n  {sentence}" for asked, sentence in zip(answers.QUESTIONS, said, strict=True)]
     found = [f"  {each.label}: {each.words}" for each in figures.findings]
+    found += [f"  Data: {each.rows:,} {each.finding}." for each in figures.tables.remarks if each.rows]
     return "\n".join([*lines, "What stands out", *(found or ["  Nothing."])])

@@ -34,6 +34,7 @@ _SIGN_INS: Final = {
     "ResultType": "result_code",
 }
 _LISTENERS: Final = "AppliedEventListeners"
+_DOWNLOADED: Final = "Date (UTC)"  # heads the admin center's own CSV, which has no column about event listeners
 _PORTAL_TIME: Final = "%m/%d/%Y, %I:%M:%S.%f %p"
 
 
@@ -45,8 +46,13 @@ def translated(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
         kind: users, sign_ins or ledger.
 
     Raises:
-        BadTable: times are local, or the export holds a sample only.
+        BadTable: times are local, the export holds a sample only, or it does not tell which sign-ins ran a callout.
     """
+    if kind == "sign_ins" and _DOWNLOADED in frame.columns:
+        raise BadTable(
+            "This is the CSV that the admin center downloads: it does not tell which sign-ins asked the endpoint.",
+            next_step=f"Collect the log in notebook 08, or export SigninLogs from Log Analytics with {_LISTENERS}.",
+        )
     if "TimeGenerated" not in {str(name).split(" [")[0] for name in frame.columns}:
         return frame
     frame = _in_utc(frame)

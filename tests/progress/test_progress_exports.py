@@ -90,6 +90,15 @@ def test_the_portals_headings_and_times_are_read_and_local_ones_refused(tmp_path
         read_table(path, "sign_ins")
 
 
+def test_the_admin_centers_own_csv_is_refused_because_it_tells_of_no_callout(tmp_path: Path) -> None:
+    path = tmp_path / "InteractiveSignIns.csv"
+    head = "Date (UTC),Request ID,Correlation ID,User ID,Application ID ,Status,Sign-in error code\n"
+    path.write_text(head + "2026-11-02T09:00:00Z,r1,c1,ann,app,Success,0\n")
+    with pytest.raises(BadTable, match="which sign-ins asked the endpoint") as refused:
+        read_table(path, "sign_ins")
+    assert "notebook 08" in str(refused.value) and "AppliedEventListeners" in str(refused.value)
+
+
 def test_requests_and_traces_of_the_endpoint_are_a_ledger(tmp_path: Path) -> None:
     requests = [
         {"TimeGenerated": "2026-11-02T09:00:00Z", "DurationMs": 120.5, "ResultCode": "200", "ItemCount": 1},

@@ -128,6 +128,19 @@ def test_a_group_that_was_just_flagged_hides_no_lag_of_another(since: float) -> 
     assert "By app, 1 of 3 groups lag: wiki" in chart.alt
 
 
+def test_a_pilot_of_long_ago_makes_nobody_else_too_young_and_the_young_come_last() -> None:
+    now = START + pd.Timedelta(days=200)
+    since = now - pd.Timedelta(days=15)
+    pilot, shop = people(25, [1.0] * 15, app="pilot"), people(500, [1.0] * 300, flagged=since, app="shop")
+    slow = people(500, [1.0] * 50, flagged=since, app="wiki")
+    new = [people(30, [], flagged=now - pd.Timedelta(hours=1), app=f"new {number:02}") for number in range(16)]
+    found = cohorts(Tables(users=pd.concat([pilot, shop, slow, *new]), as_of=now), "app").set_index("cohort")
+    assert found["days"].unique().tolist() == [15.0]
+    assert found.index[:3].tolist() == ["wiki", "pilot", "shop"]
+    assert found["lagging"].idxmax() == "wiki" and found["lagging"].sum() == 1
+    assert found["fair_share"].isna().sum() == 16
+
+
 def test_empty_cells_many_values_and_dates_still_make_few_cohorts() -> None:
     frame = people(500, [1.0] * 100, x="y")
     days = [f"{START + pd.Timedelta(days=n):%Y-%m-%d}" for n in range(500)]
@@ -384,6 +397,12 @@ def test_days_without_a_sign_in_are_missing_where_their_week_tells_of_many() -> 
     assert quality.missing_days(Tables(sign_ins=office)) == []
     closed = office["time"].dt.date.astype("str").isin(one)
     assert quality.missing_days(Tables(sign_ins=office[~closed])) == one
+    attack = pd.DataFrame({"time": START.normalize() + pd.to_timedelta(range(1500), unit="s"), "result_code": 50034})
+    saturday = attack.assign(user_id="x", time=attack["time"] + pd.Timedelta(days=(5 - START.day_of_week) % 7 + 14))
+    assert quality.missing_days(Tables(sign_ins=pd.concat([office, saturday]))) == []
+    thursday = START + pd.Timedelta(days=3)
+    week = office[office["time"].between(thursday, thursday + pd.Timedelta(days=7))]
+    assert quality.missing_days(Tables(sign_ins=week)) == []
 
 
 def test_what_the_collector_noticed_stands_in_the_list() -> None:

@@ -160,6 +160,9 @@ def test_the_answers_are_true_of_one_of_everybody_and_of_a_slow_pace() -> None:
     at_once = noon.assign(migrated_at=[flagged + 0.7 * day, *moved[1:]])
     begun = Figures(Tables(users=at_once, as_of=flagged + 16 * day))
     assert answers.fast(begun.tables).endswith("In the first 7 days it was 0 a day.")
+    evening = all_moved.assign(flagged_at=flagged + 9.9 * day, migrated_at=[*moved[1:], pd.NaT])
+    assert answers.fast(Tables(users=evening, as_of=flagged + 12.5 * day)) == "1 people a day, over the last 2 days."
+    assert answers.fast(Tables(users=evening, as_of=flagged + 10.7 * day)) == "The first whole day is not over yet."
     assert answers.never(done.forecast) == "Nobody is left."
     assert answers.when(done.forecast, done.cut_over()) == "Now: everybody is moved."
     alone = Tables(users=users().tail(1), sign_ins=sign_ins())
