@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 from simulated_migrations import KINDS, START, UNSEEN, migration
 
-from helpers.progress import survival
-from helpers.progress.baselines import exponential, straight_line
-from helpers.progress.forecast import forecast
-from helpers.progress.history import count_history
-from helpers.progress.tables import Tables
+from jitkit.progress import survival
+from jitkit.progress.baselines import exponential, straight_line
+from jitkit.progress.forecast import forecast
+from jitkit.progress.history import count_history
+from jitkit.progress.tables import Tables
 
 CUTS = (10, 20, 40)
 AHEAD = (30, 90)

@@ -21,9 +21,9 @@ from jwcrypto.jwe import JWE
 from jwcrypto.jwk import JWK
 from jwcrypto.jws import JWS
 
-from helpers import protocol
-from helpers.endpoint.app import ROUTE
-from helpers.endpoint.legacy import Verdict
+from jitkit import protocol
+from jitkit.endpoint.app import ROUTE
+from jitkit.endpoint.stores import Verdict
 
 TENANT, APP = str(uuid.uuid4()), str(uuid.uuid4())
 ISSUER = f"https://{TENANT}.ciamlogin.com/{TENANT}/v2.0"

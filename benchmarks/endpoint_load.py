@@ -20,9 +20,9 @@ from typing import Any
 import bcrypt
 from endpoint_calls import Caller, ConstantStore, call
 
-from helpers.endpoint.app import create_app
-from helpers.endpoint.config import Settings
-from helpers.endpoint.legacy import Verdict
+from jitkit.endpoint.app import create_app
+from jitkit.endpoint.config import Settings
+from jitkit.endpoint.stores import Verdict
 
 RATE, SECONDS = 50, 60
 # How busy a core may be with hashing: beyond half of it, calls that come together wait for each other too long.

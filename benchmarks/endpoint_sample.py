@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from helpers.endpoint.app import ROUTE
+from jitkit.endpoint.app import ROUTE
 
 _log = logging.getLogger("sample")
 _log.addHandler(logging.NullHandler())

@@ -65,10 +65,12 @@ def start_once(caller: Caller, settings: dict[str, str]) -> tuple[float, float, 
 
 
 def imported() -> tuple[int, list[str]]:
-    code = "import sys, json, helpers.endpoint.serve; print(json.dumps(sorted(sys.modules)))"
+    code = "import sys, json, jitkit.endpoint.serve; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     modules = json.loads(done.stdout)
-    tops = {name.partition(".")[0] for name in modules} - set(sys.stdlib_module_names) - {"helpers", "__main__"}
+    tops = (
+        {name.partition(".")[0] for name in modules} - set(sys.stdlib_module_names) - {"helpers", "jitkit", "__main__"}
+    )
     return len(modules), sorted(name for name in tops if not name.startswith("_"))
 
 

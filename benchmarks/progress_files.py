@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from helpers.protocol import BLOCK, MIGRATE, RETRY, UPDATE
+from jitkit.protocol import BLOCK, MIGRATE, RETRY, UPDATE
 
 SIGN_INS = 10  # a user, on average
 START = np.datetime64("2026-06-01T00:00:00", "ms")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from helpers.progress.figures import Figures
-from helpers.progress.files import read_table
-from helpers.progress.tables import Tables
+from jitkit.progress.figures import Figures
+from jitkit.progress.files import read_table
+from jitkit.progress.tables import Tables
 
 folder = Path(sys.argv[1])
 tables = Tables(**{kind: read_table(folder / f"{kind}.jsonl", kind) for kind in ("users", "sign_ins", "ledger")})

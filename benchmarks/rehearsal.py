@@ -31,9 +31,9 @@ from msgraph.generated.models.password_profile import PasswordProfile
 from msgraph.generated.models.user import User
 
 from helpers.graph import Graph
-from helpers.rehearsal.population.plan import App, Habit, Plan
-from helpers.rehearsal.tenant import RehearsalTenant
 from helpers.simulate import simulate
+from jitkit.rehearsal.population.plan import App, Habit, Plan
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 START = datetime(2026, 6, 1, tzinfo=UTC)
 CALLS = 40

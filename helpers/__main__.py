@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from helpers.errors import KitError
+from jitkit.errors import KitError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,7 +91,7 @@ def _add_report(report: argparse.ArgumentParser) -> None:
 
 
 def _report(chosen: argparse.Namespace) -> None:
-    from helpers.progress.command import report
+    from jitkit.progress.command import report
 
     given = {"users": chosen.users, "sign_ins": chosen.sign_ins, "ledger": chosen.ledger}
     report(
@@ -105,7 +105,7 @@ def _report(chosen: argparse.Namespace) -> None:
 
 
 def _check(chosen: argparse.Namespace) -> int:
-    from helpers.conformance.command import check, write_config
+    from jitkit.conformance.command import check, write_config
 
     if chosen.write_config:
         print(write_config(chosen.write_config))
@@ -138,14 +138,14 @@ def _lab(chosen: argparse.Namespace) -> int:
 
 
 def _endpoint(chosen: argparse.Namespace) -> None:
-    from helpers.endpoint.serve import serve
+    from jitkit.endpoint.serve import serve
 
     serve(host=chosen.host, port=chosen.port)
 
 
 def _rehearsal(chosen: argparse.Namespace) -> None:
-    from helpers.rehearsal.serve import serve
     from helpers.settings import home
+    from jitkit.rehearsal.serve import serve
 
     serve(home() / "rehearsal.sqlite3", port=chosen.port, tls=chosen.tls)
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from helpers.errors import EndpointDown, NotReady, SettingsError
 from helpers.layers import peel
 from helpers.local_endpoint import LocalEndpoint
 from helpers.settings import Profile
-from helpers.show import Card, Table
 from helpers.spoilt import spoilt
+from jitkit.display import Card, Table
+from jitkit.errors import EndpointDown, NotReady, SettingsError
 
 if TYPE_CHECKING:
     from helpers.tenant.encryption_key import EncryptionKey

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
-from helpers.errors import KitError, NotReady, Taken
 from helpers.sent import recording
-from helpers.show import Card, Table
+from jitkit.display import Card, Table
+from jitkit.errors import KitError, NotReady, Taken
 
 if TYPE_CHECKING:
     from helpers.kit import Session

@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.errors import NotReady
 from helpers.no_drills import Drill
-from helpers.protocol import CALLOUT_ERRORS
-from helpers.show import Card, Table
+from jitkit.display import Card, Table
+from jitkit.errors import NotReady
+from jitkit.protocol import CALLOUT_ERRORS
 
 if TYPE_CHECKING:
     from helpers.checks import Checked
-    from helpers.rehearsal.faults import Injected
-    from helpers.rehearsal.sign_in_result import SignIn
-    from helpers.rehearsal.tenant import RehearsalTenant
+    from jitkit.rehearsal.faults import Injected
+    from jitkit.rehearsal.sign_in_result import SignIn
+    from jitkit.rehearsal.tenant import RehearsalTenant
 
 __all__ = ["Drills", "volunteers"]
 
@@ -39,7 +39,7 @@ class Drills:
         files: Collection[Path],
         volunteers: Callable[[], Mapping[str, str]],
     ) -> None:
-        from helpers.rehearsal.snapshots import Snapshots
+        from jitkit.rehearsal.snapshots import Snapshots
 
         self._tenant, self._volunteers = tenant, volunteers
         self._last: tuple[str, str] | None = None
@@ -54,7 +54,7 @@ class Drills:
         Raises:
             NotReady: the tenant is not set up.
         """
-        from helpers.rehearsal.misconfigurations import misconfigure, wrong_now
+        from jitkit.rehearsal.misconfigurations import misconfigure, wrong_now
 
         made = misconfigure(self._tenant.directory, which)
         changed = made.name in wrong_now(self._tenant.directory)
@@ -98,7 +98,7 @@ class Drills:
         Args:
             check: the check, such as `s.check`.
         """
-        from helpers.rehearsal.misconfigurations import MISCONFIGURATIONS
+        from jitkit.rehearsal.misconfigurations import MISCONFIGURATIONS
 
         rows = []
         for each in MISCONFIGURATIONS:
@@ -120,7 +120,7 @@ class Drills:
         Args:
             which: a case number or a name; None for all.
         """
-        from helpers.rehearsal.misconfigurations import configure
+        from jitkit.rehearsal.misconfigurations import configure
 
         taken = configure(self._tenant.directory, which)
         title = "Every case" if which is None else f"Case {which}"
@@ -148,7 +148,7 @@ class Drills:
 
     def switch(self, name: str, value: bool | float) -> Card:
         """Set a switch: what Microsoft's documents leave open, or what a trainer wants otherwise."""
-        from helpers.rehearsal import switches
+        from jitkit.rehearsal import switches
 
         switches.write(self._tenant.directory, name, value)
         meant = switches.SWITCHES[name]
@@ -187,9 +187,9 @@ class Drills:
 
     def listing(self) -> Table:
         """Show every misconfiguration, fault and switch. It gives the cases of notebook 90 away."""
-        from helpers.rehearsal.faults import FAULTS
-        from helpers.rehearsal.misconfigurations import MISCONFIGURATIONS
-        from helpers.rehearsal.switches import SWITCHES
+        from jitkit.rehearsal.faults import FAULTS
+        from jitkit.rehearsal.misconfigurations import MISCONFIGURATIONS
+        from jitkit.rehearsal.switches import SWITCHES
 
         rows = [(f"misconfigure({each.name!r})", each.mistake, each.symptom) for each in MISCONFIGURATIONS]
         rows += [(f"fault({each.name!r})", each.means, "for as long as the block lasts") for each in FAULTS.values()]
@@ -213,7 +213,7 @@ def volunteers(export: Path, people: Mapping[str, str]) -> dict[str, str]:
         Name to password, in the order of the export.
     """
     from helpers.legacy_export import read_export
-    from helpers.rehearsal.password_policy import problem
+    from jitkit.rehearsal.password_policy import problem
 
     read = read_export(export)
     awkward = {each.username for each in read.problems}

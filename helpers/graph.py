@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
-from helpers import protocol
 from helpers.refusals import error_of
 from helpers.sent import RecordingTransport
+from jitkit import protocol
 
 if TYPE_CHECKING:
     from msgraph.graph_service_client import GraphServiceClient

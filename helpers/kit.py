@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers import settings
-from helpers.errors import SettingsError
 from helpers.settings import Mode, Profile
-from helpers.show import Card, Table
+from jitkit.display import Card, Table
+from jitkit.errors import SettingsError
+from jitkit.files import write_private
 
 if TYPE_CHECKING:
     from helpers.bench import Bench
     from helpers.checks import Checked
     from helpers.drills import Drills
+    from helpers.migration_progress import Progress
     from helpers.no_drills import NoDrills
-    from helpers.progress.session import Progress
     from helpers.tenant.attribute import MigrationFlag
     from helpers.tenant.consents import ClientConsent, PayloadConsent
     from helpers.tenant.encryption_key import EncryptionKey
@@ -234,7 +235,7 @@ def environment() -> Table:
         )
     folder = settings.home()
     probe = folder / ".probe"
-    settings.write_private(probe, b"")
+    write_private(probe, b"")
     probe.unlink()
     rows.append(("State folder", str(folder), "writable; for your account only, ignored by git"))
     rows.append(("Processors", str(os.cpu_count()), "two are enough"))
@@ -243,7 +244,7 @@ def environment() -> Table:
 
 def _session(world: World, profile: Profile, folder: Path, tenant: TenantFacts) -> Session:
     from helpers.bench import Bench
-    from helpers.progress.session import Progress
+    from helpers.migration_progress import Progress
     from helpers.tenant.attribute import MigrationFlag
     from helpers.tenant.consents import ClientConsent, PayloadConsent
     from helpers.tenant.encryption_key import EncryptionKey

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from helpers import protocol
-from helpers.errors import KitError, NotReady
-from helpers.show import Table
+from jitkit import protocol
+from jitkit.display import Table
+from jitkit.errors import KitError, NotReady
 
 __all__ = ["peel"]
 

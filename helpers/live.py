@@ -12,9 +12,9 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from helpers.errors import KitError, SettingsError, WriteNotConfirmed
 from helpers.graph import HOST
 from helpers.settings import Profile
+from jitkit.errors import KitError, SettingsError, WriteNotConfirmed
 
 __all__ = ["DELEGATED_PERMISSIONS", "Confirmation", "LiveCredential", "transport"]
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import psutil
 
-from helpers.errors import EndpointDown, SettingsError
-from helpers.settings import write_private
+from jitkit.errors import EndpointDown, SettingsError
+from jitkit.files import write_private
 
 __all__ = ["LocalEndpoint"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from helpers.errors import KitError
-from helpers.show import Card, Table
+from jitkit.display import Card, Table
+from jitkit.errors import KitError
 
 if TYPE_CHECKING:
     from helpers.checks import Checked

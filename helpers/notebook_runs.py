@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from helpers.errors import KitError
+from jitkit.errors import KitError
 
 __all__ = ["NOTEBOOKS", "in_order", "run", "write_html"]
 

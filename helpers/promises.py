@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from helpers.clean_up import WOULD_GO
-from helpers.errors import KitError, NotReady
-from helpers.show import Table
+from jitkit.display import Table
+from jitkit.errors import KitError, NotReady
 
 if TYPE_CHECKING:
     from helpers.kit import Session

@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
-from helpers import protocol
-from helpers.errors import GraphRefused, KitError, PermissionMissing, Taken
+from jitkit import protocol
+from jitkit.errors import GraphRefused, KitError, PermissionMissing, Taken
 
 __all__ = ["error_of", "explained", "refusal"]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from helpers import notebook_runs, settings, wave
-from helpers.errors import KitError
+from jitkit.errors import KitError
 
 if TYPE_CHECKING:
     from helpers.worlds import RehearsalWorld
@@ -98,7 +98,7 @@ async def _wave_and_report(home: Path) -> Result:
 
     from helpers import kit
     from helpers.legacy_export import read_export
-    from helpers.progress.report import write_report
+    from jitkit.progress.report import write_report
 
     session = await kit.open(home)
     world: RehearsalWorld = session.world  # type: ignore[assignment]

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from helpers.show import Sent
+from jitkit.display import Sent
 
 __all__ = ["RecordingTransport", "recording"]
 

@@ -14,16 +14,16 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.errors import KitError
 from helpers.legacy_export.table import write_table
-from helpers.rehearsal.ids import seeded
-from helpers.rehearsal.population.joining import take_over
-from helpers.rehearsal.population.people import People
-from helpers.rehearsal.population.plan import Plan
-from helpers.rehearsal.population.setup import Setup
-from helpers.rehearsal.tenant import RehearsalTenant
 from helpers.simulated_days import live
 from helpers.tenant.key_pair import make_pair, read_pair
+from jitkit.errors import KitError
+from jitkit.rehearsal.ids import seeded
+from jitkit.rehearsal.population.joining import take_over
+from jitkit.rehearsal.population.people import People
+from jitkit.rehearsal.population.plan import Plan
+from jitkit.rehearsal.population.setup import Setup
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 __all__ = ["Simulation", "simulate"]
 

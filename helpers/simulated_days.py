@@ -14,17 +14,17 @@ from typing import Any, Final
 import httpx
 from starlette.applications import Starlette
 
-from helpers.endpoint.app import create_app
-from helpers.endpoint.clock import Clock
-from helpers.endpoint.config import Settings
-from helpers.endpoint.legacy import LegacyStore, Verdict, open_store
-from helpers.rehearsal.ids import seeded
-from helpers.rehearsal.population.crowd import Crowd
-from helpers.rehearsal.population.loop import TenantLoop
-from helpers.rehearsal.population.people import People
-from helpers.rehearsal.population.plan import Plan
-from helpers.rehearsal.population.setup import Setup
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.endpoint.app import create_app
+from jitkit.endpoint.clock import Clock
+from jitkit.endpoint.config import Settings
+from jitkit.endpoint.stores import LegacyStore, Verdict, open_store
+from jitkit.rehearsal.ids import seeded
+from jitkit.rehearsal.population.crowd import Crowd
+from jitkit.rehearsal.population.loop import TenantLoop
+from jitkit.rehearsal.population.people import People
+from jitkit.rehearsal.population.plan import Plan
+from jitkit.rehearsal.population.setup import Setup
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 __all__ = ["live"]
 
@@ -62,7 +62,7 @@ def live(
     clock = stand_in.directory.clock
     clock.hold(plan.moment(0) - 1)
     # What the endpoint has to say is in its ledger; its warnings are about the troubles of the plan.
-    log = logging.getLogger("helpers.endpoint")
+    log = logging.getLogger("jitkit.endpoint")
     level = log.level
     log.setLevel(logging.CRITICAL)
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from helpers.rehearsal.callout import Callout
+    from jitkit.rehearsal.callout import Callout
 
 __all__ = ["Attempt", "spoilt"]
 

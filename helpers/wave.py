@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from helpers.protocol import CALLS_PER_SECOND
+from jitkit.protocol import CALLS_PER_SECOND
 
 if TYPE_CHECKING:
-    from helpers.rehearsal.sign_in_result import SignIn
-    from helpers.rehearsal.tenant import RehearsalTenant
+    from jitkit.rehearsal.sign_in_result import SignIn
+    from jitkit.rehearsal.tenant import RehearsalTenant
 
 __all__ = ["roll"]
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ui
 
-from helpers.errors import KitError
-from helpers.show import Card
+from jitkit.display import Card
+from jitkit.errors import KitError
 
 if TYPE_CHECKING:
     from helpers.kit import Session
-    from helpers.progress.figures import Figures
+    from jitkit.progress.figures import Figures
 
 __all__ = ["FiguresFilter", "ProgressBar", "SignInBox"]
 

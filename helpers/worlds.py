@@ -11,17 +11,17 @@ from urllib.parse import urlencode
 
 import httpx
 
-from helpers import protocol
 from helpers.drills import Drills, volunteers
-from helpers.errors import BadTable, NotReady, SettingsError
 from helpers.graph import Graph
 from helpers.no_drills import NoDrills
 from helpers.settings import Profile, state
-from helpers.show import Card
+from jitkit import protocol
+from jitkit.display import Card
+from jitkit.errors import BadTable, NotReady, SettingsError
 
 if TYPE_CHECKING:
-    from helpers.rehearsal.callout import Callout
-    from helpers.rehearsal.tenant import RehearsalTenant
+    from jitkit.rehearsal.callout import Callout
+    from jitkit.rehearsal.tenant import RehearsalTenant
 
 __all__ = ["LiveWorld", "RehearsalWorld", "TenantFacts", "World", "enter"]
 
@@ -89,7 +89,7 @@ class RehearsalWorld:
     administrator = "the rehearsal tenant's administrator"
 
     def __init__(self, profile: Profile, folder: Path) -> None:
-        from helpers.rehearsal.tenant import RehearsalTenant
+        from jitkit.rehearsal.tenant import RehearsalTenant
 
         self._profile = profile
         self.stand_in: RehearsalTenant = RehearsalTenant.open(folder / "rehearsal.sqlite3")
@@ -113,7 +113,7 @@ class RehearsalWorld:
 
     def documents(self) -> str:
         """Serve the stand-in tenant's OpenID documents on loopback and name them."""
-        from helpers.rehearsal.serve import DocumentServer
+        from jitkit.rehearsal.serve import DocumentServer
 
         if self._documents is None:
             self._documents = DocumentServer(self.stand_in)

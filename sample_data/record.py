@@ -22,14 +22,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from helpers.progress import users_seen
-from helpers.progress.assemble import assemble
-from helpers.progress.from_graph import audits_from_graph, sign_ins_from_graph
-from helpers.progress.json_lines import read_fast
-from helpers.progress.tidy import tidy
-from helpers.rehearsal.population.plan import App, Campaign, Plan, Stuffing, Trouble
-from helpers.rehearsal.tenant import RehearsalTenant
 from helpers.simulate import Simulation, simulate
+from jitkit.progress import users_seen
+from jitkit.progress.assemble import assemble
+from jitkit.progress.from_graph import audits_from_graph, sign_ins_from_graph
+from jitkit.progress.json_lines import read_fast
+from jitkit.progress.tidy import tidy
+from jitkit.rehearsal.population.plan import App, Campaign, Plan, Stuffing, Trouble
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 FOLDER: Final = Path(__file__).parent / "migration"
 _NEVER: Final = 10_000.0

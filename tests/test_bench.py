@@ -12,7 +12,7 @@ import pytest
 from sessions import Opening
 
 from helpers import settings
-from helpers.errors import BadTable, EndpointDown, NotReady, SettingsError
+from jitkit.errors import BadTable, EndpointDown, NotReady, SettingsError
 
 ADA = "ada@woodgrove.example"
 

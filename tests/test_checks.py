@@ -9,8 +9,8 @@ from sessions import Opening
 
 from helpers.checks import Checked
 from helpers.kit import Session
-from helpers.rehearsal.misconfigurations import MISCONFIGURATIONS, wrong_now
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.rehearsal.misconfigurations import MISCONFIGURATIONS, wrong_now
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 ADA = "ada@woodgrove.example"
 BEN = "ben@woodgrove.example"

@@ -9,8 +9,8 @@ import pytest
 from sessions import Opening
 
 from helpers.drills import Drills
-from helpers.errors import KitError, NotReady, PermissionMissing
 from helpers.no_drills import SKIPPED, NoDrills, Skipped
+from jitkit.errors import KitError, NotReady, PermissionMissing
 
 BEN = "ben@woodgrove.example"
 

@@ -12,11 +12,11 @@ import httpx
 import pytest
 from msgraph.generated.models.application import Application
 
-from helpers.errors import GraphRefused, KitError, PermissionMissing, Taken
 from helpers.graph import BatchItem, Graph
 from helpers.refusals import explained
-from helpers.rehearsal.tenant import RehearsalTenant
 from helpers.sent import recording
+from jitkit.errors import GraphRefused, KitError, PermissionMissing, Taken
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 Answer = Callable[[httpx.Request], httpx.Response]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from jwcrypto import jwe, jwk
 
-from helpers.errors import KitError, NotReady
 from helpers.layers import peel
 from helpers.tenant.key_pair import make_pair
+from jitkit.errors import KitError, NotReady
 
 CLAIMS = {
     "user-password": "CANARY-PASSWORD",

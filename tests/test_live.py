@@ -14,9 +14,9 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
 from helpers import live
-from helpers.errors import KitError, SettingsError, WriteNotConfirmed
 from helpers.graph import Graph
 from helpers.settings import CREDENTIALS, Profile
+from jitkit.errors import KitError, SettingsError, WriteNotConfirmed
 
 TENANT = "contoso.onmicrosoft.com"
 

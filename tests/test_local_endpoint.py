@@ -16,11 +16,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from helpers.errors import EndpointDown, SettingsError
 from helpers.legacy_export.copy import legacy_copy
 from helpers.local_endpoint import LocalEndpoint
 from helpers.tenant.key_pair import make_pair
 from helpers.worlds import SAMPLE_DATA
+from jitkit.errors import EndpointDown, SettingsError
 
 Settings = dict[str, str]
 

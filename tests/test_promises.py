@@ -10,9 +10,9 @@ import pytest
 from sessions import Opening
 
 from helpers import settings
-from helpers.errors import NotReady
 from helpers.kit import Session
 from helpers.promises import PROMISES, needs_of, promises_of
+from jitkit.errors import NotReady
 
 ADA = "ada@woodgrove.example"
 Undo = Callable[[Session], Awaitable[Any]]

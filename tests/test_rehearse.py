@@ -16,10 +16,10 @@ from urllib.parse import quote
 import pytest
 
 from helpers import notebook_runs
-from helpers.errors import KitError
 from helpers.legacy_export import normalise
 from helpers.rehearse import Result, play
 from helpers.worlds import SAMPLE_DATA
+from jitkit.errors import KitError
 
 CANARY = "Kanarie-Vogel&7319"
 PEOPLE = 160

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from helpers import kit, settings
-from helpers.errors import SettingsError
 from helpers.settings import Names, Profile
+from jitkit.errors import SettingsError
+from jitkit.files import write_private
 
 
 def test_no_profile_means_the_rehearsal(tmp_path: Path) -> None:
@@ -55,14 +56,14 @@ def test_values_that_cannot_work_are_refused(values: dict[str, object], word: st
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_crumbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.write_private(tmp_path / "a", b"old")
+    write_private(tmp_path / "a", b"old")
 
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "fdopen", refuse)
     with pytest.raises(SettingsError, match="cannot be written"):
-        settings.write_private(tmp_path / "a", b"new")
+        write_private(tmp_path / "a", b"new")
     assert (tmp_path / "a").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from helpers.errors import KitError
-from helpers.show import Card, Sent, Table, figure
+from jitkit.display import Card, Sent, Table, figure
+from jitkit.errors import KitError
 
 
 def test_a_card_escapes_what_it_shows_and_names_its_status() -> None:

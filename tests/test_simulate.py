@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from helpers.errors import KitError
-from helpers.protocol import MIGRATE
-from helpers.rehearsal.population.plan import App, Campaign, Habit, Plan, Stuffing, Trouble
-from helpers.rehearsal.tenant import RehearsalTenant
 from helpers.simulate import simulate
 from helpers.tenant.key_pair import make_pair
+from jitkit.errors import KitError
+from jitkit.protocol import MIGRATE
+from jitkit.rehearsal.population.plan import App, Campaign, Habit, Plan, Stuffing, Trouble
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 DAYS = 30
 PLAN = Plan(

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from helpers import notebook_runs
-from helpers.errors import KitError
+from jitkit.errors import KitError
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from helpers import wave
-from helpers.protocol import CALLS_PER_SECOND
+from jitkit.protocol import CALLS_PER_SECOND
 
 PEOPLE = {f"person{number}@shop.example": f"Password-{number}" for number in range(120)}
 

@@ -15,11 +15,11 @@ import pytest_asyncio
 
 from helpers import kit, settings
 from helpers.kit import Session
-from helpers.progress.figures import Figures
-from helpers.progress.tables import Tables
 from helpers.settings import Profile
 from helpers.widgets import FiguresFilter, ProgressBar, SignInBox
 from helpers.worlds import LiveWorld
+from jitkit.progress.figures import Figures
+from jitkit.progress.tables import Tables
 
 CANARY = "Canary-Finch-9041"
 

@@ -9,9 +9,9 @@ import pytest
 from sessions import Opening
 
 from helpers import settings
-from helpers.errors import BadTable, NotReady, SettingsError
 from helpers.settings import Profile
 from helpers.worlds import LiveWorld, enter
+from jitkit.errors import BadTable, NotReady, SettingsError
 
 ADA = "ada@woodgrove.example"
 

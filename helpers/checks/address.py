@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from helpers import protocol
 from helpers.checks.finding import Finding, fault, fine, read, unknown
+from jitkit import protocol
 
 if TYPE_CHECKING:
     from helpers.kit import Session

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from helpers.errors import KitError, PermissionMissing
-from helpers.show import Sent, Table
+from jitkit.display import Sent, Table
+from jitkit.errors import KitError, PermissionMissing
 
 __all__ = ["Checked", "Finding", "fault", "fine", "read", "unknown"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from helpers.checks.finding import Finding, fault, fine, read, unknown
-from helpers.errors import KitError
 from helpers.legacy_export import read_export
 from helpers.refusals import explained
 from helpers.tenant.user_plan import here, make_plan
+from jitkit.errors import KitError
 
 if TYPE_CHECKING:
     from helpers.kit import Session

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from helpers import protocol
 from helpers.checks.finding import Finding, fault, fine, read
 from helpers.refusals import explained
+from jitkit import protocol
 
 if TYPE_CHECKING:
     from helpers.kit import Session

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from helpers.checks.finding import Finding, fault, fine, read
-from helpers.progress.mends import callout_cause, meaning, mend
-from helpers.protocol import TIMEOUT_MS
 from helpers.refusals import explained
+from jitkit.progress.mends import callout_cause, meaning, mend
+from jitkit.protocol import TIMEOUT_MS
 
 if TYPE_CHECKING:
     from helpers.kit import Session

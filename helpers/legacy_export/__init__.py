@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 
-from helpers.errors import BadTable
 from helpers.legacy_export.hashes import complaint
 from helpers.legacy_export.rows import ASCII_BLANKS, Row, Rows, read_rows
 from helpers.legacy_export.table import Stored, write_table
-from helpers.show import Table, fold
+from jitkit.display import Table, fold
+from jitkit.errors import BadTable
 
 __all__ = ["Export", "LegacyUser", "Problem", "normalise", "read_export"]
 

@@ -6,8 +6,8 @@ import contextlib
 import hashlib
 from pathlib import Path
 
-from helpers.errors import BadTable
 from helpers.legacy_export import read_export
+from jitkit.errors import BadTable
 
 __all__ = ["legacy_copy"]
 

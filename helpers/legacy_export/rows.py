@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.errors import BadTable
+from jitkit.errors import BadTable
 
 __all__ = ["ASCII_BLANKS", "COLUMNS", "Row", "Rows", "read_rows"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
-from helpers.errors import BadTable
+from jitkit.errors import BadTable
 
 __all__ = ["Stored", "write_table"]
 

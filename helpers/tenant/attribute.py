@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from helpers import protocol
-from helpers.errors import NotReady, Taken
-from helpers.show import Card, Sent
 from helpers.tenant.step import Step, everything, left_alone, missing, quoted, taken, told, until_shown
+from jitkit import protocol
+from jitkit.display import Card, Sent
+from jitkit.errors import NotReady, Taken
 
 if TYPE_CHECKING:
     from msgraph.generated.models.application import Application

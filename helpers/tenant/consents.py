@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 from uuid import UUID
 
-from helpers import protocol
-from helpers.errors import NotReady, Taken
-from helpers.show import Card, Sent
 from helpers.tenant.extension_app import ExtensionApp
 from helpers.tenant.registrations import NOTEBOOK, Registration
 from helpers.tenant.step import (
@@ -24,6 +21,9 @@ from helpers.tenant.step import (
     until_shown,
 )
 from helpers.tenant.test_client import TestClient
+from jitkit import protocol
+from jitkit.display import Card, Sent
+from jitkit.errors import NotReady, Taken
 
 if TYPE_CHECKING:
     from msgraph.generated.models.app_role_assignment import AppRoleAssignment

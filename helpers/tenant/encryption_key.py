@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from helpers.errors import NotReady, Taken
-from helpers.settings import write_private
-from helpers.show import Card, Sent
 from helpers.tenant.extension_app import ExtensionApp
 from helpers.tenant.key_entries import active_of, again, described, shown_thumbprint
 from helpers.tenant.key_pair import SUBJECT, PublicHalf, make_pair, mend_permissions, read_pair
 from helpers.tenant.step import LAG_WAITS, Step, missing, told
+from jitkit.display import Card, Sent
+from jitkit.errors import NotReady, Taken
+from jitkit.files import write_private
 
 if TYPE_CHECKING:
     from msgraph.generated.models.application import Application

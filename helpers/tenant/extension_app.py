@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from helpers import protocol
 from helpers.tenant.registrations import AppStep, requested
+from jitkit import protocol
 
 if TYPE_CHECKING:
     from msgraph.generated.models.application import Application

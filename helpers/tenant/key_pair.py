@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from helpers.errors import SettingsError
-from helpers.settings import write_private
+from jitkit.errors import SettingsError
+from jitkit.files import write_private
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate

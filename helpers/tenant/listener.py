@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from helpers.errors import NotReady, Taken
-from helpers.show import Card, Sent
 from helpers.tenant.attribute import Flag, MigrationFlag
 from helpers.tenant.password_extension import NOTEBOOK, Extension, PasswordExtension
 from helpers.tenant.step import Step, everything, left_alone, missing, or_none, taken, told, until_shown
 from helpers.tenant.test_client import TestClient
+from jitkit.display import Card, Sent
+from jitkit.errors import NotReady, Taken
 
 if TYPE_CHECKING:
     from msgraph.generated.models.on_password_submit_listener import OnPasswordSubmitListener

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from helpers import protocol
-from helpers.errors import KitError, NotReady, Taken
-from helpers.show import Card, Sent, Table
 from helpers.tenant.extension_app import ExtensionApp
 from helpers.tenant.step import MADE_BY, TAG, Step, everything, left_alone, missing, taken, told, until_shown
+from jitkit import protocol
+from jitkit.display import Card, Sent, Table
+from jitkit.errors import KitError, NotReady, Taken
 
 if TYPE_CHECKING:
     from msgraph.generated.models.authentication_configuration_validation import AuthenticationConfigurationValidation

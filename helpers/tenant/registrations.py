@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from helpers import protocol
-from helpers.show import Card, Sent
 from helpers.tenant.step import TAG, Step, everything, missing, or_none, patiently, quoted, taken, told, until_shown
+from jitkit import protocol
+from jitkit.display import Card, Sent
 
 if TYPE_CHECKING:
     from msgraph.generated.models.application import Application

@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from helpers.errors import NotReady, Stopped, Taken
 from helpers.graph import Graph
 from helpers.refusals import explained
 from helpers.sent import recording
 from helpers.settings import Profile, state
-from helpers.show import Card, Sent
+from jitkit.display import Card, Sent
+from jitkit.errors import NotReady, Stopped, Taken
 
 if TYPE_CHECKING:
     from msgraph.graph_service_client import GraphServiceClient

@@ -9,10 +9,10 @@ import string
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-from helpers import protocol
 from helpers.graph import BatchAnswer
 from helpers.legacy_export import LegacyUser
 from helpers.refusals import refusal
+from jitkit import protocol
 
 __all__ = ["Pace", "chunks", "creation", "is_duplicate", "require_allowed", "run", "temporary_password"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from helpers.show import Card, Table
+from jitkit.display import Card, Table
 
 __all__ = ["Applied", "Counts", "Person"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from helpers.errors import NotReady, Taken
-from helpers.show import Card, Sent
 from helpers.tenant.registrations import NOTEBOOK
 from helpers.tenant.step import MADE_BY, TAG, Step, everything, left_alone, missing, patiently, taken, told, until_shown
 from helpers.tenant.test_client import TestClient
+from jitkit.display import Card, Sent
+from jitkit.errors import NotReady, Taken
 
 if TYPE_CHECKING:
     from msgraph.generated.models.external_users_self_service_sign_up_events_flow import (

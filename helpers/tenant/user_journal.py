@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from helpers.errors import SettingsError
+from jitkit.errors import SettingsError
 
 __all__ = ["Did", "Journal"]
 

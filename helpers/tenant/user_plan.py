@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from helpers.legacy_export import LegacyUser, normalise
-from helpers.show import Sent, Table, fold
+from jitkit.display import Sent, Table, fold
 
 if TYPE_CHECKING:
     from helpers.legacy_export import Problem

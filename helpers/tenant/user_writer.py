@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from helpers.errors import KitError
 from helpers.graph import BatchAnswer, BatchItem, Graph
 from helpers.legacy_export import LegacyUser
-from helpers.show import Sent
 from helpers.tenant.user_batches import Pace, chunks, creation, is_duplicate, require_allowed, run
 from helpers.tenant.user_cards import Applied
 from helpers.tenant.user_journal import Did, Journal
 from helpers.tenant.user_plan import Plan
+from jitkit.display import Sent
+from jitkit.errors import KitError
 
 __all__ = ["UserWriter", "take_back"]
 

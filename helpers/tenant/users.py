@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from helpers.errors import KitError, NotReady
 from helpers.legacy_export import LegacyUser, Problem, normalise, read_export
-from helpers.show import Card, Sent
 from helpers.tenant.attribute import MigrationFlag
 from helpers.tenant.step import Step, quoted, told
 from helpers.tenant.user_cards import Applied, Counts, Person
 from helpers.tenant.user_journal import Journal
 from helpers.tenant.user_plan import Plan, here, make_plan
 from helpers.tenant.user_writer import UserWriter, take_back
+from jitkit.display import Card, Sent
+from jitkit.errors import KitError, NotReady
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,10 +7,10 @@ from functools import cache
 
 import pytest
 
-from helpers.conformance.case import Outcome
-from helpers.conformance.config import Config
-from helpers.conformance.keys import SigningKey
-from helpers.conformance.own import fresh_config
+from jitkit.conformance.case import Outcome
+from jitkit.conformance.config import Config
+from jitkit.conformance.keys import SigningKey
+from jitkit.conformance.own import fresh_config
 
 _signing_key = cache(SigningKey.make)
 

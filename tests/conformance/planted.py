@@ -96,7 +96,7 @@ class Planted:
         self.http = httpx.AsyncClient(trust_env=False, timeout=10, follow_redirects=self.bad("redirect followed"))
         self.sql: Any = None
         if self.settings["LegacyApiConnectionString"].startswith("sqlite"):
-            from helpers.endpoint.legacy.sql import SqlStore
+            from jitkit.endpoint.stores.sql import SqlStore
 
             self.sql = SqlStore(self.settings["LegacyApiConnectionString"])
 

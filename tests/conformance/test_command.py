@@ -17,15 +17,15 @@ import httpx
 import pytest
 
 from helpers.__main__ import main
-from helpers.conformance.areas import areas
-from helpers.conformance.config import FEATURES, KINDS, MEMBERS, Config
-from helpers.conformance.issuer import Issuer
-from helpers.conformance.launcher import settings_for
-from helpers.conformance.legacy import Account, Legacy
-from helpers.conformance.own import fresh_config, own_settings
-from helpers.conformance.run import chosen, run_cases, stand_ins
-from helpers.conformance.world import World
-from helpers.errors import SettingsError
+from jitkit.conformance.areas import areas
+from jitkit.conformance.config import FEATURES, KINDS, MEMBERS, Config
+from jitkit.conformance.issuer import Issuer
+from jitkit.conformance.launcher import settings_for
+from jitkit.conformance.legacy import Account, Legacy
+from jitkit.conformance.own import fresh_config, own_settings
+from jitkit.conformance.run import chosen, run_cases, stand_ins
+from jitkit.conformance.world import World
+from jitkit.errors import SettingsError
 
 from . import planted
 from .conftest import short_config

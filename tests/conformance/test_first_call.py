@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from helpers.__main__ import main
-from helpers.conformance.case import Failed
-from helpers.conformance.first_call import good_call
-from helpers.conformance.keys import EncryptionKey
-from helpers.conformance.loopback import Exchange, LoopbackServer
-from helpers.conformance.run import check_url, stand_ins
-from helpers.conformance.world import World
-from helpers.errors import EndpointDown
+from jitkit.conformance.case import Failed
+from jitkit.conformance.first_call import good_call
+from jitkit.conformance.keys import EncryptionKey
+from jitkit.conformance.loopback import Exchange, LoopbackServer
+from jitkit.conformance.run import check_url, stand_ins
+from jitkit.conformance.world import World
+from jitkit.errors import EndpointDown
 
 from .conftest import short_config
 

@@ -13,7 +13,7 @@ from passlib.hash import (
     phpass,
 )
 
-from helpers.conformance.hashes import hashes_of
+from jitkit.conformance.hashes import hashes_of
 
 PASSWORD = "Canary-of-hashes-1!"
 

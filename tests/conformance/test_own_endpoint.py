@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from helpers.conformance.case import Outcome
-from helpers.conformance.own import check_own
-from helpers.conformance.report import line
+from jitkit.conformance.case import Outcome
+from jitkit.conformance.own import check_own
+from jitkit.conformance.report import line
 
 from .conftest import too_busy
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from helpers.conformance.areas import areas
-from helpers.conformance.case import Outcome
-from helpers.conformance.launcher import settings_for
-from helpers.conformance.own import own_settings
-from helpers.conformance.run import chosen, run_cases, stand_ins
-from helpers.conformance.world import World
+from jitkit.conformance.areas import areas
+from jitkit.conformance.case import Outcome
+from jitkit.conformance.launcher import settings_for
+from jitkit.conformance.own import own_settings
+from jitkit.conformance.run import chosen, run_cases, stand_ins
+from jitkit.conformance.world import World
 
 from . import planted
 from .conftest import short_config, too_busy

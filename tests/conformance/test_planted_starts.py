@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from helpers.conformance.case import Outcome
-from helpers.conformance.issuer import Issuer
-from helpers.conformance.launcher import Launcher, settings_for
-from helpers.conformance.legacy import Legacy
-from helpers.conformance.own import own_settings
-from helpers.conformance.run import check_started
+from jitkit.conformance.case import Outcome
+from jitkit.conformance.issuer import Issuer
+from jitkit.conformance.launcher import Launcher, settings_for
+from jitkit.conformance.legacy import Legacy
+from jitkit.conformance.own import own_settings
+from jitkit.conformance.run import check_started
 
 from .conftest import short_config, too_busy
 from .faults_at_start import STARTS

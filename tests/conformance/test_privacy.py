@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from helpers.conformance.case import Failed, Skipped
-from helpers.conformance.cases import privacy
-from helpers.conformance.issuer import Issuer
-from helpers.conformance.legacy import Legacy
-from helpers.conformance.world import World
+from jitkit.conformance.case import Failed, Skipped
+from jitkit.conformance.cases import privacy
+from jitkit.conformance.issuer import Issuer
+from jitkit.conformance.legacy import Legacy
+from jitkit.conformance.world import World
 
 from .conftest import short_config
 

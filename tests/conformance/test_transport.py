@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from helpers.conformance.cases import transport
-from helpers.conformance.issuer import Issuer
-from helpers.conformance.legacy import Legacy
-from helpers.conformance.world import World
+from jitkit.conformance.cases import transport
+from jitkit.conformance.issuer import Issuer
+from jitkit.conformance.legacy import Legacy
+from jitkit.conformance.world import World
 
 from .conftest import short_config
 

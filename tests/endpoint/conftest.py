@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from helpers.endpoint.app import create_app
-from helpers.endpoint.clock import MACHINE, Clock
+from jitkit.endpoint.app import create_app
+from jitkit.endpoint.clock import MACHINE, Clock
 
 from . import issuer
 from .issuer import AskedStore, Documents

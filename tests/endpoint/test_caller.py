@@ -15,11 +15,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from helpers.endpoint.caller import Callers
-from helpers.endpoint.clock import Clock
-from helpers.endpoint.refused import Refused
-from helpers.endpoint.signing_keys import SigningKeys
-from helpers.endpoint.workers import Workers
+from jitkit.endpoint.caller import Callers
+from jitkit.endpoint.clock import Clock
+from jitkit.endpoint.refused import Refused
+from jitkit.endpoint.signing_keys import SigningKeys
+from jitkit.endpoint.workers import Workers
 
 from . import issuer
 from .conftest import Endpoint, Opener

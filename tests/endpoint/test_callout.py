@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from helpers.endpoint.legacy import Verdict
+from jitkit.endpoint.stores import Verdict
 
 from . import issuer
 from .conftest import Endpoint, Opener

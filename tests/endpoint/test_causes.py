@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import helpers.endpoint
-from helpers.endpoint.legacy import Verdict
-from helpers.progress.mends import meaning
+import jitkit.endpoint
+from jitkit.endpoint.stores import Verdict
+from jitkit.progress.mends import meaning
 
 # Causes of calls that went as they should: nothing has to be explained or mended.
 FINE = {"right", "right_must_change", "wrong", "unknown_user"}
 
 
 def test_every_cause_is_explained() -> None:
-    sources = Path(helpers.endpoint.__file__).parent.glob("*.py")
+    sources = Path(jitkit.endpoint.__file__).parent.glob("*.py")
     text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
     causes = set(re.findall(r'Refused\(\s*(?:\d+|status|_[A-Z_]+), "(\w+)"', text))
     causes |= set(re.findall(r'failure\("(\w+)"\)', text)) | (set(Verdict) - FINE)

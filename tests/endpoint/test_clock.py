@@ -6,8 +6,8 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from helpers.endpoint.clock import Clock
-from helpers.endpoint.legacy import Verdict
+from jitkit.endpoint.clock import Clock
+from jitkit.endpoint.stores import Verdict
 
 from . import issuer
 from .conftest import Endpoint, Opener

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from helpers.endpoint.config import Settings, is_safe_url
-from helpers.errors import SettingsError
+from jitkit.endpoint.config import Settings, is_safe_url
+from jitkit.errors import SettingsError
 
 from . import issuer
 

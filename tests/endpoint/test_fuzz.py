@@ -27,7 +27,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helpers.endpoint.app import create_app
+from jitkit.endpoint.app import create_app
 
 from . import issuer
 from .issuer import AskedStore, Documents

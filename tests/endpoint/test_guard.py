@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from helpers.endpoint import guard
-from helpers.endpoint.answer import answer_to
-from helpers.endpoint.breaker import Breaker
-from helpers.endpoint.guard import Guard, Limits
-from helpers.endpoint.legacy import Verdict
-from helpers.endpoint.limiter import Limiter
-from helpers.endpoint.pace import Pace
-from helpers.endpoint.password_context import PasswordContext
-from helpers.endpoint.password_policy import PasswordPolicy
-from helpers.endpoint.refused import Refused
-from helpers.endpoint.tally import Tally
+from jitkit.endpoint import guard
+from jitkit.endpoint.answer import answer_to
+from jitkit.endpoint.breaker import Breaker
+from jitkit.endpoint.guard import Guard, Limits
+from jitkit.endpoint.limiter import Limiter
+from jitkit.endpoint.pace import Pace
+from jitkit.endpoint.password_context import PasswordContext
+from jitkit.endpoint.password_policy import PasswordPolicy
+from jitkit.endpoint.refused import Refused
+from jitkit.endpoint.stores import Verdict
+from jitkit.endpoint.tally import Tally
 
 from . import issuer
 from .conftest import Endpoint, Opener
@@ -57,7 +57,7 @@ def people() -> Iterator[str]:
 
 
 async def test_five_failures_open_the_breaker_and_a_probe_closes_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("helpers.endpoint.breaker._FIRST_REST", 0.2)
+    monkeypatch.setattr("jitkit.endpoint.breaker._FIRST_REST", 0.2)
     store, someone = AskedStore(Verdict.DOWN), people()
     guarded = a_guard(store)
     for _ in range(5):
@@ -156,7 +156,7 @@ async def test_a_silent_store_uses_tries_up_and_is_never_called_a_wrong_password
 
 
 def test_wrong_passwords_are_forgotten_in_time_and_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("helpers.endpoint.limiter._ACCOUNTS", 10)
+    monkeypatch.setattr("jitkit.endpoint.limiter._ACCOUNTS", 10)
     limiter = Limiter(1, 60)
     account = limiter.account("ann", 0.0)
     assert limiter.enter(account)

@@ -42,13 +42,13 @@ class OnlyItsOwn:
             raise ModuleNotFoundError(f"{{name}} is not one of the endpoint's own dependencies", name=name)
 
 sys.meta_path.insert(0, OnlyItsOwn)
-from helpers.endpoint.serve import serve
+from jitkit.endpoint.serve import serve
 serve(host="127.0.0.1", port=0)
 """
 
 
 def test_the_application_imports_nothing_heavy() -> None:
-    code = f"import sys, helpers.endpoint.serve; print([name for name in {HEAVY} if name in sys.modules])"
+    code = f"import sys, jitkit.endpoint.serve; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -75,7 +75,7 @@ def test_serves_with_its_own_dependencies_alone(environment: dict[str, str]) -> 
 
 def own_dependencies() -> set[str]:
     """Read the endpoint's list, and follow what each package on it requires."""
-    lines = (ROOT / "helpers" / "endpoint" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / "src" / "jitkit" / "endpoint" / "requirements.txt").read_text(encoding="utf-8").splitlines()
     found: set[str] = set()
     waiting = [line for line in lines if not line.startswith("#")]
     assert not {"msgraph-sdk", "pandas", "jupyterlab", "azure-identity"} & set(waiting)
@@ -98,5 +98,5 @@ def modules_of_others(ours: set[str]) -> list[str]:
     return [
         module
         for module, names in owners.items()
-        if module != "helpers" and not {name.lower().replace("_", "-") for name in names} & ours
+        if module not in ("helpers", "jitkit") and not {name.lower().replace("_", "-") for name in names} & ours
     ]

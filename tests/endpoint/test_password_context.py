@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from helpers import protocol
-from helpers.endpoint.clock import Clock
-from helpers.endpoint.keys import parse_key
-from helpers.endpoint.password_context import PasswordContext, open_context
-from helpers.endpoint.refused import Refused
+from jitkit import protocol
+from jitkit.endpoint.clock import Clock
+from jitkit.endpoint.keys import parse_key
+from jitkit.endpoint.password_context import PasswordContext, open_context
+from jitkit.endpoint.refused import Refused
 
 from . import issuer
 from .conftest import Opener

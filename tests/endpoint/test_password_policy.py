@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.endpoint.answer import answer_to
-from helpers.endpoint.legacy import Verdict
-from helpers.endpoint.password_policy import PasswordPolicy, read_terms
+from jitkit.endpoint.answer import answer_to
+from jitkit.endpoint.password_policy import PasswordPolicy, read_terms
+from jitkit.endpoint.stores import Verdict
 
 
 @pytest.mark.parametrize(

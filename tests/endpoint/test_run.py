@@ -19,12 +19,12 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from helpers.endpoint.ledger import Ledger
-from helpers.endpoint.log import _Sparse, configure
-from helpers.endpoint.serve import _listen
-from helpers.endpoint.signing_keys import SigningKeys
-from helpers.endpoint.tally import Tally
-from helpers.errors import SettingsError
+from jitkit.endpoint.ledger import Ledger
+from jitkit.endpoint.log import _Sparse, configure
+from jitkit.endpoint.serve import _listen
+from jitkit.endpoint.signing_keys import SigningKeys
+from jitkit.endpoint.tally import Tally
+from jitkit.errors import SettingsError
 
 from . import issuer
 from .conftest import Endpoint, Opener

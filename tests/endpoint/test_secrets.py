@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from helpers.endpoint.legacy import Verdict
-from helpers.endpoint.password_context import open_context
+from jitkit.endpoint.password_context import open_context
+from jitkit.endpoint.stores import Verdict
 
 from . import issuer
 from .conftest import Endpoint, Opener
@@ -68,7 +68,7 @@ async def test_no_path_lets_the_password_out(
         assert claims["nonce"] not in line
         assert flat[:40] not in line
         assert token[:40] not in line
-    said += [record.getMessage() + str(record.exc_info) for record in caplog.records if "helpers" in record.name]
+    said += [record.getMessage() + str(record.exc_info) for record in caplog.records if "jitkit" in record.name]
     said += list(capfd.readouterr())
     assert len(said) > 100
     for form in traces():

@@ -19,13 +19,13 @@ from typing import Any
 import httpx
 import pytest
 
-from helpers.endpoint.serve import serve
-from helpers.errors import EndpointDown
+from jitkit.endpoint.serve import serve
+from jitkit.errors import EndpointDown
 
 from . import issuer
 
 ROOT = Path(__file__).parents[2]
-SERVE = "{before}; from helpers.endpoint.serve import serve; serve(host='127.0.0.1', port={port})"
+SERVE = "{before}; from jitkit.endpoint.serve import serve; serve(host='127.0.0.1', port={port})"
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_outlives_standard_input_when_not_told_so(start: Start) -> None:
 
 
 def test_connections_that_never_finish_a_request_are_dropped_and_idle_ones_are_kept(start: Start) -> None:
-    process, url = start(before="import helpers.endpoint.serve as s; s._SILENT_SECONDS = 1")
+    process, url = start(before="import jitkit.endpoint.serve as s; s._SILENT_SECONDS = 1")
     with contextlib.ExitStack() as stack, httpx.Client() as known:
         assert known.get(url).status_code == 200
         kept = list(known._transport._pool.connections)  # type: ignore[attr-defined]

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import pytest
 from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
 
-from helpers.endpoint.config import Settings
-from helpers.errors import SettingsError
+from jitkit.endpoint.config import Settings
+from jitkit.errors import SettingsError
 
 from . import issuer
 

@@ -15,7 +15,7 @@ import bcrypt
 import pytest
 from rehearsal.served import ROOT, serving
 
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 HERE = Path(__file__).parent
 USERNAME, PASSWORD = "ada@woodgrove.example", "Legacy#Password-2"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.errors import BadTable
 from helpers.legacy_export import normalise, read_export
+from jitkit.errors import BadTable
 
 SAMPLE = Path(__file__).parents[2] / "sample_data" / "legacy_users.csv"
 BCRYPT = "$2b$04$" + "A" * 53

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from helpers import live
-from helpers.errors import WriteNotConfirmed
-from helpers.rehearsal import switches
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.errors import WriteNotConfirmed
+from jitkit.rehearsal import switches
+from jitkit.rehearsal.tenant import RehearsalTenant
 from live import checks
 from live.conftest import client_of
 from live.tagged import Tagged

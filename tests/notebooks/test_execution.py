@@ -17,7 +17,7 @@ from helpers import settings
 from helpers.graph import Graph
 from helpers.notebook_runs import NOTEBOOKS, in_order, run
 from helpers.promises import needs_of
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 # A second worker would repeat the runs below: they cost minutes, the assertions nothing.
 pytestmark = pytest.mark.xdist_group("notebooks")

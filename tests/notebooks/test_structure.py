@@ -12,10 +12,10 @@ from xml.etree import ElementTree
 import nbformat
 import pytest
 
-from helpers import protocol
 from helpers.live import DELEGATED_PERMISSIONS
 from helpers.notebook_runs import NOTEBOOKS, in_order
 from helpers.settings import CREDENTIALS
+from jitkit import protocol
 
 PATHS = in_order()
 IMAGES = sorted((NOTEBOOKS / "images").glob("*.svg"))

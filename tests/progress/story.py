@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from helpers.progress.tables import Tables
+from jitkit.progress.tables import Tables
 
 DAY = "2026-11-02T09:"
 

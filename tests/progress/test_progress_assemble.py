@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from helpers.progress import assemble as assembling
-from helpers.progress.from_graph import audits_from_graph, sign_ins_from_graph
-from helpers.progress.tables import Tables
-from helpers.progress.users_seen import seen
+from jitkit.progress import assemble as assembling
+from jitkit.progress.from_graph import audits_from_graph, sign_ins_from_graph
+from jitkit.progress.tables import Tables
+from jitkit.progress.users_seen import seen
 
 FLAG = "extension_0123456789abcdef0123456789abcdef_toBeMigrated"
 SEEN = pd.Timestamp("2026-11-02T12:00:00Z")

@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 from story import told, users
 
-from helpers.progress import charts, metrics
-from helpers.progress.chart import Chart
-from helpers.progress.figures import Figures
-from helpers.progress.pace_chart import pace_chart
-from helpers.progress.tables import Tables
+from jitkit.progress import charts, metrics
+from jitkit.progress.chart import Chart
+from jitkit.progress.figures import Figures
+from jitkit.progress.pace_chart import pace_chart
+from jitkit.progress.tables import Tables
 
 
 def all_charts(figures: Figures) -> list[Chart]:
@@ -105,7 +105,7 @@ def test_totals_stand_in_a_table() -> None:
 
 def test_the_module_is_light_until_it_is_used() -> None:
     heavy = "{'pandas', 'matplotlib', 'matplotlib.pyplot'}"
-    code = f"import sys, helpers.progress; sys.exit(bool({heavy} & set(sys.modules)))"
+    code = f"import sys, jitkit.progress; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
 
 

@@ -13,15 +13,15 @@ import pandas as pd
 import pytest
 from nbclient import NotebookClient
 
-from helpers.errors import BadTable, NotReady
-from helpers.progress import collect as collecting
-from helpers.progress.archive import Archive
-from helpers.progress.assemble import from_archive
-from helpers.progress.collect import collect
-from helpers.progress.quality import quality
-from helpers.progress.states import states
-from helpers.progress.tables import Tables
-from helpers.settings import make_private
+from jitkit.errors import BadTable, NotReady
+from jitkit.files import make_private
+from jitkit.progress import collect as collecting
+from jitkit.progress.archive import Archive
+from jitkit.progress.assemble import from_archive
+from jitkit.progress.collect import collect
+from jitkit.progress.quality import quality
+from jitkit.progress.states import states
+from jitkit.progress.tables import Tables
 
 FLAG = "extension_0123456789abcdef0123456789abcdef_toBeMigrated"
 NOW = pd.Timestamp("2026-11-10T12:00:00Z")
@@ -328,7 +328,7 @@ async def test_an_empty_tenant_and_a_tenant_of_one(archive: Archive) -> None:
 
 def test_in_a_notebook_the_bar_of_a_long_read_is_no_error_output() -> None:
     long_read = """
-from helpers.progress import collect
+from jitkit.progress import collect
 collect._LONG = 0
 with collect._bar("Audits") as bar:
     bar.update(500)

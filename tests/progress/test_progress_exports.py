@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from helpers.errors import BadTable
-from helpers.progress import files
-from helpers.progress.files import read_audits, read_table
-from helpers.progress.from_graph import audits_from_graph
-from helpers.progress.json_lines import read_fast
+from jitkit.errors import BadTable
+from jitkit.progress import files
+from jitkit.progress.files import read_audits, read_table
+from jitkit.progress.from_graph import audits_from_graph
+from jitkit.progress.json_lines import read_fast
 
 FLAG = "extension_0123456789abcdef0123456789abcdef_toBeMigrated"
 

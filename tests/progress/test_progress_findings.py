@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.errors import BadTable
-from helpers.progress.campaigns import campaigns, course
-from helpers.progress.figures import Figures
-from helpers.progress.findings import Finding, findings
-from helpers.progress.guessing import bursts
-from helpers.progress.interruptions import interruptions
-from helpers.progress.pace import pace
-from helpers.progress.tables import Tables
+from jitkit.errors import BadTable
+from jitkit.progress.campaigns import campaigns, course
+from jitkit.progress.figures import Figures
+from jitkit.progress.findings import Finding, findings
+from jitkit.progress.guessing import bursts
+from jitkit.progress.interruptions import interruptions
+from jitkit.progress.pace import pace
+from jitkit.progress.tables import Tables
 
 START = pd.Timestamp("2026-03-02T00:00Z")
 DAY = pd.Timedelta(days=1)

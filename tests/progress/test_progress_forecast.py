@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.errors import BadTable
-from helpers.progress.forecast import Forecast, forecast
-from helpers.progress.tables import Tables
+from jitkit.errors import BadTable
+from jitkit.progress.forecast import Forecast, forecast
+from jitkit.progress.tables import Tables
 
 START = pd.Timestamp("2026-03-02T08:00Z")
 

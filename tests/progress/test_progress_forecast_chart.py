@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from helpers.progress.forecast import Forecast
-from helpers.progress.forecast_chart import forecast_chart
+from jitkit.progress.forecast import Forecast
+from jitkit.progress.forecast_chart import forecast_chart
 
 CURVE = pd.DataFrame({"time": pd.date_range("2026-03-01", periods=30, tz="UTC"), "migrated": range(0, 300, 10)})
 AS_OF = pd.Timestamp("2026-03-30T00:00Z")

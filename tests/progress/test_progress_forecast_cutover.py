@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.errors import BadTable
-from helpers.progress.cutover import cut_over
-from helpers.progress.forecast import Forecast
+from jitkit.errors import BadTable
+from jitkit.progress.cutover import cut_over
+from jitkit.progress.forecast import Forecast
 
 
 def course(*, slow: int = 0) -> Forecast:

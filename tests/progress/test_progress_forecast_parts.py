@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.progress.backtest import compare
-from helpers.progress.baselines import exponential, straight_line
-from helpers.progress.history import History, count_history
-from helpers.progress.rhythm import find_rhythm
-from helpers.progress.survival import observe
+from jitkit.progress.backtest import compare
+from jitkit.progress.baselines import exponential, straight_line
+from jitkit.progress.history import History, count_history
+from jitkit.progress.rhythm import find_rhythm
+from jitkit.progress.survival import observe
 
 MONDAY = pd.Timestamp("2026-03-02T00:00Z")
 

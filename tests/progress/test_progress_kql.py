@@ -16,22 +16,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.errors import KitError
-from helpers.progress import load, metrics, states
-from helpers.progress.assemble import assemble
-from helpers.progress.files import read_audits, read_table
-from helpers.progress.from_graph import audits_from_graph
-from helpers.progress.mends import callout_cause
-from helpers.progress.queries import QUERIES, queries, query
-from helpers.progress.tables import Tables
-from helpers.progress.users_seen import seen
-from helpers.protocol import MIGRATE
-from helpers.rehearsal.ids import seeded
-from helpers.rehearsal.journal import audit
-from helpers.rehearsal.log_exports import export_logs
-from helpers.rehearsal.population.plan import Habit, Plan, Stuffing, Trouble
-from helpers.rehearsal.tenant import RehearsalTenant
 from helpers.simulate import simulate
+from jitkit.errors import KitError
+from jitkit.progress import load, metrics, states
+from jitkit.progress.assemble import assemble
+from jitkit.progress.files import read_audits, read_table
+from jitkit.progress.from_graph import audits_from_graph
+from jitkit.progress.mends import callout_cause
+from jitkit.progress.queries import QUERIES, queries, query
+from jitkit.progress.tables import Tables
+from jitkit.progress.users_seen import seen
+from jitkit.protocol import MIGRATE
+from jitkit.rehearsal.ids import seeded
+from jitkit.rehearsal.journal import audit
+from jitkit.rehearsal.log_exports import export_logs
+from jitkit.rehearsal.population.plan import Habit, Plan, Stuffing, Trouble
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 # Azure Monitor reference: the types of the columns that the queries read.
 COLUMNS: Final = {

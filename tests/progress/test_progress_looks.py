@@ -7,15 +7,15 @@ import pandas as pd
 import pytest
 from story import ledger, sign_ins, told, users
 
-from helpers.errors import BadTable
-from helpers.progress import abuse, health, load, quality, reconcile
-from helpers.progress.campaign import campaign
-from helpers.progress.clocks import skew
-from helpers.progress.cohort_chart import cohort_chart
-from helpers.progress.cohorts import cohorts
-from helpers.progress.interruptions import interruptions
-from helpers.progress.intervals import kaplan_meier, wilson
-from helpers.progress.tables import Remark, Tables
+from jitkit.errors import BadTable
+from jitkit.progress import abuse, health, load, quality, reconcile
+from jitkit.progress.campaign import campaign
+from jitkit.progress.clocks import skew
+from jitkit.progress.cohort_chart import cohort_chart
+from jitkit.progress.cohorts import cohorts
+from jitkit.progress.interruptions import interruptions
+from jitkit.progress.intervals import kaplan_meier, wilson
+from jitkit.progress.tables import Remark, Tables
 
 START = pd.Timestamp("2026-11-01T00:00Z")
 

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from story import ledger, sign_ins, told, told_twice_and_shuffled, users
 
-from helpers.progress import metrics, quality, states, stuck, summary
-from helpers.progress.mends import callout_cause, meaning, mend
-from helpers.progress.tables import Tables
-from helpers.protocol import CALLOUT_ERRORS
+from jitkit.progress import metrics, quality, states, stuck, summary
+from jitkit.progress.mends import callout_cause, meaning, mend
+from jitkit.progress.tables import Tables
+from jitkit.protocol import CALLOUT_ERRORS
 
 COUNTED = {
     "as_of": "2026-11-02T09:05:30Z",

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from story import sign_ins, told, users
 
-from helpers.errors import BadTable
-from helpers.progress import answers, quality, summary
-from helpers.progress.answers import QUESTIONS
-from helpers.progress.figures import Figures
-from helpers.progress.report import write_report
-from helpers.progress.tables import Tables
+from jitkit.errors import BadTable
+from jitkit.progress import answers, quality, summary
+from jitkit.progress.answers import QUESTIONS
+from jitkit.progress.figures import Figures
+from jitkit.progress.report import write_report
+from jitkit.progress.tables import Tables
 
 CSVS = {
     f"{name}.csv"

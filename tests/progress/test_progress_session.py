@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from sessions import Opening
 
-from helpers.errors import NotReady
-from helpers.progress.archive import Archive
-from helpers.progress.quality import quality
-from helpers.progress.states import summary
+from jitkit.errors import NotReady
+from jitkit.progress.archive import Archive
+from jitkit.progress.quality import quality
+from jitkit.progress.states import summary
 
 DAYS = 86_400
 
@@ -67,7 +67,7 @@ async def test_two_collections_do_not_write_into_one_history_at_once(home: Path,
         await s.progress.collect()
     # Another process, which dies with the lock in its hands.
     code = (
-        "import sys, pathlib; from helpers.progress.archive import Archive\n"
+        "import sys, pathlib; from jitkit.progress.archive import Archive\n"
         "with Archive(pathlib.Path(sys.argv[1])).alone(): print('held', flush=True); input()"
     )
     other = await asyncio.create_subprocess_exec(sys.executable, "-c", code, str(folder), stdin=PIPE, stdout=PIPE)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from story import DAY, ledger, sign_ins, told, users
 
-from helpers.progress import answers, metrics, reconcile, states, stuck
-from helpers.progress.stragglers import stragglers
-from helpers.progress.tables import Tables
+from jitkit.progress import answers, metrics, reconcile, states, stuck
+from jitkit.progress.stragglers import stragglers
+from jitkit.progress.tables import Tables
 
 NAMES = ["ann", "bob", "cem", "dora", "stranger"]
 

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from story import sign_ins, told, users
 
-from helpers.endpoint.ledger import Entry, Ledger
-from helpers.errors import BadTable
-from helpers.progress.cohorts import cohorts
-from helpers.progress.files import read_table
-from helpers.progress.tables import KINDS, Tables, tidy
+from jitkit.endpoint.ledger import Entry, Ledger
+from jitkit.errors import BadTable
+from jitkit.progress.cohorts import cohorts
+from jitkit.progress.files import read_table
+from jitkit.progress.tables import KINDS, Tables, tidy
 
 
 def test_times_of_several_zones_become_utc_and_a_time_without_one_is_utc() -> None:

@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwcrypto import jwk, jws
 from starlette.responses import Response
 
-from helpers.errors import NotReady
-from helpers.rehearsal import callout as callouts
-from helpers.rehearsal import switches
-from helpers.rehearsal.callout_answer import RESPONSE_LIMIT
-from helpers.rehearsal.prerequisites import CalloutImpossible
-from helpers.rehearsal.sign_in_result import SignIn
+from jitkit.errors import NotReady
+from jitkit.rehearsal import callout as callouts
+from jitkit.rehearsal import switches
+from jitkit.rehearsal.callout_answer import RESPONSE_LIMIT
+from jitkit.rehearsal.prerequisites import CalloutImpossible
+from jitkit.rehearsal.sign_in_result import SignIn
 from rehearsal.support import (
     CALLER,
     GRAPH_APP_ID,

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
-from helpers import protocol
-from helpers.rehearsal import switches
-from helpers.rehearsal.callout_answer import NEVER_FOR_PASSWORDS
+from jitkit import protocol
+from jitkit.rehearsal import switches
+from jitkit.rehearsal.callout_answer import NEVER_FOR_PASSWORDS
 from rehearsal.support import (
     CALLER,
     GRAPH_APP_ID,

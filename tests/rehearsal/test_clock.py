@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.rehearsal.clock import Clock
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.rehearsal.clock import Clock
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 WEEK = 7 * 86_400
 
@@ -54,7 +54,7 @@ def test_a_moved_clock_is_moved_for_everybody_who_opens_the_tenant_and_reset_tak
 
 
 async def test_the_administrators_token_ends_by_the_tenants_clock(tmp_path: Path) -> None:
-    from helpers.rehearsal import identity
+    from jitkit.rehearsal import identity
 
     tenant = RehearsalTenant.open(tmp_path / "tenant.sqlite3")
     token = (await tenant.credential().get_token()).token
@@ -77,7 +77,7 @@ async def test_two_processes_go_by_one_clock_and_neither_sets_it_back(tmp_path: 
 
 
 async def test_the_administrator_gets_another_token_when_the_clock_went_back(tmp_path: Path) -> None:
-    from helpers.rehearsal import identity
+    from jitkit.rehearsal import identity
 
     tenant = RehearsalTenant.open(tmp_path / "tenant.sqlite3")
     credential = tenant.credential()

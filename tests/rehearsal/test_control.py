@@ -10,8 +10,8 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from helpers.rehearsal import control
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.rehearsal import control
+from jitkit.rehearsal.tenant import RehearsalTenant
 from rehearsal.support import LEGACY, World
 
 

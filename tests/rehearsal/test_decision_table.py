@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from helpers.rehearsal import switches
+from jitkit.rehearsal import switches
 from rehearsal.support import LEGACY, STORED, ScriptedEndpoint, World
 
 ABSENT = object()

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from helpers.rehearsal import identity
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.rehearsal import identity
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 GRAPH = "https://graph.microsoft.com"
 GRAPH_TOOLS = "14d82eec-204b-4c2f-b7e8-296a70dab67e"

@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from helpers.errors import KitError
-from helpers.rehearsal.calls import KEPT
-from helpers.rehearsal.faults import FAULTS
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.errors import KitError
+from jitkit.rehearsal.calls import KEPT
+from jitkit.rehearsal.faults import FAULTS
+from jitkit.rehearsal.tenant import RehearsalTenant
 from rehearsal.support import LEGACY, World
 
 ROOT = "https://graph.microsoft.com/v1.0"

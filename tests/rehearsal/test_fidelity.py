@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from helpers.rehearsal import behaviours, fidelity
-from helpers.rehearsal.graph.dispatch import all_routes
-from helpers.rehearsal.switches import SWITCHES
+from jitkit.rehearsal import behaviours, fidelity
+from jitkit.rehearsal.graph.dispatch import all_routes
+from jitkit.rehearsal.switches import SWITCHES
 
-MAKE = "make it again with: python -m helpers.rehearsal.fidelity"
+MAKE = "make it again with: python -m jitkit.rehearsal.fidelity"
 SOUND = "A behaviour | documented | live | | rehearsal/test_fidelity.py::test_nothing_is_missing"
 
 
 def test_nothing_is_missing() -> None:
     found = fidelity.problems()
-    assert not found, "behaviours.txt beside helpers/rehearsal/fidelity.py:\n" + "\n".join(found)
+    assert not found, "behaviours.txt beside src/jitkit/rehearsal/fidelity.py:\n" + "\n".join(found)
 
 
 def test_the_committed_page_is_what_the_code_makes() -> None:

@@ -22,10 +22,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwcrypto import jwk, jws
 
-from helpers.errors import KitError, NotReady, SettingsError
-from helpers.rehearsal import identity
-from helpers.rehearsal.serve import DocumentServer, serve
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.errors import KitError, NotReady, SettingsError
+from jitkit.rehearsal import identity
+from jitkit.rehearsal.serve import DocumentServer, serve
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 GRAPH = "https://graph.microsoft.com"
 LOGIN = "login.microsoftonline.com"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helpers.rehearsal import switches
+from jitkit.rehearsal import switches
 from rehearsal.support import LEGACY, NEW, STORED, ScriptedEndpoint, World
 
 

@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from helpers.rehearsal import log_exports
-from helpers.rehearsal.log_exports import REFUSED_WITH, export_logs
+from jitkit.rehearsal import log_exports
+from jitkit.rehearsal.log_exports import REFUSED_WITH, export_logs
 from rehearsal.support import LEGACY, STORED, World
 
 # Azure Monitor reference: the columns that queries about a migration use, and what they hold.

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from helpers.errors import KitError, NotReady
-from helpers.rehearsal.misconfigurations import MISCONFIGURATIONS, configure, misconfigure, wrong_now
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.errors import KitError, NotReady
+from jitkit.rehearsal.misconfigurations import MISCONFIGURATIONS, configure, misconfigure, wrong_now
+from jitkit.rehearsal.tenant import RehearsalTenant
 from rehearsal.support import LEGACY, World
 
 # Mistake -> how the sign-in ends, the error in the log, and whether a request went out.

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from helpers.rehearsal import switches
+from jitkit.rehearsal import switches
 from rehearsal.support import GRAPH_APP_ID, LEGACY, STORED, ScriptedEndpoint, World, as_json
 
 ADA = "ada@woodgrove.example"

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from starlette.responses import Response
 
-from helpers.rehearsal.sign_in_result import SignIn
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.rehearsal.sign_in_result import SignIn
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 from .graph.bodies import message, person
 from .support import GRAPH_APP_ID, LEGACY, RECEIVE_PAYLOAD, STORED, Received, ScriptedEndpoint, World, answer, as_json

@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from helpers.errors import KitError
-from helpers.rehearsal import password_policy
-from helpers.rehearsal.clock import Clock
-from helpers.rehearsal.population import crowd
-from helpers.rehearsal.population.loop import TenantLoop
-from helpers.rehearsal.population.people import People
-from helpers.rehearsal.population.plan import App, Campaign, Habit, Plan, Trouble
-from helpers.rehearsal.population.visits import Calendar, Visit
+from jitkit.errors import KitError
+from jitkit.rehearsal import password_policy
+from jitkit.rehearsal.clock import Clock
+from jitkit.rehearsal.population import crowd
+from jitkit.rehearsal.population.loop import TenantLoop
+from jitkit.rehearsal.population.people import People
+from jitkit.rehearsal.population.plan import App, Campaign, Habit, Plan, Trouble
+from jitkit.rehearsal.population.visits import Calendar, Visit
 
 MONDAY = datetime(2026, 6, 1, tzinfo=UTC)
 PLAN = Plan(seed=5, start=MONDAY, days=28, people=20_000)

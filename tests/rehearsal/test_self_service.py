@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.rehearsal import switches
+from jitkit.rehearsal import switches
 from rehearsal.support import LEGACY, NEW, STORED, ScriptedEndpoint, World
 
 ADA = "ada@woodgrove.example"

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from helpers.errors import NotReady
-from helpers.rehearsal import switches
-from helpers.rehearsal.log_exports import export_logs
+from jitkit.errors import NotReady
+from jitkit.rehearsal import switches
+from jitkit.rehearsal.log_exports import export_logs
 from rehearsal.support import LEGACY, NEW, STORED, Received, ScriptedEndpoint, World, answer, as_json
 
 
@@ -249,7 +249,7 @@ async def test_a_migration_that_another_process_finished_first_is_not_overwritte
     user = world.add_user()
 
     def elsewhere(got: Received) -> object:
-        from helpers.rehearsal.passwords import hash_password
+        from jitkit.rehearsal.passwords import hash_password
 
         world.directory.update_user(user.id, password_hash=hash_password(NEW))
         world.directory.set_user_value(user.id, world.flag, False)

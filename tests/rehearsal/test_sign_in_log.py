@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from helpers.rehearsal import switches
+from jitkit.rehearsal import switches
 from rehearsal.support import LEGACY, NEW, STORED, ScriptedEndpoint, World
 
 ENUMS = {"Prefer": "include-unknown-enum-members"}
@@ -148,7 +148,7 @@ async def test_the_audit_log_shows_the_flag_and_the_password_change_without_a_pa
 
 
 async def test_reading_the_logs_needs_the_permission(world: World) -> None:
-    from helpers.rehearsal import identity
+    from jitkit.rehearsal import identity
 
     token = identity.issue_token(
         world.directory, audience="https://graph.microsoft.com", client_app_id="a", roles=["User.Read.All"]
@@ -287,7 +287,7 @@ async def test_audits_are_found_by_activity_time_and_target_and_say_who_did_it(
 
 
 async def test_both_spellings_of_an_extensions_audit_are_known(world: World) -> None:
-    from helpers.rehearsal.journal import audit
+    from jitkit.rehearsal.journal import audit
 
     audit(world.directory, "Create customAuthenticationExtension", target_id="1")
     switches.write(world.directory, "older_audit_names", True)

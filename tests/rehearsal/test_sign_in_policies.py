@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from helpers.errors import KitError
-from helpers.rehearsal import switches
-from helpers.rehearsal.banned_passwords import BannedPasswords, choose_terms
+from jitkit.errors import KitError
+from jitkit.rehearsal import switches
+from jitkit.rehearsal.banned_passwords import BannedPasswords, choose_terms
 from rehearsal.support import LEGACY, NEW, STORED, ScriptedEndpoint, World
 
 DAY = 86_400
@@ -241,7 +241,7 @@ async def test_a_change_of_the_set_up_counts_from_the_next_sign_in(world: World,
 
 
 async def test_a_change_by_another_process_counts_too(world: World, endpoint: ScriptedEndpoint) -> None:
-    from helpers.rehearsal.directory import Directory
+    from jitkit.rehearsal.directory import Directory
 
     world.add_user()
     endpoint.script = "Retry"
@@ -288,7 +288,7 @@ async def test_without_one_time_passcodes_or_an_address_nobody_can_choose_a_new_
 
 
 async def test_the_listeners_own_time_limit_overrides_the_extensions(world: World, endpoint: ScriptedEndpoint) -> None:
-    from helpers.rehearsal.callout import compose
+    from jitkit.rehearsal.callout import compose
 
     configuration: dict[str, Any] = {"clientConfiguration": {"timeoutInMilliseconds": 700}}
     handler = {**world.listener["handler"], "configuration": configuration}
@@ -298,7 +298,7 @@ async def test_the_listeners_own_time_limit_overrides_the_extensions(world: Worl
 
 
 async def test_invented_passwords_stay_cheap_when_they_are_migrated(world: World, endpoint: ScriptedEndpoint) -> None:
-    from helpers.rehearsal import passwords
+    from jitkit.rehearsal import passwords
 
     user = world.add_user()
     cheap = passwords.hash_password(STORED, invented=True)

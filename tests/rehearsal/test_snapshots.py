@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from helpers.errors import KitError
-from helpers.rehearsal.snapshots import Snapshots
+from jitkit.errors import KitError
+from jitkit.rehearsal.snapshots import Snapshots
 from rehearsal.support import LEGACY, World
 
 

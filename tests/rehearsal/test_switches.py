@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from helpers.errors import KitError
-from helpers.rehearsal import switches
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.errors import KitError
+from jitkit.rehearsal import switches
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 
 def test_every_switch_reads_as_its_default_takes_another_value_and_is_set_back_by_a_reset(tmp_path: Path) -> None:

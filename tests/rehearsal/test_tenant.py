@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from helpers.errors import KitError
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.errors import KitError
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 
 def test_several_who_open_a_new_file_share_one_tenant(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ async def test_a_file_that_somebody_holds_is_explained(tenant: RehearsalTenant) 
 
 
 def test_a_host_leads_to_one_place_until_it_is_taken_back(tenant: RehearsalTenant) -> None:
-    from helpers.rehearsal.publications import publication
+    from jitkit.rehearsal.publications import publication
 
     tenant.publish("JIT.example", "http://127.0.0.1:7071/")
     assert publication(tenant.directory, "jit.EXAMPLE") == "http://127.0.0.1:7071"

@@ -11,9 +11,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from helpers.errors import SettingsError
-from helpers.rehearsal import tls
-from helpers.rehearsal.tls import Authority
+from jitkit.errors import SettingsError
+from jitkit.rehearsal import tls
+from jitkit.rehearsal.tls import Authority
 
 
 def handshake(server: ssl.SSLContext, authority: Path, name: str) -> None:

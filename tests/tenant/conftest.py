@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.rehearsal.tenant import RehearsalTenant
 from helpers.tenant import encryption_key, step
+from jitkit.rehearsal.tenant import RehearsalTenant
 from tenant.support import Between, Kit
 
 

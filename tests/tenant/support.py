@@ -11,9 +11,7 @@ import httpx
 
 from helpers.graph import Graph
 from helpers.legacy_export import LegacyUser
-from helpers.rehearsal.tenant import RehearsalTenant
 from helpers.settings import Names, Profile
-from helpers.show import Card
 from helpers.tenant.attribute import MigrationFlag
 from helpers.tenant.consents import ClientConsent, PayloadConsent
 from helpers.tenant.encryption_key import EncryptionKey
@@ -24,6 +22,8 @@ from helpers.tenant.test_client import TestClient
 from helpers.tenant.user_flow import UserFlow
 from helpers.tenant.user_journal import Journal
 from helpers.tenant.users import Users
+from jitkit.display import Card
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 Forward = Callable[[], Awaitable[httpx.Response]]
 Interfere = Callable[[httpx.Request, Forward], Awaitable[httpx.Response | None]]

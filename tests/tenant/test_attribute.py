@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.errors import NotReady, PermissionMissing, Taken
+from jitkit.errors import NotReady, PermissionMissing, Taken
 from tenant.support import Kit, narrow, writes
 
 

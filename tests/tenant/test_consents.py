@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from helpers import protocol
-from helpers.errors import NotReady, PermissionMissing
+from jitkit import protocol
+from jitkit.errors import NotReady, PermissionMissing
 from tenant.support import Between, Kit, narrow, writes
 
 Forward = Callable[[], Awaitable[httpx.Response]]

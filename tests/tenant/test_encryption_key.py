@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from helpers.endpoint.keys import parse_key
-from helpers.errors import KitError, NotReady, SettingsError
 from helpers.settings import Profile
 from helpers.tenant import key_pair
 from helpers.tenant.encryption_key import EncryptionKey
+from jitkit.endpoint.keys import parse_key
+from jitkit.errors import KitError, NotReady, SettingsError
 from tenant.support import Between, Kit, writes
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from helpers.rehearsal.tenant import RehearsalTenant
 from helpers.tenant import encryption_key, step
 from helpers.tenant.key_pair import make_pair
+from jitkit.rehearsal.tenant import RehearsalTenant
 from tenant.support import PEOPLE, Between, Forward, Kit, everybody, journal_of
 
 # Writes of one set-up; the first test holds this to what really happens.

@@ -7,10 +7,10 @@ import threading
 
 import pytest
 
-from helpers.errors import NotReady
-from helpers.rehearsal import switches
-from helpers.rehearsal.tenant import RehearsalTenant
 from helpers.tenant import step
+from jitkit.errors import NotReady
+from jitkit.rehearsal import switches
+from jitkit.rehearsal.tenant import RehearsalTenant
 from tenant.support import Kit
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from helpers.errors import NotReady, Taken
+from jitkit.errors import NotReady, Taken
 from tenant.support import Kit, writes
 
 LISTENERS = "/identity/authenticationEventListeners"

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 
-from helpers.errors import KitError, NotReady, Taken
 from helpers.tenant.step import MADE_BY
+from jitkit.errors import KitError, NotReady, Taken
 from tenant.support import Between, Kit
 
 EXTENSIONS = "/identity/customAuthenticationExtensions"

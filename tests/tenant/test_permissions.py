@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from helpers.errors import PermissionMissing
-from helpers.rehearsal.identity import ADMINISTRATOR_PERMISSIONS
 from helpers.tenant.step import told
+from jitkit.errors import PermissionMissing
+from jitkit.rehearsal.identity import ADMINISTRATOR_PERMISSIONS
 from tenant.support import PEOPLE, Kit, narrow
 
 Step = Callable[[Kit], Awaitable[Any]]

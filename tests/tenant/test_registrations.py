@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 
-from helpers import protocol
-from helpers.errors import NotReady, Taken
 from helpers.tenant.step import TAG
+from jitkit import protocol
+from jitkit.errors import NotReady, Taken
 from tenant.support import Between, Kit, writes
 
 HOST = "jit-endpoint.woodgrove.example"

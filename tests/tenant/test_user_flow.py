@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from helpers.errors import NotReady, Taken
 from helpers.tenant.step import MADE_BY
+from jitkit.errors import NotReady, Taken
 from tenant.support import Kit, writes
 
 FLOWS = "/identity/authenticationEventsFlows"

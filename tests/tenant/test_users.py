@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from helpers.errors import BadTable, KitError, NotReady
+from jitkit.errors import BadTable, KitError, NotReady
 from tenant.support import (
     PEOPLE,
     Between,

@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from helpers.errors import GraphRefused, PermissionMissing, SettingsError, WriteNotConfirmed
 from helpers.graph import Graph
 from helpers.tenant.user_batches import Pace, temporary_password
 from helpers.tenant.users import Users
+from jitkit.errors import GraphRefused, PermissionMissing, SettingsError, WriteNotConfirmed
 from tenant.support import (
     PEOPLE,
     Between,

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 
 def person(tenant: RehearsalTenant, email: str, **more: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 
 @pytest.fixture

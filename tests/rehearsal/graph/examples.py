@@ -13,10 +13,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from helpers.rehearsal.graph.applications import new_application
-from helpers.rehearsal.graph.service_principals import new_service_principal
-from helpers.rehearsal.tenant import RehearsalTenant
-from helpers.rehearsal.users import User
+from jitkit.rehearsal.graph.applications import new_application
+from jitkit.rehearsal.graph.service_principals import new_service_principal
+from jitkit.rehearsal.tenant import RehearsalTenant
+from jitkit.rehearsal.users import User
 
 Example = dict[str, Any]
 

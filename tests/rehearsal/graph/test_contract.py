@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from helpers.rehearsal import identity
-from helpers.rehearsal.graph import throttle
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.rehearsal import identity
+from jitkit.rehearsal.graph import throttle
+from jitkit.rehearsal.tenant import RehearsalTenant
 from rehearsal.support import LEGACY, World
 
 from . import examples

@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from helpers.rehearsal import switches
-from helpers.rehearsal.graph import user_delta
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.rehearsal import switches
+from jitkit.rehearsal.graph import user_delta
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 from .bodies import message, person
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from helpers.rehearsal import identity
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.rehearsal import identity
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 from .bodies import message
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import httpx
 
-from helpers.protocol import GRAPH_APP_ID, RECEIVE_PAYLOAD_ROLE_ID
-from helpers.rehearsal.identity import GRAPH, issue_token
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.protocol import GRAPH_APP_ID, RECEIVE_PAYLOAD_ROLE_ID
+from jitkit.rehearsal.identity import GRAPH, issue_token
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 from .test_extensions import EXTENSION_TYPE, EXTENSIONS, extension
 

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import httpx
 import pytest
 
-from helpers.rehearsal import identity
-from helpers.rehearsal.graph.dispatch import all_routes
-from helpers.rehearsal.graph.wire import GraphRoute
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.rehearsal import identity
+from jitkit.rehearsal.graph.dispatch import all_routes
+from jitkit.rehearsal.graph.wire import GraphRoute
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 from .bodies import message
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from helpers.rehearsal import identity, switches
-from helpers.rehearsal.graph.throttle import Throttle, units
-from helpers.rehearsal.graph.wire import GraphError
-from helpers.rehearsal.tenant import RehearsalTenant
-from helpers.rehearsal.users import User
+from jitkit.rehearsal import identity, switches
+from jitkit.rehearsal.graph.throttle import Throttle, units
+from jitkit.rehearsal.graph.wire import GraphError
+from jitkit.rehearsal.tenant import RehearsalTenant
+from jitkit.rehearsal.users import User
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 from .bodies import message, person
 from .test_extensions import extension, listener

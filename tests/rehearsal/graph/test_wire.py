@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from helpers.rehearsal import identity
-from helpers.rehearsal.graph.dispatch import all_routes
-from helpers.rehearsal.tenant import RehearsalTenant
+from jitkit.rehearsal import identity
+from jitkit.rehearsal.graph.dispatch import all_routes
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 from .bodies import message, person
 

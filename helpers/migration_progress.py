@@ -1,0 +1,100 @@
+"""What a notebook asks about its own tenant: collect the logs once, then look at them from several sides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from helpers.graph import Graph
+from helpers.refusals import explained
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from jitkit.progress.figures import Figures
+    from jitkit.progress.queries import Queries
+
+__all__ = ["Progress"]
+
+
+class _FlagStep(Protocol):
+    async def show(self) -> Any:
+        """Return a card with `full_name`."""
+
+
+class Progress:
+    """Collect a migration's figures from the tenant's logs and the endpoint's ledger.
+
+    What was collected is kept beside the ledger, one folder a flag, for longer than the tenant keeps it.
+
+    Args:
+        graph: the tenant's Graph.
+        flag: the migration flag's step.
+        ledger: the endpoint's ledger; it may be missing.
+    """
+
+    def __init__(self, graph: Graph, flag: _FlagStep, ledger: Path) -> None:
+        self._graph = graph
+        self._flag = flag
+        self._ledger = ledger
+
+    async def figures(self, folder: Path | str = "", dimensions: pd.DataFrame | None = None) -> Figures:
+        """Take the tables of a folder where one is named, and collect them from the tenant where none is.
+
+        Args:
+            folder: where `users`, `sign_ins` and `ledger` lie as Parquet, CSV or JSON lines; empty for the tenant.
+            dimensions: for the tenant's users, `user_id` and any columns to group by, such as country or app.
+
+        Raises:
+            KitError: as for `collect`, or a file does not fit.
+        """
+        if not folder:
+            return await self.collect(dimensions)
+        from jitkit.progress.command import read
+        from jitkit.progress.figures import Figures
+
+        return Figures(read(folder))
+
+    async def collect(self, dimensions: pd.DataFrame | None = None) -> Figures:
+        """Read users, sign-ins and audits from the tenant, and the ledger from this machine.
+
+        Only what is new is read, and an interrupted reading goes on where it stopped.
+
+        Args:
+            dimensions: `user_id` and any columns to group by, such as country or app.
+
+        Returns:
+            The figures, as of now. Their data-quality list names the days that nobody collected.
+
+        Raises:
+            NotReady: there is no migration flag, or another run collects at this moment.
+            GraphRefused: a log cannot be read.
+            BadTable: the ledger or the kept history cannot be read.
+        """
+        import pandas as pd
+
+        from jitkit.progress.archive import Archive
+        from jitkit.progress.assemble import from_archive
+        from jitkit.progress.collect import collect
+        from jitkit.progress.figures import Figures
+        from jitkit.progress.files import read_table
+
+        flag = (await self._flag.show()).full_name
+        archive, now = Archive(self._ledger.parent / "history" / flag), pd.Timestamp.now("UTC").floor("us")
+        with archive.alone():
+            with explained("collect the migration's figures"):
+                await collect(self._graph, flag, archive, now)
+            if self._ledger.exists():
+                archive.append("ledger", read_table(self._ledger, "ledger"))
+            return Figures(from_archive(archive, now, dimensions))
+
+    async def queries(self) -> Queries:
+        """Write the same figures as KQL queries, for the logs of this tenant in Log Analytics.
+
+        Raises:
+            NotReady: there is no migration flag.
+            GraphRefused: the flag cannot be read.
+        """
+        from jitkit.progress.queries import queries
+
+        return queries((await self._flag.show()).full_name)

@@ -1,0 +1,173 @@
+"""The legacy store that the suite brings: it knows the accounts it made up, and misbehaves as told.
+
+Its contract is the endpoint's own for a JSON store: POST with `username` and `password`; status 200 with `result`
+(right, right_must_change, mfa, wrong, unknown_user, locked, disabled, no_password), with the `username` that the answer
+is about, and for some people with `entra_user_id`, the object id of the directory account that they became.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from typing import Final
+
+from jitkit.conformance.config import Config
+from jitkit.conformance.loopback import Exchange, LoopbackServer
+
+__all__ = ["Account", "Legacy"]
+
+_PATH = "/verify"
+_LONGEST = 12.0
+# What readers of JSON stumble over.
+_ODD: Final = {
+    "30,000 brackets": b'{"result": ' + b"[" * 30_000,
+    "a number of 5,000 digits": b'{"result": "right", "username": ' + b"9" * 5_000 + b"}",
+    "half a character": b'{"result": "right", "username": "\\ud83d"}',
+    "bytes that are no text": b'{"result": "right", "username": "\xff\xfe"}',
+}
+
+
+@dataclass
+class Account:
+    """One invented person, what the store does about them, and what it was asked.
+
+    Args:
+        username: the name in the store.
+        password: the right password; None when the store knows nobody of this name.
+        says: what the store says when the password is right.
+        fault: what goes wrong instead of an answer; empty for nothing.
+        delay: seconds before the answer.
+        names: whose name the answer bears; empty for the one that was asked for.
+        user_id: the directory account that the person became, as far as the store knows; empty for nothing.
+        asked: the passwords it was asked about.
+        let_go: calls that the endpoint gave up before they were answered.
+    """
+
+    username: str
+    password: str | None = field(repr=False)
+    says: str = "right"
+    fault: str = ""
+    delay: float = 0.0
+    names: str = ""
+    user_id: str = ""
+    asked: list[str] = field(default_factory=list, repr=False)
+    let_go: int = 0
+
+
+class Legacy:
+    """Serve the store on loopback.
+
+    Args:
+        config: where to listen.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._url = config.legacy_url
+        self._accounts: dict[str, Account] = {}
+        self.allowed = 1000
+        self.running = 0
+        self.most_running = 0
+        self.redirected = 0
+        self.unknown: list[str] = []
+        self.server = LoopbackServer(self._handle, host=config.listen, port=config.port_of(config.legacy_url))
+
+    @property
+    def url(self) -> str:
+        """Where the endpoint under test finds the store."""
+        return self._url or f"http://127.0.0.1:{self.server.port}{_PATH}"
+
+    def add(self, account: Account) -> Account:
+        """Let the store know somebody."""
+        self._accounts[_key(account.username)] = account
+        return account
+
+    async def _handle(self, exchange: Exchange) -> None:
+        if exchange.path.startswith("/elsewhere"):
+            self.redirected += 1
+            await exchange.json({"result": "right"})
+            return
+        try:
+            asked = json.loads(exchange.body)
+            username, password = str(asked["username"]), str(asked["password"])
+        except (ValueError, KeyError, TypeError):
+            await exchange.answer(400)
+            return
+        account = self._accounts.get(_key(username))
+        if account is None:
+            self.unknown.append(username)
+            await exchange.json({"result": "unknown_user"})
+            return
+        account.asked.append(password)
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            if self.running > self.allowed:
+                await exchange.answer(503)
+            else:
+                await self._judge(account, username, password, exchange)
+        finally:
+            self.running -= 1
+
+    async def _judge(self, account: Account, username: str, password: str, exchange: Exchange) -> None:
+        if account.delay and await exchange.gone(account.delay):
+            account.let_go += 1
+            return
+        if account.fault:
+            await self._misbehave(account, exchange)
+            return
+        says = account.says if account.password == password else "wrong"
+        if account.password is None:
+            says = "unknown_user"
+        mapped = {"entra_user_id": account.user_id} if account.user_id else {}
+        await exchange.json({"result": says, "username": account.names or username, **mapped})
+
+    async def _misbehave(self, account: Account, exchange: Exchange) -> None:
+        right = json.dumps({"result": "right", "username": account.username}).encode()
+        match account.fault:
+            case "hang":
+                account.let_go += await exchange.gone(_LONGEST)
+            case "drip":
+                await exchange.raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 4096\r\n\r\n")
+                for _ in range(int(_LONGEST / 0.1)):
+                    await exchange.raw(b" ")
+                    if await exchange.gone(0.1):
+                        account.let_go += 1
+                        return
+            case "hang up":
+                return
+            case "not http":
+                await exchange.raw(b"SSH-2.0-OpenSSH_9.6\r\n")
+            case "html":
+                await exchange.answer(502, b"<html><h1>502 Bad Gateway</h1></html>", content_type="text/html")
+            case "html with 200":
+                await exchange.answer(200, b"<html>Please sign in</html>", content_type="text/html")
+            case "empty":
+                await exchange.answer(200)
+            case fault if fault in _ODD:
+                await exchange.answer(200, _ODD[fault])
+            case "half json":
+                await exchange.answer(200, right[:-4])
+            case "no verdict":
+                await exchange.answer(200, b'{"ok": true}')
+            case "flood":
+                await self._flood(exchange)
+            case "redirect":
+                await exchange.answer(307, location=self.url.rpartition("/")[0] + "/elsewhere")
+            case "429":
+                await exchange.answer(429, b"{}", retry_after="30")
+            case "204":
+                await exchange.answer(204)
+            case _:
+                await exchange.answer(int(account.fault), right)
+
+    @staticmethod
+    async def _flood(exchange: Exchange) -> None:
+        await exchange.raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n{")
+        for _ in range(400):
+            await exchange.raw(b" " * 65536)
+            await asyncio.sleep(0)  # lets the loop notice that the other side hung up
+
+
+def _key(username: str) -> str:
+    return username.strip().lower()

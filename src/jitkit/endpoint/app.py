@@ -1,0 +1,297 @@
+"""The endpoint as an ASGI application: one route, a health check and the callout.
+
+A decision is always status 200 [how-to]. A request that gets no decision gets a status, and no hint of the cause: that
+is in the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+import httpx
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from jitkit.endpoint.answer import answer_to, body_of, failure
+from jitkit.endpoint.caller import Callers
+from jitkit.endpoint.clock import MACHINE, Clock
+from jitkit.endpoint.config import Settings
+from jitkit.endpoint.envelope import Envelope, read_envelope
+from jitkit.endpoint.environment import GUID
+from jitkit.endpoint.guard import Guard
+from jitkit.endpoint.jose import thumbprint_in
+from jitkit.endpoint.ledger import Entry, Ledger
+from jitkit.endpoint.log import unexpected
+from jitkit.endpoint.migrated import Migrated
+from jitkit.endpoint.password_context import PasswordContext, open_context
+from jitkit.endpoint.refused import Refused
+from jitkit.endpoint.signing_keys import SigningKeys
+from jitkit.endpoint.stores import LegacyStore, Maps, Prepares, Verdict, open_store
+from jitkit.endpoint.tally import Tally
+from jitkit.endpoint.workers import Workers, usable_cores
+from jitkit.protocol import MIGRATE
+
+__all__ = ["ROUTE", "create_app"]
+
+_log = logging.getLogger(__name__)
+
+ROUTE: Final = "/api/JitMigrationEndpoint"
+
+_LARGEST_BODY: Final = 64 * 1024
+_START_TIMEOUT: Final = 5.0
+_EXPIRES_SOON: Final = 30
+_CORRELATION_HEADER: Final = "x-correlation-id"
+_CLOCK_OFF: Final = 60
+
+# Refusals that somebody should look at: a key that was forgotten, an attack, a clock.
+_ALARMS: Final = frozenset(
+    {
+        "clock_skew",
+        "decrypt_failed",
+        "extension",
+        "listener",
+        "nonce_replayed",
+        "nonce_reused",
+        "plain_http",
+        "plaintext_context",
+        "tenant",
+        "unknown_key",
+    }
+)
+
+
+@dataclass
+class _Call:
+    """What is known about one call so far."""
+
+    due: float
+    entry: Entry
+    nonce: str | None = field(default=None, repr=False)
+    admitted: bool = False
+
+    def response(self, status: int, body: bytes) -> Response:
+        headers = {_CORRELATION_HEADER: self.entry.correlation_id} if self.entry.correlation_id else {}
+        if status == 401:
+            headers["www-authenticate"] = "Bearer"
+        return Response(body, status, headers, "application/json")
+
+
+def create_app(
+    settings: Settings,
+    *,
+    http: httpx.AsyncClient | None = None,
+    store: LegacyStore | None = None,
+    clock: Clock = MACHINE,
+) -> Starlette:
+    """Make the endpoint.
+
+    Args:
+        settings: what `Settings.from_environment` read.
+        http: the client that fetches metadata documents, and nothing else; the default goes to the network.
+        store: the legacy store; the default is the one that the settings name.
+        clock: the time to go by; only simulations bring another than the machine's.
+
+    Returns:
+        An ASGI application that fetches the signing keys when it starts, and lets go of everything when it stops.
+
+    Raises:
+        SettingsError: the legacy store or the ledger cannot be opened.
+    """
+    endpoint = _Endpoint(settings, http, store or open_store(settings.legacy_url, settings.legacy_query), clock)
+    return Starlette(
+        routes=[Route(ROUTE, endpoint.handle, methods=["GET", "POST"])],
+        lifespan=endpoint.lifespan,
+    )
+
+
+class _Endpoint:
+    def __init__(self, settings: Settings, http: httpx.AsyncClient | None, store: LegacyStore, clock: Clock) -> None:
+        self._settings = settings
+        self._now, self._steady = clock.wall, clock.steady
+        client = httpx.AsyncClient() if http is None else http
+        self._own_client = client if http is None else None
+        self._store = store
+        self._ledger = Ledger(settings.ledger, clock.steady)
+        self._tally = Tally(clock.steady)
+        self._guard = Guard(
+            _asking(store),
+            lambda verdict, password: answer_to(verdict, password, settings.policy, migrate_mfa=settings.migrate_mfa),
+            settings.limits,
+            self._tally,
+            clock.steady,
+        )
+        self._migrated = Migrated(settings.ledger)
+        self._workers = Workers(usable_cores())
+        self._signing_keys = SigningKeys(settings.openid_configuration, client, clock)
+        self._callers = Callers(settings, self._signing_keys, self._workers, clock.wall)
+
+    @asynccontextmanager
+    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            stack.callback(self._tally.close)
+            stack.callback(self._ledger.close)
+            stack.callback(self._workers.close)
+            stack.push_async_callback(self._store.close)
+            if self._own_client:
+                stack.push_async_callback(self._own_client.aclose)
+            await self._signing_keys.load(_START_TIMEOUT)
+            days = self._settings.keys[0].days_left(self._moment())
+            if days is not None and days < _EXPIRES_SOON:
+                _log.warning("the decryption certificate ends in %d days", days)
+            if isinstance(self._store, Prepares):
+                preparing = asyncio.create_task(self._store.prepare(self._settings.deadline))
+                stack.callback(preparing.cancel)
+            yield
+
+    async def handle(self, request: Request) -> Response:
+        return await (self._callout(request) if request.method == "POST" else self._health())
+
+    async def _health(self) -> Response:
+        """Say that the process serves, and what an operator has to mend in time. Nothing of it helps a stranger."""
+        health: dict[str, object] = {"status": "ok"}
+        days = self._settings.keys[0].days_left(self._moment())
+        if days is not None:
+            health["certificate_days_left"] = days
+        off = self._signing_keys.clock_off
+        if off is not None and abs(off) > _CLOCK_OFF:
+            health["clock_seconds_ahead"] = round(off)
+        return JSONResponse(health)
+
+    def _moment(self) -> datetime:
+        return datetime.fromtimestamp(self._now(), UTC)
+
+    async def _callout(self, request: Request) -> Response:
+        started = self._steady()
+        due = asyncio.get_running_loop().time() + self._settings.deadline
+        now = self._moment().isoformat(timespec="milliseconds")
+        call = _Call(due, Entry(time=now, legacy=self._store.kind))
+        try:
+            response = await self._decide(request, call)
+        except Refused as refusal:
+            call.entry.cause = refusal.cause
+            if refusal.cause in _ALARMS:
+                self._tally.count(refusal.cause)
+            response = call.response(refusal.status, b"{}")
+        except Exception as error:  # noqa: BLE001 - a customer's sign-in must end in an answer, whatever went wrong
+            unexpected(error)
+            response = self._unexpected(call)
+        call.entry.duration_ms = round((self._steady() - started) * 1000, 1)
+        if call.admitted or self._ledger.may_write_of_strangers():
+            self._ledger.write(call.entry)
+        else:
+            self._tally.count("ledger_lines_of_strangers_left_out")
+        return response
+
+    async def _decide(self, request: Request, call: _Call) -> Response:
+        try:
+            async with asyncio.timeout_at(call.due):
+                if self._settings.transport.in_clear(request.headers.getlist("x-forwarded-proto")):
+                    raise Refused(403, "plain_http")
+                await self._callers.admit(request.headers.getlist("authorization"))
+                call.admitted = True
+                if _media_type(request) != "application/json":
+                    raise Refused(415, "content_type")
+                envelope = read_envelope(await _body(request))
+                self._note(envelope, call.entry)
+                self._check_ids(envelope)
+                context = await self._open(envelope.password_context)
+        except TimeoutError:
+            raise Refused(503, "request_timeout") from None
+        call.nonce = context.nonce
+        self._check_certificate()
+        self._check_issuer(context)
+        answer, attempt = await self._guard.answer(context, call.due, envelope.user_id)
+        call.entry.action, call.entry.cause, call.entry.attempt = answer.action, answer.cause, attempt
+        if attempt == 1 and answer.action == MIGRATE and self._migrated.again(call.entry.user_id):
+            call.entry.cause = "flag_stuck"
+            self._tally.count("flag_stuck")
+        elif attempt == 1 and answer.cause == Verdict.OTHER_USER:
+            self._tally.count(answer.cause)
+        return call.response(200, body_of(answer, context.nonce))
+
+    async def _open(self, token: str) -> PasswordContext:
+        settings = self._settings
+        audiences = (settings.extension_app_id, settings.identifier_uri)
+        return await self._workers.run(
+            lambda: open_context(token, settings.keys, audiences=audiences, now=self._now(), flat=settings.flat_context)
+        )
+
+    def _check_ids(self, envelope: Envelope) -> None:
+        """Refuse other tenants, and other extensions and listeners where the settings name ours."""
+        settings = self._settings
+        if envelope.tenant_id.lower() != settings.tenant_id:
+            raise Refused(403, "tenant")
+        if settings.extension_ids and (envelope.extension_id or "").lower() not in settings.extension_ids:
+            raise Refused(403, "extension")
+        if settings.listener_ids and (envelope.listener_id or "").lower() not in settings.listener_ids:
+            raise Refused(403, "listener")
+
+    def _check_certificate(self) -> None:
+        """Count calls after the certificate's end: its key still opens them, and somebody should renew it."""
+        ends = self._settings.keys[0].not_after
+        if ends is not None and ends.timestamp() < self._now():
+            self._tally.count("certificate_ended")
+
+    def _check_issuer(self, context: PasswordContext) -> None:
+        """Compare the context's issuer with the identifier URI: that is observed, not documented, hence the choice."""
+        if (context.issuer or "").lower() != self._settings.identifier_uri.lower():
+            if self._settings.require_issuer:
+                raise Refused(400, "context_issuer")
+            self._tally.count("context_issuer")
+
+    @staticmethod
+    def _note(envelope: Envelope, entry: Entry) -> None:
+        """Keep ids for the ledger: what does not look like an id could be a name, and is dropped."""
+        entry.correlation_id = _id(envelope.correlation_id)
+        entry.user_id = _id(envelope.user_id)
+        entry.app_id = _id(envelope.app_id)
+        entry.key = thumbprint_in(envelope.password_context)
+
+    @staticmethod
+    def _unexpected(call: _Call) -> Response:
+        """Answer kindly where that is possible."""
+        call.entry.cause = "unexpected"
+        if call.nonce is None:
+            return call.response(500, b"{}")
+        answer = failure("unexpected")
+        call.entry.action = answer.action
+        return call.response(200, body_of(answer, call.nonce))
+
+
+def _asking(store: LegacyStore) -> Callable[[PasswordContext, str], Awaitable[Verdict]]:
+    if isinstance(store, Maps):
+        return lambda context, user_id: store.verify_for(user_id, context.username, context.password)
+    return lambda context, _: store.verify(context.username, context.password)
+
+
+def _id(value: str | None) -> str | None:
+    return value if value and GUID.fullmatch(value) else None
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def _body(request: Request) -> bytes:
+    """Read the body, and stop as soon as it is too large."""
+    length = request.headers.get("content-length", "")
+    # A header may hold digits that are none in ASCII, or more of them than int() takes.
+    if length.isascii() and length.isdigit() and (len(length) > 9 or int(length) > _LARGEST_BODY):
+        raise Refused(413, "too_large")
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _LARGEST_BODY:
+                raise Refused(413, "too_large")
+    except ClientDisconnect:
+        raise Refused(400, "disconnected") from None
+    return bytes(body)

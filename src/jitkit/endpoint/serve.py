@@ -1,0 +1,138 @@
+"""Serve the endpoint from environment settings, until it is asked to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any, Final
+
+import uvicorn
+
+from jitkit.endpoint.app import ROUTE, create_app
+from jitkit.endpoint.config import Settings
+from jitkit.endpoint.log import configure
+from jitkit.errors import EndpointDown
+
+__all__ = ["serve"]
+
+# Connections beyond these are answered 503 at once; a body has 64 KiB at most, so all of them together stay small.
+_CONNECTIONS: Final = 500
+# Seconds in which a request must have come whole, headers and all; a connection is dropped after once or twice that.
+_SILENT_SECONDS: Final = 10
+_TICKS_A_SECOND: Final = 10
+
+
+def serve(*, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; a request that is being answered gets its answer.
+
+    Settings come from the environment. With `JIT_STOP_WITH_STDIN=1` the end of standard input stops it too, so that it
+    does not outlive the process that started it. One JSON line on standard output says where it listens, once it
+    accepts requests. The log goes to standard error, one JSON object a line.
+
+    Args:
+        host: the address to listen on.
+        port: the port, or 0 for a free one.
+
+    Raises:
+        SettingsError: a setting is missing or cannot be used.
+        EndpointDown: the address cannot be listened on.
+    """
+    settings = Settings.from_environment(os.environ)
+    configure()
+    app = create_app(settings)
+    listener = _listen(host, port)
+    config = uvicorn.Config(
+        app,
+        access_log=False,
+        log_config=None,
+        ssl_certfile=settings.transport.certificate,
+        ssl_keyfile=settings.transport.key,
+        limit_concurrency=_CONNECTIONS,
+        lifespan="on",
+        ws="none",
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=5,
+    )
+    server = _Server(config, listener, "https" if settings.transport.certificate else "http")
+    if os.environ.get("JIT_STOP_WITH_STDIN") == "1":
+        threading.Thread(target=_stop_with_stdin, args=(server,), daemon=True, name="stdin").start()
+    server.run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Say where it listens, and end quietly: uvicorn would raise the signal again once everything has stopped."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, scheme: str) -> None:
+        super().__init__(config)
+        self._scheme = scheme
+        self._listener = listener
+        self._silent: set[Any] = set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        host, port = self._listener.getsockname()[:2]
+        name = f"[{host}]" if ":" in host else host
+        sys.stdout.write(json.dumps({"url": f"{self._scheme}://{name}:{port}{ROUTE}"}) + "\n")
+        sys.stdout.flush()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % (_SILENT_SECONDS * _TICKS_A_SECOND) == 0:
+            self._drop_the_silent()
+        return await super().on_tick(counter)
+
+    def _drop_the_silent(self) -> None:
+        """Close connections that have been without a whole request since the last look: each one takes a place.
+
+        Between requests a connection is quiet with good reason, and uvicorn ends that after a time of its own.
+        """
+        silent = {connection for connection in self.server_state.connections if _owes_a_request(connection)}
+        for connection in silent & self._silent:
+            connection.transport.close()
+        self._silent = silent
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _owes_a_request(connection: Any) -> bool:
+    answered = connection.cycle is None or connection.cycle.response_complete
+    return answered and connection.timeout_keep_alive_task is None
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol named, asyncio sends without waiting for the client to acknowledge: 40 ms a call.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":  # elsewhere this option would let two servers share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(128)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise EndpointDown(
+            f"The endpoint cannot listen on {host}, port {port}.",
+            service=error.strerror if isinstance(error, OSError) else "the port is not a number from 0 to 65535",
+            next_step="Stop whatever uses that port, or choose another one; port 0 takes a free one.",
+        ) from None
+    return listener
+
+
+def _stop_with_stdin(server: uvicorn.Server) -> None:
+    # Past Python's own buffer: its lock, held by a waiting thread, would make the interpreter abort as it ends.
+    while os.read(0, 1024):
+        pass
+    server.should_exit = True

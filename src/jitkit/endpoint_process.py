@@ -1,0 +1,133 @@
+"""Starts an endpoint as a child process and stops it again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from jitkit.errors import SettingsError
+
+__all__ = ["EndpointProcess", "own_command"]
+
+_ROOT: Final = Path(__file__).resolve().parents[2]
+
+
+def own_command(port: int = 0) -> tuple[str, ...]:
+    """Return the command that serves the kit's own endpoint on loopback; port 0 takes a free one."""
+    return (sys.executable, "-m", "helpers", "endpoint", "--host", "127.0.0.1", "--port", str(port))
+
+
+class EndpointProcess:
+    """A child process that serves an endpoint and prints one JSON line with its URL.
+
+    Args:
+        command: the command; see `own_command`.
+        environment: all of the child's environment variables.
+        log: an owner-only file for what the child writes to standard error; replaced when it exists.
+
+    Raises:
+        SettingsError: the log cannot be written.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self.log = log
+        self.url = ""
+        self._output = log.with_suffix(".out")
+        with contextlib.ExitStack() as stack:
+            try:
+                log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                output, errors = (
+                    stack.enter_context(os.fdopen(_owner_only(path), "wb")) for path in (self._output, log)
+                )
+            except OSError as problem:
+                raise SettingsError(
+                    f"{log} cannot be written.",
+                    service=str(problem),
+                    next_step="Give yourself write permission there, or set JIT_KIT_HOME to a folder of your own.",
+                ) from problem
+            self.process = subprocess.Popen(  # noqa: S603
+                command,
+                # The child ends when this process does, however that happens.
+                env={**environment, "JIT_STOP_WITH_STDIN": "1"},
+                cwd=_ROOT,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=errors,
+                # Interrupting a notebook cell signals the kernel's whole session; the endpoint gets another.
+                start_new_session=True,
+            )
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is alive."""
+        return self.process.poll() is None
+
+    async def wait_until_listening(self, seconds: float = 30) -> bool:
+        """Wait for the JSON line and keep its `url`.
+
+        Args:
+            seconds: how long to wait at most.
+
+        Returns:
+            Whether the endpoint listens; if not, it ended, printed something else or took too long.
+        """
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            running = self.running
+            line, end, _ = self._output.read_text(encoding="utf-8", errors="replace").partition("\n")
+            if end:
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    self.url = str(json.loads(line)["url"])
+                return bool(self.url)
+            if not running:
+                return False
+            await asyncio.sleep(0.01)
+        return False
+
+    async def stop(self, seconds: float = 6) -> int:
+        """Ask the process to finish its work and end; kill it after some seconds.
+
+        Args:
+            seconds: how long it may take to end by itself.
+
+        Returns:
+            Its exit code, negative when a signal ended it.
+        """
+        with contextlib.suppress(OSError):
+            self.process.terminate()
+        try:
+            return await asyncio.to_thread(self.process.wait, seconds)
+        except subprocess.TimeoutExpired:
+            return await self.kill()
+        finally:
+            self._close()
+
+    async def kill(self) -> int:
+        """End the process at once; returns its exit code."""
+        with contextlib.suppress(OSError):
+            self.process.kill()
+        self._close()
+        return await asyncio.to_thread(self.process.wait)
+
+    def last_words(self, lines: int = 6) -> str:
+        """Return the last lines of the log."""
+        text = self.log.read_text(encoding="utf-8", errors="replace").strip()
+        return "\n".join(text.splitlines()[-lines:])
+
+    def _close(self) -> None:
+        with contextlib.suppress(OSError):
+            if self.process.stdin is not None:
+                self.process.stdin.close()
+        self._output.unlink(missing_ok=True)
+
+
+def _owner_only(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -1,0 +1,115 @@
+"""`jitkit report`: files in, a page and its numbers out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from jitkit.errors import BadTable
+from jitkit.progress import answers
+from jitkit.progress.figures import Figures
+from jitkit.progress.files import read_table
+from jitkit.progress.tables import Remark, Tables
+from jitkit.progress.words import time_of
+
+__all__ = ["read", "report", "say"]
+
+_KINDS = ("users", "sign_ins", "ledger")
+_ENDINGS = (".parquet", ".csv", ".jsonl", ".ndjson", ".json")
+
+
+def report(
+    files: dict[str, Path],
+    out: Path,
+    *,
+    as_of: str | None = None,
+    target: float = 0.95,
+    certificate_ends: str | None = None,
+    tell: Callable[[str], None],
+) -> None:
+    """Read the tables, write the report and say what it says.
+
+    Args:
+        files: users, and where they are at hand sign_ins and ledger.
+        out: the folder for the page and the numbers.
+        as_of: until when to tell, ISO 8601, UTC if it names no zone; the last moment in the files if left out.
+        target: which share of the users is to be moved before the old system is switched off.
+        certificate_ends: until when the certificate is valid, in the same form.
+        tell: takes the lines for the screen.
+
+    Raises:
+        BadTable: a file, a time or the target does not fit, or nobody was in scope by then.
+    """
+    tables = _tables(files, time_of(as_of, "--as-of") if as_of else None)
+    figures = Figures(tables).aim(target, certificate_ends or "")
+    page = figures.report(out)
+    tell(f"{say(figures)}\n\nReport     {page}")
+
+
+def read(folder: Path | str) -> Tables:
+    """Read the tables of a folder: `users`, `sign_ins` and `ledger`, each as Parquet, CSV or JSON lines.
+
+    Args:
+        folder: where they lie; users must be there, the logs may be missing.
+
+    Raises:
+        BadTable: there are no users, or a file does not fit.
+    """
+    found = {
+        kind: path for kind in _KINDS for ending in _ENDINGS if (path := Path(folder) / f"{kind}{ending}").is_file()
+    }
+    if "users" not in found:
+        raise BadTable(
+            f"There is no table of users in {folder}.", next_step="Give a folder with users.parquet or .csv."
+        )
+    return _tables(found)
+
+
+def _tables(files: dict[str, Path], moment: pd.Timestamp | None = None) -> Tables:
+    read: dict[str, Any] = {kind: read_table(path, kind) for kind, path in files.items()}
+    return _until(Tables(**read), moment)
+
+
+def _until(tables: Tables, moment: pd.Timestamp | None) -> Tables:
+    """Go back to a moment, or to the last that is written; who is flagged later is not in scope yet, and is told."""
+    if not len(tables.users) or (moment is None and tables.users["flagged_at"].isna().all()):
+        return tables
+    now = pd.Timestamp.now("UTC") if tables.as_of is None else tables.as_of
+    earlier = tables.until(now if moment is None else moment)
+    if not len(earlier.users):
+        first = tables.users["flagged_at"].min()
+        raise BadTable(
+            f"By {earlier.as_of:%Y-%m-%d} nobody was in scope: the first flag was set on {first:%Y-%m-%d}.",
+            next_step="Give a later --as-of, or leave it out."
+            if moment
+            else "Correct flagged_at, or wait for that day.",
+        )
+    later = len(tables.users) - len(earlier.users)
+    if not later:
+        return earlier
+    planned = Remark(
+        "people whose flag comes after the report's last moment",
+        later,
+        "they are planned for later, the report looks back, or a date is mistyped; they are not in scope",
+        "Nothing, if that was meant; else correct flagged_at.",
+    )
+    return replace(earlier, remarks=(*earlier.remarks, planned))
+
+
+def say(figures: Figures) -> str:
+    """Answer the five questions in lines for a screen, with what stands out below."""
+    said = (
+        answers.moved(figures.tables),
+        answers.fast(figures.tables),
+        answers.stuck(figures.tables),
+        answers.never(figures.forecast),
+        answers.when(figures.forecast, figures.cut_over()),
+    )
+    lines = [f"{asked}\n  {sentence}" for asked, sentence in zip(answers.QUESTIONS, said, strict=True)]
+    found = [f"  {each.label}: {each.words}" for each in figures.findings]
+    found += [f"  Data: {each.rows:,} {each.finding}." for each in figures.tables.remarks if each.rows]
+    return "\n".join([*lines, "What stands out", *(found or ["  Nothing."])])

@@ -1,0 +1,87 @@
+"""KQL queries for the figures, to be run where the logs already are: Log Analytics, or Azure Data Explorer over it.
+
+Tables and columns: Azure Monitor reference, `SigninLogs`, `AuditLogs`, `AppRequests`, `AppTraces`; operators: Kusto
+query language reference, as far as it applies to Azure Monitor. What they read is what the workspace kept: a flag that
+was set before the export to it began is not there, nor a silent migration that no audit tells of.
+
+They are tried on exported logs with a local engine, and have not been run in a workspace of Azure. What is not
+documented there is read either way: how names are spelt inside the dynamic columns, how an audited flag is written.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Final
+
+from jitkit.display import fold
+from jitkit.errors import KitError
+
+__all__ = ["QUERIES", "Queries", "queries", "query"]
+
+QUERIES: Final = ("curve", "failures", "latency", "states", "load")
+"""The questions that there are queries for."""
+
+_EXAMPLE: Final = "extension_00000000000000000000000000000000_toBeMigrated"
+_FLAG: Final = re.compile(r"extension_[0-9a-f]{32}_\w+", re.ASCII)
+_NEEDS: Final = re.compile(r"^// Needs: (.+)\n", re.MULTILINE)
+
+
+class Queries(dict[str, str]):
+    """Queries by name, each shown whole behind the question that it answers."""
+
+    def _repr_html_(self) -> str:
+        shown = (fold(_question(name), f"<pre>{html.escape(text)}</pre>") for name, text in self.items())
+        return "<p>Paste one into Log Analytics, and set the time range to the whole migration.</p>" + "".join(shown)
+
+
+def query(name: str, flag: str) -> str:
+    """Write one query, whole: it can be pasted into Log Analytics as it is.
+
+    Args:
+        name: one of `QUERIES`.
+        flag: the migration flag's full name, `extension_…`.
+
+    Raises:
+        KitError: there is no such query, or the flag has another form.
+    """
+    if name not in QUERIES:
+        raise KitError(f"There is no query {name}.", next_step=f"Ask for one of {', '.join(QUERIES)}.")
+    if not _FLAG.fullmatch(flag):
+        raise KitError(
+            f"{flag} is not the full name of a migration flag.",
+            next_step="Take the name that notebook 01 shows: extension_, 32 hexadecimal digits, _ and the attribute.",
+        )
+    return "\n".join(_parts(name)).replace(_EXAMPLE, flag)
+
+
+def queries(flag: str) -> Queries:
+    """Write every query.
+
+    Args:
+        flag: the migration flag's full name.
+
+    Returns:
+        name to text.
+    """
+    return Queries({name: query(name, flag) for name in QUERIES})
+
+
+def _parts(name: str) -> Iterator[str]:
+    text = _text(name)
+    needs = _NEEDS.search(text)
+    for needed in needs[1].split(", ") if needs else ():
+        yield from _parts(needed)
+    yield _NEEDS.sub("", text)
+
+
+def _question(name: str) -> str:
+    """Take the question from the comment at the head of a query."""
+    words = " ".join(line.removeprefix("// ") for line in _text(name).splitlines() if line.startswith("//"))
+    return words[: words.index("?") + 1]
+
+
+def _text(name: str) -> str:
+    return (files("jitkit.progress") / "kql" / f"{name}.kql").read_text(encoding="utf-8")

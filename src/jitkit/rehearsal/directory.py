@@ -1,0 +1,284 @@
+"""The stand-in tenant's directory: one SQLite file that holds objects, users, keys and logs.
+
+Everything but users is kept as Graph-shaped JSON by kind. Users have columns for what a sign-in reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import math
+import os
+import sqlite3
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from jitkit.rehearsal.clock import Clock
+from jitkit.rehearsal.ids import new_id
+from jitkit.rehearsal.tables import prepare
+from jitkit.rehearsal.users import Body, User, row_of, sign_in_names, user_of
+
+__all__ = ["Body", "Directory"]
+
+_AT_ONCE: Final = 1000
+
+
+class Directory:
+    """Keep the tenant's objects in one owner-only SQLite file.
+
+    Args:
+        path: the file; it is made, readable by its owner only, when absent.
+
+    Raises:
+        sqlite3.DatabaseError: the file is something else, or its tables are of another version.
+        OSError: the file cannot be made or opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        self.path = path
+        self._lock = threading.RLock()
+        self._depth = 0
+        self._changes = 0
+        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+        self._db.row_factory = sqlite3.Row
+        try:
+            prepare(self._db)
+        except sqlite3.DatabaseError:
+            self._db.close()
+            raise
+        self.clock = Clock(self._ahead(), lambda ahead: self.set_meta("clock_ahead", repr(ahead)), self._ahead)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Apply the writes inside the block together, or none of them. Blocks may nest."""
+        with self._lock:
+            if self._depth == 0:
+                self._db.execute("BEGIN IMMEDIATE")
+            self._depth += 1
+            try:
+                yield
+            except BaseException:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._db.execute("ROLLBACK")
+                raise
+            self._depth -= 1
+            if self._depth == 0:
+                self._db.execute("COMMIT")
+
+    def rows(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
+        """Run one statement and return its rows.
+
+        Args:
+            sql: the statement, with `?` for values.
+            parameters: the values.
+        """
+        with self._lock:
+            if not sql.startswith("SELECT") and ("objects" in sql or "meta" in sql):
+                self._changes += 1
+            return self._db.execute(sql, parameters).fetchall()
+
+    def many(self, sql: str, parameters: Iterable[tuple[Any, ...]]) -> None:
+        """Run one statement on users or logs for many rows, inside a transaction."""
+        with self._lock:
+            self._db.executemany(sql, parameters)
+
+    def version(self) -> tuple[int, int]:
+        """Tell two states of objects and facts apart: another value after any change here, or by another process."""
+        return self._changes, self.rows("PRAGMA data_version")[0][0]
+
+    def _ahead(self) -> float:
+        return float(self.meta("clock_ahead") or 0)
+
+    def copy_to(self, other: sqlite3.Connection) -> None:
+        """Copy everything into another, empty database."""
+        with self._lock:
+            self._db.backup(other)
+
+    def copy_from(self, other: sqlite3.Connection) -> None:
+        """Replace everything by what another database holds, the clock included."""
+        with self._lock:
+            other.backup(self._db)
+            self._changes += 1
+            # Delta links tell of what was undone.
+            self.set_meta("seeded", new_id())
+        self.clock.restart(self._ahead())
+
+    def clear(self) -> None:
+        """Empty the directory. The tenant's id, domain, keys and administrator stay."""
+        kept = ("tenant_id", "domain", "subdomain", "signing_keys", "admin_client_id", "admin_client_secret")
+        with self.transaction():
+            for table in ("sign_in_names", "users", "user_changes", "objects", "log"):
+                self.rows(f"DELETE FROM {table}")  # noqa: S608
+            self.rows(f"DELETE FROM meta WHERE name NOT IN ({', '.join('?' * len(kept))})", kept)  # noqa: S608
+        self.clock.restart()
+
+    # --- facts about the tenant itself -------------------------------------------------------------------------
+
+    def meta(self, name: str) -> str | None:
+        """Read one fact about the tenant, such as `tenant_id`; None when it was never set."""
+        found = self.rows("SELECT value FROM meta WHERE name = ?", (name,))
+        return str(found[0]["value"]) if found else None
+
+    def set_meta(self, name: str, value: str) -> None:
+        """Store one fact about the tenant."""
+        self.rows(
+            "INSERT INTO meta VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value", (name, value)
+        )
+
+    # --- objects -----------------------------------------------------------------------------------------------
+
+    def add(self, kind: str, body: Body, *, key: str | None = None, parent: str | None = None) -> Body:
+        """Add an object.
+
+        Args:
+            kind: the Graph collection in the singular, such as `application`.
+            body: its properties; `id` is made when absent.
+            key: a second unique name within the kind, such as the appId.
+            parent: the id of the object that contains it.
+
+        Returns:
+            The body, with its id.
+        """
+        body = {"id": str(uuid.uuid4()), **body}
+        self.rows(
+            "INSERT INTO objects (id, kind, key, parent, body, created) VALUES (?, ?, ?, ?, ?, ?)",
+            (body["id"], kind, key, parent, json.dumps(body), self.clock.now()),
+        )
+        return body
+
+    def get(self, kind: str, id: str, *, made_by: float = math.inf) -> Body | None:
+        """Read an object by id; None when there is none, it is in the recycle bin or was made after a moment."""
+        return self._one("id = ? AND kind = ?", (id, kind, made_by))
+
+    def by_key(self, kind: str, key: str, *, made_by: float = math.inf) -> Body | None:
+        """Read an object by its second name, otherwise as `get`."""
+        return self._one("key = ? AND kind = ?", (key, kind, made_by))
+
+    def _one(self, where: str, parameters: tuple[Any, ...]) -> Body | None:
+        found = self.rows(f"SELECT body FROM objects WHERE {where} AND deleted IS NULL AND created <= ?", parameters)  # noqa: S608
+        return json.loads(found[0]["body"]) if found else None
+
+    def all(self, kind: str, *, parent: str | None = None, deleted: bool = False) -> list[Body]:
+        """List the objects of a kind in the order they were made.
+
+        Args:
+            kind: the Graph collection in the singular.
+            parent: only those inside this object.
+            deleted: list the recycle bin instead.
+        """
+        where = "kind = ? AND deleted IS " + ("NOT NULL" if deleted else "NULL")
+        parameters: tuple[Any, ...] = (kind,)
+        if parent is not None:
+            where, parameters = where + " AND parent = ?", (kind, parent)
+        found = self.rows(f"SELECT body FROM objects WHERE {where} ORDER BY created, rowid", parameters)  # noqa: S608
+        return [json.loads(row["body"]) for row in found]
+
+    def replace(self, kind: str, body: Body) -> None:
+        """Store a changed object under its id."""
+        self.rows("UPDATE objects SET body = ? WHERE id = ? AND kind = ?", (json.dumps(body), body["id"], kind))
+
+    def discard(self, kind: str, id: str, *, recycle: bool) -> None:
+        """Delete an object, into the recycle bin or for good."""
+        if recycle:
+            self.rows("UPDATE objects SET deleted = ? WHERE id = ? AND kind = ?", (self.clock.now(), id, kind))
+        else:
+            self.rows("DELETE FROM objects WHERE id = ? AND kind = ?", (id, kind))
+
+    def restore(self, kind: str, id: str) -> None:
+        """Bring an object back from the recycle bin."""
+        self.rows("UPDATE objects SET deleted = NULL WHERE id = ? AND kind = ?", (id, kind))
+
+    # --- users -------------------------------------------------------------------------------------------------
+
+    def add_user(self, user: User) -> None:
+        """Add a user. Raises `sqlite3.IntegrityError` when the UPN or a sign-in name is taken."""
+        self.add_users([user])
+
+    def add_users(self, users: Iterable[User]) -> None:
+        """Add many users in one transaction. Raises `sqlite3.IntegrityError` as `add_user` does; then none is added."""
+        rest = iter(users)
+        with self.transaction():
+            while some := list(itertools.islice(rest, _AT_ONCE)):
+                self.many(
+                    "INSERT INTO users (id, upn, sign_in_name, password_hash, force_change, enabled, body, created)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    map(row_of, some),
+                )
+                names = ((name, user.id) for user in some for name in sign_in_names(user))
+                self.many("INSERT INTO sign_in_names VALUES (?, ?)", names)
+
+    def set_sign_in_names(self, id: str, names: Iterable[str]) -> None:
+        """Let a user sign in by these names and no others. Raises `sqlite3.IntegrityError` when one is taken."""
+        with self.transaction():
+            self.rows("DELETE FROM sign_in_names WHERE user_id = ?", (id,))
+            for name in names:
+                self.rows("INSERT INTO sign_in_names VALUES (?, ?)", (name.lower(), id))
+
+    def sign_in_name_taken(self, name: str) -> bool:
+        """Tell whether a user signs in by this name already."""
+        return bool(self.rows("SELECT 1 FROM sign_in_names WHERE name = ?", (name.lower(),)))
+
+    def user(self, id_or_upn: str, *, made_by: float = math.inf) -> User | None:
+        """Read a user by object id or user principal name; leave out who was made later than a moment."""
+        found = self.rows(
+            "SELECT * FROM users WHERE (id = ? OR upn = ?) AND deleted IS NULL AND created <= ?",
+            (id_or_upn, id_or_upn, made_by),
+        )
+        return user_of(found[0]) if found else None
+
+    def user_by_sign_in_name(self, name: str) -> User | None:
+        """Read a user by the e-mail address or user name they sign in with, in any case."""
+        found = self.rows(
+            "SELECT users.* FROM sign_in_names JOIN users ON users.id = user_id WHERE name = ? AND deleted IS NULL",
+            (name.lower(),),
+        )
+        return user_of(found[0]) if found else None
+
+    def update_user(self, id: str, **columns: Any) -> None:
+        """Change columns of a user.
+
+        Args:
+            id: the object id.
+            columns: any of upn, sign_in_name, password_hash, force_change, enabled, failed, locked_until, deleted, and
+                `body` as a dict.
+        """
+        if isinstance(columns.get("body"), Mapping):
+            columns["body"] = json.dumps(columns["body"])
+        assignments = ", ".join(f"{name} = ?" for name in columns)
+        self.rows(f"UPDATE users SET {assignments} WHERE id = ?", (*columns.values(), id))  # noqa: S608
+
+    def set_user_value(self, id: str, name: str, value: Any) -> None:
+        """Set one Graph property of a user, or remove it with None, in one statement."""
+        path = f'$."{name}"'
+        if value is None:
+            self.rows("UPDATE users SET body = json_remove(body, ?) WHERE id = ?", (path, id))
+        else:
+            self.rows("UPDATE users SET body = json_set(body, ?, json(?)) WHERE id = ?", (path, json.dumps(value), id))
+
+    # --- logs --------------------------------------------------------------------------------------------------
+
+    def append_log(self, kind: str, body: Body, *, time: float) -> None:
+        """Append a row to a log.
+
+        Args:
+            kind: `signIn` or `directoryAudit`.
+            body: the row in Graph's shape, with its `id`.
+            time: seconds since the epoch, UTC.
+        """
+        self.rows("INSERT INTO log VALUES (?, ?, ?, ?)", (body["id"], kind, time, json.dumps(body)))
+
+    def log(self, kind: str) -> list[Body]:
+        """List a log, newest first, as Graph does."""
+        found = self.rows("SELECT body FROM log WHERE kind = ? ORDER BY time DESC, rowid DESC", (kind,))
+        return [json.loads(row["body"]) for row in found]

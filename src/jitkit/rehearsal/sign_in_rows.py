@@ -1,0 +1,202 @@
+"""The rows of the sign-in log: short as they are kept, whole as Graph shows them.
+
+[Microsoft Graph: signIn (v1.0 and beta), appliedAuthenticationEventListener and customExtensionCalloutResult (beta)]
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from jitkit.protocol import GRAPH_APP_ID
+from jitkit.rehearsal.callout_answer import Verdict
+from jitkit.rehearsal.client_app import ClientApp
+from jitkit.rehearsal.directory import Body
+from jitkit.rehearsal.ids import new_id
+from jitkit.rehearsal.journal import timestamp
+from jitkit.rehearsal.sign_in_result import SignIn
+from jitkit.rehearsal.users import User
+
+__all__ = ["made", "whole"]
+
+_NOBODY: Final = "00000000-0000-0000-0000-000000000000"
+_GUESSED: Final = (
+    "The user didn't enter the right credentials. \u00a0It's expected to see some number of these errors in your logs "
+    "due to users making mistakes."
+)
+
+# [Microsoft Learn, "Microsoft Entra authentication and authorization error codes"], in the kit's words.
+_REASONS: Final = {
+    50034: "The user account does not exist in the directory.",
+    50053: "The account is locked because of too many sign-ins with a wrong password.",
+    50055: "The password is expired or has to be changed.",
+    50056: "The account has no password.",
+    50057: "The user account is disabled.",
+    50076: "A second factor is required.",
+    50125: "The sign-in was interrupted because of a password reset.",
+    50126: "Error validating credentials due to invalid username or password.",
+    50142: "A new password is required.",
+    53003: "Access was blocked by Conditional Access policies.",
+    90055: "There are too many incoming requests.",
+    500208: "The app does not accept this kind of account.",
+    700016: "The application was not found in the directory.",
+    7000112: "The application is disabled.",
+    1100001: "A non-retryable error has occurred in the custom authentication extension.",
+}
+
+# What a rehearsal knows nothing about, as the reference's examples show it.
+_ALWAYS: Final[Body] = {
+    "clientAppUsed": "Browser",
+    "conditionalAccessStatus": "notApplied",
+    "isInteractive": True,
+    "riskDetail": "none",
+    "riskLevelAggregated": "none",
+    "riskLevelDuringSignIn": "none",
+    "riskState": "none",
+    "riskEventTypes": [],
+    "resourceDisplayName": "Microsoft Graph",
+    "resourceId": GRAPH_APP_ID,
+}
+_V1: Final[Body] = {
+    "deviceDetail": {
+        "deviceId": "",
+        "displayName": None,
+        "operatingSystem": None,
+        "browser": None,
+        "isCompliant": None,
+        "isManaged": None,
+        "trustType": None,
+    },
+    "location": {
+        "city": None,
+        "state": None,
+        "countryOrRegion": None,
+        "geoCoordinates": {"altitude": None, "latitude": None, "longitude": None},
+    },
+    "appliedConditionalAccessPolicies": [],
+}
+_BETA: Final[Body] = {
+    "userAgent": "",
+    "authenticationProtocol": "oAuth2",
+    "incomingTokenType": "none",
+    "homeTenantName": "",
+    "tokenIssuerName": "",
+    "tokenIssuerType": "AzureAD",
+    "processingTimeInMilliseconds": 0,
+    "riskEventTypes_v2": [],
+    "authenticationMethodsUsed": [],
+    "authenticationRequirement": "singleFactorAuthentication",
+    "signInIdentifier": "",
+    "signInEventTypes": ["interactiveUser"],
+    "servicePrincipalId": "",
+    "userType": "member",
+    "flaggedForReview": False,
+    "isTenantRestricted": False,
+    "autonomousSystemNumber": 0,
+    "crossTenantAccessType": "none",
+    "deviceDetail": {
+        "deviceId": "",
+        "displayName": "",
+        "operatingSystem": "",
+        "browser": "",
+        "isCompliant": False,
+        "isManaged": False,
+        "trustType": "",
+    },
+    "location": {"city": "", "state": "", "countryOrRegion": "", "geoCoordinates": {}},
+    "appliedConditionalAccessPolicies": [],
+    "authenticationProcessingDetails": [],
+    "networkLocationDetails": [],
+    "authenticationRequirementPolicies": [],
+    "sessionLifetimePolicies": [],
+    "appliedEventListeners": [],
+}
+
+
+def made(
+    done: SignIn,
+    started: float,
+    user: User | None,
+    client: ClientApp | None,
+    listener: Body | None,
+    verdict: Verdict | None,
+) -> Body:
+    """Make the row of a sign-in, without what is the same in every row.
+
+    Args:
+        done: what the sign-in came to.
+        started: when it began, in seconds since the epoch.
+        user: who signed in; None for an unknown user, whose typed name is not kept.
+        client: the app; None when it cannot be signed in to.
+        listener: the listener that was executed, if one was.
+        verdict: what came of its callout.
+    """
+    row: Body = {
+        "id": new_id(),
+        "createdDateTime": timestamp(started),
+        "userDisplayName": (user.body.get("displayName") if user else None) or "",
+        "userPrincipalName": user.upn if user else "",
+        "userId": user.id if user else _NOBODY,
+        "appId": done.app_id,
+        "appDisplayName": client.name if client else "",
+        "ipAddress": done.ip,
+        "correlationId": done.correlation_id,
+        "signInIdentifier": (user.sign_in_name if user else None) or "",
+        "processingTimeInMilliseconds": int(done.duration_ms),
+        "status": {
+            "errorCode": done.code,
+            "failureReason": _REASONS.get(done.code),
+            "additionalDetails": _GUESSED if done.code == 50126 else None,
+        },
+        "appliedEventListeners": [_executed(listener, verdict)] if listener and verdict else [],
+    }
+    if done.native:
+        row |= {"clientAppUsed": "Mobile Apps and Desktop clients", "authenticationProtocol": "nativeAuth"}
+    if done.code == 53003:
+        row["conditionalAccessStatus"] = "failure"
+    return row
+
+
+def whole(row: Body, version: str, tenant_id: str) -> Body:
+    """Show a row as Graph does.
+
+    Args:
+        row: as it is kept.
+        version: `v1.0` or `beta`; v1.0 knows fewer properties.
+        tenant_id: the tenant's id.
+    """
+    if version == "v1.0":
+        beta_only = _BETA.keys() - _V1.keys()
+        return {**_ALWAYS, **_V1, **{name: value for name, value in row.items() if name not in beta_only}}
+    own = {"homeTenantId": tenant_id, "resourceTenantId": tenant_id, "originalRequestId": row.get("id")}
+    details = {} if "authenticationDetails" in row else {"authenticationDetails": [_password_step(row)]}
+    return {**_ALWAYS, **_BETA, **own, "uniqueTokenIdentifier": "", **details, **row}
+
+
+def _password_step(row: Body) -> Body:
+    code = (row.get("status") or {}).get("errorCode")
+    succeeded = code in (0, 50055, 50076, 50125, 53003)
+    wrong = "Invalid username or password or Invalid on-premise username or password."
+    return {
+        "authenticationStepDateTime": row.get("createdDateTime"),
+        "authenticationMethod": "Password",
+        "authenticationMethodDetail": "Password in the cloud",
+        "succeeded": succeeded,
+        "authenticationStepResultDetail": wrong if code == 50126 else None,
+        "authenticationStepRequirement": "Primary authentication",
+    }
+
+
+def _executed(listener: Body, verdict: Verdict) -> Body:
+    return {
+        "@odata.type": "#microsoft.graph.appliedAuthenticationEventListener",
+        "eventType": "passwordSubmit",
+        "executedListenerId": listener["id"],
+        "handlerResult": {
+            "@odata.type": "#microsoft.graph.customExtensionCalloutResult",
+            "calloutDateTime": timestamp(verdict.started),
+            "customExtensionId": str(((listener.get("handler") or {}).get("customExtension") or {}).get("id") or ""),
+            "errorCode": verdict.error or 0,
+            "httpStatus": verdict.http_status or 0,
+            "numberOfAttempts": verdict.attempts,
+        },
+    }

@@ -1,0 +1,114 @@
+"""Keep a tenant as it is now, with the files that belong to it, and bring it back."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from jitkit.errors import KitError
+from jitkit.rehearsal.tenant import RehearsalTenant
+
+__all__ = ["Snapshots"]
+
+_BESIDE = "files"
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+class Snapshots:
+    """Snapshots of one tenant, each a folder that only its owner can open.
+
+    Args:
+        tenant: the tenant.
+        folder: holds the snapshots.
+        files: what goes with the tenant, files and folders: without the private key that its certificate belongs to, it
+            is of no use. Whoever takes a snapshot without them, as the control plane does, keeps the tenant alone, and
+            no file is touched when that comes back.
+    """
+
+    def __init__(self, tenant: RehearsalTenant, folder: Path, files: Sequence[Path] = ()) -> None:
+        self._tenant, self._folder, self._files = tenant, folder, tuple(files)
+
+    def names(self) -> list[str]:
+        """List the snapshots that are there."""
+        return sorted(each.name for each in self._folder.glob("*") if (each / "tenant.sqlite3").is_file())
+
+    def take(self, name: str) -> Path:
+        """Keep the tenant under a name. A snapshot of that name is replaced.
+
+        Args:
+            name: small letters, digits and hyphens.
+
+        Returns:
+            The snapshot's folder.
+
+        Raises:
+            KitError: the name cannot be used.
+        """
+        target = self._at(name)
+        fresh = target.with_name(f".{name}.new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh.mkdir(mode=0o700)
+        copy = fresh / "tenant.sqlite3"
+        copy.touch(mode=0o600)
+        with sqlite3.connect(copy) as kept:
+            self._tenant.directory.copy_to(kept)
+        kept.close()
+        if self._files:
+            beside = fresh / _BESIDE
+            beside.mkdir(mode=0o700)
+            for file in self._files:
+                if file.is_dir():
+                    shutil.copytree(file, beside / file.name)
+                elif file.is_file():
+                    shutil.copy2(file, beside / file.name)
+        shutil.rmtree(target, ignore_errors=True)
+        fresh.rename(target)
+        return target
+
+    def restore(self, name: str) -> None:
+        """Bring the tenant back as it was; its id, keys and clock included. Faults are switched off.
+
+        Args:
+            name: the snapshot.
+
+        Raises:
+            KitError: there is no such snapshot.
+        """
+        source = self._at(name)
+        if not (source / "tenant.sqlite3").is_file():
+            there = ", ".join(self.names()) or "none"
+            raise KitError(f"There is no snapshot {name}.", next_step=f"There are these: {there}.")
+        kept = sqlite3.connect(source / "tenant.sqlite3")
+        try:
+            self._tenant.directory.copy_from(kept)
+        finally:
+            kept.close()
+        if (source / _BESIDE).is_dir():
+            for file in self._files:
+                _bring_back(source / _BESIDE / file.name, file)
+        self._tenant.faults.clear()
+
+    def _at(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise KitError(
+                f"{name!r} is not a name for a snapshot.", next_step="Use small letters, digits and hyphens."
+            )
+        return self._folder / name
+
+
+def _bring_back(kept: Path, file: Path) -> None:
+    if file.is_dir():
+        shutil.rmtree(file)
+    if kept.is_dir():
+        shutil.copytree(kept, file)
+    elif kept.is_file():
+        # Into the same file: an endpoint that runs goes on writing to the ledger that it has open.
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+        file.write_bytes(kept.read_bytes())
+    else:
+        file.unlink(missing_ok=True)
