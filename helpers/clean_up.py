@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
-from helpers.sent import recording
+from helpers.graph import recording
 from jitkit.display import Card, Table
 from jitkit.errors import KitError, NotReady, Taken
 

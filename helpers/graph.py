@@ -1,27 +1,32 @@
-"""Microsoft Graph over one transport: the SDK's client, and the few requests that the SDK has gaps for."""
+"""A client for Microsoft Graph: records what is sent, asks before the first write, and explains refusals."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+import contextlib
+import contextvars
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import httpx
 
-from helpers.refusals import error_of
-from helpers.sent import RecordingTransport
 from jitkit import protocol
+from jitkit.display import Sent
+from jitkit.errors import GraphRefused, KitError, PermissionMissing, Taken
 
 if TYPE_CHECKING:
     from msgraph.graph_service_client import GraphServiceClient
 
-__all__ = ["BatchAnswer", "BatchItem", "Graph", "TokenCredential"]
+__all__ = ["BatchAnswer", "BatchItem", "Graph", "TokenCredential", "explained", "recording", "refusal"]
 
-HOST = "graph.microsoft.com"
-ROOT = f"https://{HOST}"
-_ATTEMPTS = 6
-_IN_PASSING = (429, 503, 504)
+HOST: Final = "graph.microsoft.com"
+ROOT: Final = f"https://{HOST}"
+_ATTEMPTS: Final = 6
+_TRANSIENT: Final = (429, 503, 504)
+_HIDDEN: Final = "••••••"
+_recorder: contextvars.ContextVar[list[Sent] | None] = contextvars.ContextVar("recorder", default=None)
 
 
 class TokenCredential(Protocol):
@@ -36,19 +41,21 @@ class TokenCredential(Protocol):
 
 @dataclass(frozen=True)
 class BatchItem:
-    """One request inside a JSON batch.
-
-    Args:
-        method: the HTTP method.
-        url: relative to the version, such as `/users`.
-        body: the JSON body, or None.
-        headers: further headers.
-    """
+    """One request inside a JSON batch; its URL is relative to the version, such as `/users`."""
 
     method: str
     url: str
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def with_id(self, number: int) -> dict[str, Any]:
+        """Return the request as the batch body lists it."""
+        request: dict[str, Any] = {"id": str(number), "method": self.method, "url": self.url}
+        headers = dict(self.headers)
+        if self.body is not None:
+            request["body"] = self.body
+            headers["Content-Type"] = "application/json"
+        return {**request, "headers": headers} if headers else request
 
 
 @dataclass(frozen=True)
@@ -68,16 +75,16 @@ class BatchAnswer:
     @property
     def code(self) -> str:
         """The error code, or an empty string."""
-        return str(error_of(self.body).get("code", ""))
+        return str(_error_of(self.body).get("code", ""))
 
     @property
     def message(self) -> str:
         """The error message, or an empty string."""
-        return str(error_of(self.body).get("message", ""))
+        return str(_error_of(self.body).get("message", ""))
 
 
 class Graph:
-    """Reach one tenant's Microsoft Graph.
+    """Send requests to one tenant's Microsoft Graph.
 
     Args:
         credential: where tokens come from.
@@ -96,8 +103,8 @@ class Graph:
     ) -> None:
         self._credential = credential
         self._scopes = list(scopes)
-        self._http = httpx.AsyncClient(transport=RecordingTransport(transport, before_write), timeout=100)
-        self._bearer = _Bearer(credential, self._scopes)
+        self._transport = RecordingTransport(transport, before_write)
+        self._http: httpx.AsyncClient | None = None
         self._client: GraphServiceClient | None = None
 
     @property
@@ -107,7 +114,6 @@ class Graph:
             from kiota_authentication_azure.azure_identity_authentication_provider import (
                 AzureIdentityAuthenticationProvider,
             )
-            from kiota_http.middleware.options import RetryHandlerOption
             from msgraph.graph_request_adapter import GraphRequestAdapter, options
             from msgraph.graph_service_client import GraphServiceClient
             from msgraph_core import GraphClientFactory
@@ -119,11 +125,13 @@ class Graph:
                 # azure-identity keeps such tokens apart: a person would sign in twice, here and for `send`.
                 is_cae_enabled=False,
             )
-            http = httpx.AsyncClient(transport=self._http._transport, timeout=100)
-            patience = {RetryHandlerOption.get_key(): RetryHandlerOption(max_retries=_ATTEMPTS - 1)}
+            retries = _retries()
+            http = httpx.AsyncClient(transport=self._transport, timeout=100)
             adapter = GraphRequestAdapter(
                 provider,
-                client=GraphClientFactory.create_with_default_middleware(client=http, options={**options, **patience}),
+                client=GraphClientFactory.create_with_default_middleware(
+                    client=http, options={**options, retries.get_key(): retries}
+                ),
             )
             adapter.base_url = f"{ROOT}/v1.0"
             self._client = GraphServiceClient(request_adapter=adapter)
@@ -153,12 +161,10 @@ class Graph:
         Raises:
             httpx.HTTPStatusError: Graph answered with an error; `explained` turns it into plain words.
         """
+        if self._http is None:
+            self._http = _client_with_retries(self._transport, _Bearer(self._credential, self._scopes))
         url = path if path.startswith(f"{ROOT}/") else f"{ROOT}/{version}{path}"
-        for attempt in range(_ATTEMPTS):
-            answer = await self._http.request(method, url, json=body, headers=headers, auth=self._bearer)
-            if answer.status_code not in _IN_PASSING or attempt == _ATTEMPTS - 1:
-                break
-            await asyncio.sleep(_wait(answer.headers.get("Retry-After"), attempt))
+        answer = await self._http.request(method, url, json=body, headers=headers)
         answer.raise_for_status()
         if not answer.content:
             return None
@@ -167,16 +173,7 @@ class Graph:
     async def pages(
         self, path: str, *, headers: Mapping[str, str] | None = None, version: str = "v1.0"
     ) -> AsyncIterator[dict[str, Any]]:
-        """Walk through a collection page by page.
-
-        Args:
-            path: the first page.
-            headers: sent with every page.
-            version: `v1.0` or `beta`.
-
-        Yields:
-            The items.
-        """
+        """Yield the items of a collection, page by page; takes what `send` takes."""
         link: str | None = path
         while link:
             page = await self.send("GET", link, headers=headers, version=version)
@@ -185,7 +182,7 @@ class Graph:
             link = page.get("@odata.nextLink")
 
     async def batch(self, items: Sequence[BatchItem]) -> list[BatchAnswer]:
-        """Send up to 20 requests as one JSON batch and send again what was throttled or failed in passing.
+        """Send up to 20 requests as one JSON batch; repeat those that were throttled or failed for the moment.
 
         The SDK's own batch client loses bodies and dependencies (msgraph-core 1.5.2), so this one is by hand. The
         items are independent: Graph may run them in any order.
@@ -201,16 +198,16 @@ class Graph:
         answers: dict[int, BatchAnswer] = {}
         waiting = list(range(len(items)))
         for attempt in range(_ATTEMPTS):
-            reply = await self.send("POST", "/$batch", body={"requests": [_inner(n, items[n]) for n in waiting]})
+            reply = await self.send("POST", "/$batch", body={"requests": [items[n].with_id(n) for n in waiting]})
             pause = 0.0
             for each in reply["responses"]:
                 headers = {name.lower(): value for name, value in (each.get("headers") or {}).items()}
                 # The percentage is sent from 0.8 of a limit on.
                 pressed = attempt > 0 or each["status"] == 429 or "x-ms-throttle-limit-percentage" in headers
                 answers[int(each["id"])] = BatchAnswer(each["status"], each.get("body"), pressed)
-                if each["status"] in _IN_PASSING:
+                if each["status"] in _TRANSIENT:
                     pause = max(pause, _wait(headers.get("retry-after"), attempt))
-            waiting = [n for n in waiting if n not in answers or answers[n].status in _IN_PASSING]
+            waiting = [n for n in waiting if n not in answers or answers[n].status in _TRANSIENT]
             if not waiting:
                 break
             await asyncio.sleep(pause)
@@ -218,12 +215,12 @@ class Graph:
 
     async def close(self) -> None:
         """Close the connections and the credential."""
-        await self._http.aclose()
+        await self._transport.aclose()
         await self._credential.close()
 
 
 class _Bearer(httpx.Auth):
-    """Put the token on a request as it leaves: it is in no variable that a verbose traceback would show."""
+    """Adds the token as a request leaves: it is in no variable that a verbose traceback would show."""
 
     def __init__(self, credential: TokenCredential, scopes: Sequence[str]) -> None:
         self._credential = credential
@@ -234,16 +231,189 @@ class _Bearer(httpx.Auth):
         yield request
 
 
-def _inner(number: int, item: BatchItem) -> dict[str, Any]:
-    request: dict[str, Any] = {"id": str(number), "method": item.method, "url": item.url}
-    headers = dict(item.headers)
-    if item.body is not None:
-        request["body"] = item.body
-        headers["Content-Type"] = "application/json"
-    if headers:
-        request["headers"] = headers
-    return request
+def _retries() -> Any:
+    """Return the SDK's retry option: transient failures are repeated, after `Retry-After` or growing pauses."""
+    from kiota_http.middleware.options import RetryHandlerOption
+
+    return RetryHandlerOption(delay=0, max_retries=_ATTEMPTS - 1)
+
+
+def _client_with_retries(transport: httpx.AsyncBaseTransport, auth: httpx.Auth) -> httpx.AsyncClient:
+    """Make an HTTP client that uses the SDK's retry middleware, without loading the SDK."""
+    from kiota_http.middleware import AsyncKiotaTransport, MiddlewarePipeline, RetryHandler
+
+    pipeline = MiddlewarePipeline(transport)
+    pipeline.add_middleware(RetryHandler(_retries()))
+    return httpx.AsyncClient(transport=AsyncKiotaTransport(transport, pipeline), auth=auth, timeout=100)
 
 
 def _wait(retry_after: str | None, attempt: int) -> float:
     return min(float(retry_after), 180.0) if retry_after and retry_after.isdigit() else min(2.0**attempt, 30.0)
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[list[Sent]]:
+    """Collect the requests that are sent inside the block, to show them under a result.
+
+    Yields:
+        The list that fills up. Passwords are replaced before they get here; tokens never reach it.
+    """
+    collected: list[Sent] = []
+    token = _recorder.set(collected)
+    try:
+        yield collected
+    finally:
+        _recorder.reset(token)
+        outer = _recorder.get()
+        if outer is not None:
+            outer.extend(collected)
+
+
+class RecordingTransport(httpx.AsyncBaseTransport):
+    """Passes requests on, records them for `recording`, and awaits `before_write` before each that is not a read."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, before_write: Callable[[], Awaitable[None]] | None) -> None:
+        self._inner = inner
+        self._before_write = before_write
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        body = await request.aread()
+        if self._before_write is not None and not _reads(request, body):
+            await self._before_write()
+        collected = _recorder.get()
+        position = len(collected) if collected is not None else 0
+        sent = Sent(request.method, str(request.url), _shown(body))
+        if collected is not None:
+            collected.append(sent)
+        answer = await self._inner.handle_async_request(request)
+        if collected is not None:
+            collected[position] = Sent(sent.method, sent.url, sent.body, answer.status_code)
+        return answer
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def _reads(request: httpx.Request, body: bytes) -> bool:
+    if request.method in ("GET", "HEAD"):
+        return True
+    if request.url.path.endswith("/$batch"):
+        return all(each.get("method") == "GET" for each in json.loads(body)["requests"])
+    return request.url.path.endswith("/validateAuthenticationConfiguration")
+
+
+def _shown(body: bytes) -> str | None:
+    if not body:
+        return None
+    content = json.loads(body)
+    requests = content.get("requests") if isinstance(content, dict) else None
+    if requests and len(requests) > 2:
+        content = {"requests": [requests[0], f"… and {len(requests) - 1} more like it"]}
+    return json.dumps(_redacted(content), indent=2, ensure_ascii=False)
+
+
+def _redacted(value: Any, name: str = "") -> Any:
+    if isinstance(value, dict):
+        return {key: _redacted(inner, key) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_redacted(inner) for inner in value]
+    if name in ("password", "secretText") and value is not None:
+        return _HIDDEN
+    if name == "key" and isinstance(value, str) and len(value) > 60:
+        return f"{value[:24]}… (the certificate's public half, {len(value)} characters)"
+    return value
+
+
+@contextlib.contextmanager
+def explained(doing: str, *, next_step: str | None = None) -> Iterator[None]:
+    """Turn what Graph, the SDK or the network raise inside the block into plain words.
+
+    Args:
+        doing: what the block does, to follow "could not", such as `create the migration flag`.
+        next_step: what to do when Graph refuses for a reason this function does not know.
+
+    Raises:
+        PermissionMissing: 401 or 403.
+        Taken: a name or identifier is in use.
+        GraphRefused: any other refusal.
+        KitError: Graph could not be reached.
+    """
+    from kiota_abstractions.api_error import APIError
+
+    try:
+        yield
+    except APIError as error:
+        raise refusal(doing, *_sdk_error(error), next_step) from error
+    except httpx.HTTPStatusError as error:
+        raise refusal(doing, *_http_error(error), next_step) from error
+    except httpx.TransportError as error:
+        raise KitError(
+            f"Could not {doing}: Microsoft Graph cannot be reached.",
+            service=f"{type(error).__name__}: {error}",
+            next_step="Check the network and any proxy settings, then run this cell again; nothing is lost.",
+        ) from error
+
+
+def refusal(
+    doing: str, status: int, code: str, message: str, request_id: str = "", next_step: str | None = None
+) -> GraphRefused:
+    """Explain a refusal of Graph.
+
+    Args:
+        doing: what was tried, to follow "could not".
+        status: the HTTP status.
+        code: the error code.
+        message: the error message.
+        request_id: the service's name for the request, or an empty string.
+        next_step: what to do when the refusal is an unusual one.
+    """
+    kind, advice = _advice(status, message, next_step)
+    service = f"{status} {code}: {message}".strip(": ") + (f" (request-id {request_id})" if request_id else "")
+    return kind(f"Could not {doing}.", status=status, code=code, service=service, next_step=advice)
+
+
+def _advice(status: int, message: str, next_step: str | None) -> tuple[type[GraphRefused], str]:
+    if status == 401:
+        return PermissionMissing, "Sign in again: run the cell with kit.open() once more, then this one."
+    if status == 403:
+        return (
+            PermissionMissing,
+            f"Ask for these directory roles, starting with the first: {', '.join(protocol.ROLES)}. Granting an"
+            f" application permission of Microsoft Graph takes a {protocol.CONSENT_ROLE}. An application needs the"
+            " Graph permissions of notebook 00 with admin consent. Then open a new session and run this cell again.",
+        )
+    if status == 409 or "already exists" in message or "already in use" in message:
+        return Taken, next_step or (
+            "Choose another name in notebook 00, or remove the object that has it, and run again."
+        )
+    if status in _TRANSIENT:
+        return GraphRefused, "Wait a few minutes and run this cell again; it continues where it stopped."
+    return GraphRefused, next_step or (
+        "Read what the service said, fix it, and run this cell again; what is already there is reused."
+    )
+
+
+def _error_of(body: Any) -> dict[str, Any]:
+    """Return the error object of a Graph answer; an empty dict when there is none."""
+    error = body.get("error") if isinstance(body, dict) else None
+    return error if isinstance(error, dict) else {}
+
+
+def _sdk_error(error: Any) -> tuple[int, str, str, str]:
+    main = getattr(error, "error", None)
+    headers = {str(name).lower(): value for name, value in (error.response_headers or {}).items()}
+    return (
+        error.response_status_code or 0,
+        getattr(main, "code", None) or "",
+        getattr(main, "message", None) or str(error.message or ""),
+        str(headers.get("request-id", "")),
+    )
+
+
+def _http_error(error: httpx.HTTPStatusError) -> tuple[int, str, str, str]:
+    try:
+        body = _error_of(error.response.json())
+    except ValueError:
+        body = {}
+    status = error.response.status_code
+    return status, str(body.get("code", "")), str(body.get("message", "")), error.response.headers.get("request-id", "")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers import settings
-from helpers.settings import Mode, Profile
+from helpers.graph import Graph, explained
+from helpers.settings import Mode, Names, Profile
 from jitkit.display import Card, Table
 from jitkit.errors import SettingsError
 from jitkit.files import write_private
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from helpers.tenant.users import Users
     from helpers.worlds import TenantFacts, World
 
-__all__ = ["Session", "choose", "environment", "open"]
+__all__ = ["Names", "Session", "choose", "environment", "explained", "open"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,15 @@ class Session:
     def rehearsal(self) -> Drills | NoDrills:
         """Break things on purpose and mend them, or move the clock. In a real tenant each says that it is skipped."""
         return self.world.drills
+
+    @property
+    def graph(self) -> Graph:
+        """The tenant's Microsoft Graph: `send`, `pages`, `batch`, and the SDK's own `client`."""
+        return self.world.graph
+
+    def export(self) -> Path:
+        """Return the path of the legacy system's user export."""
+        return self.world.export()
 
     def __repr__(self) -> str:
         return f"<Session: {self.world.words}, {self.tenant.domain}>"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from helpers.graph import Graph
-from helpers.refusals import explained
+from helpers.graph import Graph, explained
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -286,7 +286,7 @@ def enter(profile: Profile, folder: Path) -> World:
 
 
 async def _organization(graph: Graph) -> TenantFacts:
-    from helpers.refusals import explained
+    from helpers.graph import explained
 
     with explained("read which tenant this is"):
         found = (await graph.send("GET", "/organization?$select=id,displayName,verifiedDomains"))["value"][0]

@@ -12,9 +12,7 @@ import httpx
 import pytest
 from msgraph.generated.models.application import Application
 
-from helpers.graph import BatchItem, Graph
-from helpers.refusals import explained
-from helpers.sent import recording
+from helpers.graph import BatchItem, Graph, explained, recording
 from jitkit.errors import GraphRefused, KitError, PermissionMissing, Taken
 from jitkit.rehearsal.tenant import RehearsalTenant
 
@@ -96,7 +94,7 @@ async def test_a_batch_answers_in_the_order_asked(graph: Graph) -> None:
             await graph.batch([good] * size)
 
 
-async def test_throttled_requests_are_sent_again() -> None:
+async def test_throttled_requests_are_sent_again(no_waiting: None) -> None:
     busy = says(429, {"error": {"code": "TooManyRequests", "message": "slow"}}, **{"Retry-After": "0"})
     network = Scripted(busy, busy, says(200, {"value": []}))
     assert await Graph(Token(), network).send("GET", "/users") == {"value": []}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from helpers.checks.finding import Checked, Finding
-from helpers.sent import recording
+from helpers.graph import recording
 
 if TYPE_CHECKING:
     from helpers.kit import Session

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from helpers.checks.finding import Finding, fault, fine, read, unknown
+from helpers.graph import explained
 from helpers.legacy_export import read_export
-from helpers.refusals import explained
 from helpers.tenant.user_plan import here, make_plan
 from jitkit.errors import KitError
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import httpx
 
 from helpers.checks.finding import Finding, fault, fine, read
-from helpers.refusals import explained
+from helpers.graph import explained
 from jitkit import protocol
 
 if TYPE_CHECKING:

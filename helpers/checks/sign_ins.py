@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from helpers.checks.finding import Finding, fault, fine, read
-from helpers.refusals import explained
+from helpers.graph import explained
 from jitkit.progress.mends import callout_cause, meaning, mend
 from jitkit.protocol import TIMEOUT_MS
 

@@ -8,9 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from helpers.graph import Graph
-from helpers.refusals import explained
-from helpers.sent import recording
+from helpers.graph import Graph, explained, recording
 from helpers.settings import Profile, state
 from jitkit.display import Card, Sent
 from jitkit.errors import NotReady, Stopped, Taken

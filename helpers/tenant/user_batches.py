@@ -9,9 +9,8 @@ import string
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-from helpers.graph import BatchAnswer
+from helpers.graph import BatchAnswer, refusal
 from helpers.legacy_export import LegacyUser
-from helpers.refusals import refusal
 from jitkit import protocol
 
 __all__ = ["Pace", "chunks", "creation", "is_duplicate", "require_allowed", "run", "temporary_password"]

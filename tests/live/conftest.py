@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from helpers import live, settings
-from helpers.sent import RecordingTransport
+from helpers.graph import RecordingTransport
 from live.tagged import Tagged
 
 ROOT = "https://graph.microsoft.com/v1.0"
