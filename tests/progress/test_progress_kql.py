@@ -15,6 +15,7 @@ import duckdb_kql
 import numpy as np
 import pandas as pd
 import pytest
+from log_exports import export_logs
 
 from helpers.simulate import simulate
 from jitkit.errors import KitError
@@ -29,7 +30,6 @@ from jitkit.progress.users_seen import seen
 from jitkit.protocol import MIGRATE
 from jitkit.rehearsal.ids import seeded
 from jitkit.rehearsal.journal import audit
-from jitkit.rehearsal.log_exports import export_logs
 from jitkit.rehearsal.population.plan import Habit, Plan, Stuffing, Trouble
 from jitkit.rehearsal.tenant import RehearsalTenant
 

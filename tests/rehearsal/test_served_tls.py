@@ -12,7 +12,7 @@ import httpx
 import msal
 import pytest
 from azure.core.exceptions import ClientAuthenticationError
-from azure.identity import ClientSecretCredential, DeviceCodeCredential
+from azure.identity import ClientSecretCredential
 from azure.identity.aio import ClientSecretCredential as AsyncClientSecretCredential
 
 from rehearsal.served import serving
@@ -56,19 +56,13 @@ def secret(served: dict[str, Any], **options: Any) -> dict[str, Any]:
     }
 
 
-def approve(trusted: ssl.SSLContext, page: str, code: str) -> None:
-    """Do what a person does on the page."""
-    assert "<form" in httpx.get(page, verify=trusted).text
-    assert httpx.post(page, data={"code": code.lower()}, verify=trusted).status_code == 200
-
-
 def test_everything_it_names_is_https_at_localhost(served: dict[str, Any], trusted: ssl.SSLContext) -> None:
     assert served["authority"] == served["graph"]
     assert served["graph"].startswith("https://localhost:")
     for url in served["openid_configuration"]:
         document = httpx.get(url, verify=trusted).json()
         named = {name: value for name, value in document.items() if name.endswith(("_endpoint", "_uri"))}
-        assert len(named) == 4
+        assert len(named) == 3
         assert all(value.startswith(f"{served['graph']}/") for value in named.values())
         assert httpx.get(document["jwks_uri"], verify=trusted).json()["keys"]
         assert document["issuer"].endswith(f"/{served['tenant_id']}/v2.0")
@@ -108,30 +102,7 @@ def test_azure_identity_with_the_authority_named_in_the_environment(
         assert graph_status(served, trusted, credential.get_token(SCOPE, enable_cae=True).token) == 200
 
 
-def test_azure_identity_with_a_device_code(served: dict[str, Any], trusted: ssl.SSLContext) -> None:
-    shown: list[tuple[str, str]] = []
-
-    def show(page: str, code: str, _: object) -> None:
-        shown.append((page, code))
-        approve(trusted, page, code)
-
-    credential = DeviceCodeCredential(
-        tenant_id=served["tenant_id"],
-        authority=served["authority"],
-        disable_instance_discovery=True,
-        connection_verify=served["ca"],
-        prompt_callback=show,
-    )
-    with credential:
-        record = credential.authenticate(scopes=[SCOPE])
-        assert record.username.startswith("administrator@")
-        assert graph_status(served, trusted, credential.get_token(SCOPE).token) == 200
-        # A permission of its own is fetched with the refresh token: nobody is asked again.
-        assert credential.get_token("https://graph.microsoft.com/User.ReadWrite.All").token
-    assert len(shown) == 1
-
-
-def test_msal_with_a_client_secret_and_with_a_device_code(served: dict[str, Any], trusted: ssl.SSLContext) -> None:
+def test_msal_with_a_client_secret(served: dict[str, Any], trusted: ssl.SSLContext) -> None:
     options = {
         "authority": f"{served['authority']}/{served['tenant_id']}",
         "instance_discovery": False,
@@ -141,13 +112,6 @@ def test_msal_with_a_client_secret_and_with_a_device_code(served: dict[str, Any]
         served["client_id"], client_credential=served["client_secret"], **options
     )
     assert graph_status(served, trusted, confidential.acquire_token_for_client([SCOPE])["access_token"]) == 200
-
-    public = msal.PublicClientApplication(served["client_id"], **options)
-    flow = public.initiate_device_flow([SCOPE])
-    approve(trusted, flow["verification_uri"], flow["user_code"])
-    done = public.acquire_token_by_device_flow(flow)
-    assert graph_status(served, trusted, done["access_token"]) == 200
-    assert done["id_token_claims"]["tid"] == served["tenant_id"]
 
 
 def sdk(served: dict[str, Any], credential: AsyncClientSecretCredential, http: httpx.AsyncClient) -> Any:

@@ -235,7 +235,7 @@ async def everything(world: World) -> list[list[dict[str, Any]]]:
         return [await rows(graph, f"/v1.0/auditLogs/{log}") for log in ("signIns", "directoryAudits")]
 
 
-# --- licence, sign-ups, audits ---------------------------------------------------------------------------------------
+# --- licence, audits ---------------------------------------------------------------------------------------
 
 
 async def test_without_the_licence_sign_ins_are_refused_and_audits_are_not(
@@ -248,20 +248,6 @@ async def test_without_the_licence_sign_ins_are_refused_and_audits_are_not(
         "Authentication_RequestFromNonPremiumTenantOrB2CTenant",
     )
     assert (await graph.get("/v1.0/auditLogs/directoryAudits")).status_code == 200
-
-
-async def test_sign_ups_are_listed_in_beta_only(world: World, graph: httpx.AsyncClient) -> None:
-    await world.tenant.sign_up("nina@woodgrove.example", NEW)
-    found = await rows(graph, "/beta/auditLogs/signUps")
-    assert [row["signUpStage"] for row in found][:1] == ["userCreation"]
-    assert {tuple(row["appliedEventListeners"]) for row in found} == {()}
-    assert found[0]["signUpIdentity"] == {
-        "signUpIdentifier": "nina@woodgrove.example",
-        "signUpIdentifierType": "emailAddress",
-    }
-    since = found[0]["createdDateTime"]
-    assert len(await rows(graph, "/beta/auditLogs/signUps", filter=f"createdDateTime ge {since}")) == 4
-    assert (await graph.get("/v1.0/auditLogs/signUps")).status_code == 400
 
 
 async def test_audits_are_found_by_activity_time_and_target_and_say_who_did_it(

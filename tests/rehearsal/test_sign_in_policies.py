@@ -1,4 +1,4 @@
-"""What stands around the password: banned terms, expiry, Conditional Access, load, federation, late flags, ties."""
+"""What stands around the password: banned terms, Conditional Access, federation, late flags, ties."""
 
 from __future__ import annotations
 
@@ -63,39 +63,6 @@ def test_a_list_that_the_service_does_not_take_is_refused(world: World, terms: l
         choose_terms(world.directory, terms)
 
 
-# --- expiry ----------------------------------------------------------------------------------------------------------
-
-
-async def test_an_expired_password_has_to_be_changed_and_a_new_one_starts_its_own_days(world: World) -> None:
-    world.add_user(flag=False)
-    switches.write(world.directory, "password_expiry_days", 90)
-    world.directory.clock.hold(1_810_000_000)
-    assert (await world.sign_in(STORED)).code == 50055
-    assert (await world.sign_in(STORED, new_password=NEW)).outcome == "signed in"
-    world.directory.clock.forward(89 * DAY)
-    assert (await world.sign_in(NEW)).outcome == "signed in"
-    world.directory.clock.forward(2 * DAY)
-    assert (await world.sign_in(NEW)).code == 50055
-
-
-async def test_a_password_does_not_expire_where_the_tenant_or_the_account_says_so(world: World) -> None:
-    user = world.add_user(flag=False)
-    world.directory.clock.hold(2_000_000_000)
-    assert (await world.sign_in(STORED)).outcome == "signed in"
-    switches.write(world.directory, "password_expiry_days", 90)
-    body = {**user.body, "passwordPolicies": "DisablePasswordExpiration"}
-    world.directory.update_user(user.id, body=body)
-    assert (await world.sign_in(STORED)).outcome == "signed in"
-
-
-async def test_a_migration_counts_as_a_change_of_the_password(world: World) -> None:
-    world.add_user()
-    switches.write(world.directory, "password_expiry_days", 90)
-    world.directory.clock.hold(1_810_000_000)
-    assert (await world.sign_in(LEGACY)).path == "callout"
-    assert (await world.sign_in(LEGACY)).outcome == "signed in"
-
-
 # --- after the password ----------------------------------------------------------------------------------------------
 
 
@@ -120,29 +87,6 @@ async def test_a_sign_in_can_fail_after_the_password_was_migrated(
     assert wrong.code == 50126
     again = await world.sign_in(LEGACY)
     assert (again.code, again.migrated) == (code, False)
-
-
-# --- load ------------------------------------------------------------------------------------------------------------
-
-
-async def test_a_trial_tenant_takes_five_sign_ins_a_second_when_the_limit_is_on(world: World) -> None:
-    world.add_user(flag=False)
-    world.directory.clock.hold(1_800_000_000)
-    switches.write(world.directory, "requests_per_second", 20)
-    codes = [(await world.sign_in(STORED)).code for _ in range(6)]
-    assert codes == [0] * 5 + [90055]
-    world.directory.clock.forward(1)
-    assert (await world.sign_in(STORED)).code == 0
-
-
-async def test_one_address_is_held_back_and_another_is_not(world: World) -> None:
-    world.add_user(flag=False)
-    world.directory.clock.hold(1_800_000_000)
-    switches.write(world.directory, "requests_per_ip", 20)
-    codes = [(await world.sign_in(STORED, ip="192.0.2.1")).code for _ in range(6)]
-    assert codes == [0] * 5 + [90055]
-    other = await world.sign_in(STORED, ip="192.0.2.2")
-    assert (other.code, world.last_row()["ipAddress"]) == (0, "192.0.2.2")
 
 
 async def test_the_address_reaches_the_endpoint(world: World, endpoint: ScriptedEndpoint) -> None:

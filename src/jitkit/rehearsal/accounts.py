@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from jitkit.rehearsal import password_policy, replication
@@ -13,9 +12,7 @@ if TYPE_CHECKING:
     from jitkit.rehearsal.setup import Setup
     from jitkit.rehearsal.users import User
 
-__all__ = ["can_read_mail", "is_expired", "mark_migrated", "problem_with", "store_password"]
-
-_DAY = 86_400
+__all__ = ["can_read_mail", "mark_migrated", "problem_with", "store_password"]
 
 
 def store_password(
@@ -70,22 +67,6 @@ def problem_with(setup: Setup, user: User, password: str, *, complexity: bool = 
     """
     own = (str(user.body.get(name) or "") for name in ("givenName", "surname"))
     return password_policy.problem(password, complexity=complexity, banned=setup.banned(), names=(*own, *setup.names()))
-
-
-def is_expired(setup: Setup, user: User, now: float) -> bool:
-    """Tell whether the stored password is too old.
-
-    Args:
-        setup: the tenant's switches.
-        user: the account.
-        now: seconds since the epoch.
-    """
-    days = setup.switch("password_expiry_days")
-    if not days or "DisablePasswordExpiration" in str(user.body.get("passwordPolicies") or ""):
-        return False
-    changed = user.body.get("lastPasswordChangeDateTime") or user.body.get("createdDateTime")
-    since = datetime.fromisoformat(str(changed)).astimezone(UTC).timestamp() if changed else user.created
-    return now - since > days * _DAY
 
 
 def can_read_mail(user: User) -> bool:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from jitkit.rehearsal import identity, native_auth, replication, token_endpoint
+from jitkit.rehearsal import identity, replication, token_endpoint
 from jitkit.rehearsal.graph.dispatch import Dispatcher, all_routes
 from jitkit.rehearsal.graph.wire import Answer, GraphError, new_id
 
@@ -50,7 +50,6 @@ def make_app(tenant: RehearsalTenant) -> Starlette:
     app = Starlette(
         routes=[
             *identity.routes(),
-            *native_auth.routes(),
             *token_endpoint.routes(),
             Route("/v1.0/{path:path}", graph, methods=_METHODS),
             Route("/beta/{path:path}", graph, methods=_METHODS),

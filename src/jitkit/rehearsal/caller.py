@@ -17,7 +17,6 @@ from jitkit.rehearsal import identity
 from jitkit.rehearsal.calls import CallLog
 from jitkit.rehearsal.directory import Directory
 from jitkit.rehearsal.faults import Faults
-from jitkit.rehearsal.load import Load
 from jitkit.rehearsal.lockout import Lockout
 from jitkit.rehearsal.password_context import seal
 from jitkit.rehearsal.prerequisites import Target
@@ -52,7 +51,6 @@ class Caller:
         self.tenant_id = directory.meta("tenant_id") or ""
         self.setup = Setup(directory)
         self.lockout = Lockout(directory, self.setup)
-        self.load = Load(directory.clock, self.setup)
         self.usual_hash = ""
         self._bearers: dict[tuple[object, ...], tuple[float, str]] = {}
         self._recent: collections.deque[float] = collections.deque()

@@ -47,12 +47,6 @@ class ClientApp:
         return str(self.application.get("displayName") or self.app_id)
 
     @property
-    def is_native(self) -> bool:
-        """Whether it may sign people in through the native authentication API [Microsoft Learn]."""
-        enabled = str(self.application.get("nativeAuthenticationApisEnabled") or "none").lower() == "all"
-        return enabled and self.application.get("isFallbackPublicClient") is True
-
-    @property
     def issues_id_tokens(self) -> bool:
         """Whether it may receive an ID token from the sign-in page [Microsoft Graph: implicitGrantSettings]."""
         web = self.application.get("web") or {}
@@ -101,12 +95,6 @@ def client_app(directory: Directory, app_id: str) -> ClientApp:
     if not any(each.get("id") == _EMAIL_WITH_PASSWORD for each in methods):
         raise Refused(500208, f"The user flow {flow.get('displayName')} does not offer e-mail with password.")
     return ClientApp(application, principal)
-
-
-def offers_sign_up(directory: Directory, app_id: str) -> bool:
-    """Tell whether the user flow of an app lets people make accounts [Microsoft Graph: onInteractiveAuthFlowStart]."""
-    flow = next((each for each in directory.all("authenticationEventsFlow") if _covers(each, app_id)), None) or {}
-    return (flow.get("onInteractiveAuthFlowStart") or {}).get("isSignUpAllowed") is not False
 
 
 @dataclass(frozen=True)

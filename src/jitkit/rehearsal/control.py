@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from jitkit.rehearsal import control_drills, switches
+from jitkit.rehearsal import switches
 from jitkit.rehearsal.control_guard import Bad, guarded, texts
 from jitkit.rehearsal.prerequisites import LOOPBACK
 
@@ -28,13 +28,11 @@ def routes() -> list[Route]:
       somebody in and answers with what came of it, the steps included.
     - `PUT /rehearsal/publications/{host}` with `url`: lets `https://{host}` lead to this loopback address.
     - `POST /rehearsal/reset`: makes the tenant untouched again.
-    - what `control_drills` lists: faults, misconfigurations, clock, switches, calls, snapshots, invented people.
     """
     return [
         Route("/rehearsal/sign-in", guarded(_sign_in), methods=["POST"]),
         Route("/rehearsal/publications/{host}", guarded(_publish), methods=["PUT"]),
         Route("/rehearsal/reset", guarded(_reset), methods=["POST"]),
-        *control_drills.routes(),
     ]
 
 

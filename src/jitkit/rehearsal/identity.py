@@ -195,7 +195,6 @@ async def _configuration(request: Request) -> JSONResponse:
             "issuer": f"https://{LOGIN_HOST}/{tenant_id}/v2.0" if at_login else ciam_issuer(directory),
             "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
             "token_endpoint": f"{base}/oauth2/v2.0/token",
-            "device_authorization_endpoint": f"{base}/oauth2/v2.0/devicecode",
             "jwks_uri": f"{base}/discovery/v2.0/keys",
             "token_endpoint_auth_methods_supported": ["client_secret_post"],
             "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],

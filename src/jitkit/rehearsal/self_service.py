@@ -1,4 +1,4 @@
-"""What people do without signing in: choose a forgotten password anew, and sign up.
+"""Reset a forgotten password without signing in.
 
 [Microsoft Learn, "Enable self-service password reset" for external tenants; "Prevent attacks using smart lockout" for
 what a reset does to a lock] A one-time passcode proves that the person reads the mail of the address they sign in with;
@@ -8,33 +8,27 @@ here a word says whether they do.
 from __future__ import annotations
 
 import asyncio
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from jitkit.rehearsal import accounts, load, passwords
+from jitkit.rehearsal import accounts, passwords
 from jitkit.rehearsal import client_app as clients
-from jitkit.rehearsal.journal import audit, in_person, timestamp
-from jitkit.rehearsal.sign_up_log import record_stages
+from jitkit.rehearsal.journal import in_person
 from jitkit.rehearsal.users import User
 
 if TYPE_CHECKING:
     from jitkit.rehearsal.tenant import RehearsalTenant
 
-__all__ = ["Journey", "reset_password", "sign_up"]
+__all__ = ["Journey", "reset_password"]
 
 Outcome = Literal[
     "password reset",
-    "signed up",
     "unknown user",
-    "already has an account",
     "account disabled",
     "not offered",
     "mail not read",
     "password refused",
-    "too many requests",
 ]
-_SEES_BUSY: Final = "AADSTS90055: There are too many requests. Try again later."
 _SEES_CODE: Final = "Enter the code that was sent to your e-mail address."
 
 
@@ -74,8 +68,6 @@ async def reset_password(
     """
     setup, directory = tenant.caller.setup, tenant.directory
     setup.refresh()
-    if not tenant.caller.load.admit(ip, load.RESET):
-        return Journey(username=username, outcome="too many requests", user_sees=_SEES_BUSY)
     user = directory.user_by_sign_in_name(username.strip())
     if user is None:
         sees = "We couldn't find an account with this email address."
@@ -102,60 +94,6 @@ async def reset_password(
     )
 
 
-async def sign_up(
-    tenant: RehearsalTenant,
-    username: str,
-    password: str,
-    *,
-    display_name: str | None = None,
-    reads_mail: bool = True,
-    client_app_id: str | None = None,
-    ip: str = "127.0.0.1",
-) -> Journey:
-    """Make an account of one's own, as the user flow of an app offers it.
-
-    Args:
-        tenant: the stand-in tenant.
-        username: the person's e-mail address.
-        password: what they choose.
-        display_name: what they call themselves.
-        reads_mail: whether they can read the one-time passcode.
-        client_app_id: the app they come from; None for the only one there is.
-        ip: the address they come from.
-
-    Raises:
-        NotReady: no app was named, and there is none or more than one.
-    """
-    setup, directory = tenant.caller.setup, tenant.directory
-    setup.refresh()
-    app_id, name = (client_app_id or clients.only_app_id(directory)).lower(), username.strip()
-
-    def ended(outcome: Outcome, sees: str) -> Journey:
-        return Journey(username=username, outcome=outcome, user_sees=sees)
-
-    if not tenant.caller.load.admit(ip, load.SIGN_UP):
-        return ended("too many requests", _SEES_BUSY)
-    try:
-        client = setup.client(app_id)
-    except clients.Refused as refused:
-        return ended("not offered", f"AADSTS{refused.code}: {refused.reason}")
-    if not clients.offers_sign_up(directory, app_id):
-        return ended("not offered", "This app takes no new accounts.")
-    if directory.sign_in_name_taken(name) or _federated(tenant, name):
-        return ended("already has an account", "An account with this email address already exists. Sign in instead.")
-    if not reads_mail:
-        return ended("mail not read", _SEES_CODE)
-    user = _newcomer(tenant, name, display_name)
-    if problem := accounts.problem_with(setup, user, password):
-        return ended("password refused", problem)
-    user.password_hash = await _hashed(tenant, password)
-    with directory.transaction():
-        directory.add_user(user)
-        audit(directory, "Add user", target_id=user.id, target_name=user.upn, by=in_person(user, ip))
-        record_stages(directory, client, user)
-    return Journey(username=username, outcome="signed up", user_sees=f"{client.name}, signed in.", user_id=user.id)
-
-
 def _refused(tenant: RehearsalTenant, user: User, new_password: str, reads_mail: bool) -> tuple[Outcome, str] | None:
     setup = tenant.caller.setup
     if not user.enabled:
@@ -177,36 +115,3 @@ def _true_flags(tenant: RehearsalTenant, user: User) -> list[str]:
 async def _hashed(tenant: RehearsalTenant, password: str) -> str:
     invented = passwords.is_invented(tenant.caller.usual_hash)
     return await asyncio.to_thread(passwords.hash_password, password, invented=invented)
-
-
-def _federated(tenant: RehearsalTenant, name: str) -> bool:
-    """Tell whether somebody who signs in elsewhere has this address."""
-    found = tenant.directory.rows(
-        "SELECT 1 FROM users, json_each(body, '$.identities') each WHERE deleted IS NULL"
-        " AND json_extract(each.value, '$.signInType') = 'federated'"
-        " AND lower(json_extract(body, '$.mail')) = ? LIMIT 1",
-        (name.lower(),),
-    )
-    return bool(found)
-
-
-def _newcomer(tenant: RehearsalTenant, name: str, display_name: str | None) -> User:
-    id, now = str(uuid.uuid4()), tenant.directory.clock.now()
-    upn, stamp = f"{id}@{tenant.domain}", f"{timestamp(now)[:19]}Z"
-    identities = [
-        {"signInType": "emailAddress", "issuer": tenant.domain, "issuerAssignedId": name},
-        {"signInType": "userPrincipalName", "issuer": tenant.domain, "issuerAssignedId": upn},
-    ]
-    body = {"displayName": display_name or "unknown", "mail": name, "identities": identities}
-    return User(
-        id=id,
-        upn=upn,
-        sign_in_name=name.lower(),
-        password_hash="",
-        force_change=False,
-        enabled=True,
-        failed=0,
-        locked_until=0,
-        body={**body, "createdDateTime": stamp, "lastPasswordChangeDateTime": stamp},
-        created=now,
-    )

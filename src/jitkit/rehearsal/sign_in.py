@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from jitkit import protocol
-from jitkit.rehearsal import accounts, load, passwords, sign_in_rows
+from jitkit.rehearsal import accounts, passwords, sign_in_rows
 from jitkit.rehearsal import client_app as clients
 from jitkit.rehearsal.attempt import Attempt
 from jitkit.rehearsal.callout import Submission, build, call
@@ -36,7 +36,6 @@ _SEES_DISABLED: Final = "Your account is disabled."
 _SEES_NO_PASSWORD: Final = "This account has no password. Sign in the way you signed up."  # noqa: S105
 _SEES_CHOOSE: Final = "Choose a new password to go on."
 _SEES_NO_MAIL: Final = "Choose a new password to go on. No code can be sent to you."
-_SEES_BUSY: Final = "AADSTS90055: There are too many requests. Try again later."
 _BLOCK_TITLE: Final = "You cannot sign in"
 _BLOCK_MESSAGE: Final = "Contact the people who run this service."
 
@@ -49,7 +48,6 @@ async def sign_in(
     client_app_id: str | None = None,
     new_password: str | None = None,
     ip: str = "127.0.0.1",
-    native: bool = False,
 ) -> SignIn:
     """Sign a person in with name and password, as the sign-in page of the tenant does.
 
@@ -60,7 +58,6 @@ async def sign_in(
         client_app_id: the app they sign in to; None for the only one there is.
         new_password: what they choose when they are asked for a new password; None when they give up there.
         ip: the address they come from.
-        native: through the native authentication API, which shows no page and asks for no new password.
 
     Returns:
         What came of it. The tenant's sign-in log has a row for it.
@@ -70,7 +67,7 @@ async def sign_in(
     """
     directory = tenant.directory
     app_id = (client_app_id or clients.only_app_id(directory)).lower()
-    course = Course(username, app_id, directory.clock, ip=ip, native=native)
+    course = Course(username, app_id, directory.clock, ip=ip)
     return await _Journey(tenant, course, password, new_password).run()
 
 
@@ -86,9 +83,6 @@ class _Journey(Attempt):
     async def _sign_in(self) -> SignIn:
         course = self.course
         course.step("Person", "types a name and a password", f"App {course.app_id}.")
-        if not self.caller.load.admit(course.ip, load.SIGN_IN):
-            course.step("Entra", "refuses: too many requests", "A sign-in costs four of them.")
-            return self.end("too many requests", 90055, _SEES_BUSY)
         try:
             self.client = self.setup.client(course.app_id)
         except clients.Refused as refused:
@@ -142,9 +136,8 @@ class _Journey(Attempt):
         course = self.course
         course.step("Directory", "compares: the stored password matches", "Your endpoint is not asked.")
         flagged = self.flagged(user)
-        if user.force_change or accounts.is_expired(self.setup, user, self.directory.clock.now()):
-            why = "must change it at the next sign-in" if user.force_change else "has had it for too long"
-            course.step("Entra", "asks for a new password", f"The account {why}.")
+        if user.force_change:
+            course.step("Entra", "asks for a new password", "The account must change it at the next sign-in.")
             return await self._choose(user, _CHANGE, clear_flag=flagged)
         if flagged:
             audited = bool(self.setup.switch("silent_migration_is_audited"))
@@ -218,16 +211,13 @@ class _Journey(Attempt):
         return self.admitted(user, migrated=True, path="callout")
 
     async def _reset(self, user: User) -> SignIn:
-        if self.course.native:
-            self.course.step("Entra", "cannot ask for a new password here", "Native authentication shows no page.")
-            return self.end("new password needed", int(self.setup.switch("native_weak_password_error")), _SEES_CHOOSE)
         if not (self.setup.switch("email_one_time_passcode") and accounts.can_read_mail(user)):
             self.course.step("Entra", "has no address for a one-time code", "Or e-mail one-time passcodes are off.")
             return self.end("new password needed", _RESET, _SEES_NO_MAIL)
         return await self._choose(user, _RESET, clear_flag=bool(self.setup.switch("update_password_clears_flag")))
 
     async def _choose(self, user: User, code: int, *, clear_flag: bool) -> SignIn:
-        if self.new_password is None or self.course.native:
+        if self.new_password is None:
             return self.end("new password needed", code, _SEES_CHOOSE)
         problem = accounts.problem_with(self.setup, user, self.new_password)
         if code == _CHANGE and self.new_password == self.password:

@@ -1,6 +1,6 @@
-"""The sign-in log, the sign-up log and the audit log, as Graph serves them.
+"""The sign-in log and the audit log, as Graph serves them.
 
-[Microsoft Graph: signIn (v1.0 and beta), signUp (beta) and directoryAudit (v1.0); Microsoft Learn, "Microsoft Entra
+[Microsoft Graph: signIn (v1.0 and beta) and directoryAudit (v1.0); Microsoft Learn, "Microsoft Entra
 data retention": an external tenant keeps seven days]
 """
 
@@ -28,7 +28,6 @@ def graph_routes() -> list[GraphRoute]:
     return [
         GraphRoute("GET", "/auditLogs/signIns", _list_sign_ins, _PERMISSIONS, "List signIns"),
         GraphRoute("GET", "/auditLogs/signIns/{id}", _get_sign_in, _PERMISSIONS, "Get signIn"),
-        GraphRoute("GET", "/auditLogs/signUps", _list_sign_ups, _PERMISSIONS, "List signUps"),
         GraphRoute("GET", "/auditLogs/directoryAudits", _list_audits, _PERMISSIONS, "List directoryAudits"),
         GraphRoute("GET", "/auditLogs/directoryAudits/{id}", _get_audit, _PERMISSIONS, "Get directoryAudit"),
     ]
@@ -37,15 +36,6 @@ def graph_routes() -> list[GraphRoute]:
 def _list_sign_ins(call: Call) -> Answer:
     _licensed(call)
     return _list(call, "signIn", "auditLogs/signIns", "SignIn")
-
-
-def _list_sign_ups(call: Call) -> Answer:
-    from jitkit.rehearsal.graph.wire import GraphError
-
-    if call.version == "v1.0":
-        raise GraphError(400, "BadRequest", "Resource not found for the segment 'signUps'.")
-    _licensed(call)
-    return _list(call, "signUp", "auditLogs/signUps", "SignIn")
 
 
 def _list_audits(call: Call) -> Answer:

@@ -21,7 +21,6 @@ Outcome = Literal[
     "no password",
     "second factor needed",
     "blocked by policy",
-    "too many requests",
     "error",
 ]
 Actor = Literal["Person", "Entra", "Your endpoint", "Directory"]
@@ -60,7 +59,6 @@ class SignIn:
         user_id: the user's object id, or None for an unknown user.
         app_id: the app that was signed in to.
         ip: the address it came from.
-        native: whether an app asked for it through the native authentication API.
         duration_ms: how long it took.
         steps: what happened, in order.
     """
@@ -81,7 +79,6 @@ class SignIn:
     user_id: str | None = None
     app_id: str
     ip: str = "127.0.0.1"
-    native: bool = False
     duration_ms: float
     steps: tuple[Step, ...] = field(repr=False)
 
@@ -108,16 +105,12 @@ class Course:
         app_id: the app that is signed in to.
         clock: the tenant's.
         ip: the address it comes from.
-        native: whether it comes through the native authentication API.
     """
 
-    def __init__(
-        self, username: str, app_id: str, clock: Clock, *, ip: str = "127.0.0.1", native: bool = False
-    ) -> None:
+    def __init__(self, username: str, app_id: str, clock: Clock, *, ip: str = "127.0.0.1") -> None:
         self.username: Final = username
         self.app_id: Final = app_id
         self.ip: Final = ip
-        self.native: Final = native
         self.correlation_id: Final = new_id()
         self.started: Final = clock.now()
         self._clock = clock
@@ -149,7 +142,6 @@ class Course:
             correlation_id=self.correlation_id,
             app_id=self.app_id,
             ip=self.ip,
-            native=self.native,
             duration_ms=self._elapsed(),
             steps=tuple(self._steps),
             **facts,

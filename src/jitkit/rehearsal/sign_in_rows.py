@@ -149,8 +149,6 @@ def made(
         },
         "appliedEventListeners": [_executed(listener, verdict)] if listener and verdict else [],
     }
-    if done.native:
-        row |= {"clientAppUsed": "Mobile Apps and Desktop clients", "authenticationProtocol": "nativeAuth"}
     if done.code == 53003:
         row["conditionalAccessStatus"] = "failure"
     return row

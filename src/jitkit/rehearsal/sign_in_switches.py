@@ -40,12 +40,6 @@ SIGN_IN: Final = (
         "That it comes after the first factor is documented; that the password is migrated by then is inferred.",
     ),
     Switch(
-        "continuation_seconds",
-        600.0,
-        "A continuation token of the native authentication API is good for so many seconds.",
-        "That it expires is documented, when is not.",
-    ),
-    Switch(
         "email_one_time_passcode",
         True,
         "People can reset a password with a one-time passcode sent to their e-mail address.",
@@ -88,12 +82,6 @@ SIGN_IN: Final = (
         "Not documented.",
     ),
     Switch(
-        "native_weak_password_error",
-        50142.0,
-        "A native sign-in whose legacy password is right and too weak is refused with this number.",
-        "That it is an error is documented as a known issue; which error is not.",
-    ),
-    Switch(
         "newest_listener_wins_ties",
         False,
         "Of several listeners with the same priority the newest is executed, not the oldest.",
@@ -110,24 +98,6 @@ SIGN_IN: Final = (
         True,
         "The tenant has the licence that Graph asks for to read sign-ins.",
         "Documented: Microsoft Entra ID P1; without it Graph answers 403 [observed].",
-    ),
-    Switch(
-        "password_expiry_days",
-        0.0,
-        "A password expires after so many days unless the account's policy forbids it; 0 for never.",
-        "Documented: never by default; 90 days in tenants made before 2021.",
-    ),
-    Switch(
-        "requests_per_ip",
-        0.0,
-        "The sign-in service takes so many requests a second from one address; 0 for any number.",
-        "Documented: 20, a sign-in costs 4. Off here, because all people of a rehearsal come from one machine.",
-    ),
-    Switch(
-        "requests_per_second",
-        0.0,
-        "The sign-in service takes so many requests a second in all; 0 for any number.",
-        "Documented: 200, or 20 for a trial tenant. Off here, because a rehearsal lets days pass in seconds.",
     ),
     Switch(
         "reset_clears_flag",

@@ -146,18 +146,6 @@ class RehearsalTenant:
 
         return await self_service.reset_password(self, username, new_password, reads_mail=reads_mail)
 
-    async def sign_up(self, username: str, password: str, *, client_app_id: str | None = None) -> Journey:
-        """Let a person make an account of their own.
-
-        Args:
-            username: their e-mail address.
-            password: what they choose.
-            client_app_id: the app they come from; None means the only one that is set up for it.
-        """
-        from jitkit.rehearsal import self_service
-
-        return await self_service.sign_up(self, username, password, client_app_id=client_app_id)
-
     async def compose_callout(self, username: str, password: str, *, client_app_id: str | None = None) -> Callout:
         """Compose what a sign-in would send to the endpoint, without sending it.
 

@@ -1,4 +1,4 @@
-"""Where tokens are fetched: the administrator's client with its secret, and whatever another grant brings.
+"""Where tokens are fetched: by the administrator's client, with its secret.
 
 [RFC 6749, 4.4; codes: Microsoft Learn, "AADSTS error codes"]
 """
@@ -13,28 +13,24 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from jitkit.protocol import GRAPH_APP_ID
-from jitkit.rehearsal import device_code, identity, native_auth
+from jitkit.rehearsal import identity
 from jitkit.rehearsal.directory import Directory
 
 __all__ = ["routes"]
 
 
 def routes() -> list[Route]:
-    """List the routes: the token address of both hosts, and those of device codes."""
+    """List the routes: the token address of both hosts."""
     addresses = (f"{prefix}/{{tenant}}/oauth2/v2.0/token" for prefix in ("", f"/{identity.LOGIN_HOST}"))
-    return [*(Route(address, _token, methods=["POST"]) for address in addresses), *device_code.routes()]
+    return [Route(address, _token, methods=["POST"]) for address in addresses]
 
 
 async def _token(request: Request) -> JSONResponse:
-    """Answer the administrator's client, and hand other grants to what knows them."""
+    """Issue a token to the administrator's client."""
     directory: Directory = request.app.state.tenant.directory
     if refusal := identity.unknown_tenant(request, directory):
         return refusal
     form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
-    if form.get("grant_type") in device_code.GRANTS:
-        return device_code.redeem(directory, form)
-    if form.get("grant_type") == "password" and "continuation_token" in form:
-        return await native_auth.token(request.app.state.tenant, form)
     for name in ("grant_type", "client_id", "client_secret", "scope"):
         if not form.get(name):
             return identity.missing(name)

@@ -261,9 +261,9 @@ class World:
         self._kept.discard("group", id, recycle=True)
 
     def _log(self, name: str, rows: list[dict[str, Any]]) -> None:
-        kind = {"signIns": "signIn", "signUps": "signUp", "directoryAudits": "directoryAudit"}[name]
+        kind = {"signIns": "signIn", "directoryAudits": "directoryAudit"}[name]
         # The page prints rows from outside the window that it asks for.
-        moment = "2024-07-03T00:00:00.000Z" if kind == "signUp" else "2024-07-03T00:00:00Z"
+        moment = "2024-07-03T00:00:00Z"
         for row in rows:
             stamped = {**row, "createdDateTime": moment} if "createdDateTime" in row else row
             self._kept.append_log(kind, stamped, time=self._kept.clock.now())

@@ -39,7 +39,7 @@ OWN_TEST = {
 
 
 def test_no_example_is_left_out() -> None:
-    assert len(EXAMPLES) == 104
+    assert len(EXAMPLES) == 103
     assert [id for id in OWN_TEST if f"test_{id.replace('-', '_')}" not in globals()] == []
 
 

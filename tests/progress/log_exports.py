@@ -166,7 +166,7 @@ def _request(line: Mapping[str, Any]) -> Body:
         "OperationId": _operation(line),
         "OperationName": _OPERATION,
         "ParentId": _operation(line),
-        "ClientIP": "0.0.0.0",  # noqa: S104 - how Application Insights shows an address that it masks
+        "ClientIP": "0.0.0.0",
         "AppRoleName": _ROLE,
         "AppRoleInstance": f"{_ROLE}-0",
         "Properties": {"HostInstanceId": f"{_ROLE}-0"},
