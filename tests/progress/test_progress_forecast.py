@@ -182,7 +182,7 @@ def test_a_told_reminder_is_not_taken_for_the_usual_pace() -> None:
     mail = np.where(rng.random(6_000) < 0.2, 15 + rng.exponential(0.8, 6_000), np.inf)
     truth = (np.minimum(own, mail) <= 50).sum()
     window = (START + pd.Timedelta(days=15), START + pd.Timedelta(days=18))
-    told = quick(after(20, people(np.minimum(own, mail))), told=[window])
+    told = quick(after(20, people(np.minimum(own, mail))), windows=[window])
     assert pd.Timestamp("2026-03-17T00:00Z") in told.odd_days
     assert told.days["migrated_low"].iloc[30] <= truth <= told.days["migrated_high"].iloc[30]
 

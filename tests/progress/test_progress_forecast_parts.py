@@ -6,11 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jitkit.progress.backtest import compare
-from jitkit.progress.baselines import exponential, straight_line
-from jitkit.progress.history import History, count_history
-from jitkit.progress.rhythm import find_rhythm
-from jitkit.progress.survival import observe
+from jitkit.progress.forecast import _compare, exponential, straight_line
+from jitkit.progress.survival import History, count_history, find_rhythm, observe
 
 MONDAY = pd.Timestamp("2026-03-02T00:00Z")
 
@@ -46,7 +43,6 @@ def test_users_are_counted_by_wave_and_day() -> None:
     assert history.flagged.round(3).tolist() == [0.417, 1.25, 6.0]
     assert history.moved.tolist() == [[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
     assert history.waiting.tolist() == [1, 1, 1]
-    assert history.started.tolist() == [True, True, False]
     assert (history.events, history.outside, history.outside_moved) == (3, 2, 1)
     assert history.at_risk[0].tolist() == [3, 2, 2, 1]
     assert history.exposure[0].round(3).tolist() == [0.583, 1, 1, 0.5]
@@ -116,7 +112,7 @@ def test_the_exponential_saturates_where_the_curve_does() -> None:
 
 def test_a_forecast_is_judged_on_the_days_that_followed() -> None:
     courses = np.tile([[100.0], [110], [120]], (1, 4))
-    judged = compare(daily([10] * 10, 900), 1_000, courses, np.array([100.0, 110, 118, 140]), MONDAY)
+    judged = _compare(daily([10] * 10, 900), 1_000, courses, np.array([100.0, 110, 118, 140]), MONDAY)
     assert judged.days == 3
     assert judged.inside == pytest.approx(2 / 3)
     assert judged.error == pytest.approx((0 + 8 + 30) / 3)

@@ -1,4 +1,4 @@
-"""On which day may the old system be switched off?"""
+"""Weighs the days on which the old system could be switched off."""
 
 from __future__ import annotations
 
@@ -11,27 +11,17 @@ import pandas as pd
 
 from jitkit.display import Table
 from jitkit.errors import BadTable
-from jitkit.progress.forecast import Forecast
+from jitkit.progress.forecast import Forecast, interval
 from jitkit.progress.words import day
 
 __all__ = ["CutOver", "cut_over"]
 
-_EVERY: Final = 14
+_EVERY: Final = 14  # days between two candidates
 _SURE: Final = 0.9
 _EVEN: Final = 0.5
-_INTERVAL: Final = (0.1, 0.5, 0.9)
-_COLUMNS: Final = [
-    "date",
-    "left_low",
-    "left",
-    "left_high",
-    "resets_low",
-    "resets",
-    "resets_high",
-    "tickets",
-    "chance",
-    "risk",
-]
+_COLUMNS: Final = (
+    *("date", "left_low", "left", "left_high", "resets_low", "resets", "resets_high", "tickets", "chance", "risk"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,28 +48,28 @@ class CutOver:
         return self.reason
 
     def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
+        shown = self.shown()
+        caption, note = "When may the old system be switched off?", f"{self.reason} {self.note}".rstrip()
+        return Table(caption=caption, columns=[*shown], rows=shown.to_numpy().tolist(), note=note)._repr_html_()
 
-    def table(self) -> Table:
-        """Write it for people."""
-        rows = [
-            (
-                day(row["date"]),
-                f"{row['left']:,} ({row['left_low']:,} to {row['left_high']:,})",
-                f"{row['resets']:,} ({row['resets_low']:,} to {row['resets_high']:,})",
-                f"{row['tickets']:,}",
-                f"{100 * row['chance']:.0f} %",
-                row["risk"],
-            )
-            for row in self.dates.to_dict("records")
-        ]
-        columns = ("Switch off on", "Users left", "Of them come and need a new password", "Help-desk tickets")
-        chance = (f"Chance that at most {self.target:,} are left", "Risk")
-        return Table(
-            caption="When may the old system be switched off?",
-            columns=(*columns, *chance),
-            rows=rows,
-            note=f"{self.reason} {self.note}".rstrip(),
+    def shown(self) -> pd.DataFrame:
+        """Return the dates as people read them."""
+
+        def ranges(name: str) -> list[str]:
+            columns = (self.dates[name], self.dates[f"{name}_low"], self.dates[f"{name}_high"])
+            return [f"{middle:,} ({low:,} to {high:,})" for middle, low, high in zip(*columns, strict=True)]
+
+        return pd.DataFrame(
+            {
+                "Switch off on": [day(date) for date in self.dates["date"]],
+                "Users left": ranges("left"),
+                "Of them come and need a new password": ranges("resets"),
+                "Help-desk tickets": [f"{count:,}" for count in self.dates["tickets"]],
+                f"Chance that at most {self.target:,} are left": [
+                    f"{100 * each:.0f} %" for each in self.dates["chance"]
+                ],
+                "Risk": self.dates["risk"],
+            }
         )
 
 
@@ -97,13 +87,13 @@ def cut_over(
         forecast: the forecast.
         target_share: share of the users in scope that may be left, 0 to 1; 0.05 if no target is given.
         target_count: how many users may be left, instead of a share.
-        dates: the candidates; every 14 days of the first half of the forecast if left out: later ones leave
-            too few days to count new passwords in. The day that meets the target is added.
+        dates: the candidates; by default every 14 days of the first half of the forecast: later ones leave too few days
+            to count new passwords in. The day that meets the target is added.
         tickets_per_reset: how many of those who need a new password call the help desk. 0.25 is an assumption: set
             your own.
 
     Returns:
-        the candidates and the first day that meets the target.
+        The candidates and the first day that meets the target.
 
     Raises:
         BadTable: the target makes no sense, or a date lies outside the forecast.
@@ -111,17 +101,27 @@ def cut_over(
     target = _target(forecast, target_share, target_count)
     if forecast.too_early:
         reason = f"It is too early to tell: {forecast.too_early}"
-        return CutOver(target, pd.DataFrame(columns=_COLUMNS), None, reason)
+        return CutOver(target, pd.DataFrame(columns=list(_COLUMNS)), None, reason)
     left = forecast.in_scope - forecast.paths
     chance = (left <= target).mean(axis=0)
     met = np.flatnonzero(chance >= _SURE)
-    places = sorted({*_places(forecast, dates), *met[:1].tolist()})
-    table = _dates(forecast, left, chance, places, tickets_per_reset)
+    chosen = sorted({*_candidates(forecast, dates), *met[:1].tolist()})
+    # Users who would still have come, had the old system stayed on, come anyway and find no password.
+    come = left[:, chosen] - left[:, -1:]
+    columns = (
+        forecast.days["date"].iloc[chosen].reset_index(drop=True),
+        *interval(left[:, chosen]),
+        *interval(come),
+        np.ceil(come.mean(axis=0) * tickets_per_reset).astype(int),
+        chance[chosen].round(3),
+        np.select([chance[chosen] >= _SURE, chance[chosen] >= _EVEN], ["low", "medium"], "high"),
+    )
     date = forecast.days["date"].iloc[met[0]] if len(met) else None
     note = (
         f"Counted are new passwords until {day(forecast.days['date'].iloc[-1])}; who comes later needs one too. "
         f"{100 * tickets_per_reset:.0f} of 100 of them are taken to call the help desk."
     )
+    table = pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True)))
     return CutOver(target, table, date, _reason(forecast, left, target, date), note)
 
 
@@ -138,8 +138,8 @@ def _target(forecast: Forecast, share: float | None, count: int | None) -> int:
     return count
 
 
-def _places(forecast: Forecast, dates: Iterable[pd.Timestamp]) -> list[int]:
-    known = {f"{date:%Y-%m-%d}": place for place, date in enumerate(forecast.days["date"])}
+def _candidates(forecast: Forecast, dates: Iterable[pd.Timestamp]) -> list[int]:
+    known = {f"{date:%Y-%m-%d}": number for number, date in enumerate(forecast.days["date"])}
     asked = [f"{pd.Timestamp(date):%Y-%m-%d}" for date in dates]
     outside = [date for date in asked if date not in known]
     if outside:
@@ -150,36 +150,18 @@ def _places(forecast: Forecast, dates: Iterable[pd.Timestamp]) -> list[int]:
     return [known[date] for date in asked] or list(range(0, len(known) // 2 + 1, _EVERY))
 
 
-def _dates(
-    forecast: Forecast, left: np.ndarray, chance: np.ndarray, places: list[int], tickets_per_reset: float
-) -> pd.DataFrame:
-    low, middle, high = np.round(np.quantile(left[:, places], _INTERVAL, axis=0)).astype(int)
-    # Who would still have come, had the old system stayed on, comes anyway and finds no password.
-    come = left[:, places] - left[:, -1:]
-    come_low, come_middle, come_high = np.round(np.quantile(come, _INTERVAL, axis=0)).astype(int)
-    tickets = np.ceil(come.mean(axis=0) * tickets_per_reset).astype(int)
-    likely = chance[places]
-    risk = np.select([likely >= _SURE, likely >= _EVEN], ["low", "medium"], "high")
-    columns = (low, middle, high, come_low, come_middle, come_high, tickets, likely.round(3), risk)
-    dates = forecast.days["date"].iloc[places].reset_index(drop=True)
-    return pd.DataFrame(dict(zip(_COLUMNS, (dates, *columns), strict=True)))
-
-
 def _reason(forecast: Forecast, left: np.ndarray, target: int, date: pd.Timestamp | None) -> str:
     if forecast.migrated == forecast.in_scope:
         return "Now: everybody is moved."
     if date is not None:
         return f"From {day(date)} on, at most {target:,} users are left with 9 chances in 10."
-    low, high = np.round(np.quantile(left[:, -1], (0.1, 0.9))).astype(int)
-    last = forecast.days["date"].iloc[-1]
+    low, _, high = interval(left[:, -1])
     words = (
-        f"No day until {day(last)} meets the target of {target:,} with 9 chances in 10: {low:,} to {high:,} users "
-        "are left even then"
+        f"No day until {day(forecast.days['date'].iloc[-1])} meets the target of {target:,} with 9 chances in 10: "
+        f"{low:,} to {high:,} users are left even then"
     )
     never = forecast.never_return
     if never is not None and never["low"] * forecast.in_scope > target:
-        return (
-            f"{words}, most likely because many never return. Waiting alone is unlikely to help: remind them, then "
-            "reset these accounts."
-        )
+        advice = "Waiting alone is unlikely to help: remind them, then reset these accounts."
+        return f"{words}, most likely because many never return. {advice}"
     return f"{words}. Remind those who are left, or accept that more of them need a new password."

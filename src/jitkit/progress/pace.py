@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from jitkit.progress.history import DAY, count_history
-from jitkit.progress.rhythm import find_rhythm
+from jitkit.progress.survival import DAY, count_history, find_rhythm
 from jitkit.progress.tables import Tables, once
 
 __all__ = ["pace"]

@@ -112,8 +112,7 @@ def _when(figures: Figures) -> str:
     choice = figures.cut_over()
     parts = []
     if len(choice.dates):
-        table = choice.table()
-        frame = pd.DataFrame([list(row) for row in table.rows], columns=list(table.columns))
+        frame = choice.shown()
         parts = [page.table(f"For a target of {100 * figures.target:g} % moved", frame), page.paragraph(choice.note)]
     return page.section(answers.QUESTIONS[4], answers.when(figures.forecast, choice), *parts)
 

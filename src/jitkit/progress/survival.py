@@ -1,42 +1,255 @@
-"""How long people take until they come, when some of them never do.
+"""Fits how long users take until their first sign-in moves them, when some of them never come.
 
-SurPyval fits three limited-failure-population families to the counts (Weibull, log-normal, log-logistic); emcee draws
-from what the counts leave open around each fit. No family is right. A likelihood would soon forget that, so it is
-coarsened (Miller and Dunson, Robust Bayesian inference via coarsening, 2019): it never tells more than some hundreds of
-moves would, however many there are, and the families are weighed by it.
+`count_history` counts users by wave and day, `find_rhythm` estimates how busy each day was, and `fit_survival` draws
+survival curves that agree with the counts. SurPyval fits three limited-failure-population families (Weibull,
+log-normal, log-logistic); importance sampling around each fit draws what the counts leave open. No family is right. A
+likelihood would soon forget that, so it is coarsened (Miller and Dunson, Robust Bayesian inference via coarsening,
+2019): it weighs no more than some hundreds of moves, however many there are, and the families are weighted by it.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import surpyval
+from scipy.optimize import minimize
 from scipy.special import expit, logit, logsumexp, softmax
 from scipy.stats import multivariate_t
 
-from jitkit.progress.history import Floats, History
-from jitkit.progress.rhythm import Rhythm
+__all__ = ["DAY", "Floats", "History", "Rhythm", "Survival", "Window", "count_history", "find_rhythm", "fit_survival"]
 
-__all__ = ["FAMILIES", "Observed", "Survival", "fit_survival", "observe"]
+Floats = npt.NDArray[np.float64]
+Window = tuple[pd.Timestamp, pd.Timestamp]
 
-DRAWS: Final = 600
+DAY: Final = pd.Timedelta(days=1)
+_MOST_HOURS: Final = 100  # flagging hours that are kept as waves of their own; beyond that a wave is a day
+_NOISE: Final = 0.15  # how much similar days differ, as the sigma of a logarithm, beyond chance
+_ODD: Final = 3.0  # standard deviations that make a day odd …
+_ODD_RATIO: Final = 0.4  # … and the least distance on the logarithmic scale
+_BUSY: Final = 6.0  # moves a day, after which a day without any is no chance
+_RIDGE: Final = np.array([0.0, 0.1, 0.1, *[4.0] * 7])  # level, trend by age, days of the week (a sigma of 0.5)
+_DRAWS: Final = 600
 _COARSE: Final = 400.0  # moves that the likelihood is worth at most
-_FEW: Final = 10  # moves, below which there is nothing to fit: what is plausible is the start
+_FEW: Final = 10  # moves, below which nothing is fitted and the prior is the start
 _CLOUD: Final = 1500
-_ROUNDS: Final = (0.3, 0.6, 1.0, 1.0)  # how far the weights are trusted to say where to look next
+_ROUNDS: Final = (0.3, 0.6, 1.0, 1.0)  # how far each round trusts the weights when it places the next cloud
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """Users counted by wave and day; times are days since `origin`.
+
+    Args:
+        origin: midnight (UTC) of the first day on which a user was flagged.
+        now: when the history ends.
+        flagged: when each wave was flagged, ascending; waves later than `now` are planned.
+        moved: users of each wave (rows) that moved on each day (columns); the last column is the day of `now`.
+        waiting: users of each wave that are not moved.
+        outside: users without a time of flagging: counted, not forecast.
+        outside_moved: how many of them are moved.
+    """
+
+    origin: pd.Timestamp
+    now: float
+    flagged: Floats
+    moved: Floats
+    waiting: Floats
+    outside: int
+    outside_moved: int
+
+    @property
+    def days(self) -> int:
+        """Number of days from the first to the one of `now`."""
+        return int(self.moved.shape[1])
+
+    @property
+    def events(self) -> int:
+        """Number of moved users with a time of flagging."""
+        return int(self.moved.sum())
+
+    @property
+    def exposure(self) -> Floats:
+        """Share of each day (columns) on which each wave (rows) was flagged and observed."""
+        days = np.arange(self.days)
+        end = np.minimum(days + 1, self.now)
+        return np.asarray(np.clip(end[None, :] - np.maximum(days[None, :], self.flagged[:, None]), 0, 1))
+
+    @property
+    def at_risk(self) -> Floats:
+        """Users of each wave (rows) that could still move when each day (columns) began."""
+        size = self.moved.sum(axis=1) + self.waiting
+        return np.asarray(size[:, None] - np.cumsum(self.moved, axis=1) + self.moved)
+
+
+def count_history(users: pd.DataFrame, as_of: pd.Timestamp, origin: pd.Timestamp | None = None) -> History | None:
+    """Count a `users` table as of a moment.
+
+    Args:
+        users: a tidy table of users.
+        as_of: the moment; later moves have not happened yet, later flags are planned.
+        origin: where days are counted from; by default the first day of these users.
+
+    Returns:
+        The counts, or None if no user is flagged by then.
+    """
+    known = users["flagged_at"].notna()
+    at = users.loc[known, "flagged_at"]
+    if at.empty or (origin is None and at.min() > as_of):
+        return None
+    origin = origin or at.min().floor("D")
+    now = (as_of - origin) / DAY
+    flagged = _days(at, origin)
+    moved_at = users["migrated_at"].where(users["migrated_at"] <= as_of)
+    moved = _days(moved_at[known], origin)
+    # A clock that is off may write the move before the flag: it counts on the day of the flag.
+    moved = np.fmax(moved, np.where(np.isnan(moved), np.nan, np.minimum(flagged, now)))
+    hours = np.floor(flagged * 24).astype(int)
+    waves, wave_of = np.unique(hours if len(np.unique(hours)) <= _MOST_HOURS else hours // 24, return_inverse=True)
+    size, days = np.bincount(wave_of), int(np.floor(now)) + 1
+    done = ~np.isnan(moved)
+    cell = wave_of[done] * days + np.floor(moved[done]).astype(int)
+    counts = np.bincount(cell, minlength=len(waves) * days).reshape(len(waves), days).astype(float)
+    return History(
+        origin=origin,
+        now=float(now),
+        flagged=np.bincount(wave_of, flagged) / size,
+        moved=counts,
+        waiting=size - counts.sum(axis=1),
+        outside=int((~known).sum()),
+        outside_moved=int(moved_at[~known].notna().sum()),
+    )
+
+
+def _days(times: pd.Series, origin: pd.Timestamp) -> Floats:
+    return np.asarray((times - origin).dt.total_seconds(), dtype=float) / DAY.total_seconds()
+
+
+@dataclass(frozen=True, eq=False)
+class Rhythm:
+    """The migration's clock: a busy day is long, a day of an outage is short.
+
+    Args:
+        week: lengths of Monday to Sunday, 1 on average.
+        past: length of each day so far.
+        kept: share of each day's moves that an ordinary day would have had; the rest came for a reason of that day,
+            such as a reminder mail.
+        odd: numbers of the days that were unlike the others.
+        noise: how much similar days differ, as the sigma of a logarithm.
+        first: day of the week of the first day, Monday 0.
+    """
+
+    week: Floats
+    past: Floats
+    kept: Floats
+    odd: tuple[int, ...]
+    noise: float
+    first: int
+
+    def time(self, days: Floats) -> Floats:
+        """Convert days since the origin, past or future, to the clock's average days."""
+        last = max(int(np.ceil(np.max(days))), len(self.past)) + 1
+        lengths = self.week[(self.first + np.arange(last)) % 7]
+        lengths[: len(self.past)] = self.past
+        return np.asarray(np.interp(days, np.arange(last + 1), np.append(0.0, np.cumsum(lengths))))
+
+
+def find_rhythm(history: History, windows: Iterable[Window] = ()) -> Rhythm:
+    """Estimate the clock by a Poisson regression of the moves on age and day of the week.
+
+    Odd days are left out of the regression one by one, the oddest first.
+
+    Args:
+        history: the counts.
+        windows: the first and last moment of each reminder or outage that is known.
+    """
+    first = history.origin.day_of_week
+    per_day = history.moved.sum(axis=0)
+    known = _days_of(windows, history)
+    odd = known | _closed_days(per_day)
+    while True:
+        expected_by_wave, week = _regress(history, first, odd)
+        expected = expected_by_wave.sum(axis=0)
+        ratio = np.log((per_day + 0.5) / (expected + 0.5))
+        doubt = np.sqrt(1 / (expected + 0.5) + _NOISE**2)
+        strange = np.where(np.abs(ratio) > _ODD_RATIO, np.abs(ratio) / doubt, 0)
+        strange[[*odd, 0, min(1, history.days - 1)]] = 0
+        strange[expected < 1] = 0
+        if strange.max() < _ODD or len(odd) >= max(len(known), history.days // 3, 3):
+            break
+        odd.add(int(strange.argmax()))
+    left_out = sorted(odd)
+    share = np.ones(history.days)
+    share[left_out] = np.exp(ratio[left_out])
+    past = week[(first + np.arange(history.days)) % 7] * np.minimum(share, 1)
+    plain = np.setdiff1d(np.arange(1, history.days), left_out)
+    extra = np.mean(ratio[plain] ** 2 - 1 / (expected[plain] + 0.5)) if len(plain) else 0.0
+    noise = float(np.sqrt(np.clip(extra, 0.05**2, 0.5**2)))
+    return Rhythm(week, past, 1 / np.maximum(share, 1), tuple(left_out), noise, first)
+
+
+def _days_of(windows: Iterable[Window], history: History) -> set[int]:
+    days: set[int] = set()
+    for start, end in windows:
+        first, last = ((moment - history.origin) / DAY for moment in (start, end))
+        days |= set(range(int(np.floor(first)), int(np.ceil(last)) + 1))
+    return {day for day in days if 0 <= day < history.days}
+
+
+def _closed_days(per_day: Floats) -> set[int]:
+    """Find whole days without a move where the days before had several."""
+    days: set[int] = set()
+    for day in range(2, len(per_day) - 1):
+        before = [per_day[other] for other in range(day) if other not in days][-5:]
+        if per_day[day] == 0 and min(before) >= 1 and np.mean(before) > _BUSY:
+            days.add(day)
+    # The day that is not over yet belongs to the outage if no user has moved on it either.
+    last = len(per_day) - 1
+    return days | {last} if last - 1 in days and per_day[last] == 0 else days
+
+
+def _regress(history: History, first: int, odd: set[int]) -> tuple[Floats, Floats]:
+    """Return the expected moves of each wave on each day, and the lengths of the days of the week."""
+    days = np.arange(history.days)
+    risk = history.at_risk * history.exposure
+    age = np.log1p(np.maximum(days[None, :] + 0.5 - history.flagged[:, None], 0))
+    weekday = (first + days) % 7
+    columns = [np.ones_like(age), age, age**2]
+    columns += [np.broadcast_to((weekday == day).astype(float), age.shape) for day in range(7)]
+    design = np.stack(columns, axis=-1)
+    # A day weighs at most as much as its noise allows, however many users moved on it.
+    trust = 1 / (1 + _NOISE**2 * history.moved.sum(axis=0))
+    trust[sorted(odd)] = 0
+    used = (risk > 0) & (trust > 0)[None, :]
+    x, n, r = design[used], history.moved[used], risk[used]
+    w = np.broadcast_to(trust, risk.shape)[used]
+    start = np.zeros(x.shape[1])
+    start[0] = np.log((n.sum() + 0.5) / (r.sum() + 1)) if len(r) else 0.0
+
+    def loss(beta: Floats) -> tuple[float, Floats]:
+        log_rate = np.clip(x @ beta, -30, 5)
+        mean = r * np.exp(log_rate)
+        gradient = x.T @ (w * (mean - n)) + _RIDGE * beta
+        return float(w @ (mean - n * log_rate) + 0.5 * _RIDGE @ beta**2), gradient
+
+    beta = minimize(loss, start, jac=True, method="BFGS").x if len(r) else start
+    week = np.exp(beta[3:])
+    return risk * np.exp(np.clip(design @ beta, -30, 5)), week / week.mean()
 
 
 @dataclass(frozen=True)
 class _Family:
-    """A distribution of SurPyval and what is plausible for people who return.
+    """A distribution of SurPyval, with a prior for users who return.
 
     Args:
         name: its name in SurPyval.
         location: whether its first parameter is the logarithm of a time already.
-        shape: the middle of what is plausible for its second parameter, and its sigma on the logarithmic scale.
+        shape: median and logarithmic sigma of the prior of its second parameter.
     """
 
     name: str
@@ -47,24 +260,20 @@ class _Family:
     def fitter(self) -> Any:
         return getattr(surpyval, self.name)
 
-    def parameters(self, theta: Floats) -> tuple[Floats, Floats, Floats]:
-        """Turn unbounded coordinates into the two parameters and the share that returns."""
-        return (theta[:, 0] if self.location else np.exp(theta[:, 0])), np.exp(theta[:, 1]), expit(theta[:, 2])
-
     def coordinates(self, parameters: Floats, returning: float) -> Floats:
-        """Turn parameters and share into unbounded coordinates."""
+        """Convert the two parameters and the returning share to unbounded coordinates."""
         first = parameters[0] if self.location else np.log(parameters[0])
         return np.array([first, np.log(parameters[1]), logit(np.clip(returning, 0.02, 0.98))])
 
     def survival(self, theta: Floats, time: Floats) -> Floats:
         """Share not moved by each time (columns), for each row of coordinates."""
-        first, second, returning = self.parameters(theta)
-        plain = self.fitter.sf(time[None, :], first[:, None], second[:, None])
-        return np.asarray(1 - returning[:, None] * (1 - plain))
+        first = theta[:, 0] if self.location else np.exp(theta[:, 0])
+        plain = self.fitter.sf(time[None, :], first[:, None], np.exp(theta[:, 1])[:, None])
+        return np.asarray(1 - expit(theta[:, 2])[:, None] * (1 - plain))
 
     def log_prior(self, theta: Floats) -> Floats:
         middle, sigma = self.shape
-        # The last two terms make every share of returning people equally plausible.
+        # The last two terms make every returning share equally plausible.
         return np.asarray(
             -0.5 * ((theta[:, 0] - np.log(20)) / 1.5) ** 2
             - 0.5 * ((theta[:, 1] - np.log(middle)) / sigma) ** 2
@@ -81,31 +290,8 @@ FAMILIES: Final = (
 
 
 @dataclass(frozen=True, eq=False)
-class Observed:
-    """What the fit sees, on the migration's clock.
-
-    Args:
-        begin: when each interval began.
-        end: when it ended.
-        moved: users who moved inside it.
-        last: how long others were seen.
-        waiting: how many of them there are.
-    """
-
-    begin: Floats
-    end: Floats
-    moved: Floats
-    last: Floats
-    waiting: Floats
-
-
-@dataclass(frozen=True, eq=False)
 class Survival:
-    """Draws of a course that the counts leave open.
-
-    Args:
-        parts: family and coordinates of its draws, a row each.
-    """
+    """Draws of the survival curve: each family with the coordinates of its draws, a row each."""
 
     parts: tuple[tuple[_Family, Floats], ...]
 
@@ -116,12 +302,23 @@ class Survival:
     @property
     def never(self) -> Floats:
         """Share that never returns, for each draw."""
-        return np.concatenate([1 - family.parameters(theta)[2] for family, theta in self.parts])
+        return np.concatenate([1 - expit(theta[:, 2]) for _, theta in self.parts])
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """The counts on the clock: `moved` users between `begin` and `end`, and `waiting` users last seen at `last`."""
+
+    begin: Floats
+    end: Floats
+    moved: Floats
+    last: Floats
+    waiting: Floats
 
 
 def observe(history: History, rhythm: Rhythm) -> Observed:
-    """Put the counts on the migration's clock; who came for a reason of an odd day leaves the sight on that day."""
-    started = history.started
+    """Put the counts on the clock; users who came for a reason of an odd day are last seen on that day."""
+    started = history.flagged <= history.now
     days = np.arange(history.days, dtype=float)
     flagged = rhythm.time(history.flagged[started])[:, None]
     begin = np.maximum(rhythm.time(days)[None, :] - flagged, 0)
@@ -129,71 +326,53 @@ def observe(history: History, rhythm: Rhythm) -> Observed:
     kept = history.moved[started] * rhythm.kept
     lost = history.moved[started] - kept
     now = np.broadcast_to(rhythm.time(np.array([history.now])) - flagged, (len(flagged), 1))
-    some = (kept > 0) & (end > begin)
-    begin_, end_, moved = _grouped(begin[some], end[some], kept[some])
-    gone = lost > 0
-    last, _, waiting = _grouped(
-        np.concatenate([now.ravel(), begin[gone]]),
-        np.concatenate([now.ravel(), begin[gone]]),
-        np.concatenate([history.waiting[started], lost[gone]]),
-    )
-    return Observed(begin_, end_, moved, last, waiting)
+    some, gone = (kept > 0) & (end > begin), lost > 0
+    last_seen = np.concatenate([now.ravel(), begin[gone]])
+    last, _, waiting = _grouped(last_seen, last_seen, np.concatenate([history.waiting[started], lost[gone]]))
+    return Observed(*_grouped(begin[some], end[some], kept[some]), last, waiting)
 
 
 def _grouped(begin: Floats, end: Floats, count: Floats) -> tuple[Floats, Floats, Floats]:
-    """Add up equal intervals; when there are many, on a grid that is fine at first and coarser later."""
+    """Add up equal intervals; many of them on a grid that is fine at first and coarser later."""
     if len(begin) > 80:
         grid = np.concatenate([np.arange(0, 4, 0.25), 4 * 1.06 ** np.arange(120)])
         points = np.append(0, (grid[1:] + grid[:-1]) / 2)
         low = np.searchsorted(points, begin, side="right") - 1
         high = np.where(end > begin, np.maximum(np.searchsorted(points, end, side="right") - 1, low + 1), low)
         begin, end = grid[low], grid[high]
-    pairs, place = np.unique(np.stack([begin, end]), axis=1, return_inverse=True)
-    return pairs[0], pairs[1], np.bincount(place.ravel(), count, minlength=pairs.shape[1]).astype(float)
+    pairs, index = np.unique(np.stack([begin, end]), axis=1, return_inverse=True)
+    return pairs[0], pairs[1], np.bincount(index.ravel(), count, minlength=pairs.shape[1]).astype(float)
 
 
-def fit_survival(seen: Observed, seed: int = 0, draws: int = DRAWS) -> Survival:
-    """Fit every family and draw from what the counts leave open.
-
-    Args:
-        seen: the counts.
-        seed: the same seed draws the same.
-        draws: how many.
-    """
-    tempered = _COARSE / (_COARSE + seen.moved.sum())
-    clouds = [_explore(family, seen, tempered, seed) for family in FAMILIES]
+def fit_survival(history: History, rhythm: Rhythm, seed: int = 0) -> Survival:
+    """Fit every family and draw curves that the counts leave open; the same seed draws the same."""
+    seen = observe(history, rhythm)
+    clouds = [_explore(family, seen, seed) for family in FAMILIES]
     evidence = np.array([logsumexp(weight) for _, weight in clouds])
-    ends = np.round(np.cumsum(softmax(evidence)) * draws).astype(int)
+    ends = np.round(np.cumsum(softmax(evidence)) * _DRAWS).astype(int)
     parts = []
-    for family, (theta, weight), share in zip(FAMILIES, clouds, np.diff(np.append(0, ends)), strict=True):
-        if share:
-            steps = (np.arange(share) + 0.5) / share
-            places = np.searchsorted(np.cumsum(softmax(weight)), steps).clip(max=len(theta) - 1)
-            parts.append((family, theta[places]))
+    for family, (theta, weight), count in zip(FAMILIES, clouds, np.diff(np.append(0, ends)), strict=True):
+        if count:
+            steps = (np.arange(count) + 0.5) / count
+            drawn = np.searchsorted(np.cumsum(softmax(weight)), steps).clip(max=len(theta) - 1)
+            parts.append((family, theta[drawn]))
     return Survival(tuple(parts))
 
 
-def _explore(family: _Family, seen: Observed, tempered: float, seed: int) -> tuple[Floats, Floats]:
-    """Draw one family's coordinates around SurPyval's fit, nearer to what is plausible each round.
-
-    Returns:
-        the coordinates, a row each, and the logarithms of their weights.
-    """
+def _explore(family: _Family, seen: Observed, seed: int) -> tuple[Floats, Floats]:
+    """Draw one family's coordinates around SurPyval's fit; return them with the logarithms of their weights."""
     events, times = len(seen.begin), np.concatenate([seen.begin, seen.end, seen.last])
+    tempered = _COARSE / (_COARSE + seen.moved.sum())
     rng = np.random.default_rng(seed)
-
-    def height(theta: Floats) -> Floats:
-        survival = family.survival(theta, times)
-        inside = survival[:, :events] - survival[:, events : 2 * events]
-        told = np.log(np.maximum(inside, 1e-300)) @ seen.moved
-        told += np.log(np.maximum(survival[:, 2 * events :], 1e-300)) @ seen.waiting
-        return np.asarray(tempered * told + family.log_prior(theta))
-
     centre, spread = _fit(family, seen), np.diag([0.5, 0.2, 1.0]) ** 2
     for trust in _ROUNDS:
         around = multivariate_t(centre, spread, df=5, seed=rng)
         theta = around.rvs(_CLOUD)
-        weight = height(theta) - around.logpdf(theta)
+        survival = family.survival(theta, times)
+        inside = survival[:, :events] - survival[:, events : 2 * events]
+        likelihood = np.log(np.maximum(inside, 1e-300)) @ seen.moved
+        likelihood += np.log(np.maximum(survival[:, 2 * events :], 1e-300)) @ seen.waiting
+        weight = tempered * likelihood + family.log_prior(theta) - around.logpdf(theta)
         share = softmax(trust * weight)
         centre = share @ theta
         spread = np.cov(theta.T, aweights=share) * 1.2 + 1e-6 * np.eye(3)
@@ -201,12 +380,12 @@ def _explore(family: _Family, seen: Observed, tempered: float, seed: int) -> tup
 
 
 def _fit(family: _Family, seen: Observed) -> Floats:
-    plausible = np.array([np.log(20), np.log(family.shape[0]), 0.0])
+    prior = np.array([np.log(20), np.log(family.shape[0]), 0.0])
     if seen.moved.sum() < _FEW:
-        return plausible
+        return prior
     moved, waiting = (np.round(counts).astype(int) for counts in (seen.moved, seen.waiting))
     with warnings.catch_warnings():
-        # SurPyval warns where the share that returns is not told by the counts; the draws show that.
+        # SurPyval warns where the counts leave the returning share open; the draws show that.
         warnings.simplefilter("ignore")
         try:
             model = family.fitter.fit(
@@ -216,6 +395,5 @@ def _fit(family: _Family, seen: Observed) -> Floats:
                 lfp=True,
             )
         except ValueError:
-            # Moves on one or two days alone leave every course open, and SurPyval refuses them.
-            return plausible
+            return prior  # SurPyval refuses moves on one or two days alone: they leave every course open
     return family.coordinates(model.params, model.lfp_p)
