@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from helpers.no_drills import Drill
 from jitkit.display import Card, Table
 from jitkit.errors import NotReady
-from jitkit.protocol import CALLOUT_ERRORS
+from jitkit.explanations import CALLOUT_ERRORS
 
 if TYPE_CHECKING:
     from helpers.checks import Checked

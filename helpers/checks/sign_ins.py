@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from helpers.checks.finding import Finding, fault, fine, read
 from helpers.graph import explained
-from jitkit.progress.mends import callout_cause, meaning, mend
+from jitkit.explanations import callout_cause, fix, meaning
 from jitkit.protocol import TIMEOUT_MS
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ async def look(s: Session) -> list[Finding]:
 def _failure(s: Session, code: int, correlation_id: str, result: dict[str, Any]) -> Finding:
     cause = callout_cause(code)
     words = f"{cause}: {meaning(cause)}"
-    advice = mend(cause)
+    advice = fix(cause)
     lines = s.endpoint.ledger_lines()
     line = next((each for each in reversed(lines) if _is_of(each, correlation_id, result)), None)
     if result.get("httpStatus") not in (0, 200, None):
         words += f" (status {result['httpStatus']})"
     if line and line.get("cause"):
         words += f". The endpoint's ledger says {line['cause']}: {meaning(line['cause'])}"
-        advice = mend(line["cause"])
+        advice = fix(line["cause"])
     elif lines and code == 1003002 and line is None:
         words += ". The endpoint on this machine has no line of that time: something in front of it answered"
     return fault(_WHAT, f"{words}.", f"{advice}{_SINCE}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from helpers.tenant.extension_app import ExtensionApp
 from helpers.tenant.step import MADE_BY, TAG, Step, everything, left_alone, missing, taken, told, until_shown
 from jitkit import protocol
 from jitkit.display import Card, Sent, Table
 from jitkit.errors import KitError, NotReady, Taken
+from jitkit.explanations import fix_for_warning
 
 if TYPE_CHECKING:
     from msgraph.generated.models.authentication_configuration_validation import AuthenticationConfigurationValidation
@@ -20,17 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["Extension", "Findings", "PasswordExtension"]
 
 NOTEBOOK = "03-policies"
-
-# Sources: the reference of validateAuthenticationConfiguration; "Troubleshoot custom authentication extensions".
-MENDS: Final = {
-    "IncorrectResourceIdFormat": "The identifier URI has to be api://{host}/{appId}: run notebook 02 again.",
-    "DomainNameDoesNotMatch": "The host of the endpoint's address is not the identifier URI's: choose the host in"
-    " notebook 00, then run notebooks 02 and 03 again.",
-    "ServicePrincipalNotFound": "The registration has no service principal: run notebook 02 again. If it was made a"
-    " moment ago, wait a minute.",
-    "PermissionNotGrantedToServicePrincipal": f"{protocol.RECEIVE_PAYLOAD} is not granted: run the consent step of"
-    " notebook 02. Until then every callout fails with 1003021.",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,7 +226,7 @@ class PasswordExtension(Step):
             "Waits": f"{timeout:,} ms, then tries {retries} more time" if timeout else "as long as the service chooses",
         }
         if warnings:
-            facts["Validation warns"] = " ".join(f"{code}: {MENDS.get(code, 'see the check')}" for code in warnings)
+            facts["Validation warns"] = " ".join(f"{code}: {fix_for_warning(code)}" for code in warnings)
         return Extension(
             title=f"Custom authentication extension {found.display_name}",
             status=status,
@@ -269,7 +259,7 @@ def _findings(validation: AuthenticationConfigurationValidation | None, sent: li
     errors = (validation.errors if validation else None) or []
     warnings = (validation.warnings if validation else None) or []
     found = [("error", each) for each in errors] + [("warning", each) for each in warnings]
-    rows = [(kind, each.code, each.message, MENDS.get(each.code or "", "Read the message.")) for kind, each in found]
+    rows = [(kind, each.code, each.message, fix_for_warning(each.code)) for kind, each in found]
     return Findings(
         caption="What the tenant's own validation says",
         columns=("Kind", "Code", "The tenant's words", "What to do"),

@@ -1,7 +1,7 @@
 """The words of the password-submit callout and the identifiers around it, each with its source.
 
 Sources: [how-to] Microsoft Learn, "Just-in-time password migration" (2026-04-03); [overview] "Custom authentication
-extensions overview"; [limits] "Service limits"; [troubleshoot] "Troubleshoot custom authentication extensions";
+extensions overview"; [limits] "Service limits";
 [graph] Microsoft Graph v1.0 reference; [permissions] Microsoft Graph permissions reference; [roles] "Microsoft Entra
 built-in roles"; [observed] captured from live tenants by public projects.
 """
@@ -60,34 +60,3 @@ BATCH_SIZE: Final = 20
 EXTENSIONS_APP_PREFIX: Final = "b2c-extensions-app"
 
 TEST_CLIENT_REDIRECT: Final = "https://jwt.ms"
-
-# How run-time failures of the callout are named in the sign-in log [troubleshoot].
-CALLOUT_ERRORS: Final = {
-    1003000: "EventHandlerUnexpectedError",
-    1003001: "CustomExtensionUnexpectedError",
-    1003002: "CustomExtensionInvalidHTTPStatus",
-    1003003: "CustomExtensionInvalidResponseBody",
-    1003004: "CustomExtensionThrottlingError",
-    1003005: "CustomExtensionTimedOut",
-    1003006: "CustomExtensionInvalidResponseContentType",
-    1003007: "CustomExtensionNullClaimsResponse",
-    1003008: "CustomExtensionInvalidResponseApiSchemaVersion",
-    1003009: "CustomExtensionEmptyResponse",
-    1003010: "CustomExtensionInvalidNumberOfActions",
-    1003011: "CustomExtensionNotFound",
-    1003012: "CustomExtensionInvalidActionType",
-    1003014: "CustomExtensionIncorrectResourceIdFormat",
-    1003015: "CustomExtensionDomainNameDoesNotMatch",
-    1003016: "CustomExtensionResourceServicePrincipalNotFound",
-    1003017: "CustomExtensionClientServicePrincipalNotFound",
-    1003018: "CustomExtensionClientServiceDisabled",
-    1003019: "CustomExtensionResourceServicePrincipalDisabled",
-    1003020: "CustomExtensionIncorrectTargetUrlFormat",
-    1003021: "CustomExtensionPermissionNotGrantedToServicePrincipal",
-    1003022: "CustomExtensionMsGraphServicePrincipalDisabledOrNotFound",
-    1003023: "CustomExtensionBlocked",
-    1003024: "CustomExtensionResponseSizeExceeded",
-    1003025: "CustomExtensionResponseClaimsSizeExceeded",
-    1003026: "CustomExtensionNullOrEmptyClaimKeyNotSupported",
-    1003027: "CustomExtensionConnectionError",
-}

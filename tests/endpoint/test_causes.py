@@ -7,9 +7,9 @@ from pathlib import Path
 
 import jitkit.endpoint
 from jitkit.endpoint.stores import Verdict
-from jitkit.progress.mends import meaning
+from jitkit.explanations import meaning
 
-# Causes of calls that went as they should: nothing has to be explained or mended.
+# Causes of calls that went as they should: nothing has to be explained or fixed.
 FINE = {"right", "right_must_change", "wrong", "unknown_user"}
 
 

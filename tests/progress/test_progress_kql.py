@@ -19,11 +19,11 @@ from log_exports import export_logs
 
 from helpers.simulate import simulate
 from jitkit.errors import KitError
+from jitkit.explanations import callout_cause
 from jitkit.progress import load, metrics, states
 from jitkit.progress.assemble import assemble
 from jitkit.progress.files import read_audits, read_table
 from jitkit.progress.from_graph import audits_from_graph
-from jitkit.progress.mends import callout_cause
 from jitkit.progress.queries import QUERIES, queries, query
 from jitkit.progress.tables import Tables
 from jitkit.progress.users_seen import seen

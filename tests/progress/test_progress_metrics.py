@@ -8,10 +8,9 @@ import pandas as pd
 import pytest
 from story import ledger, sign_ins, told, told_twice_and_shuffled, users
 
+from jitkit.explanations import CALLOUT_ERRORS, callout_cause, fix, meaning
 from jitkit.progress import metrics, quality, states, stuck, summary
-from jitkit.progress.mends import callout_cause, meaning, mend
 from jitkit.progress.tables import Tables
-from jitkit.protocol import CALLOUT_ERRORS
 
 COUNTED = {
     "as_of": "2026-11-02T09:05:30Z",
@@ -113,7 +112,7 @@ def test_a_refusal_is_named_by_the_endpoint_and_not_counted_again() -> None:
     line = ledger().head(1).assign(action=None, cause="decrypt_failed")
     found = metrics.failures(Tables(sign_ins=log, ledger=line))
     assert list(found.itertuples(index=False, name=None)) == [
-        ("decrypt_failed", 1, meaning("decrypt_failed"), mend("decrypt_failed"))
+        ("decrypt_failed", 1, meaning("decrypt_failed"), fix("decrypt_failed"))
     ]
 
 
@@ -139,7 +138,7 @@ def test_everybody_who_remains_has_one_reason_the_latest() -> None:
         "never tried to sign in": 1,
         "typed a password that the legacy system does not know": 1,
     }
-    assert list(found["mend"])[:2] == [mend("locked"), "Wait, or send a reminder."]
+    assert list(found["fix"])[:2] == [fix("locked"), "Wait, or send a reminder."]
 
 
 def test_reasons_without_a_ledger_come_from_the_log() -> None:
@@ -160,7 +159,7 @@ def test_reasons_of_who_was_stopped_before_any_call(code: int, reason: str) -> N
     unasked = sign_ins().tail(1).assign(user_id="fay", result_code=code)
     found = stuck.remaining(Tables(users=users().tail(1), sign_ins=unasked))
     assert list(found["reason"]) == [reason]
-    assert found["mend"][0]
+    assert found["fix"][0]
 
 
 @pytest.mark.parametrize(
@@ -226,7 +225,7 @@ def test_nothing_at_all_and_one_user_work() -> None:
     assert list(metrics.curve(waiting)["migrated"]) == [0]
 
 
-def test_every_cause_has_a_meaning_and_a_mend() -> None:
+def test_every_cause_has_a_meaning_and_a_fix() -> None:
     for cause in (
         "locked",
         "token_audience",
@@ -237,7 +236,7 @@ def test_every_cause_has_a_meaning_and_a_mend() -> None:
         "other",
     ):
         assert meaning(cause)
-        assert mend(cause)
+        assert fix(cause)
 
 
 def test_every_error_that_the_service_documents_is_explained_on_its_own() -> None:

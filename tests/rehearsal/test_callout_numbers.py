@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
-from jitkit import protocol
+from jitkit.explanations import CALLOUT_ERRORS
 from jitkit.rehearsal import switches
 from jitkit.rehearsal.callout_answer import NEVER_FOR_PASSWORDS
 from rehearsal.support import (
@@ -126,11 +126,11 @@ CLAIMS: dict[int, dict[str, Any]] = {
 
 
 def test_every_number_of_the_table_has_a_cause_or_a_reason_why_not() -> None:
-    assert CAUSES.keys() | NEVER_FOR_PASSWORDS.keys() == protocol.CALLOUT_ERRORS.keys()
+    assert CAUSES.keys() | NEVER_FOR_PASSWORDS.keys() == CALLOUT_ERRORS.keys()
     assert not CAUSES.keys() & NEVER_FOR_PASSWORDS.keys()
 
 
-@pytest.mark.parametrize("number", CAUSES, ids=lambda number: f"{number}-{protocol.CALLOUT_ERRORS[number]}")
+@pytest.mark.parametrize("number", CAUSES, ids=lambda number: f"{number}-{CALLOUT_ERRORS[number]}")
 async def test_cause(world: World, endpoint: ScriptedEndpoint, number: int) -> None:
     user = world.add_user()
     CAUSES[number](world, endpoint)
@@ -149,7 +149,7 @@ async def test_cause(world: World, endpoint: ScriptedEndpoint, number: int) -> N
     assert base64.b64encode(LEGACY.encode()).decode() not in json.dumps(world.last_row())
 
 
-@pytest.mark.parametrize("number", CLAIMS, ids=lambda number: f"{number}-{protocol.CALLOUT_ERRORS[number]}")
+@pytest.mark.parametrize("number", CLAIMS, ids=lambda number: f"{number}-{CALLOUT_ERRORS[number]}")
 async def test_not_reachable_by_a_submitted_password(world: World, endpoint: ScriptedEndpoint, number: int) -> None:
     world.add_user()
     changed(**CLAIMS[number])(world, endpoint)

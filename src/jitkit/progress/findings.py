@@ -35,7 +35,7 @@ _AFTER_MAIL: Final = pd.Timedelta(days=2)  # a rush that begins so soon after a 
 _LAG: Final = 0.8  # a cohort is told of when it reached at most this share of what the others did
 _LATE: Final = 0.01  # calls over the limit from which on the endpoint is called slow
 _CERTIFICATE_DAYS: Final = 30
-_UNREACHED: Final = "1003027"  # no connection: a server that is away, a name, or a certificate [see mends]
+_UNREACHED: Final = "1003027"  # no connection: a server that is away, a name, or a certificate [causes.toml]
 _MOST: Final = 5  # findings of one kind
 
 
@@ -104,7 +104,7 @@ def _interruptions(tables: Tables, certificate_ends: pd.Timestamp | None) -> Ite
             f"{row['meaning']}. {row['failed']:,} sign-ins of {row['users']:,} people failed; {row['came_back']:,} of "
             "these people have moved since."
         )
-        step = row["mend"]
+        step = row["fix"]
         if certificate_ends is not None and abs(row["since"] - certificate_ends) <= _DAY:
             words += f" The certificate ran out on {day(certificate_ends)}."
             step = "Renew the certificate, and let something remind you a month before the next one ends."

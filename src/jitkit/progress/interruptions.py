@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from jitkit.explanations import callout_cause, fix, meaning
 from jitkit.progress.lookup import micros, places
-from jitkit.progress.mends import callout_cause, meaning, mend
 from jitkit.progress.metrics import calls
 from jitkit.progress.tables import Tables, once
 
@@ -26,7 +26,7 @@ _TIMES: Final = ("good_before", "since", "until")
 _COLUMNS: Final = (
     dict.fromkeys(_TIMES, "datetime64[us, UTC]")
     | dict.fromkeys(("failed", "users", "came_back"), "int64")
-    | dict.fromkeys(("cause", "meaning", "mend"), "str")
+    | dict.fromkeys(("cause", "meaning", "fix"), "str")
 )
 
 
@@ -41,7 +41,7 @@ def interruptions(tables: Tables) -> pd.DataFrame:
     Returns:
         `good_before` (UTC, the last call before that got through; empty if there was none), `since`, `until` (the first
         and last broken call), `failed` (sign-ins), `users` (people in scope hit),
-        `came_back` (those of them who moved after it), `cause` (the most frequent), `meaning`, `mend`; in the order of
+        `came_back` (those of them who moved after it), `cause` (the most frequent), `meaning`, `fix`; in the order of
         time.
     """
     asked = _asked(tables)
@@ -69,7 +69,7 @@ def _window(tables: Tables, inside: pd.DataFrame) -> tuple[pd.Timestamp, pd.Time
     since, until = (pd.Timestamp(int(bad["time"].iloc[place]), unit="us", tz="UTC") for place in (0, -1))
     came_back = int((tables.users["migrated_at"].iloc[hit] > until).sum())
     cause = str(bad["cause"].value_counts().sort_index().idxmax())
-    return since, until, len(bad), len(hit), came_back, cause, meaning(cause), mend(cause)
+    return since, until, len(bad), len(hit), came_back, cause, meaning(cause), fix(cause)
 
 
 def _asked(tables: Tables) -> pd.DataFrame:

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import pandas as pd
 
+from jitkit.explanations import callout_cause, fix, meaning
 from jitkit.progress.lookup import isin
-from jitkit.progress.mends import callout_cause, meaning, mend
 from jitkit.progress.tables import PATHS, Tables, once
 from jitkit.protocol import BLOCK, TIMEOUT_MS
 
@@ -102,7 +102,7 @@ def failures(tables: Tables) -> pd.DataFrame:
     that Entra logged. Calls without a correlation id belong to no sign-in: they count only if there is no sign-in log.
 
     Returns:
-        `cause`, `count`, `meaning`, `mend`; the most frequent first.
+        `cause`, `count`, `meaning`, `fix`; the most frequent first.
     """
     answered = calls(tables)
     logged = tables.sign_ins[["correlation_id", "callout_error"]].dropna()
@@ -116,7 +116,7 @@ def failures(tables: Tables) -> pd.DataFrame:
     codes.index = pd.Index([callout_cause(int(code)) for code in codes.index], dtype="str")
     counts = pd.concat([own["cause"].fillna("no cause given").value_counts(), codes])
     frame = counted(counts.groupby(level=0).sum(), "cause")
-    return frame.assign(meaning=frame["cause"].map(meaning), mend=frame["cause"].map(mend))
+    return frame.assign(meaning=frame["cause"].map(meaning), fix=frame["cause"].map(fix))
 
 
 def latency(tables: Tables) -> dict[str, Any]:

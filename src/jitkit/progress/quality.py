@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from jitkit.explanations import fix, meaning
 from jitkit.progress.clocks import off_beat, skew, zone
 from jitkit.progress.lookup import isin, micros
-from jitkit.progress.mends import meaning, mend
 from jitkit.progress.metrics import calls
 from jitkit.progress.tables import Remark, Tables, once
 
@@ -106,7 +106,7 @@ def legacy_data(tables: Tables) -> pd.DataFrame:
     rows = []
     for name in _STORE:
         count = people[decided & (asked["cause"] == name)].nunique()
-        rows.append((meaning(name), count, count / whole if whole else 0.0, mend(name)))
+        rows.append((meaning(name), count, count / whole if whole else 0.0, fix(name)))
     if "identity" in tables.users:
         federated = tables.users["identity"].astype("str").str.lower().isin(("federated", "social"))
         count = int((federated & tables.users["migrated_at"].isna()).sum())

@@ -92,7 +92,7 @@ def _stuck(figures: Figures) -> str:
         parts += [
             "<p>One person can fail several times, so the next figure counts sign-ins, not people.</p>",
             page.picture(figures.failures(), numbers=False),
-            page.table("What mends each cause", causes),
+            page.table("How to fix each cause", causes),
         ]
     return page.section(answers.QUESTIONS[2], answers.stuck(figures.tables), *parts)
 

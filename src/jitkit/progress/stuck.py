@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from jitkit.explanations import callout_cause, fix, meaning
 from jitkit.progress.clocks import call_times
 from jitkit.progress.lookup import isin, micros
-from jitkit.progress.mends import callout_cause, meaning, mend
 from jitkit.progress.metrics import calls, counted
 from jitkit.progress.tables import Tables, once
 from jitkit.protocol import BLOCK, MIGRATE, RETRY, UPDATE
@@ -70,18 +70,18 @@ def remaining(tables: Tables) -> pd.DataFrame:
     """Say why each user who is not moved yet is not: one reason a user, the latest.
 
     Returns:
-        `reason`, `users`, `mend`; the most frequent first. `users` sums to what `totals` calls remaining.
+        `reason`, `users`, `fix`; the most frequent first. `users` sums to what `totals` calls remaining.
     """
     told = reasons(tables)
     counts = (told if tables.logged else told.replace(NEVER_TRIED, UNTOLD)).value_counts()
     frame = pd.DataFrame(
-        {"reason": map(in_words, counts.index), "mend": map(advice, counts.index), "users": counts.to_numpy()}
+        {"reason": map(in_words, counts.index), "fix": map(advice, counts.index), "users": counts.to_numpy()}
     )
     # Causes that mean the same are one reason.
     users = frame.groupby("reason")["users"].sum()
-    mends = frame.sort_values(["users", "mend"], ascending=[False, True]).drop_duplicates("reason").set_index("reason")
+    fixes = frame.sort_values(["users", "fix"], ascending=[False, True]).drop_duplicates("reason").set_index("reason")
     result = counted(users, "reason").rename(columns={"count": "users"})
-    return result.assign(mend=result["reason"].map(mends["mend"]).astype("str"))
+    return result.assign(fix=result["reason"].map(fixes["fix"]).astype("str"))
 
 
 @once
@@ -155,4 +155,4 @@ def in_words(reason: str) -> str:
 
 def advice(reason: str) -> str:
     """Say what to do about one of `reasons`."""
-    return _ADVICE.get(reason) or mend(reason.partition(": ")[2])
+    return _ADVICE.get(reason) or fix(reason.partition(": ")[2])

@@ -15,6 +15,7 @@ import httpx
 
 from jitkit import protocol
 from jitkit.errors import NotReady
+from jitkit.explanations import CALLOUT_ERRORS
 from jitkit.rehearsal import client_app as clients
 from jitkit.rehearsal.callout_answer import Action, Unusable, Verdict, judge, read
 from jitkit.rehearsal.client_app import ClientApp
@@ -154,7 +155,7 @@ async def call(caller: Caller, callout: Callout) -> Verdict:
         The endpoint's action, or the error for the sign-in log.
     """
     started, attempts = caller.clock.now(), 0
-    if (fault := int(caller.setup.switch("callout_fault"))) in protocol.CALLOUT_ERRORS:
+    if (fault := int(caller.setup.switch("callout_fault"))) in CALLOUT_ERRORS:
         return Verdict(started, 0, None, fault, None, "The service itself failed: the switch callout_fault is set.")
     while True:
         attempts += 1

@@ -19,7 +19,7 @@ from typing import Final, Literal
 import httpx
 
 from jitkit.errors import KitError
-from jitkit.protocol import CALLOUT_ERRORS
+from jitkit.explanations import CALLOUT_ERRORS
 from jitkit.rehearsal.callout_answer import Unusable
 from jitkit.rehearsal.delay import Delays
 from jitkit.rehearsal.graph.wire import Answer, GraphError

@@ -12,7 +12,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from jitkit.errors import KitError
-from jitkit.protocol import CALLER_APP_ID, CALLOUT_ERRORS, GRAPH_APP_ID, RECEIVE_PAYLOAD_ROLE_ID, TIMEOUT_MS
+from jitkit.explanations import CALLOUT_ERRORS
+from jitkit.protocol import CALLER_APP_ID, GRAPH_APP_ID, RECEIVE_PAYLOAD_ROLE_ID, TIMEOUT_MS
 from jitkit.rehearsal import switches
 from jitkit.rehearsal.directory import Body, Directory
 from jitkit.rehearsal.password_context import Recipient, recipient

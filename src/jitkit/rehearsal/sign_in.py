@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from jitkit import protocol
+from jitkit.explanations import CALLOUT_ERRORS
 from jitkit.rehearsal import accounts, passwords, sign_in_rows
 from jitkit.rehearsal import client_app as clients
 from jitkit.rehearsal.attempt import Attempt
@@ -167,7 +168,7 @@ class _Journey(Attempt):
         self.verdict = verdict = await call(self.caller, callout)
         attempts = "" if verdict.attempts < 2 else f" after {verdict.attempts} attempts"
         if verdict.action is None:
-            name = f"{verdict.error} {protocol.CALLOUT_ERRORS[verdict.error or 0]}"
+            name = f"{verdict.error} {CALLOUT_ERRORS[verdict.error or 0]}"
             course.step("Entra", f"has no usable answer{attempts}", f"{name}. {verdict.detail}")
             return self.failed()
         course.step("Your endpoint", f"answers {verdict.action.name}{attempts}")
