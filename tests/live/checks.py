@@ -354,24 +354,6 @@ async def user_advanced_missing_header(live: Tagged) -> object:
 
 
 @check
-async def user_delta_initial(live: Tagged) -> object:
-    await user(live)
-    answer = await live.send("GET", "/users/delta")
-    assert answer.status_code == 200, answer.text
-    assert len({"@odata.nextLink", "@odata.deltaLink"} & answer.json().keys()) == 1
-    return answer
-
-
-@check
-async def user_delta_cycle_4_empty(live: Tagged) -> object:
-    answer = await live.send("GET", "/users/delta?$deltatoken=latest")
-    expected = EXAMPLES["user-delta-cycle-4-empty"]["response"]["body"]
-    assert examples.differences(expected, answer.json()) == []
-    assert answer.json()["value"] == []
-    return answer
-
-
-@check
 async def directory_get_available_extensions(live: Tagged) -> object:
     await flag(live)
     return await live.replay(

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from jitkit.rehearsal import sign_in_rows
 from jitkit.rehearsal.directory import Body
+from jitkit.rehearsal.graph.logs import whole_sign_in
 
 if TYPE_CHECKING:
     from jitkit.rehearsal.tenant import RehearsalTenant
@@ -87,7 +87,7 @@ def _oldest_first(tenant: RehearsalTenant, kind: str) -> Iterator[Body]:
 
 
 def _sign_in(row: Body, tenant_id: str) -> Body:
-    whole = sign_in_rows.whole(row, "beta", tenant_id)
+    whole = whole_sign_in(row, "beta", tenant_id)
     status = whole["status"]
     return {
         "TimeGenerated": whole["createdDateTime"],

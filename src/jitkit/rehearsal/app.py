@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from jitkit.rehearsal import identity, replication, token_endpoint
-from jitkit.rehearsal.graph.dispatch import Dispatcher, all_routes
+from jitkit.rehearsal.graph.router import Router
 from jitkit.rehearsal.graph.wire import Answer, GraphError, new_id
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _METHODS = ["GET", "POST", "PATCH", "PUT", "DELETE"]
 
 def make_app(tenant: RehearsalTenant) -> Starlette:
     """Build the application of a tenant; handlers find the tenant at `app.state.tenant`."""
-    dispatcher = Dispatcher(all_routes())
+    router = Router(tenant.directory, tenant.faults.intercept, tenant.observe)
 
     async def graph(request: Request) -> Response:
         version = request.scope["path"].split("/")[1]
@@ -32,11 +32,10 @@ def make_app(tenant: RehearsalTenant) -> Starlette:
         try:
             body = json.loads(raw) if raw else None
         except ValueError:
-            return _response(dispatcher.unreadable(headers))
+            return _response(router.unreadable(headers))
         request.app.state.tenant.directory.clock.follow()
         replication.settle(request.app.state.tenant.directory)
-        answer = await dispatcher.respond(
-            request.app.state.tenant,
+        answer = await router.respond(
             method=request.method,
             base=f"{request.url.scheme}://{request.url.netloc}",
             version=version,

@@ -82,26 +82,16 @@ def seed(directory: Directory) -> None:
 
 
 def _extensions_app(directory: Directory) -> None:
-    from jitkit.rehearsal.graph import applications, service_principals
+    from jitkit.rehearsal.graph import applications
 
     body = {"displayName": EXTENSIONS_APP_NAME, "signInAudience": "AzureADMyOrg"}
     app = applications.new_application(body, directory)
     directory.add("application", app, key=app["appId"])
-    principal = service_principals.new_service_principal(app, directory.meta("tenant_id") or "")
+    principal = applications.new_service_principal(app, directory.meta("tenant_id") or "")
     directory.add("servicePrincipal", principal, key=app["appId"])
-    directory.add(
-        "extensionProperty",
-        {
-            "deletedDateTime": None,
-            "appDisplayName": EXTENSIONS_APP_NAME,
-            "name": f"extension_{app['appId'].replace('-', '')}_{_BUILT_IN_PROPERTY}",
-            "dataType": "Boolean",
-            "isMultiValued": False,
-            "isSyncedFromOnPremises": False,
-            "targetObjects": ["User"],
-        },
-        parent=app["id"],
-    )
+    name = f"extension_{app['appId'].replace('-', '')}_{_BUILT_IN_PROPERTY}"
+    extension = applications.new_extension(app, name, "Boolean", ["User"])
+    directory.add("extensionProperty", extension, parent=app["id"])
 
 
 def _graph() -> Body:

@@ -1,4 +1,4 @@
-"""The rows of the sign-in log: short as they are kept, whole as Graph shows them.
+"""Builds sign-in log entries as they are stored; `graph.logs` completes them.
 
 [Microsoft Graph: signIn (v1.0 and beta), appliedAuthenticationEventListener and customExtensionCalloutResult (beta)]
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from jitkit.protocol import GRAPH_APP_ID
 from jitkit.rehearsal.callout_answer import Verdict
 from jitkit.rehearsal.client_app import ClientApp
 from jitkit.rehearsal.directory import Body
@@ -16,7 +15,7 @@ from jitkit.rehearsal.journal import timestamp
 from jitkit.rehearsal.sign_in_result import SignIn
 from jitkit.rehearsal.users import User
 
-__all__ = ["made", "whole"]
+__all__ = ["made"]
 
 _NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 _GUESSED: Final = (
@@ -41,74 +40,6 @@ _REASONS: Final = {
     700016: "The application was not found in the directory.",
     7000112: "The application is disabled.",
     1100001: "A non-retryable error has occurred in the custom authentication extension.",
-}
-
-# What a rehearsal knows nothing about, as the reference's examples show it.
-_ALWAYS: Final[Body] = {
-    "clientAppUsed": "Browser",
-    "conditionalAccessStatus": "notApplied",
-    "isInteractive": True,
-    "riskDetail": "none",
-    "riskLevelAggregated": "none",
-    "riskLevelDuringSignIn": "none",
-    "riskState": "none",
-    "riskEventTypes": [],
-    "resourceDisplayName": "Microsoft Graph",
-    "resourceId": GRAPH_APP_ID,
-}
-_V1: Final[Body] = {
-    "deviceDetail": {
-        "deviceId": "",
-        "displayName": None,
-        "operatingSystem": None,
-        "browser": None,
-        "isCompliant": None,
-        "isManaged": None,
-        "trustType": None,
-    },
-    "location": {
-        "city": None,
-        "state": None,
-        "countryOrRegion": None,
-        "geoCoordinates": {"altitude": None, "latitude": None, "longitude": None},
-    },
-    "appliedConditionalAccessPolicies": [],
-}
-_BETA: Final[Body] = {
-    "userAgent": "",
-    "authenticationProtocol": "oAuth2",
-    "incomingTokenType": "none",
-    "homeTenantName": "",
-    "tokenIssuerName": "",
-    "tokenIssuerType": "AzureAD",
-    "processingTimeInMilliseconds": 0,
-    "riskEventTypes_v2": [],
-    "authenticationMethodsUsed": [],
-    "authenticationRequirement": "singleFactorAuthentication",
-    "signInIdentifier": "",
-    "signInEventTypes": ["interactiveUser"],
-    "servicePrincipalId": "",
-    "userType": "member",
-    "flaggedForReview": False,
-    "isTenantRestricted": False,
-    "autonomousSystemNumber": 0,
-    "crossTenantAccessType": "none",
-    "deviceDetail": {
-        "deviceId": "",
-        "displayName": "",
-        "operatingSystem": "",
-        "browser": "",
-        "isCompliant": False,
-        "isManaged": False,
-        "trustType": "",
-    },
-    "location": {"city": "", "state": "", "countryOrRegion": "", "geoCoordinates": {}},
-    "appliedConditionalAccessPolicies": [],
-    "authenticationProcessingDetails": [],
-    "networkLocationDetails": [],
-    "authenticationRequirementPolicies": [],
-    "sessionLifetimePolicies": [],
-    "appliedEventListeners": [],
 }
 
 
@@ -152,36 +83,6 @@ def made(
     if done.code == 53003:
         row["conditionalAccessStatus"] = "failure"
     return row
-
-
-def whole(row: Body, version: str, tenant_id: str) -> Body:
-    """Show a row as Graph does.
-
-    Args:
-        row: as it is kept.
-        version: `v1.0` or `beta`; v1.0 knows fewer properties.
-        tenant_id: the tenant's id.
-    """
-    if version == "v1.0":
-        beta_only = _BETA.keys() - _V1.keys()
-        return {**_ALWAYS, **_V1, **{name: value for name, value in row.items() if name not in beta_only}}
-    own = {"homeTenantId": tenant_id, "resourceTenantId": tenant_id, "originalRequestId": row.get("id")}
-    details = {} if "authenticationDetails" in row else {"authenticationDetails": [_password_step(row)]}
-    return {**_ALWAYS, **_BETA, **own, "uniqueTokenIdentifier": "", **details, **row}
-
-
-def _password_step(row: Body) -> Body:
-    code = (row.get("status") or {}).get("errorCode")
-    succeeded = code in (0, 50055, 50076, 50125, 53003)
-    wrong = "Invalid username or password or Invalid on-premise username or password."
-    return {
-        "authenticationStepDateTime": row.get("createdDateTime"),
-        "authenticationMethod": "Password",
-        "authenticationMethodDetail": "Password in the cloud",
-        "succeeded": succeeded,
-        "authenticationStepResultDetail": wrong if code == 50126 else None,
-        "authenticationStepRequirement": "Primary authentication",
-    }
 
 
 def _executed(listener: Body, verdict: Verdict) -> Body:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from jitkit.rehearsal import identity, switches
-from jitkit.rehearsal.graph.throttle import Throttle, units
+from jitkit.rehearsal.graph.router import Throttle, resource_units
 from jitkit.rehearsal.graph.wire import GraphError
 from jitkit.rehearsal.tenant import RehearsalTenant
 from jitkit.rehearsal.users import User
@@ -54,7 +54,7 @@ def count(throttle: Throttle, tenant: RehearsalTenant, method: str, path: str, *
     ],
 )
 def test_a_request_costs_what_is_documented(method: str, path: str, query: dict[str, str], cost: int) -> None:
-    assert units(method, path, query) == cost
+    assert resource_units(method, path, query) == cost
 
 
 def test_three_thousand_writes_in_150_seconds(still: RehearsalTenant) -> None:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from jitkit.rehearsal import identity
-from jitkit.rehearsal.graph.dispatch import all_routes
+from jitkit.rehearsal.graph.router import all_routes
 from jitkit.rehearsal.tenant import RehearsalTenant
 
 from .bodies import message, person

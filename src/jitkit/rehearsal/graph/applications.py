@@ -1,99 +1,109 @@
-"""Application registrations: Graph v1.0 `/applications`, and what the recycle bin does to them.
+"""Applications, their service principals, directory extensions, certificates and identifier URIs.
 
-Shapes and rules: Graph v1.0, application resource and its pages.
+Shapes and rules: Graph v1.0, application, servicePrincipal, extensionProperty and keyCredential resources and their
+pages; "Add custom data to resources by using extensions"; Microsoft Learn, "Restrictions on identifier URIs of
+Microsoft Entra applications" (their words: [observed]), and "Just-in-time password migration", section on the
+encryption key.
 """
 
 from __future__ import annotations
 
+import base64
 import copy
+import json
+import re
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
 
-from jitkit.rehearsal import journal
+from jitkit.rehearsal import switches
 from jitkit.rehearsal.directory import Body, Directory
-from jitkit.rehearsal.graph import identifier_uris, key_credentials, odata, quotas, schema
-from jitkit.rehearsal.graph.wire import Answer, Call, GraphRoute, bad_request, new_id, not_found, written
+from jitkit.rehearsal.graph import odata
+from jitkit.rehearsal.graph.resource import READ_DIRECTORY, Resource, check_room, defaults, merge
+from jitkit.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, bad_request, new_id, written
 
-_READ = ("Application.Read.All", "Application.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All")
-_WRITE = ("Application.ReadWrite.All", "Directory.ReadWrite.All")
-_SERVER_MADE = frozenset({"id", "appId", "createdDateTime", "deletedDateTime", "publisherDomain"})
-
-_AUDIENCES = {
+_WRITE: Final = ("Application.ReadWrite.All", "Directory.ReadWrite.All")
+_AUDIENCES: Final = {
     "AzureADMyOrg",
     "AzureADMultipleOrgs",
     "AzureADandPersonalMicrosoftAccount",
     "PersonalMicrosoftAccount",
 }
 
-_DEFAULTS: Body = {
-    "deletedDateTime": None,
-    "applicationTemplateId": None,
-    "disabledByMicrosoftStatus": None,
-    "description": None,
-    "groupMembershipClaims": None,
-    "identifierUris": [],
-    "isDeviceOnlyAuthSupported": None,
-    "isFallbackPublicClient": None,
-    "nativeAuthenticationApisEnabled": None,
-    "notes": None,
-    "serviceManagementReference": None,
-    "samlMetadataUrl": None,
-    "signInAudience": "AzureADandPersonalMicrosoftAccount",
-    "tags": [],
-    "tokenEncryptionKeyId": None,
-    "defaultRedirectUri": None,
-    "certification": None,
-    "optionalClaims": None,
-    "addIns": [],
-    "api": {
-        "acceptMappedClaims": None,
-        "knownClientApplications": [],
-        "requestedAccessTokenVersion": None,
-        "oauth2PermissionScopes": [],
-        "preAuthorizedApplications": [],
-    },
-    "appRoles": [],
-    "info": {
-        "logoUrl": None,
-        "marketingUrl": None,
-        "privacyStatementUrl": None,
-        "supportUrl": None,
-        "termsOfServiceUrl": None,
-    },
-    "keyCredentials": [],
-    "parentalControlSettings": {"countriesBlockedForMinors": [], "legalAgeGroupRule": "Allow"},
-    "passwordCredentials": [],
-    "publicClient": {"redirectUris": []},
-    "requiredResourceAccess": [],
-    "verifiedPublisher": {"displayName": None, "verifiedPublisherId": None, "addedDateTime": None},
-    "web": {
-        "homePageUrl": None,
-        "logoutUrl": None,
-        "redirectUris": [],
-        "implicitGrantSettings": {"enableAccessTokenIssuance": False, "enableIdTokenIssuance": False},
-    },
-    "spa": {"redirectUris": []},
-}
 
+class Applications(Resource):
+    """Application registrations. An application's service principal is a separate object."""
 
-def routes() -> list[GraphRoute]:
-    """The operations on application registrations."""
-    return [
-        GraphRoute("GET", "/applications", list_all, _READ, "List applications"),
-        GraphRoute("GET", "/applications/$count", count, _READ, "List applications"),
-        GraphRoute("POST", "/applications", create, _WRITE, "Create application"),
-        *(
-            route
-            for path in (
-                "/applications/{id}",
-                "/applications(appId='{appId}')",
-                "/applications(uniqueName='{uniqueName}')",
-            )
-            for route in (
-                GraphRoute("GET", path, get, _READ, "Get application"),
-                GraphRoute("PATCH", path, update, _WRITE, "Update application"),
-                GraphRoute("DELETE", path, delete, _WRITE, "Delete application"),
-            )
-        ),
-    ]
+    kind, model = "application", "Application"
+    paths = ("/applications",)
+    read, write = READ_DIRECTORY, _WRITE
+    operations = "list count get create update delete"
+    keys, key = ("appId", "uniqueName"), "appId"
+    required = ("displayName", "signInAudience")
+    read_only = frozenset({"id", "appId", "createdDateTime", "deletedDateTime", "publisherDomain"})
+    checks_select = recycled = logs_changes = True
+    on_create, on_update, on_delete = "Add application", "Update application", "Delete application"
+
+    def lookup(self, call: Call) -> Body | None:
+        if "uniqueName" not in call.ids:
+            return super().lookup(call)
+        name = call.ids["uniqueName"]
+        return next((app for app in call.directory.all("application") if app.get("uniqueName") == name), None)
+
+    def listed(self, call: Call, row: sqlite3.Row) -> Body:
+        return hidden(super().listed(call, row))
+
+    def shown(self, call: Call, item: Body) -> Body:
+        """Public keys come only with `$select=keyCredentials`."""
+        return item if "keyCredentials" in call.selected else hidden(item)
+
+    def as_created(self, item: Body) -> Body:
+        return hidden(item)
+
+    def checked(self, call: Call) -> Body:
+        body = super().checked(call)
+        if body.get("signInAudience") is not None and body["signInAudience"] not in _AUDIENCES:
+            raise bad_request("Invalid value specified for property 'signInAudience' of resource 'Application'.")
+        return body
+
+    def missing_key(self, call: Call) -> Body:
+        named = "uniqueName" in call.ids and self.lookup(call) is None
+        return {"uniqueName": call.ids["uniqueName"]} if named else {}
+
+    def new(self, call: Call, body: Body) -> Body:
+        if not body.get("displayName"):
+            raise bad_request("A value is required for property 'displayName' of resource 'Application'.")
+        name = body.get("uniqueName")
+        if name and any(app.get("uniqueName") == name for app in call.directory.all("application")):
+            raise bad_request("Another object with the same value for property uniqueName already exists.")
+        check_room(call.directory)
+        app = new_application(body, call.directory)
+        _check_uris(call, app, app["identifierUris"])
+        app["keyCredentials"] = _replaced_keys(app["keyCredentials"], [])
+        _check_token_encryption(app)
+        return app
+
+    def changed(self, call: Call, before: Body, body: Body) -> Body:
+        """Collections are replaced as a whole, complex properties member by member."""
+        if before.get("uniqueName") and body.get("uniqueName", before["uniqueName"]) != before["uniqueName"]:
+            raise bad_request("Property 'uniqueName' cannot be changed once it is set.")
+        after = _whole(super().changed(call, before, body))
+        if "identifierUris" in body:
+            _check_uris(call, after, after["identifierUris"], present=before["identifierUris"])
+        if "keyCredentials" in body:
+            after["keyCredentials"] = _replaced_keys(body["keyCredentials"], before["keyCredentials"])
+        _check_token_encryption(after)
+        if principal := call.directory.by_key("servicePrincipal", after["appId"]):
+            call.directory.replace("servicePrincipal", {**principal, **_mirrored(after)})
+        return after
+
+    def delete(self, call: Call) -> Answer:
+        """The service principal goes to the recycle bin as well."""
+        principal = call.directory.by_key("servicePrincipal", self.find(call)["appId"])
+        if principal:
+            call.directory.discard("servicePrincipal", principal["id"], recycle=True)
+        return super().delete(call)
 
 
 def new_application(body: Body, directory: Directory) -> Body:
@@ -105,156 +115,328 @@ def new_application(body: Body, directory: Directory) -> Body:
     """
     made: Body = {"id": new_id(), "appId": new_id(), "createdDateTime": written(directory.clock.now())}
     made["publisherDomain"] = directory.meta("domain")
-    app = _whole(merge({**made, **copy.deepcopy(_DEFAULTS)}, body))
-    app["signInAudience"] = app["signInAudience"] or _DEFAULTS["signInAudience"]
+    app = _whole(merge({**made, **defaults("application")}, body))
+    app["signInAudience"] = app["signInAudience"] or "AzureADandPersonalMicrosoftAccount"
     if app["signInAudience"].endswith("PersonalMicrosoftAccount") and not (body.get("api") or {}):
         app["api"]["requestedAccessTokenVersion"] = 2
     return app
 
 
-def find(call: Call) -> Body:
-    """Read the application that the route names, by object id or appId. Raises GraphError 404."""
-    if "uniqueName" in call.ids:
-        found, named = _by_unique_name(call), call.ids["uniqueName"]
-    elif "appId" in call.ids:
-        found, named = call.read_by_key("application", call.ids["appId"]), call.ids["appId"]
-    else:
-        found, named = call.read("application", call.ids["id"]), call.ids["id"]
-    if found is None:
-        raise not_found(named)
-    return found
-
-
-def list_all(call: Call) -> Answer:
-    """List registrations; the public keys in `keyCredentials` are null."""
-    items = _collection()
-    odata.check_select(call, items)
-    return odata.page(call, items, lambda row: key_credentials.hidden(odata.body_of(row)))
-
-
-def count(call: Call) -> Answer:
-    """Count registrations."""
-    return odata.count(call, _collection())
-
-
-def get(call: Call) -> Answer:
-    """Read one registration; public keys come only with `$select=keyCredentials`."""
-    names = odata.check_select(call, _collection())
-    app = find(call)
-    if "keyCredentials" not in names:
-        app = key_credentials.hidden(app)
-    return odata.one(call, "applications", app, names)
-
-
-def create(call: Call) -> Answer:
-    """Register an application. Its service principal is a separate object."""
-    return _create(call, _checked(call))
-
-
-def _create(call: Call, body: Body) -> Answer:
-    if not body.get("displayName"):
-        raise bad_request("A value is required for property 'displayName' of resource 'Application'.")
-    name = body.get("uniqueName")
-    if name and any(app.get("uniqueName") == name for app in call.directory.all("application")):
-        raise bad_request("Another object with the same value for property uniqueName already exists.")
-    quotas.check_room(call.directory)
-    app = new_application(body, call.directory)
-    identifier_uris.check(call, app, app["identifierUris"])
-    app["keyCredentials"] = key_credentials.replaced(app["keyCredentials"], [])
-    key_credentials.check_token_encryption(app)
-    call.directory.add("application", app, key=app["appId"])
-    journal.audit(call.directory, "Add application", target_id=app["id"], target_name=app["displayName"])
-    return call.entity(201, "applications", key_credentials.hidden(app))
-
-
-def update(call: Call) -> Answer:
-    """Change a registration: collections are replaced as a whole, complex properties member by member."""
-    body = _checked(call)
-    if "uniqueName" in call.ids and call.creates_missing and _by_unique_name(call) is None:
-        return _create(call, {**body, "uniqueName": call.ids["uniqueName"]})
-    before = find(call)
-    for name in ("displayName", "signInAudience"):
-        if not body.get(name, True):
-            raise bad_request(f"A value is required for property '{name}' of resource 'Application'.")
-    if before.get("uniqueName") and body.get("uniqueName", before["uniqueName"]) != before["uniqueName"]:
-        raise bad_request("Property 'uniqueName' cannot be changed once it is set.")
-    after = _whole(merge(copy.deepcopy(before), body))
-    if "identifierUris" in body:
-        identifier_uris.check(call, after, after["identifierUris"], present=before["identifierUris"])
-    if "keyCredentials" in body:
-        after["keyCredentials"] = key_credentials.replaced(body["keyCredentials"], before["keyCredentials"])
-    key_credentials.check_token_encryption(after)
-    call.directory.replace("application", after)
-    _refresh_principal(call, after)
-    journal.audit(
-        call.directory,
-        "Update application",
-        target_id=after["id"],
-        target_name=after["displayName"],
-        changed={
-            name: (key_credentials.public(before.get(name)), key_credentials.public(after.get(name)))
-            for name in body
-            if before.get(name) != after.get(name)
-        },
-    )
-    return Answer(204)
-
-
-def delete(call: Call) -> Answer:
-    """Move a registration and its service principal to the recycle bin."""
-    app = find(call)
-    call.directory.discard("application", app["id"], recycle=True)
-    principal = call.directory.by_key("servicePrincipal", app["appId"])
-    if principal:
-        call.directory.discard("servicePrincipal", principal["id"], recycle=True)
-    journal.audit(call.directory, "Delete application", target_id=app["id"], target_name=app["displayName"])
-    return Answer(204)
-
-
-def merge(target: Body, changes: Body) -> Body:
-    """Apply a partial body in place: objects are merged, everything else, lists among it, is replaced."""
-    for name, value in changes.items():
-        if name.startswith("@odata"):
-            continue
-        if isinstance(value, dict) and isinstance(target.get(name), dict):
-            merge(target[name], value)
-        else:
-            target[name] = value
-    return target
+def hidden(app: Body) -> Body:
+    """Return an application or principal as a list or an ordinary GET shows it: every `key` is null."""
+    return {**app, "keyCredentials": [{**item, "key": None} for item in app["keyCredentials"]]}
 
 
 def _whole(app: Body) -> Body:
     """Give a complex property that was set to null its parts back."""
-    for name, value in _DEFAULTS.items():
+    for name, value in defaults("application").items():
         if isinstance(value, dict) and app.get(name) is None:
-            app[name] = copy.deepcopy(value)
+            app[name] = value
     return app
 
 
-def _checked(call: Call) -> Body:
-    body = call.json()
-    schema.check("Application", body, code="Request_BadRequest")
-    for name in _SERVER_MADE & body.keys():
-        raise bad_request(f"Property '{name}' is read-only and cannot be set.")
-    if body.get("signInAudience") is not None and body["signInAudience"] not in _AUDIENCES:
-        raise bad_request("Invalid value specified for property 'signInAudience' of resource 'Application'.")
-    return body
+class ServicePrincipals(Resource):
+    """Service principals: the presence of applications in the tenant."""
+
+    kind, model = "servicePrincipal", "ServicePrincipal"
+    paths = ("/servicePrincipals",)
+    read, write = READ_DIRECTORY, _WRITE
+    operations = "list count get create update delete"
+    keys, key = ("appId",), "appId"
+    read_only = frozenset({"id", "deletedDateTime", "appDisplayName", "appOwnerOrganizationId", "servicePrincipalType"})
+    checks_select = recycled = logs_changes = True
+    on_create, on_update = "Add service principal", "Update service principal"
+    on_delete = "Remove service principal"
+
+    def listed(self, call: Call, row: sqlite3.Row) -> Body:
+        return hidden(super().listed(call, row))
+
+    def missing_key(self, call: Call) -> Body:
+        named = "appId" in call.ids and call.directory.by_key(self.kind, call.ids["appId"]) is None
+        return {"appId": call.ids["appId"]} if named else {}
+
+    def new(self, call: Call, body: Body) -> Body:
+        """Only the appId has to be sent."""
+        app = call.read_by_key("application", body.get("appId") or "")
+        if app is None:
+            raise bad_request(
+                f"The appId '{body.get('appId') or ''}' of the service principal does not reference a valid "
+                "application object."
+            )
+        if call.directory.by_key(self.kind, app["appId"]):
+            raise GraphError(
+                409,
+                "Request_MultipleObjectsWithSameKeyValue",
+                "The service principal cannot be created, updated, or restored because the service principal name "
+                f"{app['appId']} is already in use.",
+            )
+        check_room(call.directory)
+        return new_service_principal(app, call.tenant_id) | body
+
+    def changed(self, call: Call, before: Body, body: Body) -> Body:
+        if body.get("appId", before["appId"]) != before["appId"]:
+            raise bad_request("Property 'appId' is read-only and cannot be set.")
+        return before | body
 
 
-def _by_unique_name(call: Call) -> Body | None:
-    name = call.ids["uniqueName"]
-    return next((app for app in call.directory.all("application") if app.get("uniqueName") == name), None)
+def new_service_principal(app: Body, tenant_id: str) -> Body:
+    """Make the principal of an application of this tenant.
+
+    Args:
+        app: the application.
+        tenant_id: this tenant, which owns the application.
+    """
+    own = {"id": new_id(), "appId": app["appId"], "appOwnerOrganizationId": tenant_id}
+    return {**defaults("servicePrincipal"), **own, **_mirrored(app)}
 
 
-def _collection() -> odata.Collection:
-    return odata.of_kind("application", "applications", "Application")
+def _mirrored(app: Body) -> Body:
+    """The properties a principal takes over from its application, now and whenever that changes."""
+    urls = [app["publicClient"], app["web"], app["spa"]]
+    return {
+        "appDisplayName": app["displayName"],
+        "displayName": app["displayName"],
+        "homepage": app["web"].get("homePageUrl"),
+        "logoutUrl": app["web"].get("logoutUrl"),
+        "replyUrls": [url for group in urls for url in group.get("redirectUris", [])],
+        "servicePrincipalNames": [app["appId"], *app["identifierUris"]],
+        "appRoles": copy.deepcopy(app["appRoles"]),
+        "oauth2PermissionScopes": copy.deepcopy(app["api"]["oauth2PermissionScopes"]),
+        "info": copy.deepcopy(app["info"]),
+        "signInAudience": app["signInAudience"],
+    }
 
 
-def _refresh_principal(call: Call, app: Body) -> None:
-    """Keep what a service principal mirrors from its application."""
-    principal = call.directory.by_key("servicePrincipal", app["appId"])
-    if principal is None:
-        return
-    from jitkit.rehearsal.graph.service_principals import mirrored
+APPLICATIONS: Final = Applications()
+SERVICE_PRINCIPALS: Final = ServicePrincipals()
 
-    call.directory.replace("servicePrincipal", {**principal, **mirrored(app)})
+
+# --- directory extensions: custom user attributes ------------------------------------------------------------------
+
+_DATA_TYPES: Final = {"Binary", "Boolean", "DateTime", "Integer", "LargeInteger", "String"}
+_TARGETS: Final = {"User", "Group", "AdministrativeUnit", "Application", "Device", "Organization"}
+_MOST_EXTENSIONS: Final = 100
+
+
+class ExtensionProperties(Resource):
+    """The directory extensions that an application owns. Values stay on users when one is deleted, undiscoverable."""
+
+    kind, model = "extensionProperty", "ExtensionProperty"
+    paths = ("/applications/{id}/extensionProperties", "/applications(appId='{appId}')/extensionProperties")
+    read, write = READ_DIRECTORY, ("Application.ReadWrite.All", "Application.ReadWrite.OwnedBy")
+    operations = "list get create delete"
+    placeholder = "property"
+
+    def routes(self) -> list[GraphRoute]:
+        path = "/directoryObjects/getAvailableExtensionProperties"
+        return [*super().routes(), GraphRoute("POST", path, self.available, self.read)]
+
+    def available(self, call: Call) -> Answer:
+        """List every extension registered in the tenant."""
+        kind = {"@odata.type": "#microsoft.graph.extensionProperty"}
+        value = [{**kind, **item} for item in call.directory.all(self.kind)]
+        return Answer(200, {"@odata.context": call.context("Collection(extensionProperty)"), "value": value})
+
+    def context(self, call: Call) -> str:
+        return f"applications('{APPLICATIONS.find(call)['id']}')/extensionProperties"
+
+    def items(self, call: Call) -> odata.Collection:
+        where = "kind = ? AND deleted IS NULL AND parent = ?"
+        return odata.Collection(self.context(call), self.model, where, (self.kind, APPLICATIONS.find(call)["id"]))
+
+    def listed(self, call: Call, row: sqlite3.Row) -> Body:
+        """As live, `appDisplayName` is empty in a list."""
+        return {**super().listed(call, row), "appDisplayName": ""}
+
+    def lookup(self, call: Call) -> Body | None:
+        siblings = call.directory.all(self.kind, parent=APPLICATIONS.find(call)["id"])
+        found = super().lookup(call)
+        return found if found in siblings else None
+
+    def create(self, call: Call) -> Answer:
+        app = APPLICATIONS.find(call)
+        return call.entity(201, self.context(call), add_extension(call, app, self.checked(call)))
+
+    def delete(self, call: Call) -> Answer:
+        APPLICATIONS.audit(call, APPLICATIONS.on_update, APPLICATIONS.find(call))
+        return super().delete(call)
+
+
+def registered(call: Call, target: str) -> dict[str, str]:
+    """Return the directory extensions that `User`, `Application` … may carry: full name to data type.
+
+    Those of a deleted application are hidden with it.
+    """
+    found = call.directory.rows(
+        "SELECT json_extract(p.body, '$.name') AS name, json_extract(p.body, '$.dataType') AS type,"
+        " json_extract(p.body, '$.targetObjects') AS targets FROM objects p JOIN objects a ON a.id = p.parent"
+        " WHERE p.kind = 'extensionProperty' AND p.deleted IS NULL AND a.deleted IS NULL AND p.created <= ?",
+        (call.replicated,),
+    )
+    return {row["name"]: row["type"] for row in found if target in json.loads(row["targets"])}
+
+
+def add_extension(call: Call, app: Body, body: Body) -> Body:
+    """Register an extension on an application under its full name, `extension_{appId without hyphens}_{name}`.
+
+    Args:
+        call: the request that asks for it.
+        app: the owner application.
+        body: name, dataType, targetObjects, and isMultiValued if any.
+
+    Raises:
+        GraphError: 400, for a name, type or target that is missing, wrong or taken.
+    """
+    name, targets = body.get("name") or "", body.get("targetObjects") or []
+    if not re.fullmatch(r"\w{1,80}", name, re.ASCII):
+        raise bad_request("Extension property name is missing, or has characters other than letters, digits and '_'.")
+    if body.get("dataType") not in _DATA_TYPES:
+        raise bad_request(f"Invalid dataType. Supported data types: {', '.join(sorted(_DATA_TYPES))}.")
+    if not targets or not set(targets) <= _TARGETS:
+        raise bad_request(f"Invalid targetObjects. Supported: {', '.join(sorted(_TARGETS))}.")
+    full = f"extension_{app['appId'].replace('-', '')}_{name}"
+    present = call.directory.all("extensionProperty")
+    if any(item["name"].lower() == full.lower() for item in present):
+        raise bad_request("An extension property exists with the name " + full + ".")
+    if len(present) >= _MOST_EXTENSIONS:
+        raise bad_request(f"The tenant has reached its limit of {_MOST_EXTENSIONS} extension properties.")
+    made = new_extension(app, full, body["dataType"], targets, multiple=bool(body.get("isMultiValued")))
+    APPLICATIONS.audit(call, APPLICATIONS.on_update, app)
+    return call.directory.add("extensionProperty", made, parent=app["id"])
+
+
+def new_extension(app: Body, full_name: str, data_type: str, targets: list[str], *, multiple: bool = False) -> Body:
+    """Make the object of a directory extension, without its id."""
+    return {
+        "deletedDateTime": None,
+        "appDisplayName": app["displayName"],
+        "name": full_name,
+        "dataType": data_type,
+        "isMultiValued": multiple,
+        "isSyncedFromOnPremises": False,
+        "targetObjects": targets,
+    }
+
+
+# --- identifier URIs -----------------------------------------------------------------------------------------------
+
+
+def check_uris_free(call: Call, own_id: str, uris: Sequence[str]) -> None:
+    """Refuse identifier URIs that another application than `own_id` has. Raises GraphError 400."""
+    gone = switches.is_on(call.directory, "deleted_apps_keep_uris")
+    others = call.directory.rows(
+        "SELECT json_extract(body, '$.identifierUris') AS uris FROM objects WHERE kind = 'application' AND id <> ?"
+        " AND (deleted IS NULL OR ?)",
+        (own_id, gone),
+    )
+    taken = {uri.lower() for row in others for uri in json.loads(row["uris"] or "[]")}
+    if any(uri.lower() in taken for uri in uris):
+        raise bad_request("Another object with the same value for property identifierUris already exists.")
+
+
+def _check_uris(call: Call, app: Body, uris: Sequence[str], *, present: Sequence[str] = ()) -> None:
+    """Refuse URIs that the service would not accept; those already present are not held to the policy again."""
+    check_uris_free(call, app["id"], uris)
+    for uri in uris:
+        if "://" not in uri and not uri.startswith("urn:"):
+            raise bad_request(
+                f"Invalid value specified for property 'identifierUris' of resource 'Application': '{uri}'."
+            )
+        if uri.endswith("/"):
+            raise bad_request(f"The identifier URI '{uri}' must not end with a slash ('/').")
+        if uri not in present and not _secure(call, app, uri):
+            raise bad_request(
+                f"Failed to add identifier URI {uri}. All newly added URIs must contain a tenant verified domain, "
+                "tenant ID, or app ID, as per the default tenant policy of your organization. See "
+                "https://aka.ms/identifier-uri-addition-error for more information on this error."
+            )
+    if len({uri.lower() for uri in uris}) != len(uris):
+        raise bad_request("Property identifierUris contains duplicate values.")
+
+
+def _secure(call: Call, app: Body, uri: str) -> bool:
+    """Whether a URI has a form that no other tenant can claim, or the policy does not bind its application."""
+    if (app.get("api") or {}).get("requestedAccessTokenVersion") == 2:
+        return True
+    principal = call.directory.by_key("servicePrincipal", app["appId"]) or {}
+    if principal.get("preferredSingleSignOnMode") == "saml":
+        return True
+    scheme, _, rest = uri.lower().partition("://")
+    host, _, path = rest.partition("/")
+    if scheme == "api" and (call.tenant_id in rest or app["appId"] in (host, path.rpartition("/")[2])):
+        return True
+    return any(re.fullmatch(rf"(.+\.)?{re.escape(each['id'].lower())}", host) for each in call.directory.all("domain"))
+
+
+# --- certificates --------------------------------------------------------------------------------------------------
+
+_KEY_TYPES: Final = {"AsymmetricX509Cert", "X509CertAndPassword", "Symmetric"}
+_KEY_USAGES: Final = {"Sign", "Verify", "Encrypt"}
+
+
+def _replaced_keys(sent: list[Body], present: list[Body]) -> list[Body]:
+    """Work out `keyCredentials` after a PATCH: what was sent, and nothing else.
+
+    An entry that names a present key and carries no `key` keeps the stored one: the reference does not say so, it is
+    what clients that read, append and write back rely on.
+    """
+    known = {item["keyId"]: item for item in present}
+    result = [
+        {**known[item["keyId"]], **{k: v for k, v in item.items() if v is not None and not k.startswith("@odata")}}
+        if not item.get("key") and item.get("keyId") in known
+        else _key_entry(item)
+        for item in sent
+    ]
+    if len({item["keyId"] for item in result}) != len(result):
+        raise bad_request("Property keyCredentials has two entries with the same keyId.")
+    return result
+
+
+def _check_token_encryption(app: Body) -> None:
+    """Refuse a `tokenEncryptionKeyId` that names no stored key of usage Encrypt."""
+    wanted = app.get("tokenEncryptionKeyId")
+    usable = {item["keyId"].lower() for item in app["keyCredentials"] if item["usage"] == "Encrypt"}
+    if wanted is not None and wanted.lower() not in usable:
+        raise bad_request(
+            f"The tokenEncryptionKeyId '{wanted}' does not match the keyId of a key with usage 'Encrypt'."
+        )
+
+
+def _key_entry(item: Body) -> Body:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+
+    if item.get("type") not in _KEY_TYPES or item.get("usage") not in _KEY_USAGES:
+        raise bad_request("Key credential has an invalid type or usage.")
+    if not item.get("key"):
+        raise bad_request("A value is required for property 'key' of a new key credential.")
+    if item["type"] != "AsymmetricX509Cert":
+        raise bad_request(f"Key credentials of type '{item['type']}' cannot be set with this request; use addKey.")
+    try:
+        certificate = x509.load_der_x509_certificate(base64.b64decode(item["key"]))
+    except ValueError:
+        raise bad_request("Key credential is not a valid X.509 certificate.") from None
+    thumbprint = base64.b64encode(certificate.fingerprint(hashes.SHA1()).hex().upper().encode()).decode()  # noqa: S303
+    starts, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return {
+        "customKeyIdentifier": item.get("customKeyIdentifier") or thumbprint,
+        "displayName": item.get("displayName") or certificate.subject.rfc4514_string(),
+        "endDateTime": _within(item.get("endDateTime"), starts, ends) or written(ends.timestamp()),
+        "key": item["key"],
+        "keyId": (item.get("keyId") or new_id()).lower(),
+        "startDateTime": _within(item.get("startDateTime"), starts, ends) or written(starts.timestamp()),
+        "type": item["type"],
+        "usage": item["usage"],
+    }
+
+
+def _within(text: str | None, starts: datetime, ends: datetime) -> str | None:
+    """Read a start or end date; refuse one outside the certificate's validity."""
+    if text is None:
+        return None
+    moment = datetime.fromisoformat(text)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    # Certificates carry whole seconds; a caller may send fractions of one.
+    if not starts.timestamp() - 1 <= moment.timestamp() <= ends.timestamp() + 1:
+        raise bad_request("Key credential start or end date is outside the validity of its certificate.")
+    return written(moment.timestamp())

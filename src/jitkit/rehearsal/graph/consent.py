@@ -9,97 +9,70 @@ from __future__ import annotations
 import base64
 import secrets
 import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
 
-from jitkit.rehearsal import journal
 from jitkit.rehearsal.directory import Body
-from jitkit.rehearsal.graph import odata, schema
-from jitkit.rehearsal.graph.service_principals import READ, find
-from jitkit.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, bad_request, new_id, not_found
+from jitkit.rehearsal.graph import odata
+from jitkit.rehearsal.graph.applications import SERVICE_PRINCIPALS
+from jitkit.rehearsal.graph.resource import READ_DIRECTORY, Resource
+from jitkit.rehearsal.graph.wire import Call, GraphError, GraphRoute, bad_request, not_found
 
-_ASSIGN = (
-    "AppRoleAssignment.ReadWrite.All + Application.Read.All",
-    "AppRoleAssignment.ReadWrite.All + Application.ReadWrite.All",
-    "AppRoleAssignment.ReadWrite.All + Directory.Read.All",
-)
-_GRANT = ("DelegatedPermissionGrant.ReadWrite.All", "Directory.ReadWrite.All")
-_READ_GRANTS = (*_GRANT, "Directory.Read.All")
-_DEFAULT_ROLE = "00000000-0000-0000-0000-000000000000"
+_OWNERS: Final = ("/servicePrincipals/{id}", "/servicePrincipals(appId='{appId}')")
+_DEFAULT_ROLE: Final = "00000000-0000-0000-0000-000000000000"
 
 
-def routes() -> list[GraphRoute]:
-    """The operations on assignments and grants."""
-    return [
-        *(
-            route
-            for owner in ("/servicePrincipals/{id}", "/servicePrincipals(appId='{appId}')")
-            for side in ("appRoleAssignedTo", "appRoleAssignments")
-            for route in (
-                GraphRoute(
-                    "GET",
-                    f"{owner}/{side}",
-                    list_assignments,
-                    READ,
-                    "List appRoleAssignedTo and appRoleAssignments of a service principal",
-                ),
-                GraphRoute(
-                    "POST", f"{owner}/{side}", assign, _ASSIGN, "Grant an appRoleAssignment for a service principal"
-                ),
-                GraphRoute(
-                    "GET", f"{owner}/{side}/{{assignment}}", get_assignment, READ, "appRoleAssignment", "assumed"
-                ),
-                GraphRoute("DELETE", f"{owner}/{side}/{{assignment}}", unassign, _ASSIGN, "Delete appRoleAssignment"),
-            )
-        ),
-        *(
-            GraphRoute(
-                "GET",
-                f"{owner}/oauth2PermissionGrants",
-                list_grants_of,
-                _READ_GRANTS,
-                "List oauth2PermissionGrants of a service principal",
-            )
-            for owner in ("/servicePrincipals/{id}", "/servicePrincipals(appId='{appId}')")
-        ),
-        GraphRoute("GET", "/oauth2PermissionGrants", list_grants, _READ_GRANTS, "List oauth2PermissionGrants"),
-        GraphRoute("POST", "/oauth2PermissionGrants", grant, _GRANT, "Create oAuth2PermissionGrant"),
-        GraphRoute("GET", "/oauth2PermissionGrants/{grant}", get_grant, _READ_GRANTS, "Get oAuth2PermissionGrant"),
-        GraphRoute("PATCH", "/oauth2PermissionGrants/{grant}", update_grant, _GRANT, "Update oAuth2PermissionGrant"),
-        GraphRoute("DELETE", "/oauth2PermissionGrants/{grant}", revoke, _GRANT, "Delete oAuth2PermissionGrant"),
-    ]
+class Assignments(Resource):
+    """App roles given to principals: the consent to application permissions. Seen from the resource and the client.
 
+    Reading one assignment is on no page of the reference: [assumed].
+    """
 
-def list_assignments(call: Call) -> Answer:
-    """List what a principal was assigned, or who was assigned to it."""
-    principal = find(call)
-    member = "resourceId" if _outward(call) else "principalId"
-    items = odata.Collection(
-        f"servicePrincipals('{principal['id']}')/{_side(call)}" if _outward(call) else "appRoleAssignments",
-        "AppRoleAssignment",
-        f"kind = 'appRoleAssignment' AND deleted IS NULL AND json_extract(body, '$.{member}') = ?",
-        (principal["id"],),
+    kind, model = "appRoleAssignment", "AppRoleAssignment"
+    paths = tuple(f"{owner}/{side}" for owner in _OWNERS for side in ("appRoleAssignedTo", "appRoleAssignments"))
+    read = READ_DIRECTORY
+    write = (
+        "AppRoleAssignment.ReadWrite.All + Application.Read.All",
+        "AppRoleAssignment.ReadWrite.All + Application.ReadWrite.All",
+        "AppRoleAssignment.ReadWrite.All + Directory.Read.All",
     )
-    return odata.page(call, items, odata.body_of)
+    operations = "list get create delete"
+    placeholder = "assignment"
+    on_create = "Add app role assignment to service principal"
+    on_delete = "Remove app role assignment from service principal"
 
+    def context(self, call: Call) -> str:
+        return f"servicePrincipals('{SERVICE_PRINCIPALS.find(call)['id']}')/{_side(call)}"
 
-def assign(call: Call) -> Answer:
-    """Give a principal an app role of a resource: the consent to an application permission."""
-    body = {name: value for name, value in call.json().items() if not name.startswith("@odata")}
-    schema.check("AppRoleAssignment", body, code="Request_BadRequest")
-    owner = find(call)
-    principal, kind = _principal(call, body.get("principalId"))
-    resource = _required(call, "resourceId", body.get("resourceId"))
-    role = (body.get("appRoleId") or _DEFAULT_ROLE).lower()
-    if owner["id"] != (resource if _outward(call) else principal)["id"]:
-        raise bad_request("The id in the request URL and the id in the body do not match.")
-    roles = {item["id"].lower() for item in resource["appRoles"] if item.get("isEnabled", True)}
-    if role not in roles | ({_DEFAULT_ROLE} if not roles else set()):
-        raise bad_request("Permission being assigned was not found on application")
-    for item in call.directory.all("appRoleAssignment"):
-        if (item["principalId"], item["resourceId"], item["appRoleId"]) == (principal["id"], resource["id"], role):
-            raise bad_request("Permission being assigned already exists on the object")
-    made = call.directory.add(
-        "appRoleAssignment",
-        {
+    def items(self, call: Call) -> odata.Collection:
+        member = "resourceId" if _outward(call) else "principalId"
+        return odata.Collection(
+            self.context(call) if _outward(call) else "appRoleAssignments",
+            self.model,
+            f"kind = ? AND deleted IS NULL AND json_extract(body, '$.{member}') = ?",
+            (self.kind, SERVICE_PRINCIPALS.find(call)["id"]),
+        )
+
+    def lookup(self, call: Call) -> Body | None:
+        found = super().lookup(call)
+        owner = found and found["resourceId" if _outward(call) else "principalId"]
+        return found if owner and SERVICE_PRINCIPALS.find(call)["id"] == owner else None
+
+    def new(self, call: Call, body: Body) -> Body:
+        owner = SERVICE_PRINCIPALS.find(call)
+        principal, kind = _principal(call, body.get("principalId"))
+        resource = _required(call, "resourceId", body.get("resourceId"))
+        role = (body.get("appRoleId") or _DEFAULT_ROLE).lower()
+        if owner["id"] != (resource if _outward(call) else principal)["id"]:
+            raise bad_request("The id in the request URL and the id in the body do not match.")
+        roles = {item["id"].lower() for item in resource["appRoles"] if item.get("isEnabled", True)}
+        if role not in roles | ({_DEFAULT_ROLE} if not roles else set()):
+            raise bad_request("Permission being assigned was not found on application")
+        for item in call.directory.all(self.kind):
+            if (item["principalId"], item["resourceId"], item["appRoleId"]) == (principal["id"], resource["id"], role):
+                raise bad_request("Permission being assigned already exists on the object")
+        return {
             "id": _encode(uuid.UUID(principal["id"]).bytes_le + secrets.token_bytes(16)),
             "deletedDateTime": None,
             "appRoleId": role,
@@ -109,99 +82,77 @@ def assign(call: Call) -> Answer:
             "principalType": kind,
             "resourceDisplayName": resource["displayName"],
             "resourceId": resource["id"],
-        },
-    )
-    _audit(call, "Add app role assignment to service principal", made["resourceId"], made["resourceDisplayName"])
-    return call.entity(201, f"servicePrincipals('{owner['id']}')/{_side(call)}", made)
+        }
+
+    def audit(
+        self, call: Call, activity: str, item: Body, changed: Mapping[str, tuple[Any, Any]] | None = None
+    ) -> None:
+        resource = {"id": item["resourceId"], "displayName": item["resourceDisplayName"]}
+        super().audit(call, activity, resource, changed)
 
 
-def get_assignment(call: Call) -> Answer:
-    """Read one assignment."""
-    return call.entity(200, f"servicePrincipals('{find(call)['id']}')/{_side(call)}", _assignment(call))
+class Grants(Resource):
+    """Delegated permissions granted to a client, for every user or for one."""
 
+    kind, model = "oauth2PermissionGrant", "OAuth2PermissionGrant"
+    paths = ("/oauth2PermissionGrants",)
+    write = ("DelegatedPermissionGrant.ReadWrite.All", "Directory.ReadWrite.All")
+    read = (*write, "Directory.Read.All")
+    placeholder = "grant"
+    on_create, on_update = "Add delegated permission grant", "Update delegated permission grant"
+    on_delete = "Remove delegated permission grant"
 
-def unassign(call: Call) -> Answer:
-    """Take an app role away again."""
-    found = _assignment(call)
-    call.directory.discard("appRoleAssignment", found["id"], recycle=False)
-    _audit(call, "Remove app role assignment from service principal", found["resourceId"], found["resourceDisplayName"])
-    return Answer(204)
+    def routes(self) -> list[GraphRoute]:
+        of_client = (GraphRoute("GET", f"{at}{self.paths[0]}", self.list_all, self.read) for at in _OWNERS)
+        return [*of_client, *super().routes()]
 
+    def items(self, call: Call) -> odata.Collection:
+        items = super().items(call)
+        if call.path.lower() == self.paths[0].lower():
+            return items
+        client = SERVICE_PRINCIPALS.find(call)["id"]
+        where = f"{items.where} AND json_extract(body, '$.clientId') = ?"
+        return replace(items, where=where, parameters=(*items.parameters, client))
 
-def list_grants(call: Call) -> Answer:
-    """List the delegated permissions that were granted in the tenant."""
-    return odata.page(call, _grants(), odata.body_of)
-
-
-def list_grants_of(call: Call) -> Answer:
-    """List the delegated permissions that were granted to one client."""
-    items = odata.Collection(
-        "oauth2PermissionGrants",
-        "OAuth2PermissionGrant",
-        "kind = 'oauth2PermissionGrant' AND deleted IS NULL AND json_extract(body, '$.clientId') = ?",
-        (find(call)["id"],),
-    )
-    return odata.page(call, items, odata.body_of)
-
-
-def grant(call: Call) -> Answer:
-    """Grant delegated permissions to a client, for everybody or for one user."""
-    body = {name: value for name, value in call.json().items() if not name.startswith("@odata")}
-    schema.check("OAuth2PermissionGrant", body, code="Request_BadRequest")
-    client = _required(call, "clientId", body.get("clientId"))
-    resource = _required(call, "resourceId", body.get("resourceId"))
-    kind, user_id = body.get("consentType"), body.get("principalId")
-    if kind not in {"AllPrincipals", "Principal"} or (kind == "Principal") != bool(user_id):
-        raise bad_request("consentType must be 'AllPrincipals', or 'Principal' together with a principalId.")
-    if user_id and call.directory.user(user_id, made_by=call.settled) is None:
-        raise not_found(user_id)
-    parts = [client["id"], resource["id"], *([user_id] if user_id else [])]
-    id = _encode(b"".join(uuid.UUID(part).bytes_le for part in parts))
-    if call.directory.get("oauth2PermissionGrant", id):
-        raise bad_request("Permission entry already exists.")
-    made = call.directory.add(
-        "oauth2PermissionGrant",
-        {
+    def new(self, call: Call, body: Body) -> Body:
+        client = _required(call, "clientId", body.get("clientId"))
+        resource = _required(call, "resourceId", body.get("resourceId"))
+        kind, user_id = body.get("consentType"), body.get("principalId")
+        if kind not in {"AllPrincipals", "Principal"} or (kind == "Principal") != bool(user_id):
+            raise bad_request("consentType must be 'AllPrincipals', or 'Principal' together with a principalId.")
+        if user_id and call.directory.user(user_id, made_by=call.replicated) is None:
+            raise not_found(user_id)
+        parts = [client["id"], resource["id"], *([user_id] if user_id else [])]
+        id = _encode(b"".join(uuid.UUID(part).bytes_le for part in parts))
+        if call.directory.get(self.kind, id):
+            raise bad_request("Permission entry already exists.")
+        return {
             "id": id,
             "clientId": client["id"],
             "consentType": kind,
             "principalId": user_id,
             "resourceId": resource["id"],
             "scope": _known_scopes(resource, body.get("scope") or ""),
-        },
-    )
-    _audit(call, "Add delegated permission grant", client["id"], client["displayName"])
-    return call.entity(201, "oauth2PermissionGrants", made)
+        }
 
+    def changed(self, call: Call, before: Body, body: Body) -> Body:
+        """Scopes that are left out are revoked."""
+        if body.keys() - {"scope"}:
+            raise bad_request("Only the scope of a delegated permission grant can be changed.")
+        resource = _required(call, "resourceId", before["resourceId"])
+        return {**before, "scope": _known_scopes(resource, body.get("scope") or "")}
 
-def get_grant(call: Call) -> Answer:
-    """Read one grant."""
-    return call.entity(200, "oauth2PermissionGrants", _grant(call))
-
-
-def update_grant(call: Call) -> Answer:
-    """Replace the granted scopes: what is left out is revoked."""
-    found, body = _grant(call), call.json()
-    schema.check("OAuth2PermissionGrant", body, code="Request_BadRequest")
-    if any(name != "scope" and not name.startswith("@odata") for name in body):
-        raise bad_request("Only the scope of a delegated permission grant can be changed.")
-    resource = _required(call, "resourceId", found["resourceId"])
-    call.directory.replace(
-        "oauth2PermissionGrant", {**found, "scope": _known_scopes(resource, body.get("scope") or "")}
-    )
-    _audit(call, "Update delegated permission grant", found["clientId"], "")
-    return Answer(204)
-
-
-def revoke(call: Call) -> Answer:
-    """Revoke a grant."""
-    found = _grant(call)
-    call.directory.discard("oauth2PermissionGrant", found["id"], recycle=False)
-    _audit(call, "Remove delegated permission grant", found["clientId"], "")
-    return Answer(204)
+    def audit(
+        self, call: Call, activity: str, item: Body, changed: Mapping[str, tuple[Any, Any]] | None = None
+    ) -> None:
+        client = call.directory.get("servicePrincipal", item["clientId"]) if activity == self.on_create else None
+        super().audit(
+            call, activity, {"id": item["clientId"], **({"displayName": client["displayName"]} if client else {})}
+        )
 
 
 def _outward(call: Call) -> bool:
+    """Whether an assignment is addressed on the resource's side."""
     return "/approleassignedto" in call.path.lower()
 
 
@@ -209,43 +160,21 @@ def _side(call: Call) -> str:
     return "appRoleAssignedTo" if _outward(call) else "appRoleAssignments"
 
 
-def _grants() -> odata.Collection:
-    return odata.of_kind("oauth2PermissionGrant", "oauth2PermissionGrants", "OAuth2PermissionGrant")
-
-
-def _assignment(call: Call) -> Body:
-    found = call.read("appRoleAssignment", call.ids["assignment"])
-    if found is None or find(call)["id"] != found["resourceId" if _outward(call) else "principalId"]:
-        raise not_found(call.ids["assignment"])
-    return found
-
-
-def _grant(call: Call) -> Body:
-    found = call.read("oauth2PermissionGrant", call.ids["grant"])
-    if found is None:
-        raise not_found(call.ids["grant"])
-    return found
-
-
 def _required(call: Call, name: str, id: str | None) -> Body:
+    """Read a principal that a body names; one not replicated yet is refused under a code of its own [observed]."""
     if not id:
         raise bad_request(f"A value is required for property '{name}'.")
     found = call.read("servicePrincipal", id)
     if found is None:
-        raise _unseen(call, id)
+        refusal: GraphError = not_found(id)
+        if call.directory.get("servicePrincipal", id):
+            refusal.code = "Directory_ObjectNotFound"
+        raise refusal
     return found
 
 
-def _unseen(call: Call, id: str) -> GraphError:
-    """A principal that another replica has not heard of yet is refused under a code of its own [observed]."""
-    refusal = not_found(id)
-    if call.directory.get("servicePrincipal", id):
-        refusal.code = "Directory_ObjectNotFound"
-    return refusal
-
-
 def _principal(call: Call, id: str | None) -> tuple[Body, str]:
-    user = call.directory.user(id, made_by=call.settled) if id else None
+    user = call.directory.user(id, made_by=call.replicated) if id else None
     if user:
         return {"id": user.id, "displayName": user.body.get("displayName")}, "User"
     return _required(call, "principalId", id), "ServicePrincipal"
@@ -261,7 +190,3 @@ def _known_scopes(resource: Body, scope: str) -> str:
 
 def _encode(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
-
-
-def _audit(call: Call, activity: str, id: str, name: str) -> None:
-    journal.audit(call.directory, activity, target_id=id or new_id(), target_name=name)

@@ -1,32 +1,41 @@
 """The query options of a Graph collection: `$filter`, `$select`, `$search`, `$orderby`, `$top`, `$count` and paging.
 
-Page sizes, header rules and messages: Graph, "Advanced query capabilities on Microsoft Entra ID objects" and the list
-pages of the v1.0 reference.
+A `$filter` becomes SQL over the directory's JSON. Page sizes, header rules, messages, and which operators need advanced
+query capabilities: Graph, "Advanced query capabilities on Microsoft Entra ID objects" and the list pages of the v1.0
+reference. Grammar: OData 4.01 URL conventions, the part that Microsoft Graph documents for directory objects.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from jitkit.rehearsal.directory import Body
-from jitkit.rehearsal.graph.filters import Scope, Where, compile_filter, unsupported
-from jitkit.rehearsal.graph.wire import Answer, Call, GraphError
+from jitkit.rehearsal.graph import schema
+from jitkit.rehearsal.graph.wire import Answer, Call, GraphError, bad_request, invalid, not_simulated, unsupported
 
-_ADVANCED = (
+_ADVANCED: Final = (
     "Operator '{}' is not supported because the required parameters might be missing. Try adding $count=true query "
     "parameter and ConsistencyLevel:eventual header. Refer to https://aka.ms/graph-docs/advanced-queries for more "
     "information"
 )
-_OBJECT_COLUMNS = {"id": "id"}
-_OPTIONS = {"$select", "$filter", "$search", "$orderby", "$top", "$count", "$skiptoken", "$deltatoken", "$format"}
+_OPTIONS: Final = {"$select", "$filter", "$search", "$orderby", "$top", "$count", "$skiptoken", "$format"}
+_TOKEN: Final = re.compile(
+    r"\s*(?:(?P<string>'(?:[^']|'')*')"
+    r"|(?P<guid>[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
+    r"|(?P<date>\d{4}-\d\d-\d\d(?:T[0-9:.]+(?:Z|[+-]\d\d:\d\d))?)"
+    r"|(?P<number>-?\d+)"
+    r"|(?P<name>[A-Za-z_$][\w.]*)"
+    r"|(?P<sign>[()/:,]))"
+)
+_COMPARE: Final = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 
 @dataclass(frozen=True)
@@ -39,10 +48,10 @@ class Collection:
         where: the SQL condition that holds for each of them.
         parameters: the values of that condition.
         table: the table they are in; every table has `body`.
-        columns: properties that are columns of the table.
+        columns: properties that are columns of the table rather than members of its JSON.
         extensions: directory extensions the items may carry: full name to data type.
-        loose: see `filters.Scope`.
-        opaque: see `filters.Scope`.
+        loose: `collection/member` names whose value matches whatever is asked, with the SQL condition under which.
+        opaque: properties that can be read and not filtered.
         top: page size when none is asked for, and at most.
         order: the SQL expression that orders the items when no `$orderby` is given, and whether it goes down.
     """
@@ -52,38 +61,24 @@ class Collection:
     where: str
     parameters: tuple[Any, ...] = ()
     table: str = "objects"
-    columns: Mapping[str, str] = field(default_factory=lambda: _OBJECT_COLUMNS)
+    columns: Mapping[str, str] = field(default_factory=lambda: {"id": "id"})
     extensions: Mapping[str, str] = field(default_factory=dict)
     loose: Mapping[str, str] = field(default_factory=dict)
     opaque: frozenset[str] = frozenset()
     top: tuple[int, int] = (100, 999)
     order: tuple[str, bool] = ("''", False)
 
-    @property
-    def scope(self) -> Scope:
-        """What a filter over it may speak of."""
-        return Scope(self.model, self.columns, self.extensions, self.loose, self.opaque)
+
+@dataclass
+class Where:
+    """An SQL condition, its values, and the operator that needs advanced query capabilities, if any."""
+
+    sql: str
+    parameters: list[Any]
+    advanced: str | None = None
 
 
-View = Callable[[sqlite3.Row], Body]
-
-
-def of_kind(kind: str, context: str, model: str, *, parent: str | None = None) -> Collection:
-    """The objects of one kind that are not in the recycle bin.
-
-    Args:
-        kind: the directory's kind, such as `application`.
-        context: the collection's name in `@odata.context`.
-        model: the SDK model of its items.
-        parent: only those inside this object.
-    """
-    where, parameters = "kind = ? AND deleted IS NULL", (kind,)
-    if parent is None:
-        return Collection(context, model, where, parameters)
-    return Collection(context, model, f"{where} AND parent = ?", (*parameters, parent))
-
-
-def page(call: Call, items: Collection, view: View) -> Answer:
+def page(call: Call, items: Collection, view: Callable[[sqlite3.Row], Body]) -> Answer:
     """Answer a list request with one page.
 
     Args:
@@ -94,7 +89,7 @@ def page(call: Call, items: Collection, view: View) -> Answer:
     Returns:
         `value`, `@odata.context`, and where they apply `@odata.count` and `@odata.nextLink`.
     """
-    where = _settled(call, items, _where(call, items))
+    where = _where(call, items)
     top = _top(call, items)
     order, descending = _order(call, items)
     after, after_parameters = _after(call, order, descending)
@@ -104,96 +99,65 @@ def page(call: Call, items: Collection, view: View) -> Answer:
         f" ORDER BY _key {direction}, rowid {direction} LIMIT ?",
         (*items.parameters, *where.parameters, *after_parameters, top + 1),
     )
-    names = selected(call)
-    context = items.context + (f"({','.join(names)})" if names else "")
-    body: Body = {"@odata.context": call.context(context)}
+    body: Body = {"@odata.context": call.context(items.context + _narrowed(call))}
     if call.advanced:
         body["@odata.count"] = _count(call, items, where)
     if len(found) > top:
         body["@odata.nextLink"] = _next_link(call, found[top - 1])
-    body["value"] = [select(view(row), names) for row in found[:top]]
+    body["value"] = [_select(view(row), call.selected) for row in found[:top]]
     return Answer(200, body)
 
 
-def one(call: Call, context: str, body: Body, names: list[str]) -> Answer:
-    """Answer with one object, narrowed to `$select`.
-
-    Args:
-        call: the request.
-        context: the collection it belongs to, for `@odata.context`.
-        body: the whole object.
-        names: the property names of `$select`.
-    """
-    return call.entity(200, context + (f"({','.join(names)})" if names else ""), select(body, names))
-
-
-def body_of(row: sqlite3.Row) -> Body:
-    """Read the JSON of a row of any table."""
-    body: Body = json.loads(row["body"])
-    return body
+def one(call: Call, context: str, body: Body) -> Answer:
+    """Answer with one object of a collection, narrowed to `$select`."""
+    return call.entity(200, context + _narrowed(call), _select(body, call.selected))
 
 
 def count(call: Call, items: Collection) -> Answer:
     """Answer `/$count` with a bare number; the header `ConsistencyLevel: eventual` is required."""
     if not call.eventual:
-        raise GraphError(400, "Request_BadRequest", "$count is not currently supported.")
-    return Answer(200, text=str(_count(call, items, _settled(call, items, _where(call, items, counting=True)))))
+        raise bad_request("$count is not currently supported.")
+    return Answer(200, text=str(_count(call, items, _where(call, items, counting=True))))
 
 
 def check_options(query: Mapping[str, str]) -> None:
-    """Refuse what no list here obeys: an option that is passed over in silence looks as if it had been heeded.
-
-    Args:
-        query: the query options.
-    """
+    """Refuse unknown query options instead of ignoring them."""
     if "$skip" in query:  # [observed]
-        raise GraphError(400, "Request_BadRequest", "'$skip' is not supported by the service.")
+        raise bad_request("'$skip' is not supported by the service.")
     for name in sorted(query):
         if name.startswith("$") and name not in _OPTIONS:
-            raise GraphError(501, "NotImplemented", f"not simulated: the query option {name}")
+            raise not_simulated(f"the query option {name}")
 
 
-def selected(call: Call) -> list[str]:
-    """The property names of `$select`; empty when there is none."""
-    return [name.strip() for name in call.query.get("$select", "").split(",") if name.strip()]
+def check_select(call: Call, items: Collection) -> None:
+    """Refuse a `$select` that names a property the type does not have."""
+    for name in call.selected:
+        known = name in items.columns or name == "*" or name.startswith("extension_")
+        if not known and schema.property_type(items.model, name) is None:
+            raise invalid(
+                f"Parsing OData Select and Expand failed: Could not find a property named '{name}' on type "
+                f"'{schema.type_name(schema.model_class(items.model))}'."
+            )
 
 
-def select(body: Body, names: list[str]) -> Body:
-    """Keep the named properties; annotations and, as live, nothing that was not asked for."""
+def _narrowed(call: Call) -> str:
+    """What `$select` adds to `@odata.context`."""
+    return f"({','.join(call.selected)})" if call.selected else ""
+
+
+def _select(body: Body, names: list[str]) -> Body:
+    """Keep the named properties and the annotations."""
     if not names or "*" in names:
         return body
     wanted = {name.lower() for name in names}
     return {name: value for name, value in body.items() if name.startswith("@") or name.lower() in wanted}
 
 
-def check_select(call: Call, items: Collection) -> list[str]:
-    """Return the names of `$select`. Raises GraphError for one that the type does not have."""
-    from jitkit.rehearsal.graph import schema
-
-    names = selected(call)
-    for name in names:
-        known = name in items.columns or name == "*" or name.startswith("extension_")
-        if not known and schema.property_type(items.model, name) is None:
-            raise GraphError(
-                400,
-                "BadRequest",
-                f"Parsing OData Select and Expand failed: Could not find a property named '{name}' on type "
-                f"'{schema.type_name(schema.model_class(items.model))}'.",
-            )
-    return names
-
-
-def _settled(call: Call, items: Collection, where: Where) -> Where:
-    """Leave out what is too new to be seen; a log has nothing that is made and then read back."""
-    if items.table == "log":
-        return where
-    return Where(f"({where.sql}) AND created <= ?", [*where.parameters, call.settled])
-
-
 def _where(call: Call, items: Collection, *, counting: bool = False) -> Where:
+    """The condition of `$filter` and `$search`, without objects that are too new to be seen."""
     found = Where("1", [])
     if text := call.query.get("$filter"):
-        found = compile_filter(text, items.scope)
+        found = _Filter(text, items).compile()
         advanced = call.advanced or (counting and call.eventual)
         if found.advanced == "NotEqualsMatch" and not advanced:
             raise unsupported("Filter operator 'NotEqualsMatch' is not supported.")
@@ -206,23 +170,23 @@ def _where(call: Call, items: Collection, *, counting: bool = False) -> Where:
                 "'ConsistencyLevel: eventual'"
             )
         search = _search(text, items)
-        return Where(f"({found.sql}) AND ({search.sql})", [*found.parameters, *search.parameters])
-    return found
+        found = Where(f"({found.sql}) AND ({search.sql})", [*found.parameters, *search.parameters])
+    if items.table == "log":  # nothing there is made and then read back
+        return found
+    return Where(f"({found.sql}) AND created <= ?", [*found.parameters, call.replicated])
 
 
 def _search(text: str, items: Collection) -> Where:
-    """`"displayName:wa" OR "displayName:ad"`: each clause matches the beginning of a word."""
-    parts = re.split(r"\s+(AND|OR)\s+", text.strip())
+    """Compile `"displayName:wa" OR "displayName:ad"`: each clause matches the beginning of a word."""
     sql, parameters = "", []
-    for part in parts:
+    for part in re.split(r"\s+(AND|OR)\s+", text.strip()):
         if part in {"AND", "OR"}:
             sql += f" {part} "
             continue
         clause = re.fullmatch(r'"(\w+):(.+)"', part)
         if not clause:
-            raise GraphError(400, "BadRequest", f"Syntax error: {text} is not a valid $search.")
-        expression = _expression(items, clause[1])
-        sql += f"has_word(coalesce({expression}, ''), ?)"
+            raise invalid(f"Syntax error: {text} is not a valid $search.")
+        sql += f"has_word(coalesce({_expression(items, clause[1])}, ''), ?)"
         parameters.append(clause[2])
     return Where(sql, parameters)
 
@@ -254,19 +218,21 @@ def _order(call: Call, items: Collection) -> tuple[str, bool]:
         raise unsupported(f"Unsupported sort property '{text}'.")
     if call.query.get("$filter") and not call.eventual:
         raise unsupported("Sorting not supported for current query.")
-    expression = _expression(items, name)
-    return f"lower(coalesce({expression}, ''))", direction.strip().lower() == "desc"
+    return f"lower(coalesce({_expression(items, name)}, ''))", direction.strip().lower() == "desc"
 
 
 def _expression(items: Collection, name: str) -> str:
     """The SQL for a property that `$orderby` or `$search` names."""
     if name in items.columns:
         return items.columns[name]
-    from jitkit.rehearsal.graph import schema
-
     if schema.property_type(items.model, name) is None:
         raise unsupported(f"Unsupported property '{name}'.")
-    return f"""json_extract(body, '$."{name}"')"""
+    return _member("body", [name])
+
+
+def _member(source: str, names: list[str]) -> str:
+    """The SQL for a member of a JSON value, or for the value itself when no names follow."""
+    return f"""json_extract({source}, '$."{'"."'.join(names)}"')""" if names else source
 
 
 def _after(call: Call, order: str, descending: bool) -> tuple[str, tuple[Any, ...]]:
@@ -275,7 +241,7 @@ def _after(call: Call, order: str, descending: bool) -> tuple[str, tuple[Any, ..
         return "", ()
     try:
         key, at = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-    except (ValueError, binascii.Error, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise GraphError(400, "Directory_ExpiredPageToken", "The specified page token value has expired.") from error
     return f" AND ({order}, rowid) {'<' if descending else '>'} (?, ?)", (key, at)
 
@@ -284,3 +250,226 @@ def _next_link(call: Call, last: sqlite3.Row) -> str:
     token = base64.urlsafe_b64encode(json.dumps([last["_key"], last["_at"]]).encode()).decode().rstrip("=")
     query = {**call.query, "$skiptoken": token}
     return f"{call.base}/{call.version}{call.path}?{urlencode(query, safe='$,()/:')}"
+
+
+# --- $filter -----------------------------------------------------------------------------------------------------
+
+
+class _Moment(str):
+    """A date literal, in UTC."""
+
+    __slots__ = ()
+
+
+# Declared type -> the literals it can be compared with; then the type of each literal, where a bool is an int as well
+# and a moment a text.
+_FITTING: Final = {"Boolean": bool, "DateTimeOffset": _Moment, "DateTime": _Moment, "String": str}
+_LITERALS: Final = ((bool, "Boolean"), (int, "Int32"), (_Moment, "DateTimeOffset"), (str, "String"))
+
+
+class _Filter:
+    """Compiles one `$filter` by recursive descent."""
+
+    def __init__(self, text: str, items: Collection) -> None:
+        self._text, self._items = text, items
+        self._tokens = self._tokenise(text.rstrip())
+        self._at = 0
+        self._parameters: list[Any] = []
+        self._advanced: str | None = None
+        self._variables: dict[str, tuple[str, str]] = {}
+        self._source = ""
+
+    def compile(self) -> Where:
+        sql = self._or()
+        if self._at < len(self._tokens):
+            raise self._invalid()
+        return Where(sql, self._parameters, self._advanced)
+
+    def _tokenise(self, text: str) -> list[tuple[str, str]]:
+        tokens, at = [], 0
+        while at < len(text):
+            found = _TOKEN.match(text, at)
+            if not found:
+                raise self._invalid()
+            tokens.append((str(found.lastgroup), found[found.lastgroup or 0]))
+            at = found.end()
+        return tokens
+
+    def _invalid(self) -> GraphError:
+        return invalid(f"Invalid filter clause: syntax error in '{self._text}'.")
+
+    def _peek(self, offset: int = 0) -> tuple[str, str]:
+        at = self._at + offset
+        return self._tokens[at] if at < len(self._tokens) else ("end", "")
+
+    def _take(self, *expected: str) -> str:
+        kind, text = self._peek()
+        if kind == "end" or (expected and text not in expected and kind not in expected):
+            raise self._invalid()
+        self._at += 1
+        return text
+
+    def _or(self) -> str:
+        return self._joined("or", self._and)
+
+    def _and(self) -> str:
+        return self._joined("and", self._unary)
+
+    def _joined(self, word: str, term: Callable[[], str]) -> str:
+        terms = [term()]
+        while self._peek() == ("name", word):
+            self._at += 1
+            terms.append(term())
+        return terms[0] if len(terms) == 1 else f"({f' {word.upper()} '.join(terms)})"
+
+    def _unary(self) -> str:
+        kind, text = self._peek()
+        if (kind, text) == ("name", "not"):
+            self._at += 1
+            self._advanced = self._advanced or "not"
+            return f"NOT coalesce({self._unary()}, 0)"
+        if text == "(" and kind == "sign":
+            self._at += 1
+            inner = self._or()
+            self._take(")")
+            return f"({inner})"
+        if kind == "name" and self._peek(1)[1] == "(":
+            return self._function()
+        return self._comparison()
+
+    def _function(self) -> str:
+        name = self._take("name")
+        if name.lower() not in {"startswith", "endswith"}:
+            raise unsupported(f"Unsupported or invalid query filter clause specified: '{name}' is not supported.")
+        self._take("(")
+        expression, _ = self._path()
+        self._take(",")
+        value = self._literal()
+        self._take(")")
+        if not isinstance(value, str):
+            raise self._invalid()
+        if name.lower() == "endswith":
+            self._advanced = self._advanced or "endsWith"
+        escaped = re.sub(r"([\\%_])", r"\\\1", value)
+        self._parameters.append(f"{escaped}%" if name.lower() == "startswith" else f"%{escaped}")
+        return f"{expression} LIKE ? ESCAPE '\\'"
+
+    def _comparison(self) -> str:
+        expression, name = self._path()
+        if expression.startswith("EXISTS"):
+            return expression
+        operator = self._take("name")
+        if operator == "in":
+            return self._in(expression)
+        if operator not in _COMPARE:
+            raise self._invalid()
+        value = self._literal()
+        self._check_types(name, value, operator)
+        if operator == "ne":
+            self._advanced = self._advanced or "NotEqualsMatch"
+        if value is None and operator not in ("eq", "ne"):
+            raise self._invalid()
+        if value is None:
+            return f"{expression} IS {'NOT ' if operator == 'ne' else ''}NULL"
+        if isinstance(value, _Moment):
+            # As text, 10:00:00.5Z would come before 10:00:00Z.
+            expression, placeholder = f"julianday({expression})", "julianday(?)"
+        else:
+            placeholder = "? COLLATE NOCASE"
+        self._parameters.append(value)
+        if operator == "ne":
+            return f"({expression} IS NULL OR {expression} <> {placeholder})"
+        compared = f"{expression} {_COMPARE[operator]} {placeholder}"
+        loose = self._items.loose.get(name)
+        return f"({loose.format(self._source)} OR {compared})" if loose else compared
+
+    def _in(self, expression: str) -> str:
+        self._take("(")
+        values = [self._literal()]
+        while self._peek()[1] == ",":
+            self._at += 1
+            values.append(self._literal())
+        self._take(")")
+        self._parameters.extend(values)
+        return f"{expression} COLLATE NOCASE IN ({', '.join('?' * len(values))})"
+
+    def _literal(self) -> Any:
+        kind, text = self._peek()
+        self._at += 1
+        if kind == "string":
+            return text[1:-1].replace("''", "'")
+        if kind == "guid":
+            return text
+        if kind == "number":
+            return int(text)
+        if kind == "date":
+            try:
+                read = datetime.fromisoformat(text)
+            except ValueError:
+                raise self._invalid() from None
+            read = read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+            return _Moment(read.isoformat(timespec="milliseconds").replace("+00:00", "Z"))
+        if kind == "name" and text in {"true", "false", "null"}:
+            return {"true": True, "false": False, "null": None}[text]
+        raise self._invalid()
+
+    def _path(self) -> tuple[str, str]:
+        """Read a property path; return its SQL and its name."""
+        names = [self._take("name")]
+        while self._peek()[1] == "/":
+            self._at += 1
+            if self._peek()[1] == "any" and self._peek(1)[1] == "(":
+                return self._any(_without_casts(names)), ""
+            names.append(self._take("name"))
+        names = _without_casts(names)
+        if not names:
+            raise self._invalid()
+        if names[0] in self._variables:
+            self._source, collection = self._variables[names[0]]
+            return _member(self._source, names[1:]), "/".join([collection, *names[1:]])
+        return self._property(names), "/".join(names)
+
+    def _property(self, names: list[str]) -> str:
+        items = self._items
+        if names[0] not in items.columns and names[0] not in items.extensions:
+            if names[0].startswith("extension_"):
+                raise unsupported(f"Property '{names[0]}' does not exist as a declared property or extension property.")
+            # A type cast leads to a property of a derived type, which the base model does not list.
+            if "microsoft.graph." not in self._text and schema.property_type(items.model, names[0]) is None:
+                raise invalid(f"Invalid filter clause: Could not find a property named '{names[0]}'.")
+        if names[0] in items.opaque:
+            raise unsupported(
+                f"Unsupported or invalid query filter clause specified for property '{names[0]}' of resource "
+                f"'{items.model}'."
+            )
+        return items.columns[names[0]] if len(names) == 1 and names[0] in items.columns else _member("body", names)
+
+    def _any(self, names: list[str]) -> str:
+        self._take("any")
+        self._take("(")
+        variable = self._take("name")
+        self._take(":")
+        alias = f"e{len(self._variables)}"
+        self._variables[variable] = (f"{alias}.value", "/".join(names))
+        self._property(names)
+        inner = self._or()
+        self._take(")")
+        path = '"."'.join(names)
+        return f"""EXISTS (SELECT 1 FROM json_each(body, '$."{path}"') {alias} WHERE {inner})"""  # noqa: S608
+
+    def _check_types(self, name: str, value: Any, operator: str) -> None:
+        """Refuse a literal of another type than the property's; a type that is not known takes everything."""
+        if value is None or "/" in name or not name:
+            return
+        declared = self._items.extensions.get(name) or schema.property_type(self._items.model, name)
+        fitting = _FITTING.get(declared or "")
+        if fitting and not isinstance(value, fitting):
+            kind = next(kind for base, kind in _LITERALS if isinstance(value, base))
+            raise invalid(
+                "Invalid filter clause: A binary operator with incompatible types was detected. Found operand types "
+                f"'Edm.{declared}' and 'Edm.{kind}' for operator kind '{operator}'."
+            )
+
+
+def _without_casts(names: list[str]) -> list[str]:
+    return [name for name in names if not name.startswith("microsoft.graph.")]

@@ -9,13 +9,10 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from jitkit.rehearsal import switches
 from jitkit.rehearsal.directory import Body, Directory
-
-if TYPE_CHECKING:
-    from jitkit.rehearsal.tenant import RehearsalTenant
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class Answer:
 
 
 class GraphError(Exception):
-    """Refuse a request the way Graph does.
+    """Refuse a request as Graph does.
 
     Args:
         status: the HTTP status.
@@ -49,21 +46,43 @@ class GraphError(Exception):
         inner: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-        self.headers = dict(headers or {})
-        self.inner = dict(inner or {})
+        self.status, self.code, self.message = status, code, message
+        self.headers, self.inner = dict(headers or {}), dict(inner or {})
 
     def answer(self, ids: Mapping[str, str]) -> Answer:
-        """Build the answer.
-
-        Args:
-            ids: the answer's `request-id` and `client-request-id`.
-        """
+        """Build the answer with its `request-id` and `client-request-id`."""
         inner = {"date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), **ids, **self.inner}
         body = {"error": {"code": self.code, "message": self.message, "innerError": inner}}
         return Answer(self.status, body, headers={**self.headers, **ids})
+
+
+def not_found(id: str) -> GraphError:
+    """The refusal for an id that names no directory object."""
+    return GraphError(
+        404,
+        "Request_ResourceNotFound",
+        f"Resource '{id}' does not exist or one of its queried reference-property objects are not present.",
+    )
+
+
+def bad_request(message: str) -> GraphError:
+    """The refusal of a directory object whose values are wrong."""
+    return GraphError(400, "Request_BadRequest", message)
+
+
+def invalid(message: str) -> GraphError:
+    """The refusal of a malformed request, and of a policy under `/identity` whose values are wrong."""
+    return GraphError(400, "BadRequest", message)
+
+
+def unsupported(message: str) -> GraphError:
+    """The refusal of a query option."""
+    return GraphError(400, "Request_UnsupportedQuery", message)
+
+
+def not_simulated(what: str) -> GraphError:
+    """The answer to what the rehearsal tenant does not imitate."""
+    return GraphError(501, "NotImplemented", f"not simulated: {what}")
 
 
 @dataclass(frozen=True)
@@ -86,7 +105,7 @@ class Call:
     """One request to Graph.
 
     Args:
-        tenant: the stand-in tenant it is for.
+        directory: the directory of the tenant it is for; clock and switches come with it.
         method: the HTTP method.
         base: scheme and host it was sent to, for links back.
         version: `v1.0` or `beta`.
@@ -98,7 +117,7 @@ class Call:
         body: the JSON body; None when there is none.
     """
 
-    tenant: RehearsalTenant
+    directory: Directory
     method: str
     base: str
     version: str
@@ -110,9 +129,19 @@ class Call:
     body: Any = field(default=None, repr=False)
 
     @property
-    def directory(self) -> Directory:
-        """The tenant's directory."""
-        return self.tenant.directory
+    def tenant_id(self) -> str:
+        """The tenant's id."""
+        return self.directory.meta("tenant_id") or ""
+
+    @property
+    def domain(self) -> str:
+        """The tenant's verified domain."""
+        return self.directory.meta("domain") or ""
+
+    @property
+    def now(self) -> str:
+        """The tenant's time as Graph writes it."""
+        return written(self.directory.clock.now())
 
     @property
     def eventual(self) -> bool:
@@ -121,65 +150,49 @@ class Call:
 
     @property
     def advanced(self) -> bool:
-        """Whether both things that advanced query capabilities take are there: the header and `$count=true`."""
+        """Whether the request has both parts of advanced query capabilities: the header and `$count=true`."""
         return self.eventual and self.query.get("$count", "").lower() == "true"
 
     @property
     def creates_missing(self) -> bool:
-        """Whether a PATCH by a client's own key may make what it does not find."""
+        """Whether a PATCH by a client's own key may create what it does not find."""
         return "create-if-missing" in self.headers.get("prefer", "").lower()
 
     @property
-    def settled(self) -> float:
-        """The moment before which an object has to be made to be seen already: now, but for the replication delay."""
+    def selected(self) -> list[str]:
+        """The property names of `$select`; empty when there is none."""
+        return [name.strip() for name in self.query.get("$select", "").split(",") if name.strip()]
+
+    @property
+    def replicated(self) -> float:
+        """Objects made up to this moment can be seen: now, less the replication delay."""
         return self.directory.clock.now() - float(switches.read(self.directory, "replication_delay"))
 
     def read(self, kind: str, id: str) -> Body | None:
-        """Read an object as any replica knows it; None when there is none or it is too new.
-
-        Args:
-            kind: the directory's kind, such as `application`.
-            id: its object id.
-        """
-        return self.directory.get(kind, id, made_by=self.settled)
+        """Read an object by id as any replica knows it; None when there is none or it is too new."""
+        return self.directory.get(kind, id, made_by=self.replicated)
 
     def read_by_key(self, kind: str, key: str) -> Body | None:
         """Read an object by its second name, such as the appId; otherwise as `read`."""
-        return self.directory.by_key(kind, key, made_by=self.settled)
-
-    @property
-    def now(self) -> str:
-        """The tenant's time as Graph writes it."""
-        return written(self.directory.clock.now())
+        return self.directory.by_key(kind, key, made_by=self.replicated)
 
     def context(self, what: str) -> str:
-        """Build the `@odata.context` of an answer.
-
-        Args:
-            what: the part after `$metadata#`.
-        """
+        """Build `@odata.context` from the part after `$metadata#`."""
         return f"{self.base}/{self.version}/$metadata#{what}"
 
     def entity(self, status: int, what: str, body: Mapping[str, Any]) -> Answer:
-        """Answer with one object.
-
-        Args:
-            status: 200 or 201.
-            what: the collection it belongs to, for `@odata.context`.
-            body: the object.
-        """
+        """Answer with one object of the collection that `what` names in `@odata.context`."""
         return Answer(status, {"@odata.context": self.context(f"{what}/$entity"), **body})
 
     def json(self) -> Body:
         """Return the request's JSON object. Raises GraphError when there is none."""
         if self.body is None:
-            raise GraphError(400, "BadRequest", "Empty Payload. JSON content expected.")
+            raise invalid("Empty Payload. JSON content expected.")
         if not isinstance(self.body, dict):
-            raise GraphError(400, "BadRequest", "Unable to read JSON request payload: a JSON object is expected.")
+            raise invalid("Unable to read JSON request payload: a JSON object is expected.")
         return self.body
 
 
-Grade = Literal["documented", "observed", "assumed"]
 Handler = Callable[[Call], Answer | Awaitable[Answer]]
 
 
@@ -191,17 +204,13 @@ class GraphRoute:
         method: the HTTP method.
         path: the path after the version, with `{placeholders}`.
         handler: what answers it.
-        permissions: any one of these lets a caller in; `A + B` means both. Empty: any valid token.
-        source: the title of the page in the Microsoft Graph reference that it comes from.
-        grade: how it is known: `documented`, `observed` at a real tenant, or `assumed`.
+        permissions: any one of these lets a caller in; `A + B` means both.
     """
 
     method: str
     path: str
     handler: Handler
     permissions: tuple[str, ...]
-    source: str
-    grade: Grade = "documented"
 
 
 def written(moment: float) -> str:
@@ -210,19 +219,5 @@ def written(moment: float) -> str:
 
 
 def new_id() -> str:
-    """A new object id."""
+    """Make an object id."""
     return str(uuid.uuid4())
-
-
-def not_found(id: str) -> GraphError:
-    """The refusal for an id that names no directory object."""
-    return GraphError(
-        404,
-        "Request_ResourceNotFound",
-        f"Resource '{id}' does not exist or one of its queried reference-property objects are not present.",
-    )
-
-
-def bad_request(message: str) -> GraphError:
-    """The refusal of a directory object whose values are wrong."""
-    return GraphError(400, "Request_BadRequest", message)

@@ -1,0 +1,282 @@
+"""One implementation of a Graph collection: list, count, read, create, change and delete objects of the directory.
+
+A collection is a subclass: it declares names, permissions and limits, and overrides the hooks where the service does
+something of its own. Figures of the quotas: Microsoft Learn, "Service limits" of external tenants; Graph documentation,
+"Add custom data to resources by using extensions". The refusal of an object that no longer fits: [observed]. That of an
+extension value: [assumed], after the one of other collections that are full.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from jitkit.rehearsal import journal, switches
+from jitkit.rehearsal.directory import Body, Directory
+from jitkit.rehearsal.graph import odata, schema
+from jitkit.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, bad_request, not_found
+
+READ_DIRECTORY: Final = (
+    "Application.Read.All",
+    "Application.ReadWrite.All",
+    "Directory.Read.All",
+    "Directory.ReadWrite.All",
+)
+_EXTENSION_VALUES: Final = 100
+
+
+class Resource:
+    """A collection of objects. The class attributes declare it; methods without an underscore can be overridden."""
+
+    kind: str
+    """The directory's kind, such as `application`."""
+    paths: tuple[str, ...]
+    """Where the collection is found after the version."""
+    model: str
+    """The SDK model of the items."""
+    read: tuple[str, ...]
+    """The permissions that allow reading; any one is enough."""
+    write: tuple[str, ...] = ()
+    """The permissions that allow changes."""
+    operations: str = "list get create update delete"
+    """What the service offers, of list, count, get, create, update and delete."""
+    placeholder: str = "id"
+    """The name of the item's id in its route."""
+    keys: tuple[str, ...] = ()
+    """Properties that an item can also be addressed by, as in `/applications(appId='…')`."""
+    key: str | None = None
+    """The property that the directory keeps as a second unique name."""
+    required: tuple[str, ...] = ()
+    """Properties that cannot be cleared by a PATCH."""
+    read_only: frozenset[str] = frozenset()
+    """Properties that a caller cannot set."""
+    checks_select: bool = False
+    """Whether a `$select` of an unknown property is refused; types with subtypes have more than their model lists."""
+    recycled: bool = False
+    """Whether a deleted item goes to the recycle bin."""
+    on_create: str = ""
+    on_update: str = ""
+    on_delete: str = ""
+    """The activities as the audit log words them; without words, nothing is logged."""
+    logs_changes: bool = False
+    """Whether the audit row of an update lists the old and new values."""
+
+    code: ClassVar[str] = "Request_BadRequest"
+
+    # --- routes ----------------------------------------------------------------------------------------------------
+
+    def routes(self) -> list[GraphRoute]:
+        """List the operations of the collection."""
+        made = []
+        for path in self.paths:
+            ones = [f"{path}/{{{self.placeholder}}}", *(f"{path}({key}='{{{key}}}')" for key in self.keys)]
+            routes = {
+                "list": [GraphRoute("GET", path, self.list_all, self.read)],
+                "count": [GraphRoute("GET", f"{path}/$count", self.count, self.read)],
+                "create": [GraphRoute("POST", path, self.create, self.write)],
+                "get": [GraphRoute("GET", one, self.get, self.read) for one in ones],
+                "update": [GraphRoute("PATCH", one, self.update, self.write) for one in ones],
+                "delete": [GraphRoute("DELETE", one, self.delete, self.write) for one in ones],
+            }
+            made += [route for operation in self.operations.split() for route in routes[operation]]
+        return made
+
+    # --- operations ------------------------------------------------------------------------------------------------
+
+    def list_all(self, call: Call) -> Answer:
+        """List the items, one page."""
+        items = self.items(call)
+        if self.checks_select:
+            odata.check_select(call, items)
+        return odata.page(call, items, lambda row: self.listed(call, row))
+
+    def count(self, call: Call) -> Answer:
+        """Count the items."""
+        return odata.count(call, self.items(call))
+
+    def get(self, call: Call) -> Answer:
+        """Read one item."""
+        if self.checks_select:
+            odata.check_select(call, self.items(call))
+        return odata.one(call, self.context(call), self.shown(call, self.find(call)))
+
+    def create(self, call: Call) -> Any:
+        """Create an item."""
+        return self.add(call, self.checked(call))
+
+    def update(self, call: Call) -> Any:
+        """Change an item, or create it when the caller may and addressed it by a key of its own."""
+        body = self.checked(call)
+        if call.creates_missing and (key := self.missing_key(call)):
+            return self.add(call, {**body, **key})
+        before = self.find(call)
+        self.check_required(body)
+        after = self.changed(call, before, body)
+        call.directory.replace(self.kind, after)
+        changes = {
+            name: (_without_keys(before.get(name)), _without_keys(after.get(name)))
+            for name in body
+            if before.get(name) != after.get(name)
+        }
+        self.audit(call, self.on_update, after, changes if self.logs_changes else None)
+        return Answer(204)
+
+    def delete(self, call: Call) -> Answer:
+        """Delete an item, into the recycle bin or for good."""
+        found = self.find(call)
+        call.directory.discard(self.kind, found["id"], recycle=self.recycled)
+        self.audit(call, self.on_delete, found)
+        return Answer(204)
+
+    # --- hooks -----------------------------------------------------------------------------------------------------
+
+    def context(self, call: Call) -> str:
+        """The collection in `@odata.context`."""
+        return self.paths[0].lstrip("/")
+
+    def items(self, call: Call) -> odata.Collection:
+        """What a list holds: every object of the kind that is not in the recycle bin."""
+        return odata.Collection(self.context(call), self.model, "kind = ? AND deleted IS NULL", (self.kind,))
+
+    def listed(self, call: Call, row: sqlite3.Row) -> Body:
+        """An item as a list shows it."""
+        body: Body = json.loads(row["body"])
+        return body
+
+    def shown(self, call: Call, item: Body) -> Body:
+        """An item as reading it shows it."""
+        return item
+
+    def as_created(self, item: Body) -> Body:
+        """An item as the answer to its creation shows it."""
+        return item
+
+    def lookup(self, call: Call) -> Body | None:
+        """Read the item that the route names; None when there is none, or it is too new to be seen."""
+        if "appId" in call.ids and "appId" in self.keys:
+            return call.read_by_key(self.kind, call.ids["appId"])
+        return call.read(self.kind, call.ids[self.placeholder])
+
+    def find(self, call: Call) -> Any:
+        """Read the item that the route names. Raises GraphError 404."""
+        found = self.lookup(call)
+        if found is None:
+            names = (self.placeholder, *self.keys)
+            raise self.missing(next(call.ids[name] for name in names if name in call.ids))
+        return found
+
+    def missing(self, id: str) -> GraphError:
+        """The refusal for an id that names no item."""
+        return not_found(id)
+
+    def missing_key(self, call: Call) -> Body:
+        """The key by which a PATCH addresses an item that does not exist; empty when it is there, or cannot be made."""
+        return {}
+
+    def checked(self, call: Call) -> Body:
+        """Read the body of a POST or PATCH. Raises GraphError when it does not fit the type."""
+        schema.check(self.model, call.json(), code=self.code)
+        body = {name: value for name, value in call.json().items() if not name.startswith("@odata")}
+        for name in self.read_only & body.keys():
+            raise bad_request(f"Property '{name}' is read-only and cannot be set.")
+        return body
+
+    def check_required(self, body: Body) -> None:
+        """Refuse a body that clears a property which every item has."""
+        for name in self.required:
+            if not body.get(name, True):
+                raise bad_request(f"A value is required for property '{name}' of resource '{self.model}'.")
+
+    def add(self, call: Call, body: Body) -> Answer:
+        """Create an item from a checked body."""
+        made = self.new(call, body)
+        made = call.directory.add(self.kind, made, key=made[self.key] if self.key else None)
+        self.audit(call, self.on_create, made)
+        return call.entity(201, self.context(call), self.as_created(made))
+
+    def new(self, call: Call, body: Body) -> Body:
+        """Fill a new item as the service does. Raises GraphError when it is refused."""
+        raise NotImplementedError
+
+    def changed(self, call: Call, before: Body, body: Body) -> Body:
+        """Apply a checked body. Raises GraphError when it is refused."""
+        return merge(copy.deepcopy(before), body)
+
+    def audit(
+        self, call: Call, activity: str, item: Body, changed: Mapping[str, tuple[Any, Any]] | None = None
+    ) -> None:
+        """Append to the audit log what was done to an item."""
+        if activity:
+            name = item.get("displayName") or ""
+            journal.audit(call.directory, activity, target_id=item["id"], target_name=name, changed=changed)
+
+
+def merge(target: Body, changes: Body) -> Body:
+    """Apply a partial body in place: objects are merged, everything else, lists among it, is replaced."""
+    for name, value in changes.items():
+        if name.startswith("@odata"):
+            continue
+        if isinstance(value, dict) and isinstance(target.get(name), dict):
+            merge(target[name], value)
+        else:
+            target[name] = value
+    return target
+
+
+def defaults(kind: str) -> Body:
+    """The properties that the service gives a new object of a kind, as a copy of the caller's own."""
+    return copy.deepcopy(_all_defaults()[kind])
+
+
+@functools.cache
+def _all_defaults() -> dict[str, Body]:
+    found: dict[str, Body] = json.loads(Path(__file__).with_name("defaults.json").read_text("utf-8"))
+    return found
+
+
+def _without_keys(value: Any) -> Any:
+    """A property's value for the audit log, without the bytes of certificates."""
+    if not isinstance(value, list):
+        return value
+    return [{k: v for k, v in item.items() if k != "key"} if isinstance(item, dict) else item for item in value]
+
+
+# --- quotas ------------------------------------------------------------------------------------------------------
+
+
+def directory_size(directory: Directory) -> tuple[int, int]:
+    """Return how many objects the tenant has, those in the recycle bin among them, and how many it may have."""
+    found = directory.rows(
+        "SELECT (SELECT count(*) FROM users) + (SELECT count(*) FROM objects WHERE kind IN "
+        "('application', 'group', 'servicePrincipal')) AS n"
+    )
+    return int(found[0]["n"]), int(switches.read(directory, "directory_quota"))
+
+
+def check_room(directory: Directory) -> None:
+    """Refuse one more object in a tenant that is full. Raises GraphError 403."""
+    used, total = directory_size(directory)
+    if used >= total:
+        raise GraphError(
+            403,
+            "Directory_QuotaExceeded",
+            "The directory object quota limit for the Tenant has been exceeded. Please ask your administrator to "
+            "increase the quota limit or delete objects to reduce the used quota.",
+        )
+
+
+def check_values(names: Iterable[str]) -> None:
+    """Refuse more extension values than an object holds; those of deleted extensions count. Raises GraphError 403."""
+    count = sum(name.startswith("extension_") for name in names)
+    if count > _EXTENSION_VALUES:
+        raise GraphError(
+            403,
+            "Directory_QuotaExceeded",
+            f"Unable to perform operation as '{count}' would exceed the maximum quota count '{_EXTENSION_VALUES}' for "
+            "extension properties.",
+        )
