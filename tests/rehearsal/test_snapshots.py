@@ -5,7 +5,6 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-import httpx
 import pytest
 
 from jitkit.errors import KitError
@@ -119,15 +118,3 @@ def test_a_folder_that_belongs_to_a_tenant_comes_back_as_it_was(world: World, tm
     assert [each.name for each in (history / "flag").iterdir()] == ["day"]
     assert (history / "flag" / "day").read_text() == "first"
     assert not later.exists()
-
-
-async def test_a_delta_link_of_the_time_that_was_undone_is_refused(world: World, tmp_path: Path) -> None:
-    snapshots = Snapshots(world.tenant, tmp_path / "snapshots")
-    snapshots.take("before")
-    async with httpx.AsyncClient(transport=world.tenant.transport()) as client:
-        token = (await world.tenant.credential().get_token()).token
-        client.headers["Authorization"] = f"Bearer {token}"
-        world.add_user()
-        page = (await client.get("https://graph.microsoft.com/v1.0/users/delta?$select=id")).json()
-        snapshots.restore("before")
-        assert (await client.get(page["@odata.deltaLink"])).status_code == 410
