@@ -26,9 +26,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from endpoint_calls import Caller, ConstantStore, call
 from endpoint_sample import sample_app
 
-from jitkit.endpoint.app import create_app
-from jitkit.endpoint.clock import Clock
-from jitkit.endpoint.config import Settings
+from jitkit.endpoint.app import Clock, create_app
+from jitkit.endpoint.settings import Settings
 
 ROUNDS, PER_ROUND, CALLERS = 12, 304, 8
 REQUESTS, STEP = 200_000, 20_000

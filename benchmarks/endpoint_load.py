@@ -21,7 +21,7 @@ import bcrypt
 from endpoint_calls import Caller, ConstantStore, call
 
 from jitkit.endpoint.app import create_app
-from jitkit.endpoint.config import Settings
+from jitkit.endpoint.settings import Settings
 from jitkit.endpoint.stores import Verdict
 
 RATE, SECONDS = 50, 60

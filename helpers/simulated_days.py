@@ -14,9 +14,8 @@ from typing import Any, Final
 import httpx
 from starlette.applications import Starlette
 
-from jitkit.endpoint.app import create_app
-from jitkit.endpoint.clock import Clock
-from jitkit.endpoint.config import Settings
+from jitkit.endpoint.app import Clock, create_app
+from jitkit.endpoint.settings import Settings
 from jitkit.endpoint.stores import LegacyStore, Verdict, open_store
 from jitkit.rehearsal.ids import seeded
 from jitkit.rehearsal.population.crowd import Crowd

@@ -22,7 +22,7 @@ _ROOT: Final = Path(__file__).resolve().parents[2]
 
 def own_command(port: int = 0) -> tuple[str, ...]:
     """Return the command that serves the kit's own endpoint on loopback; port 0 takes a free one."""
-    return (sys.executable, "-m", "helpers", "endpoint", "--host", "127.0.0.1", "--port", str(port))
+    return (sys.executable, "-m", "jitkit.endpoint", "--host", "127.0.0.1", "--port", str(port))
 
 
 class EndpointProcess:

@@ -12,8 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from jitkit.endpoint.app import create_app
-from jitkit.endpoint.clock import MACHINE, Clock
+from jitkit.endpoint.app import Clock, create_app
 
 from . import issuer
 from .issuer import AskedStore, Documents
@@ -49,12 +48,14 @@ async def open_endpoint(tmp_path: Path) -> AsyncIterator[Opener]:
     async with AsyncExitStack() as stack:
 
         async def opener(
-            store: Any = None, documents: Documents | None = None, clock: Clock = MACHINE, **changes: str
+            store: Any = None, documents: Documents | None = None, clock: Clock | None = None, **changes: str
         ) -> Endpoint:
             store, documents = store or AskedStore(), documents or Documents()
             ledger = tmp_path / "ledger.jsonl"
             client = await stack.enter_async_context(documents.client())
-            app = create_app(issuer.settings(JIT_LEDGER=str(ledger), **changes), http=client, store=store, clock=clock)
+            app = create_app(
+                issuer.settings(JIT_LEDGER=str(ledger), **changes), http=client, store=store, clock=clock or Clock()
+            )
             await stack.enter_async_context(app.router.lifespan_context(app))
             http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://endpoint")
             return Endpoint(await stack.enter_async_context(http), store, documents, ledger)

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from jitkit.endpoint.config import Settings
+from jitkit.endpoint.settings import Settings
 from jitkit.endpoint.stores import Verdict
 
 TENANT = "11111111-1111-4111-8111-111111111111"

@@ -15,11 +15,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from jitkit.endpoint.app import Clock
 from jitkit.endpoint.caller import Callers
-from jitkit.endpoint.clock import Clock
-from jitkit.endpoint.refused import Refused
+from jitkit.endpoint.crypto import Workers
+from jitkit.endpoint.decision import Refused
 from jitkit.endpoint.signing_keys import SigningKeys
-from jitkit.endpoint.workers import Workers
 
 from . import issuer
 from .conftest import Endpoint, Opener
@@ -89,7 +89,7 @@ REFUSED: list[tuple[str, str, int]] = [
 @pytest.mark.parametrize(("cause", "token", "status"), REFUSED, ids=[f"{n}-{row[0]}" for n, row in enumerate(REFUSED)])
 @pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "encrypted"])
 async def test_refused(open_endpoint: Opener, cause: str, token: str, status: int, wrapped: bool) -> None:
-    endpoint = await open_endpoint(clock=Clock(wall=lambda: NOW))
+    endpoint = await open_endpoint(clock=Clock(now=lambda: NOW))
     response = await endpoint.post(token=issuer.encrypted_bearer(token) if wrapped else token)
     assert (response.status_code, response.content) == (status, b"{}")
     assert endpoint.lines()[0]["cause"] == cause
@@ -180,7 +180,7 @@ async def test_without_any_key_nobody_is_let_in_and_nobody_is_called_bad(open_en
 async def test_a_new_signing_key_is_found_and_strangers_cost_one_look() -> None:
     documents, now = Documents(), [1000.0]
     async with documents.client() as http:
-        keys = SigningKeys(issuer.METADATA, http, Clock(steady=lambda: now[0]))
+        keys = SigningKeys(issuer.METADATA, http, Clock(monotonic=lambda: now[0]))
         await keys.load()
         for _ in range(3):
             assert not await keys.find("stranger")
@@ -198,7 +198,7 @@ async def test_a_new_signing_key_is_found_and_strangers_cost_one_look() -> None:
 async def test_documents_are_read_again_after_a_day_without_anybody_waiting() -> None:
     documents, now = Documents(), [1000.0]
     async with documents.client() as http:
-        keys = SigningKeys(issuer.METADATA, http, Clock(steady=lambda: now[0]))
+        keys = SigningKeys(issuer.METADATA, http, Clock(monotonic=lambda: now[0]))
         await keys.load()
         now[0] += 25 * 3600
         documents.keys[issuer.CIAM] = ["new-signing"]

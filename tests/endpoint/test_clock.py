@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from jitkit.endpoint.clock import Clock
+from jitkit.endpoint.app import Clock
 from jitkit.endpoint.stores import Verdict
 
 from . import issuer
@@ -23,7 +23,7 @@ class Held:
     seconds: float = LATER.timestamp()
 
     def clock(self) -> Clock:
-        return Clock(wall=lambda: self.seconds, steady=lambda: self.seconds)
+        return Clock(now=lambda: self.seconds, monotonic=lambda: self.seconds)
 
 
 def times(held: Held, life: int = 600) -> dict[str, int]:

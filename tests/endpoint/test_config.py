@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from jitkit.endpoint.config import Settings, is_safe_url
+from jitkit.endpoint.settings import Settings, is_safe_url
 from jitkit.errors import SettingsError
 
 from . import issuer

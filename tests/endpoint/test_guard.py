@@ -13,16 +13,11 @@ from typing import Any
 import pytest
 
 from jitkit.endpoint import guard
-from jitkit.endpoint.answer import answer_to
-from jitkit.endpoint.breaker import Breaker
-from jitkit.endpoint.guard import Guard, Limits
-from jitkit.endpoint.limiter import Limiter
-from jitkit.endpoint.pace import Pace
-from jitkit.endpoint.password_context import PasswordContext
-from jitkit.endpoint.password_policy import PasswordPolicy
-from jitkit.endpoint.refused import Refused
+from jitkit.endpoint.crypto import PasswordContext
+from jitkit.endpoint.decision import Refused, answer_to
+from jitkit.endpoint.guard import Breaker, Guard, Limiter, Limits, RefusalDelay
+from jitkit.endpoint.ledger import Counters
 from jitkit.endpoint.stores import Verdict
-from jitkit.endpoint.tally import Tally
 
 from . import issuer
 from .conftest import Endpoint, Opener
@@ -37,9 +32,9 @@ def context(username: str = "ann@contoso.example", password: str = "Abcdefg1", n
 def a_guard(store: AskedStore, **limits: Any) -> Guard:
     return Guard(
         lambda asked, _: store.verify(asked.username, asked.password),
-        lambda verdict, password: answer_to(verdict, password, PasswordPolicy()),
+        answer_to,
         Limits(**limits),
-        Tally(),
+        Counters(),
     )
 
 
@@ -57,7 +52,7 @@ def people() -> Iterator[str]:
 
 
 async def test_five_failures_open_the_breaker_and_a_probe_closes_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jitkit.endpoint.breaker._FIRST_REST", 0.2)
+    monkeypatch.setattr("jitkit.endpoint.guard._FIRST_REST", 0.2)
     store, someone = AskedStore(Verdict.DOWN), people()
     guarded = a_guard(store)
     for _ in range(5):
@@ -156,7 +151,7 @@ async def test_a_silent_store_uses_tries_up_and_is_never_called_a_wrong_password
 
 
 def test_wrong_passwords_are_forgotten_in_time_and_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jitkit.endpoint.limiter._ACCOUNTS", 10)
+    monkeypatch.setattr("jitkit.endpoint.guard._ACCOUNTS", 10)
     limiter = Limiter(1, 60)
     account = limiter.account("ann", 0.0)
     assert limiter.enter(account)
@@ -198,11 +193,11 @@ async def test_a_refusal_that_is_held_back_still_leaves_in_time() -> None:
 
 
 def test_the_pace_follows_the_store() -> None:
-    pace = Pace()
-    assert pace.target == 0
+    pace = RefusalDelay()
+    assert pace.seconds == 0
     for number in range(1000):
         pace.note(1.0 if number < 500 else 0.1)
-    assert pace.target == 0.1
+    assert pace.seconds == 0.1
 
 
 async def test_a_full_queue_is_answered_at_once() -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from jitkit import protocol
-from jitkit.endpoint.clock import Clock
+from jitkit.endpoint.app import Clock
+from jitkit.endpoint.crypto import PasswordContext, open_context
+from jitkit.endpoint.decision import Refused
 from jitkit.endpoint.keys import parse_key
-from jitkit.endpoint.password_context import PasswordContext, open_context
-from jitkit.endpoint.refused import Refused
 
 from . import issuer
 from .conftest import Opener
@@ -190,7 +190,7 @@ async def test_during_a_change_of_keys_both_open_and_the_ledger_says_which(open_
 
 
 async def test_every_refused_context_looks_the_same_from_outside(open_endpoint: Opener) -> None:
-    endpoint = await open_endpoint(clock=Clock(wall=lambda: NOW))
+    endpoint = await open_endpoint(clock=Clock(now=lambda: NOW))
     bearer = issuer.bearer(nbf=NOW, exp=NOW + 3600)
     answers = set()
     for _, token in REFUSED:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from jitkit.endpoint.password_context import open_context
+from jitkit.endpoint.crypto import open_context
 from jitkit.endpoint.stores import Verdict
 
 from . import issuer

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
 
-from jitkit.endpoint.config import Settings
+from jitkit.endpoint.settings import Settings
 from jitkit.errors import SettingsError
 
 from . import issuer

@@ -1,4 +1,4 @@
-"""The endpoint as an ASGI application: one route, a health check and the callout.
+"""Serves the endpoint as an ASGI application: one route, GET for health and POST for the callout.
 
 A decision is always status 200 [how-to]. A request that gets no decision gets a status, and no hint of the cause: that
 is in the ledger.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,26 +21,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from jitkit.endpoint.answer import answer_to, body_of, failure
 from jitkit.endpoint.caller import Callers
-from jitkit.endpoint.clock import MACHINE, Clock
-from jitkit.endpoint.config import Settings
+from jitkit.endpoint.crypto import PasswordContext, Workers, open_context, thumbprint_in, usable_cores
+from jitkit.endpoint.decision import Refused, answer_to, body_of, failure
 from jitkit.endpoint.envelope import Envelope, read_envelope
-from jitkit.endpoint.environment import GUID
 from jitkit.endpoint.guard import Guard
-from jitkit.endpoint.jose import thumbprint_in
-from jitkit.endpoint.ledger import Entry, Ledger
-from jitkit.endpoint.log import unexpected
-from jitkit.endpoint.migrated import Migrated
-from jitkit.endpoint.password_context import PasswordContext, open_context
-from jitkit.endpoint.refused import Refused
+from jitkit.endpoint.ledger import Counters, Entry, Ledger, MigratedUsers, log_unexpected
+from jitkit.endpoint.settings import GUID, Settings
 from jitkit.endpoint.signing_keys import SigningKeys
 from jitkit.endpoint.stores import LegacyStore, Maps, Prepares, Verdict, open_store
-from jitkit.endpoint.tally import Tally
-from jitkit.endpoint.workers import Workers, usable_cores
 from jitkit.protocol import MIGRATE
-
-__all__ = ["ROUTE", "create_app"]
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +42,7 @@ _EXPIRES_SOON: Final = 30
 _CORRELATION_HEADER: Final = "x-correlation-id"
 _CLOCK_OFF: Final = 60
 
-# Refusals that somebody should look at: a key that was forgotten, an attack, a clock.
+# Refusals that need attention: a key that was forgotten, an attack, a clock.
 _ALARMS: Final = frozenset(
     {
         "clock_skew",
@@ -66,6 +57,23 @@ _ALARMS: Final = frozenset(
         "unknown_key",
     }
 )
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The time that the endpoint judges by and writes down.
+
+    The deadline and the delay of refusals go by the event loop's time instead. Only programs that run the endpoint in
+    their own process can set it, to play weeks of sign-ins in seconds. No setting reaches it, because a clock from
+    outside would let expired tokens in.
+
+    Args:
+        now: seconds since the epoch, for tokens, password contexts, certificates and the ledger.
+        monotonic: seconds that only go forward, for remembered nonces, limiter, breaker and the signing keys' age.
+    """
+
+    now: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.perf_counter
 
 
 @dataclass
@@ -89,7 +97,7 @@ def create_app(
     *,
     http: httpx.AsyncClient | None = None,
     store: LegacyStore | None = None,
-    clock: Clock = MACHINE,
+    clock: Clock = Clock(),
 ) -> Starlette:
     """Make the endpoint.
 
@@ -97,10 +105,10 @@ def create_app(
         settings: what `Settings.from_environment` read.
         http: the client that fetches metadata documents, and nothing else; the default goes to the network.
         store: the legacy store; the default is the one that the settings name.
-        clock: the time to go by; only simulations bring another than the machine's.
+        clock: the time to go by; the machine's by default.
 
     Returns:
-        An ASGI application that fetches the signing keys when it starts, and lets go of everything when it stops.
+        An ASGI application that fetches the signing keys when it starts, and closes what it opened when it stops.
 
     Raises:
         SettingsError: the legacy store or the ledger cannot be opened.
@@ -115,28 +123,32 @@ def create_app(
 class _Endpoint:
     def __init__(self, settings: Settings, http: httpx.AsyncClient | None, store: LegacyStore, clock: Clock) -> None:
         self._settings = settings
-        self._now, self._steady = clock.wall, clock.steady
+        self._now, self._monotonic = clock.now, clock.monotonic
         client = httpx.AsyncClient() if http is None else http
         self._own_client = client if http is None else None
         self._store = store
-        self._ledger = Ledger(settings.ledger, clock.steady)
-        self._tally = Tally(clock.steady)
+        self._ledger = Ledger(settings.ledger, clock.monotonic)
+        self._counters = Counters(clock.monotonic)
         self._guard = Guard(
-            _asking(store),
-            lambda verdict, password: answer_to(verdict, password, settings.policy, migrate_mfa=settings.migrate_mfa),
+            _question_to(store),
+            lambda verdict, password: answer_to(
+                verdict, password, accept_weak=settings.accept_weak, migrate_mfa=settings.migrate_mfa
+            ),
             settings.limits,
-            self._tally,
-            clock.steady,
+            self._counters,
+            clock.monotonic,
         )
-        self._migrated = Migrated(settings.ledger)
+        self._migrated = MigratedUsers(settings.ledger)
         self._workers = Workers(usable_cores())
-        self._signing_keys = SigningKeys(settings.openid_configuration, client, clock)
-        self._callers = Callers(settings, self._signing_keys, self._workers, clock.wall)
+        self._signing_keys = SigningKeys(
+            settings.openid_configuration, client, now=clock.now, monotonic=clock.monotonic
+        )
+        self._callers = Callers(settings, self._signing_keys, self._workers, clock.now)
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            stack.callback(self._tally.close)
+            stack.callback(self._counters.close)
             stack.callback(self._ledger.close)
             stack.callback(self._workers.close)
             stack.push_async_callback(self._store.close)
@@ -155,7 +167,7 @@ class _Endpoint:
         return await (self._callout(request) if request.method == "POST" else self._health())
 
     async def _health(self) -> Response:
-        """Say that the process serves, and what an operator has to mend in time. Nothing of it helps a stranger."""
+        """Report that the process serves, and what an operator has to fix in time. Nothing of it helps a stranger."""
         health: dict[str, object] = {"status": "ok"}
         days = self._settings.keys[0].days_left(self._moment())
         if days is not None:
@@ -169,7 +181,7 @@ class _Endpoint:
         return datetime.fromtimestamp(self._now(), UTC)
 
     async def _callout(self, request: Request) -> Response:
-        started = self._steady()
+        started = self._monotonic()
         due = asyncio.get_running_loop().time() + self._settings.deadline
         now = self._moment().isoformat(timespec="milliseconds")
         call = _Call(due, Entry(time=now, legacy=self._store.kind))
@@ -178,16 +190,16 @@ class _Endpoint:
         except Refused as refusal:
             call.entry.cause = refusal.cause
             if refusal.cause in _ALARMS:
-                self._tally.count(refusal.cause)
+                self._counters.count(refusal.cause)
             response = call.response(refusal.status, b"{}")
-        except Exception as error:  # noqa: BLE001 - a customer's sign-in must end in an answer, whatever went wrong
-            unexpected(error)
+        except Exception as error:  # noqa: BLE001 - a sign-in must end in an answer, whatever went wrong
+            log_unexpected(error)
             response = self._unexpected(call)
-        call.entry.duration_ms = round((self._steady() - started) * 1000, 1)
+        call.entry.duration_ms = round((self._monotonic() - started) * 1000, 1)
         if call.admitted or self._ledger.may_write_of_strangers():
             self._ledger.write(call.entry)
         else:
-            self._tally.count("ledger_lines_of_strangers_left_out")
+            self._counters.count("ledger_lines_of_strangers_left_out")
         return response
 
     async def _decide(self, request: Request, call: _Call) -> Response:
@@ -200,7 +212,7 @@ class _Endpoint:
                 if _media_type(request) != "application/json":
                     raise Refused(415, "content_type")
                 envelope = read_envelope(await _body(request))
-                self._note(envelope, call.entry)
+                self._note_ids(envelope, call.entry)
                 self._check_ids(envelope)
                 context = await self._open(envelope.password_context)
         except TimeoutError:
@@ -210,11 +222,11 @@ class _Endpoint:
         self._check_issuer(context)
         answer, attempt = await self._guard.answer(context, call.due, envelope.user_id)
         call.entry.action, call.entry.cause, call.entry.attempt = answer.action, answer.cause, attempt
-        if attempt == 1 and answer.action == MIGRATE and self._migrated.again(call.entry.user_id):
+        if attempt == 1 and answer.action == MIGRATE and self._migrated.add(call.entry.user_id):
             call.entry.cause = "flag_stuck"
-            self._tally.count("flag_stuck")
+            self._counters.count("flag_stuck")
         elif attempt == 1 and answer.cause == Verdict.OTHER_USER:
-            self._tally.count(answer.cause)
+            self._counters.count(answer.cause)
         return call.response(200, body_of(answer, context.nonce))
 
     async def _open(self, token: str) -> PasswordContext:
@@ -235,21 +247,21 @@ class _Endpoint:
             raise Refused(403, "listener")
 
     def _check_certificate(self) -> None:
-        """Count calls after the certificate's end: its key still opens them, and somebody should renew it."""
+        """Count calls after the certificate's end: its key still opens them, and it should be renewed."""
         ends = self._settings.keys[0].not_after
         if ends is not None and ends.timestamp() < self._now():
-            self._tally.count("certificate_ended")
+            self._counters.count("certificate_ended")
 
     def _check_issuer(self, context: PasswordContext) -> None:
         """Compare the context's issuer with the identifier URI: that is observed, not documented, hence the choice."""
         if (context.issuer or "").lower() != self._settings.identifier_uri.lower():
             if self._settings.require_issuer:
                 raise Refused(400, "context_issuer")
-            self._tally.count("context_issuer")
+            self._counters.count("context_issuer")
 
     @staticmethod
-    def _note(envelope: Envelope, entry: Entry) -> None:
-        """Keep ids for the ledger: what does not look like an id could be a name, and is dropped."""
+    def _note_ids(envelope: Envelope, entry: Entry) -> None:
+        """Note ids for the ledger: what does not look like an id could be a name, and is dropped."""
         entry.correlation_id = _id(envelope.correlation_id)
         entry.user_id = _id(envelope.user_id)
         entry.app_id = _id(envelope.app_id)
@@ -257,7 +269,7 @@ class _Endpoint:
 
     @staticmethod
     def _unexpected(call: _Call) -> Response:
-        """Answer kindly where that is possible."""
+        """Block with a text where the nonce is known, so that the user reads one."""
         call.entry.cause = "unexpected"
         if call.nonce is None:
             return call.response(500, b"{}")
@@ -266,7 +278,7 @@ class _Endpoint:
         return call.response(200, body_of(answer, call.nonce))
 
 
-def _asking(store: LegacyStore) -> Callable[[PasswordContext, str], Awaitable[Verdict]]:
+def _question_to(store: LegacyStore) -> Callable[[PasswordContext, str], Awaitable[Verdict]]:
     if isinstance(store, Maps):
         return lambda context, user_id: store.verify_for(user_id, context.username, context.password)
     return lambda context, _: store.verify(context.username, context.password)

@@ -1,4 +1,4 @@
-"""Who is calling: the bearer token of the callout.
+"""Checks who is calling: the bearer token of the callout.
 
 Sources: [overview] for the calling application; [observed] for the token of an external tenant, which is encrypted
 as soon as the extension's app registration has a token encryption key; RFC 8725 for the care.
@@ -16,22 +16,19 @@ from jwcrypto.common import JWException
 from jwcrypto.jws import JWS
 
 from jitkit import protocol
-from jitkit.endpoint.config import Settings
-from jitkit.endpoint.jose import SKEW, audience_is, decrypt, json_object, numeric_date, segments
-from jitkit.endpoint.refused import Refused
+from jitkit.endpoint.crypto import SKEW, Workers, audience_is, decrypt, json_object, numeric_date, segments
+from jitkit.endpoint.decision import Refused
+from jitkit.endpoint.settings import Settings
 from jitkit.endpoint.signing_keys import SigningKeys
-from jitkit.endpoint.workers import Workers
-
-__all__ = ["Callers"]
 
 _UNKNOWN: Final = 401
 _NOT_ENTRA: Final = 403
 _LARGEST: Final = 16 * 1024
 _REMEMBERED: Final = 1024
-# Unknown tokens that may be looked at together. Strangers wait behind each other, and known callers wait for few.
+# Unknown tokens that may be checked at once. Beyond these they are refused, so that known callers wait for few.
 _CHECKED_TOGETHER: Final = 64
 
-# Issuers of one tenant's tokens, beside those that its metadata documents name [overview, observed].
+# Issuers of one tenant's tokens, next to those that its metadata documents name [overview, observed].
 _ISSUERS: Final = (
     "https://{tenantid}.ciamlogin.com/{tenantid}/v2.0",
     "https://login.microsoftonline.com/{tenantid}/v2.0",
@@ -40,22 +37,15 @@ _ISSUERS: Final = (
 
 
 class Callers:
-    """Admit Microsoft Entra's authentication extensions service, for our tenant and our app, and nobody else.
-
-    Args:
-        settings: tenant, audiences and decryption keys.
-        keys: the signing keys.
-        workers: where private-key operations run.
-        clock: seconds since the epoch.
-    """
+    """Admit Microsoft Entra's authentication extensions service, for our tenant and our app alone."""
 
     def __init__(
-        self, settings: Settings, keys: SigningKeys, workers: Workers, clock: Callable[[], float] = time.time
+        self, settings: Settings, keys: SigningKeys, workers: Workers, now: Callable[[], float] = time.time
     ) -> None:
         self._settings = settings
         self._keys = keys
         self._workers = workers
-        self._clock = clock
+        self._now = now
         self._checking = 0
         self._admitted: OrderedDict[bytes, float] = OrderedDict()
 
@@ -68,12 +58,12 @@ class Callers:
             authorization: the values of the Authorization header.
 
         Raises:
-            Refused: 401 for a token that is not good, 403 for a good token of another caller, 503 when no signing
-                key could be fetched yet.
+            Refused: 401 for an invalid token, 403 for a valid token of another caller, 503 when no signing key could
+                be fetched yet.
         """
         token = _bearer(authorization)
         digest = hashlib.sha256(token.encode()).digest()
-        now = self._clock()
+        now = self._now()
         if now < self._admitted.get(digest, 0.0):
             return
         self._admitted.pop(digest, None)

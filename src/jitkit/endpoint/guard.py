@@ -1,11 +1,11 @@
-"""Time, load and repetition: every call is answered in time, and asked of the legacy store once.
+"""Protects the legacy store and the time limit: every call is answered in time, and asked of the store once.
 
 Entra waits 2,000 ms at most and tries once more with the same nonce [limits]. So a call goes on when Entra hangs up, at
-most until its own deadline: the second attempt then finds its answer, and the customer has one try less at the legacy
-store instead of two. Nothing else is kept of a call.
+most until its own deadline: the second attempt then finds its answer, and the store counts one try of the user's
+instead of two. Nothing else is kept of a call.
 
 Nonces are remembered in this process alone. After a restart, or at another instance, a context could be used again
-until it expires, and no longer; only somebody with a token of Entra's could send it.
+until it expires, and no longer; only a caller with a token of Entra's could send it.
 """
 
 from __future__ import annotations
@@ -14,30 +14,24 @@ import asyncio
 import hmac
 import secrets
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
 from uuid import UUID
 
 from jitkit import protocol
-from jitkit.endpoint.answer import Answer, failure
-from jitkit.endpoint.breaker import Breaker
-from jitkit.endpoint.limiter import Attempts, Limiter
-from jitkit.endpoint.log import unexpected
-from jitkit.endpoint.pace import Pace
-from jitkit.endpoint.password_context import PasswordContext
-from jitkit.endpoint.refused import Refused
-from jitkit.endpoint.stores import Verdict
-from jitkit.endpoint.tally import Tally
-
-__all__ = ["Guard", "Limits"]
+from jitkit.endpoint.crypto import PasswordContext
+from jitkit.endpoint.decision import Answer, Refused, failure
+from jitkit.endpoint.ledger import Counters, log_unexpected
+from jitkit.endpoint.settings import Limits
+from jitkit.endpoint.stores.base import Verdict, lookup_key
 
 # Seconds that an answer is kept for; Entra's second attempt comes within 2 s of the first.
 _WINDOW: Final = 60.0
 # Nonces are remembered until their context expires. At 50 calls a second and 15 minutes no more than 45,000 are alive.
-_REMEMBERED: Final = 50_000
+_NONCES: Final = 50_000
 _ANSWERS: Final = 10_000
 # Waiting calls for each one that runs: at 50 calls a second [limits] and a deadline of 1.5 s no more than 75 can be on
 # their way, so a longer queue would only hold calls that are answered too late.
@@ -45,20 +39,164 @@ _WAITING: Final = 4
 # Seconds before the deadline from which the store is not asked any more, and a refusal is not held back any longer.
 _MARGIN: Final = 0.05
 
+_FAILURES: Final = 5
+_FIRST_REST: Final = 5.0
+_LONGEST_REST: Final = 60.0
+_ACCOUNTS: Final = 50_000
+_REFUSALS: Final = 200
+_SHARE: Final = 0.95
 
-@dataclass(frozen=True)
-class Limits:
-    """Hold what the operator may choose.
 
-    Args:
-        concurrency: legacy calls at once; four times as many may wait for their turn.
-        guesses: wrong passwords per account before it is left alone.
-        guesses_seconds: how long a wrong password counts.
+class Breaker:
+    """Stop asking after five failures in a row, let one probe through after a rest, close when it succeeds.
+
+    Each probe that fails doubles the rest, from 5 seconds to a minute. Times are those of one clock that only goes
+    forward, in seconds.
     """
 
-    concurrency: int = 20
-    guesses: int = 4
-    guesses_seconds: float = 900.0
+    def __init__(self) -> None:
+        self._failures = 0
+        self._rest = 0.0
+        self._until = 0.0
+        self._probing = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the store is not being asked."""
+        return self._rest > 0.0
+
+    def refuses(self, now: float) -> bool:
+        """Return whether a call would be refused; nothing changes."""
+        return self.is_open and (self._probing or now < self._until)
+
+    def enter(self, now: float) -> bool:
+        """Return whether the store may be asked; after True, call `succeeded`, `failed` or `left` once.
+
+        True always while closed, and for one caller at a time after the rest.
+        """
+        if self.refuses(now):
+            return False
+        self._probing = self.is_open
+        return True
+
+    def succeeded(self) -> None:
+        """Note that the store answered: the breaker closes."""
+        self._failures, self._rest, self._probing = 0, 0.0, False
+
+    def failed(self, now: float) -> bool:
+        """Note a failure, and return whether this one opened the breaker."""
+        self._failures += 1
+        if self.is_open:
+            if self._probing:
+                self._rest = min(self._rest * 2, _LONGEST_REST)
+                self._until, self._probing = now + self._rest, False
+            return False
+        if self._failures < _FAILURES:
+            return False
+        self._rest, self._until = _FIRST_REST, now + _FIRST_REST
+        return True
+
+    def left(self) -> None:
+        """Note an answer that says nothing about the store's health: the next caller may probe."""
+        self._probing = False
+
+
+@dataclass
+class Attempts:
+    """One account's history: when tries failed, how many run now, and which tries got no answer."""
+
+    name: bytes
+    failed: list[float] = field(default_factory=list)
+    unanswered: list[float] = field(default_factory=list)
+    running: int = 0
+
+
+class Limiter:
+    """Allow so many wrong passwords per account in so many seconds, so that the legacy store does not lock the account.
+
+    Accounts are remembered by a keyed hash of their lookup key; the key lives as long as the process. The memory is
+    bounded: beyond 50,000 accounts the one that tried longest ago is forgotten. Each instance of the endpoint counts by
+    itself, so with several of them the legacy store sees up to that many times the limit.
+
+    A try that got no answer in time counts as well, because the store may have counted it.
+    """
+
+    def __init__(self, tries: int, seconds: float) -> None:
+        self._tries = tries
+        self._seconds = seconds
+        self._accounts: OrderedDict[bytes, Attempts] = OrderedDict()
+        self._salt = secrets.token_bytes(32)
+
+    def account(self, username: str, now: float) -> Attempts:
+        """Find an account's history, without what no longer counts."""
+        name = blake2b(lookup_key(username).encode(), key=self._salt, digest_size=16).digest()
+        attempts = self._accounts.get(name)
+        if attempts is None:
+            attempts = self._accounts[name] = Attempts(name)
+            if len(self._accounts) > _ACCOUNTS:
+                self._accounts.popitem(last=False)
+            return attempts
+        self._accounts.move_to_end(name)
+        oldest = now - self._seconds
+        attempts.failed = [moment for moment in attempts.failed if moment > oldest]
+        attempts.unanswered = [moment for moment in attempts.unanswered if moment > oldest]
+        return attempts
+
+    def guessed_out(self, attempts: Attempts) -> bool:
+        """Return whether wrong passwords alone used the limit up, without calls that the store left unanswered."""
+        return len(attempts.failed) >= self._tries
+
+    def enter(self, attempts: Attempts) -> bool:
+        """Return whether a password may be tried; after True, call `leave` once.
+
+        Tries that run count, so that many at once cannot pass together.
+        """
+        if len(attempts.failed) + len(attempts.unanswered) + attempts.running >= self._tries:
+            return False
+        attempts.running += 1
+        return True
+
+    def leave(
+        self, attempts: Attempts, now: float, *, wrong: bool = False, right: bool = False, silent: bool = False
+    ) -> None:
+        """Note how a try ended: a right password clears the account, a fault of the store changes nothing.
+
+        Args:
+            attempts: what `account` returned.
+            now: the time.
+            wrong: the store said that the password is wrong, or that there is no such account.
+            right: the store said that it is right.
+            silent: the store was asked and gave no answer in time.
+        """
+        attempts.running -= 1
+        if right:
+            attempts.failed.clear()
+            attempts.unanswered.clear()
+        elif wrong:
+            attempts.failed.append(now)
+        elif silent:
+            attempts.unanswered.append(now)
+        idle = not (attempts.running or attempts.failed or attempts.unanswered)
+        if idle and self._accounts.get(attempts.name) is attempts:
+            del self._accounts[attempts.name]
+
+
+class RefusalDelay:
+    """Pad refused passwords to equal duration, so that timing does not reveal whether a user exists.
+
+    The duration is what 95 of the last 100 refusals took or less, unknown names and wrong passwords together: the
+    quick ones wait for it, so that both have the same distribution but for the slowest few.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: deque[float] = deque(maxlen=_REFUSALS)
+        self.seconds = 0.0
+
+    def note(self, seconds: float) -> None:
+        """Remember how long the store took to refuse a password."""
+        self._seconds.append(seconds)
+        ordered = sorted(self._seconds)
+        self.seconds = ordered[min(int(len(ordered) * _SHARE), len(ordered) - 1)]
 
 
 @dataclass
@@ -72,14 +210,14 @@ class _Held:
 
 
 class Guard:
-    """Ask once per nonce, at most so many at once, not beyond the deadline, and neither a store that is away nor one
-    that is about to lock the account.
+    """Ask the store once per nonce, with bounded concurrency, not beyond the deadline, not while it is down, and not
+    when it is about to lock the account.
 
     Args:
         ask: asks the legacy store about a password context and a directory account. It is cancelled when time is up.
         answer_to: turns a verdict into an answer.
         limits: what the operator chose.
-        tally: where alarms are counted.
+        counters: where alarms are counted.
         clock: seconds that only go forward, for what is remembered; waiting goes by the event loop's own.
     """
 
@@ -88,7 +226,7 @@ class Guard:
         ask: Callable[[PasswordContext, str], Awaitable[Verdict]],
         answer_to: Callable[[Verdict, str], Answer],
         limits: Limits,
-        tally: Tally,
+        counters: Counters,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ask = ask
@@ -99,8 +237,8 @@ class Guard:
         self._on_their_way = 0
         self._breaker = Breaker()
         self._limiter = Limiter(limits.guesses, limits.guesses_seconds)
-        self._pace = Pace()
-        self._tally = tally
+        self._delay = RefusalDelay()
+        self._counters = counters
         self._held: OrderedDict[bytes, _Held] = OrderedDict()
         self._spent: OrderedDict[bytes, float] = OrderedDict()
         self._key = secrets.token_bytes(32)
@@ -144,7 +282,7 @@ class Guard:
             return failure("busy")
         attempts = self._limiter.account(context.username, now)
         if not self._limiter.enter(attempts):
-            self._tally.count("too_many_guesses")
+            self._counters.count("too_many_guesses")
             if not self._limiter.guessed_out(attempts):
                 return failure("too_many_guesses")
             answer = Answer(protocol.RETRY, "too_many_guesses")
@@ -155,11 +293,11 @@ class Guard:
             finally:
                 self._on_their_way -= 1
         if answer.action == protocol.RETRY:
-            await asyncio.sleep(min(started + self._pace.target, due - _MARGIN) - loop.time())
+            await asyncio.sleep(min(started + self._delay.seconds, due - _MARGIN) - loop.time())
         return answer
 
     async def _in_turn(self, context: PasswordContext, user_id: str, attempts: Attempts, due: float) -> Answer:
-        """Wait for a slot, then ask; what the store said goes to the breaker, the limiter and the pace."""
+        """Wait for a slot, then ask; note what the store said in breaker, limiter and delay."""
         loop = asyncio.get_running_loop()
         verdict: Verdict | None = None
         silent = False
@@ -177,8 +315,8 @@ class Guard:
         except TimeoutError:
             silent = True
             return failure("legacy_timeout")
-        except Exception as error:  # noqa: BLE001 - a customer's sign-in must end in an answer, whatever went wrong
-            unexpected(error)
+        except Exception as error:  # noqa: BLE001 - a sign-in must end in an answer, whatever went wrong
+            log_unexpected(error)
             return failure("unexpected")
         finally:
             self._slots.release()
@@ -187,7 +325,7 @@ class Guard:
             right = verdict in (Verdict.RIGHT, Verdict.RIGHT_MUST_CHANGE, Verdict.MFA)
             self._limiter.leave(attempts, self._clock(), wrong=wrong, right=right, silent=silent)
             if wrong:
-                self._pace.note(loop.time() - started)
+                self._delay.note(loop.time() - started)
         return self._answer_to(verdict, context.password)
 
     async def _slot(self, due: float) -> bool:
@@ -200,7 +338,7 @@ class Guard:
             return False
 
     async def _watched(self, context: PasswordContext, user_id: str) -> Verdict:
-        """Ask the legacy store, and tell the breaker how that went."""
+        """Ask the legacy store, and note in the breaker how that went."""
         answered = False
         try:
             verdict = await self._ask(context, user_id)
@@ -212,7 +350,7 @@ class Guard:
             return verdict
         finally:
             if not answered and self._breaker.failed(self._clock()):
-                self._tally.count("breaker_open")
+                self._counters.count("breaker_open")
 
     def _digest(self, context: PasswordContext, user_id: str) -> bytes:
         digest = blake2b(key=self._key)
@@ -228,13 +366,13 @@ class Guard:
                 break
             self._held.popitem(last=False)
         while self._spent:
-            if next(iter(self._spent.values())) > now and len(self._spent) < _REMEMBERED:
+            if next(iter(self._spent.values())) > now and len(self._spent) < _NONCES:
                 return
             self._spent.popitem(last=False)
 
 
 async def _waited_for(answer: asyncio.Task[Answer], due: float) -> Answer:
-    """Wait for an answer, and not much longer than it is due: a store may not let go when it is cancelled.
+    """Wait for an answer, and not much longer than it is due: a store may ignore its cancellation.
 
     The task goes on in any case. When Entra hangs up, its second attempt still finds this answer.
     """

@@ -1,11 +1,13 @@
-"""The private keys that open what Entra encrypted, and where they come from."""
+"""The private keys that open what Entra encrypted, read from settings or from Azure Key Vault."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -15,15 +17,19 @@ from jwcrypto.jwk import JWK
 
 from jitkit.errors import SettingsError
 
-__all__ = ["DecryptionKey", "parse_key"]
+if TYPE_CHECKING:
+    from azure.keyvault.secrets import SecretClient
 
-_SMALLEST_KEY = 2048
-_UNRESOLVED = "@Microsoft.KeyVault("
+_log = logging.getLogger(__name__)
+
+_SMALLEST_KEY: Final = 2048
+_UNRESOLVED: Final = "@Microsoft.KeyVault("
+_VAULT_SECONDS: Final = 5
 
 
 @dataclass(frozen=True)
 class DecryptionKey:
-    """Hold one private key, and what its certificate says about it.
+    """One private key, and what its certificate says about it.
 
     Args:
         jwk: the private key as jwcrypto wants it.
@@ -40,6 +46,15 @@ class DecryptionKey:
         return None if self.not_after is None else (self.not_after - now).days
 
 
+def refuse_unresolved(value: str, name: str) -> None:
+    """Raise SettingsError where a setting still holds a Key Vault reference."""
+    if value.startswith(_UNRESOLVED):
+        raise SettingsError(
+            f"{name} still holds a Key Vault reference that was not resolved.",
+            next_step="Give the app's managed identity the role Key Vault Secrets User on that vault, then restart.",
+        )
+
+
 def parse_key(value: str, name: str) -> DecryptionKey:
     """Read a private key from a setting.
 
@@ -48,19 +63,12 @@ def parse_key(value: str, name: str) -> DecryptionKey:
             Line ends may be written as backslash-n, as one-line settings hold them.
         name: the setting's name, for the message.
 
-    Returns:
-        The key, with its certificate's thumbprint where there is a certificate.
-
     Raises:
         SettingsError: the value is an unresolved Key Vault reference, does not parse, holds no RSA key of at
             least 2048 bits, or holds a certificate of another key.
     """
     text = value.strip()
-    if text.startswith(_UNRESOLVED):
-        raise SettingsError(
-            f"{name} still holds a Key Vault reference that was not resolved.",
-            next_step="Give the app's managed identity the role Key Vault Secrets User on that vault, then restart.",
-        )
+    refuse_unresolved(text, name)
     private, certificate = _read(text)
     if not isinstance(private, rsa.RSAPrivateKey) or private.key_size < _SMALLEST_KEY:
         raise SettingsError(
@@ -82,7 +90,7 @@ def parse_key(value: str, name: str) -> DecryptionKey:
 
 
 def _read(text: str) -> tuple[object | None, x509.Certificate | None]:
-    """Read what is there; what cannot be read is None, so that no parser's text about a key reaches a message."""
+    """Read key and certificate, None where unreadable, so that no parser's text about a key reaches a message."""
     try:
         text = text.replace("\\n", "\n")
         if "-----BEGIN" in text:  # openssl writes "Bag Attributes" before it
@@ -103,3 +111,55 @@ def _public_bytes(key: object) -> bytes | None:
     if not isinstance(key, rsa.RSAPublicKey):
         return None
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def read_vault(vault_url: str, certificate_name: str) -> tuple[DecryptionKey, ...]:
+    """Read a certificate with its private key from Azure Key Vault, and the version before it.
+
+    A Key Vault certificate's private half is the secret of the same name: base64 PKCS#12 or PEM (Microsoft Learn,
+    "About Azure Key Vault certificates"). The enabled version before the newest one serves while keys are being
+    changed; disable it in the vault, and restart, to retire it.
+
+    Raises:
+        SettingsError: a package is missing, the vault does not answer, or the secret is not a usable key.
+    """
+    try:
+        from azure.core.exceptions import AzureError
+        from azure.identity import DefaultAzureCredential
+        from azure.keyvault.secrets import SecretClient
+    except ImportError:
+        raise SettingsError(
+            "KeyVaultUrl is set, and the packages that read Azure Key Vault are not installed.",
+            next_step='Run: pip install -e ".[azure]"',
+        ) from None
+    quick = {"retry_total": 2, "connection_timeout": _VAULT_SECONDS, "read_timeout": _VAULT_SECONDS}
+    try:
+        with DefaultAzureCredential() as credential, SecretClient(vault_url, credential, **quick) as client:
+            current = client.get_secret(certificate_name)
+            previous = _previous(client, certificate_name, str(current.properties.version), AzureError)
+    except AzureError as error:
+        raise SettingsError(
+            f"The certificate {certificate_name} could not be read from Key Vault.",
+            service=type(error).__name__,
+            next_step="Check KeyVaultUrl and the certificate's name, and that the identity may read secrets there.",
+        ) from None
+    name = f"The Key Vault certificate {certificate_name}"
+    values = [current.value or ""] if previous is None else [current.value or "", previous]
+    return tuple(parse_key(value, name) for value in values)
+
+
+def _previous(client: SecretClient, name: str, current: str, refusal: type[Exception]) -> str | None:
+    """Read the newest enabled version before the current one; None also without the right to list versions."""
+    try:
+        versions: list[Any] = [
+            version
+            for version in client.list_properties_of_secret_versions(name)
+            if version.enabled and version.version != current
+        ]
+        if not versions:
+            return None
+        newest = max(versions, key=lambda version: version.created_on or datetime.min.replace(tzinfo=UTC))
+        return client.get_secret(name, newest.version).value
+    except refusal as error:
+        _log.warning("the previous version of the certificate could not be read: %s", type(error).__name__)
+        return None

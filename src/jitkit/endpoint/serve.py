@@ -1,4 +1,4 @@
-"""Serve the endpoint from environment settings, until it is asked to stop."""
+"""Serves the endpoint from environment settings, until it is asked to stop."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ from typing import Any, Final
 import uvicorn
 
 from jitkit.endpoint.app import ROUTE, create_app
-from jitkit.endpoint.config import Settings
-from jitkit.endpoint.log import configure
+from jitkit.endpoint.ledger import configure_log
+from jitkit.endpoint.settings import Settings
 from jitkit.errors import EndpointDown
-
-__all__ = ["serve"]
 
 # Connections beyond these are answered 503 at once; a body has 64 KiB at most, so all of them together stay small.
 _CONNECTIONS: Final = 500
@@ -44,7 +42,7 @@ def serve(*, host: str, port: int) -> None:
         EndpointDown: the address cannot be listened on.
     """
     settings = Settings.from_environment(os.environ)
-    configure()
+    configure_log()
     app = create_app(settings)
     listener = _listen(host, port)
     config = uvicorn.Config(
@@ -67,7 +65,7 @@ def serve(*, host: str, port: int) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Say where it listens, and end quietly: uvicorn would raise the signal again once everything has stopped."""
+    """Print where it listens, drop slow clients, and end quietly: uvicorn would raise the signal again at the end."""
 
     def __init__(self, config: uvicorn.Config, listener: socket.socket, scheme: str) -> None:
         super().__init__(config)
@@ -84,13 +82,13 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if counter % (_SILENT_SECONDS * _TICKS_A_SECOND) == 0:
-            self._drop_the_silent()
+            self._drop_silent_connections()
         return await super().on_tick(counter)
 
-    def _drop_the_silent(self) -> None:
-        """Close connections that have been without a whole request since the last look: each one takes a place.
+    def _drop_silent_connections(self) -> None:
+        """Close connections that have been without a whole request since the last check: their number is limited.
 
-        Between requests a connection is quiet with good reason, and uvicorn ends that after a time of its own.
+        Between requests a connection is silent with good reason, and uvicorn ends that after a time of its own.
         """
         silent = {connection for connection in self.server_state.connections if _owes_a_request(connection)}
         for connection in silent & self._silent:

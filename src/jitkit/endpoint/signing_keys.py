@@ -1,14 +1,15 @@
-"""The keys that Entra signs its tokens with: several metadata documents, united.
+"""Fetches the keys that Entra signs its tokens with, from several metadata documents.
 
 An external tenant's callout is signed with keys that only the ciamlogin.com document publishes [observed], other
-tokens with those of login.microsoftonline.com; a document that is away keeps the keys it gave before.
+tokens with those of login.microsoftonline.com; a document that cannot be read keeps the keys it gave before.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -17,15 +18,12 @@ import httpx
 from jwcrypto.common import JWException
 from jwcrypto.jwk import JWK
 
-from jitkit.endpoint.clock import MACHINE, Clock
-from jitkit.endpoint.config import is_safe_url
-
-__all__ = ["SigningKeys"]
+from jitkit.endpoint.stores.base import is_safe_url
 
 _log = logging.getLogger(__name__)
 
-# Seconds. An unknown key id may come from anybody, so it costs at most one look in this time.
-_BETWEEN_LOOKS: Final = 30.0
+# Seconds. An unknown key id may come from anybody, so it causes at most one fetch in this time.
+_BETWEEN_FETCHES: Final = 30.0
 _STALE_AFTER: Final = 24 * 3600.0
 _TIMEOUT: Final = 1.0
 _SMALLEST_KEY: Final = 2048
@@ -40,29 +38,37 @@ class _Document:
 
 
 class SigningKeys:
-    """Find a signing key by its id, looking again at a bounded rate when the id is not known.
+    """Find a signing key by its id, fetching the documents again at a bounded rate when the id is not known.
 
     Args:
         urls: OpenID Connect metadata URLs.
         http: the client that fetches them; it is used for nothing else.
-        clock: the time to go by.
+        now: seconds since the epoch.
+        monotonic: seconds that only go forward.
 
     `clock_off` says by how many seconds this machine's clock is ahead of the documents' server, once that is known.
     """
 
-    def __init__(self, urls: Sequence[str], http: httpx.AsyncClient, clock: Clock = MACHINE) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        http: httpx.AsyncClient,
+        *,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._urls = tuple(urls)
         self._http = http
-        self._clock = clock
+        self._now, self._monotonic = now, monotonic
         self._documents: dict[str, _Document] = {}
-        self._looked_at = float("-inf")
+        self._fetched_at = float("-inf")
         self.clock_off: float | None = None
-        self._looking = asyncio.Lock()
+        self._fetching = asyncio.Lock()
         self._background: asyncio.Task[None] | None = None
 
     @property
     def loaded(self) -> bool:
-        """Tell whether any document was read yet."""
+        """Whether any document was read yet."""
         return bool(self._documents)
 
     @property
@@ -71,23 +77,19 @@ class SigningKeys:
         return frozenset(document.issuer for document in self._documents.values())
 
     async def load(self, seconds: float = _TIMEOUT) -> None:
-        """Fetch every document; one that is away or unreadable keeps what it gave before.
-
-        Args:
-            seconds: the time for each request.
-        """
-        async with self._looking:
+        """Fetch every document, giving each request so many seconds."""
+        async with self._fetching:
             await self._load(seconds)
 
     async def find(self, kid: str) -> list[JWK]:
-        """Return the keys with this id, fetching the documents again when there is none and it was not done lately."""
+        """Return the keys with this id, fetching the documents again when there is none."""
         found = self._known(kid)
         if not found:
-            async with self._looking:
-                if not self._known(kid) and self._clock.steady() - self._looked_at > _BETWEEN_LOOKS:
+            async with self._fetching:
+                if not self._known(kid) and self._monotonic() - self._fetched_at > _BETWEEN_FETCHES:
                     await self._load(_TIMEOUT)
             return self._known(kid)
-        stale = self._clock.steady() - self._looked_at > _STALE_AFTER
+        stale = self._monotonic() - self._fetched_at > _STALE_AFTER
         if stale and (self._background is None or self._background.done()):
             self._background = asyncio.create_task(self.load())
         return found
@@ -96,7 +98,7 @@ class SigningKeys:
         return [document.keys[kid] for document in self._documents.values() if kid in document.keys]
 
     async def _load(self, seconds: float) -> None:
-        self._looked_at = self._clock.steady()
+        self._fetched_at = self._monotonic()
         results = await asyncio.gather(*(self._fetch(url, seconds) for url in self._urls))
         self._documents |= {url: result for url, result in zip(self._urls, results, strict=True) if result}
 
@@ -117,7 +119,7 @@ class SigningKeys:
             theirs = parsedate_to_datetime(date or "").timestamp()
         except (TypeError, ValueError, OverflowError):
             return
-        self.clock_off = self._clock.wall() - theirs
+        self.clock_off = self._now() - theirs
         if abs(self.clock_off) > _CLOCK_OFF:
             _log.warning("the clock of this machine is %.0f s ahead of the issuer's", self.clock_off)
 

@@ -13,7 +13,8 @@ from typing import Any
 import bcrypt
 import pytest
 
-from jitkit.endpoint.stores import LegacyStore, Maps, Prepares, Verdict, lookup_key, open_store
+from jitkit.endpoint.stores import LegacyStore, Maps, Prepares, Verdict, open_store
+from jitkit.endpoint.stores.base import lookup_key
 from jitkit.endpoint.stores.sql import DEFAULT_QUERY
 from jitkit.errors import SettingsError
 

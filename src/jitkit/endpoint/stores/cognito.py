@@ -26,11 +26,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from jitkit.endpoint.config import is_safe_url
-from jitkit.endpoint.stores import Verdict, can_be_sent, typed_name
+from jitkit.endpoint.stores.base import Verdict, can_be_sent, is_safe_url, typed_name
 from jitkit.errors import SettingsError
-
-__all__ = ["CognitoStore"]
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +39,7 @@ _CONNECTIONS: Final = 20
 _CONNECT_SECONDS: Final = 1.0
 _READ_SECONDS: Final = 1.5
 
-# What Cognito takes for a name; others are nobody's, and sending them would look like a mistake of the endpoint.
+# What Cognito takes for a name; others exist nowhere, and sending them would look like a mistake of the endpoint.
 _LONGEST_NAME: Final = 128
 
 _MFA: Final = ("SMS_MFA", "SOFTWARE_TOKEN_MFA", "EMAIL_OTP", "SELECT_MFA_TYPE", "MFA_SETUP")
@@ -62,7 +59,7 @@ _ERRORS: Final = {
     "UserNotConfirmedException": Verdict.DISABLED,
     # An administrator asked for a reset, and the old password is not compared any more.
     "PasswordResetRequiredException": Verdict.DISABLED,
-    # A trigger before the sign-in said no.
+    # A trigger before the sign-in refused it.
     "UserLambdaValidationException": Verdict.DISABLED,
     "TooManyRequestsException": Verdict.THROTTLED,
     "LimitExceededException": Verdict.THROTTLED,
@@ -70,7 +67,7 @@ _ERRORS: Final = {
     "UnexpectedLambdaException": Verdict.DOWN,
     "InvalidLambdaResponseException": Verdict.DOWN,
 }
-# What botocore lets through when it parses an answer that is no JSON object.
+# What botocore raises when it parses an answer that is no JSON object.
 _UNREADABLE: Final = (AttributeError, KeyError, TypeError, ValueError)
 _OURS: Final = (
     "ForbiddenException",
@@ -81,7 +78,7 @@ _OURS: Final = (
 
 
 class CognitoStore:
-    """Sign in to a user pool, and throw the tokens away (see the module's text).
+    """Sign in to a user pool, and discard the tokens (see the module's text).
 
     Args:
         url: `cognito://:SECRET@REGION/USER_POOL_ID?client_id=ID`.
@@ -143,7 +140,7 @@ def _judge(answer: Mapping[str, Any]) -> Verdict:
         return Verdict.RIGHT_MUST_CHANGE
     if challenge in _MFA:
         return Verdict.MFA
-    # A challenge of the pool's own, or of another flow, comes before any password.
+    # A custom challenge, or one of another flow, comes before any password.
     _log.error("Cognito answered neither with tokens nor with a challenge that proves the password")
     return Verdict.MALFORMED
 

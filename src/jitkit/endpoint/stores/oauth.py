@@ -21,51 +21,114 @@ unknown name, Okta and Keycloak also for a locked account, Keycloak also for a m
 "Expired", "must be changed" and "wants a second factor" count as a right password where documents or source code show
 that the password was found right before. They don't for Okta and for `AADSTS` codes, and taking them so could let
 anybody in who knows a name. Sign in with a wrong password as such a user: when the store says "wrong", add
-`password_first=1`. Until then these customers are sent to support.
+`password_first=1`. Until then these users are sent to support.
+
+What each product's answers mean is in `oauth_answers.toml`.
 """
 
 from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote_plus, urlencode, urlsplit
 
-from jitkit.endpoint.stores import Verdict, can_be_sent, typed_name
-from jitkit.endpoint.stores.oauth_answers import AUTH0, KEYCLOAK, OKTA, Row, find_microsoft, find_row
-from jitkit.endpoint.stores.web import Address, Reply, Web, read_address
+from jitkit.endpoint.stores.base import Verdict, can_be_sent, typed_name
+from jitkit.endpoint.stores.http import Address, PostClient, Reply, read_address
 from jitkit.errors import SettingsError
-
-__all__ = ["OAuthStore"]
 
 _log = logging.getLogger(__name__)
 
 _EXAMPLE: Final = "oauth2+https://:SECRET@HOST/PATH?client_id=ID&profile=NAME"
 _REALM_GRANT: Final = "http://auth0.com/oauth/grant-type/password-realm"
+_KEYCLOAK_PATH: Final = "/protocol/openid-connect/token"
+_CODE: Final = re.compile(r"(?:AADSTS|AADB2C)[0-9]{4,8}")
 _UNPROVED: Final = (Verdict.MFA, Verdict.RIGHT_MUST_CHANGE)
 
 
 @dataclass(frozen=True)
 class _Profile:
-    """One product: where it lives, what it takes beyond the rest, and how its answers are read."""
+    """One product: where it is hosted, and what it takes beyond the other products."""
 
-    hosts: tuple[str, ...]
-    find: Callable[[int, Mapping[str, Any]], Row | None]
+    hosts: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
     basic: bool = False
 
 
 _PROFILES: Final = {
-    "azure-b2c": _Profile((".b2clogin.com",), find_microsoft, ("p",)),
-    "auth0": _Profile((".auth0.com",), partial(find_row, AUTH0), ("realm", "audience")),
-    "okta": _Profile((".okta.com", ".oktapreview.com", ".okta-emea.com"), partial(find_row, OKTA), basic=True),
-    "keycloak": _Profile((), partial(find_row, KEYCLOAK)),
+    "azure-b2c": _Profile((".b2clogin.com",), ("p",)),
+    "auth0": _Profile((".auth0.com",), ("realm", "audience")),
+    "okta": _Profile((".okta.com", ".oktapreview.com", ".okta-emea.com"), basic=True),
+    "keycloak": _Profile(),
 }
 _PARAMETERS: Final = ("client_id", "profile", "scope", "password_first")
-_KEYCLOAK_PATH: Final = "/protocol/openid-connect/token"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one answer means: a row of `oauth_answers.toml`; `name` is what a log line calls it."""
+
+    verdict: Verdict
+    error: str = ""
+    says: str = ""
+    status: int = 0
+    proved: bool = False
+    ours: bool = False
+    name: str = ""
+
+
+class Answers:
+    """Read one product's rows, and find the one that an answer fits."""
+
+    def __init__(self, product: str) -> None:
+        tables = tomllib.loads(Path(__file__).with_name("oauth_answers.toml").read_text(encoding="utf-8"))
+        rows = [*tables.get(product, []), *tables["misconfigured"]]
+        self._rows = [Row(**row | {"verdict": Verdict(row["verdict"])}) for row in rows]
+        self._is_microsoft = product == "azure-b2c"
+        self._codes = {
+            f"{family}{number}": Row(Verdict.DOWN if word == "ours" else Verdict(word), ours=word == "ours")
+            for family, words in tables["microsoft"].items()
+            for word, numbers in words.items()
+            for number in numbers
+        }
+
+    def find(self, status: int, body: Mapping[str, Any]) -> Row | None:
+        """Find what an answer means; None when no row knows it, which is never a right password."""
+        if self._is_microsoft:
+            return self._find_microsoft(status, body)
+        return self._find_row(status, body)
+
+    def _find_row(self, status: int, body: Mapping[str, Any]) -> Row | None:
+        error, description = _text(body, "error"), _text(body, "error_description").lower()
+        for row in self._rows:
+            if row.status in (0, status) and row.error in ("", error) and row.says in description:
+                return row
+        return None
+
+    def _find_microsoft(self, status: int, body: Mapping[str, Any]) -> Row | None:
+        """Find what an answer of Azure AD B2C means: its code decides, and where it has none its `error`."""
+        if status == 429:
+            return Row(Verdict.THROTTLED)
+        # Only at the start of the text: later it may repeat the name that was typed, and with it a code in that name.
+        found = _CODE.match(_text(body, "error_description"))
+        code = found[0] if found else ""
+        if code in self._codes:
+            return replace(self._codes[code], name=code)
+        if _text(body, "error") == "interaction_required":
+            return Row(Verdict.MFA, "interaction_required")
+        row = self._find_row(status, body)
+        # An unknown code is none of the known forms of "wrong".
+        return Row(Verdict.MALFORMED, name=code) if row is None and code else row
+
+
+def _text(body: Mapping[str, Any], name: str) -> str:
+    value = body.get(name)
+    return value if isinstance(value, str) else ""
 
 
 class OAuthStore:
@@ -81,24 +144,24 @@ class OAuthStore:
     def __init__(self, url: str) -> None:
         address = read_address(url, scheme="oauth2+", example=_EXAMPLE)
         self.kind = _name(address)
-        self._profile = _PROFILES[self.kind]
         _check(address, self.kind)
+        self._answers = Answers(self.kind)
         self._form = _form(address, self.kind)
         self._password_first = address.query.get("password_first") == "1"
         policy = f"?{urlencode({'p': address.query['p']})}" if "p" in address.query else ""
-        self._web = Web(address.url + policy, _basic(address) if self._profile.basic else {})
+        self._client = PostClient(address.url + policy, _basic(address) if _PROFILES[self.kind].basic else {})
 
     async def verify(self, username: str, password: str) -> Verdict:
         """Judge a password."""
         if not can_be_sent(username, password):
             return Verdict.WRONG
         form = self._form | {"username": typed_name(username), "password": password}
-        reply = await self._web.post(urlencode(form), "application/x-www-form-urlencoded")
+        reply = await self._client.post(urlencode(form), "application/x-www-form-urlencoded")
         return reply if isinstance(reply, Verdict) else self._judge(reply)
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._web.close()
+        await self._client.close()
 
     def _judge(self, reply: Reply) -> Verdict:
         if reply.status == 200:
@@ -107,7 +170,7 @@ class OAuthStore:
                 return Verdict.RIGHT
             _log.error("%s answered 200 without an access token: check the scope", self.kind)
             return Verdict.MALFORMED
-        row = self._profile.find(reply.status, reply.body)
+        row = self._answers.find(reply.status, reply.body)
         if row is None:
             return self._unknown(reply)
         called = row.name or row.error or str(reply.status)
@@ -130,7 +193,7 @@ class OAuthStore:
 
 
 def _name(address: Address) -> str:
-    """Choose the profile by its parameter, or else by what the product's URLs look like."""
+    """Choose the profile by its parameter, or else by the form of the product's URLs."""
     chosen = address.query.get("profile")
     if chosen in _PROFILES:
         return chosen
@@ -142,7 +205,7 @@ def _name(address: Address) -> str:
         if parts.path.endswith(_KEYCLOAK_PATH):
             return "keycloak"
     raise SettingsError(
-        "LegacyApiConnectionString does not tell which product answers the password grant.",
+        "LegacyApiConnectionString does not say which product answers the password grant.",
         next_step=f"Add the parameter profile with one of {', '.join(_PROFILES)}.",
     )
 
@@ -159,12 +222,12 @@ def _check(address: Address, name: str) -> None:
     if address.user or (name == "azure-b2c" and address.secret):
         raise SettingsError(
             "LegacyApiConnectionString has a user name, or a secret for Azure AD B2C, whose password grant takes none.",
-            next_step="Put the client's id into the parameter client_id, and remove what stands before the @.",
+            next_step="Put the client's id into the parameter client_id, and remove what precedes the @.",
         )
 
 
 def _form(address: Address, name: str) -> dict[str, str]:
-    """Write what every request has in common. Basic credentials stand in a header instead."""
+    """Write what every request has in common. Basic credentials go into a header instead."""
     query, profile = address.query, _PROFILES[name]
     client_id = query["client_id"]
     form = {

@@ -1,4 +1,17 @@
-"""A legacy store in a SQL database: SQLite or PostgreSQL."""
+"""A legacy store in a SQL database: SQLite or PostgreSQL.
+
+    sqlite:///PATH                                          opened for reading alone
+    postgresql+psycopg://USER:PASSWORD@HOST/DATABASE        with any parameter of libpq
+
+The statement (`JIT_LEGACY_QUERY`) gets `:username` as a lookup key (see `lookup_key`) and returns `username`,
+`password_hash`, `status` (active, locked, disabled) and `must_change`. The default one compares
+`lower(trim(username))`, because tables hold names with blanks and capitals: give the table an index on that expression
+(`CREATE INDEX legacy_users_key ON legacy_users (lower(trim(username)))`). SQLite's lower() folds ASCII alone.
+The `username` returned must be the one that was asked for; rows of another user count as malformed.
+
+A statement of your own may return `entra_user_id` too: the object id of the account that the user became. Where it is
+neither empty nor the callout's, the user is not migrated, and an alarm is counted.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +20,21 @@ import hashlib
 import logging
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from sqlalchemy import Engine, TextClause, create_engine, text
+from sqlalchemy import Engine, TextClause, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
-from jitkit.endpoint.stores import Verdict, can_be_sent, is_other, lookup_key
+from jitkit.endpoint.crypto import usable_cores
+from jitkit.endpoint.stores.base import Verdict, can_be_sent, is_other, lookup_key
 from jitkit.endpoint.stores.hashes import check, cost_label
-from jitkit.endpoint.workers import usable_cores
 from jitkit.errors import SettingsError
-
-__all__ = ["DEFAULT_QUERY", "SqlStore"]
 
 _log = logging.getLogger(__name__)
 
@@ -37,8 +48,8 @@ _SAMPLED: Final = 500
 _CONNECTIONS: Final = 20
 _SECONDS: Final = 1.2  # for the database, so that the default deadline of 1.5 s leaves time for a hash
 _BUDGET: Final = 1.5
-_NOBODY: Final = "nobody"
-_NOBODYS_PASSWORD: Final = "what nobody chose"  # noqa: S105
+_NO_USER: Final = "nobody"
+_NO_PASSWORD: Final = "what nobody chose"  # noqa: S105
 
 # bcrypt of cost 10, of no password: what an unknown user costs before the store has shown what its hashes cost.
 _FIRST_DUMMY: Final = "$2b$10$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"
@@ -46,19 +57,10 @@ _DUMMIES: Final = 16
 
 
 class SqlStore:
-    """Verify passwords against hashes in a table.
-
-    The statement gets `:username` as a lookup key (see `lookup_key`) and returns `username`, `password_hash`, `status`
-    (active, locked, disabled) and `must_change`. The default one compares `lower(trim(username))`, because tables hold
-    names with blanks and capitals: give the table an index on that expression
-    (`CREATE INDEX legacy_users_key ON legacy_users (lower(trim(username)))`). SQLite's lower() folds ASCII alone.
-    The `username` returned must be the one that was asked for; rows of somebody else count as malformed.
-
-    A statement of your own may return `entra_user_id` too: the object id of the account that the person became. Where
-    it is neither empty nor the callout's, nobody is migrated, and an alarm is counted.
+    """Verify passwords against hashes in a table (see the module's text).
 
     Args:
-        url: `sqlite:///PATH`, opened for reading alone, or `postgresql+psycopg://…`.
+        url: the database.
         query: the statement to use instead of the default one.
 
     Raises:
@@ -84,16 +86,16 @@ class SqlStore:
         self._dummies: dict[str, str] = {}
 
     async def prepare(self, budget: float) -> None:
-        """Learn from a sample of the default table what its hashes cost, and warn of those that cost too much.
+        """Measure what the hashes in a sample of the default table cost, and warn of those that cost too much.
 
         A statement of your own cannot be sampled: it is run once, to find out whether it can be, and each kind of hash
         is measured when it first comes.
         """
         self._budget = budget
-        asks: tuple[TextClause, dict[str, str]] = (
-            (_SAMPLE, {}) if self._is_default else (self._statement, {"username": _NOBODY})
+        asked: tuple[TextClause, dict[str, str]] = (
+            (_SAMPLE, {}) if self._is_default else (self._statement, {"username": _NO_USER})
         )
-        stored = await self._read(*asks)
+        stored = await self._read(*asked)
         if stored is None:
             _log.warning("the legacy database cannot be asked: check LegacyApiConnectionString and JIT_LEGACY_QUERY")
             return
@@ -101,15 +103,15 @@ class SqlStore:
             return
         examples = {cost_label(value): value for row in stored if (value := _as_text(row["password_hash"]))}
         for value in list(examples.values())[:_DUMMIES]:
-            verdict, seconds = await self._check(value, _NOBODYS_PASSWORD)
-            self._learn(value, verdict, seconds)
+            verdict, seconds = await self._check(value, _NO_PASSWORD)
+            self._note_cost(value, verdict, seconds)
 
     async def verify(self, username: str, password: str) -> Verdict:
-        """Judge a password; a name that is not there costs as much time as one that is."""
+        """Judge a password; an unknown name costs as much time as a known one."""
         return await self.verify_for("", username, password)
 
     async def verify_for(self, user_id: str, username: str, password: str) -> Verdict:
-        """Judge a password; nobody's where `entra_user_id` names another directory account than the callout."""
+        """Judge a password; `OTHER_USER` where `entra_user_id` names another directory account than the callout."""
         key = lookup_key(username)
         if not can_be_sent(key, password) or "\0" in key:
             return Verdict.WRONG
@@ -127,7 +129,7 @@ class SqlStore:
         stored, must_change = row
         verdict, seconds = await self._check(stored, password)
         if stored:
-            self._learn(stored, verdict, seconds)
+            self._note_cost(stored, verdict, seconds)
         return Verdict.RIGHT_MUST_CHANGE if verdict is Verdict.RIGHT and must_change else verdict
 
     async def close(self) -> None:
@@ -148,16 +150,14 @@ class SqlStore:
 
     def _rows(self, statement: TextClause, parameters: dict[str, str]) -> list[Mapping[str, Any]]:
         with self._engine.connect() as connection:
-            return [
-                dict(row)
-                for row in connection.execute(statement, parameters).mappings().fetchmany(2 if parameters else _SAMPLED)
-            ]
+            found = connection.execute(statement, parameters).mappings()
+            return [dict(row) for row in found.fetchmany(2 if parameters else _SAMPLED)]
 
     async def _check(self, stored: str | None, password: str) -> tuple[Verdict, float]:
         return await asyncio.get_running_loop().run_in_executor(self._hashers, _timed_check, stored, password)
 
-    def _learn(self, stored: str, verdict: Verdict, seconds: float) -> None:
-        """Keep one hash of each cost, and say so when it costs too much."""
+    def _note_cost(self, stored: str, verdict: Verdict, seconds: float) -> None:
+        """Keep one hash of each cost, and warn when it costs too much."""
         if verdict not in (Verdict.RIGHT, Verdict.WRONG):
             return
         label = cost_label(stored)
@@ -186,7 +186,7 @@ def _timed_check(stored: str | None, password: str) -> tuple[Verdict, float]:
 
 
 def _judge_row(row: Mapping[str, Any], key: str, user_id: str) -> tuple[str | None, bool] | Verdict:
-    """Read a row: its hash and whether the password must be changed, or the verdict that makes the hash idle.
+    """Read a row: its hash and whether the password must be changed, or the verdict that needs no hash.
 
     A locked account is not verified: the answer would tell a guesser which guess was right.
     """
@@ -256,11 +256,62 @@ def _open_sqlite(url: URL) -> Engine:
 
 
 def _open_postgresql(url: URL) -> Engine:
+    """Open a pool of read-only connections; none is made before the first one is needed.
+
+    The server cancels a statement when time is up. A server that is frozen or cut off cannot: then the client closes
+    the connection, so that no thread waits for it. On a network TLS is required unless the URL sets `sslmode`; set
+    `sslmode=verify-full` and `sslrootcert` in it to verify the server too.
+    """
     try:
-        from jitkit.endpoint.stores.sql_postgresql import open_engine
+        import psycopg
     except ImportError:
         raise SettingsError(
             "LegacyApiConnectionString names PostgreSQL, and its driver is not installed.",
             next_step='Run: pip install -e ".[postgres]"',
         ) from None
-    return open_engine(url, connections=_CONNECTIONS, seconds=_SECONDS)
+
+    class ImpatientConnection(psycopg.Connection[Any]):
+        """Close itself when the server does not answer one request in time."""
+
+        def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
+            return super().wait(self._until(gen, time.monotonic() + _SECONDS), *arguments, **options)
+
+        def _until(self, steps: Generator[Any, Any, Any], due: float) -> Generator[Any, Any, Any]:
+            """Run the steps of a request; psycopg asks for the next one ten times a second."""
+            ready = None
+            while True:
+                try:
+                    wanted = steps.send(ready)
+                except StopIteration as end:
+                    return end.value
+                ready = yield wanted
+                if not ready and time.monotonic() > due:
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError("the server did not answer in time")
+
+    options: dict[str, Any] = {
+        "connect_timeout": 2,  # the least that libpq knows
+        "options": f"-c statement_timeout={int(_SECONDS * 1000)} -c default_transaction_read_only=on",
+        # A load balancer in between forgets silent connections after a few minutes, without a word to either side.
+        "keepalives_idle": 30,
+        "keepalives_interval": 5,
+        "keepalives_count": 2,
+        "prepare_threshold": None,  # a connection pooler in between would confuse prepared statements
+    }
+    if url.host not in (None, "localhost", "127.0.0.1", "::1") and "sslmode" not in url.query:
+        options["sslmode"] = "require"
+    engine = create_engine(
+        url,
+        connect_args=options,
+        pool_size=_CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=_SECONDS,
+        pool_pre_ping=True,
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_: Any, __: Any, arguments: list[Any], options: dict[str, Any]) -> psycopg.Connection[Any]:
+        return ImpatientConnection.connect(*arguments, **options)
+
+    return engine

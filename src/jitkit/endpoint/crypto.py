@@ -1,0 +1,267 @@
+"""Opens encrypted tokens and password contexts, strictly, with the endpoint's keys.
+
+Sources: RFC 7515, RFC 7516, RFC 7519, RFC 8725. Entra sends RSA-OAEP with A128CBC-HS256, `x5t` and `zip: DEF`.
+[how-to] for the three claims of the password context; [observed] for the unsigned token inside and its other claims.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import copy
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from jwcrypto.common import JWException
+from jwcrypto.jwe import JWE
+
+from jitkit import protocol
+from jitkit.endpoint.decision import Refused
+from jitkit.endpoint.keys import DecryptionKey
+from jitkit.endpoint.settings import GUID
+
+_Result = TypeVar("_Result")
+
+# Clocks of two honest machines differ by less [RFC 8725 leaves it to the application].
+SKEW: Final = 300
+
+_ALGS: Final = (protocol.JWE_ALG, "RSA-OAEP-256")
+_ENCS: Final = (protocol.JWE_ENC, "A256CBC-HS512", "A256GCM")
+_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
+_THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{27}")
+
+# Making a JWE copies jwcrypto's whole header registry, a fifth of the cost of opening one; a shallow copy shares it.
+_EMPTY: Final = JWE(algs=[*_ALGS, *_ENCS])
+
+# A password has at most a few hundred characters; the observed context has about 700 bytes.
+_LARGEST_CONTEXT: Final = 32 * 1024
+_CONTEXT_LIFE: Final = 600.0  # seconds that the service gives a context [observed]
+_HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
+_BAD: Final = 400
+
+
+def usable_cores() -> int:
+    """Count the processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Workers:
+    """Run private-key operations in threads, one a core: they release the interpreter meanwhile.
+
+    On one core nothing can run meanwhile, and handing over costs as much as half the operation: there they run in
+    place.
+    """
+
+    def __init__(self, cores: int) -> None:
+        self._pool = ThreadPoolExecutor(cores, thread_name_prefix="rsa") if cores > 1 else None
+
+    async def run(self, work: Callable[[], _Result]) -> _Result:
+        """Run a private-key operation and return its result."""
+        if self._pool is None:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def close(self) -> None:
+        """Let running operations end, and begin no more."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def segments(token: str, count: int) -> list[str] | None:
+    """Split a compact token, or return None when it is not `count` base64url segments."""
+    if not token.isascii() or token.encode().translate(None, _ALPHABET):
+        return None
+    parts = token.split(".")
+    return parts if len(parts) == count else None
+
+
+def json_object(data: bytes | str) -> dict[str, Any] | None:
+    """Read one JSON object, given as UTF-8 bytes or as a base64url segment; None for anything else."""
+    try:
+        if isinstance(data, str):
+            data = base64.urlsafe_b64decode(data + "=" * (-len(data) % 4))
+        value = _DECODER.decode(data.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _no_constant(_: str) -> None:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a name given twice: two readers of one token must not see two values."""
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a member is given twice")
+    return value
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_unique)
+
+
+def numeric_date(value: object) -> float | None:
+    """Read a NumericDate [RFC 7519 section 2]; None when it is not a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        seconds = float(value)
+    except OverflowError:
+        return None
+    return seconds if math.isfinite(seconds) else None
+
+
+def audience_is(claim: object, accepted: Sequence[str]) -> bool:
+    """Return whether an `aud` claim, a string or a list of them, names one of the accepted audiences."""
+    values = claim if isinstance(claim, list) else [claim]
+    wanted = {name.lower() for name in accepted}
+    return any(isinstance(value, str) and value.lower() in wanted for value in values)
+
+
+def thumbprint_in(token: str) -> str | None:
+    """Read the `x5t` header of a compact token when it has the form of one, for the ledger; nothing is verified."""
+    header = json_object(token.partition(".")[0])
+    value = header.get("x5t") if header else None
+    return value if isinstance(value, str) and _THUMBPRINT.fullmatch(value) else None
+
+
+def decrypt(token: str, keys: Sequence[DecryptionKey], *, status: int, limit: int) -> bytes:
+    """Open a compact JWE with the key that its `x5t` names.
+
+    A key whose certificate is known serves its own `x5t` and tokens without one; a key without a certificate is
+    tried for every other token, in order.
+
+    Args:
+        token: five base64url segments.
+        keys: current first.
+        status: the HTTP status of a refusal.
+        limit: bytes that the plaintext may have, after inflation.
+
+    Raises:
+        Refused: with a short cause; whatever jwcrypto said stays here, because it may hold parts of the token.
+    """
+    if segments(token, 5) is None:
+        raise Refused(status, "jwe_form")
+    header = json_object(token.partition(".")[0])
+    if header is None or "crit" in header or header.get("zip", "DEF") != "DEF":
+        raise Refused(status, "jwe_header")
+    if header.get("alg") not in _ALGS or header.get("enc") not in _ENCS:
+        raise Refused(status, "jwe_algorithm")
+    x5t = header.get("x5t")
+    named = [key for key in keys if x5t is not None and key.thumbprint == x5t]
+    candidates = named or [key for key in keys if x5t is None or key.thumbprint is None]
+    if not candidates:
+        raise Refused(status, "unknown_key")
+    for key in candidates:
+        plaintext = _open(token, key, limit)
+        if plaintext is not None:
+            return plaintext
+    raise Refused(status, "decrypt_failed")
+
+
+def _open(token: str, key: DecryptionKey, limit: int) -> bytes | None:
+    """Decrypt, or return None: an exception that left here would carry this frame, and the plaintext in it."""
+    jwe = copy.copy(_EMPTY)
+    try:
+        jwe.deserialize(token)
+        jwe.decrypt(key.jwk, max_plaintext=limit)
+    except JWException:
+        return None
+    plaintext: bytes = jwe.payload
+    return plaintext if len(plaintext) <= limit else None
+
+
+@dataclass(frozen=True)
+class PasswordContext:
+    """What the user typed, for as long as one request takes.
+
+    Args:
+        username: as typed.
+        password: as typed.
+        nonce: a GUID, character for character as it came; the answer must repeat it.
+        seconds_left: how long the same context could be sent again.
+        issuer: its `iss` claim, when that is text.
+    """
+
+    username: str = field(repr=False)
+    password: str = field(repr=False)
+    nonce: str = field(repr=False)
+    seconds_left: float = field(default=0.0, repr=False)
+    issuer: str | None = field(default=None, repr=False)
+
+
+def open_context(
+    token: str, keys: Sequence[DecryptionKey], *, audiences: Sequence[str], now: float, flat: bool = True
+) -> PasswordContext:
+    """Decrypt a password context and check everything that can be checked about it.
+
+    What is inside is unsigned, and the public key is public: that the caller is Entra must be known before.
+
+    Args:
+        token: the compact JWE.
+        keys: the decryption keys, current first.
+        audiences: the values of `aud` that mean this endpoint.
+        now: seconds since the epoch.
+        flat: whether JSON in place of the inner token is accepted.
+
+    Raises:
+        Refused: status 400 and a short cause.
+    """
+    plaintext = decrypt(token, keys, status=_BAD, limit=_LARGEST_CONTEXT)
+    # Early samples read JSON with three members here, so only a token must name its audience and its end.
+    bare = flat and plaintext.lstrip()[:1] == b"{"
+    claims = json_object(plaintext) if bare else _claims(plaintext)
+    if claims is None:
+        raise Refused(_BAD, "context_claims")
+    if not (bare and "aud" not in claims) and not audience_is(claims.get("aud"), audiences):
+        raise Refused(_BAD, "context_audience")
+    expires = _check_times(claims, now, needed=not bare)
+    username = _text(claims, protocol.CLAIM_USERNAME, "context_username")
+    password = _text(claims, protocol.CLAIM_PASSWORD, "context_password")
+    nonce = _text(claims, protocol.CLAIM_NONCE, "context_nonce")
+    if not username.strip():
+        raise Refused(_BAD, "context_username")
+    if not GUID.fullmatch(nonce):
+        raise Refused(_BAD, "context_nonce")
+    issuer = claims.get("iss")
+    return PasswordContext(username, password, nonce, expires + SKEW - now, issuer if isinstance(issuer, str) else None)
+
+
+def _claims(plaintext: bytes) -> dict[str, Any] | None:
+    """Read the unsigned token inside."""
+    parts = segments(plaintext.decode("ascii", "replace"), 3)
+    header = json_object(parts[0]) if parts else None
+    if parts is None or header is None or header.get("alg") != "none" or "crit" in header or parts[2]:
+        raise Refused(_BAD, "context_form")
+    return json_object(parts[1])
+
+
+def _check_times(claims: dict[str, Any], now: float, *, needed: bool) -> float:
+    """Check the times, and return when the context expires: without that, a replay could come at any time."""
+    times = {name: numeric_date(claims[name]) for name in ("exp", "nbf", "iat") if name in claims}
+    for name, seconds in times.items():
+        if seconds is None:
+            raise Refused(_BAD, "context_claims")
+        if name == "exp" and seconds < now - SKEW:
+            raise Refused(_BAD, "context_expired")
+        if name != "exp" and seconds > now + SKEW:
+            raise Refused(_BAD, "context_not_yet_valid")
+    expires = times.get("exp")
+    if expires is None and needed:
+        raise Refused(_BAD, "context_claims")
+    return now + _CONTEXT_LIFE if expires is None else expires
+
+
+def _text(claims: dict[str, Any], name: str, cause: str) -> str:
+    """Read a claim that is text, is not empty and can be written as UTF-8 (JSON may hold half a surrogate pair)."""
+    value = claims.get(name)
+    if not isinstance(value, str) or not value or _HALF_PAIR.search(value):
+        raise Refused(_BAD, cause)
+    return value
