@@ -98,7 +98,6 @@ async def _wave_and_report(home: Path) -> Result:
 
     from helpers import kit
     from helpers.legacy_export import read_export
-    from jitkit.progress.report import write_report
 
     session = await kit.open(home)
     world: RehearsalWorld = session.world  # type: ignore[assignment]
@@ -119,7 +118,7 @@ async def _wave_and_report(home: Path) -> Result:
         problems = Counter((each.cause, each.result) for each in read_export(world.export()).problems)
         rows = [(cause, result, count) for (cause, result), count in problems.most_common()]
         judged = pd.DataFrame(rows, columns=["cause", "result", "rows"])
-        report = write_report(figures, home / "report", export_problems=judged)
+        report = figures.report(home / "report", export_problems=judged)
         return Result(counts.migrated, counts.to_migrate, figures.blocked, report, home)
     finally:
         await session.close()

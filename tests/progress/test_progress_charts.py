@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from story import told, users
 
-from jitkit.progress import charts, metrics
-from jitkit.progress.chart import Chart
+from jitkit.progress import charts
+from jitkit.progress.charts import Chart
 from jitkit.progress.figures import Figures
-from jitkit.progress.pace_chart import pace_chart
+from jitkit.progress.forecast import Forecast
 from jitkit.progress.tables import Tables
 
 
@@ -61,24 +61,16 @@ def test_the_time_axis_fits_the_migration(span: str, label: str) -> None:
     moved = pd.date_range(start, start + pd.Timedelta(span), periods=50)
     frame = pd.DataFrame({"user_id": map(str, range(50)), "flagged_at": start, "migrated_at": moved})
     ax = Figure().subplots()
-    charts.curve_chart(metrics.curve(Tables(users=frame.assign(path="callout"))), 50, ax=ax)
+    charts.curve_chart(Tables(users=frame.assign(path="callout")), ax)
     assert ax.get_xlabel().startswith(label)
     assert ax.get_ylim()[0] == 0
     assert min(text.get_fontsize() for text in [*ax.get_xticklabels(), *ax.texts, ax.xaxis.label]) >= 10
 
 
-def test_a_chart_draws_on_the_axes_it_is_given() -> None:
-    left, right = Figure().subplots(1, 2)
-    charts.failures_chart(metrics.failures(told()), told().as_of, ax=right)
-    assert right.get_title(loc="left").startswith("Failures by cause: 2 sign-ins")
-    assert not left.patches
-    assert len(right.patches) == 2
-
-
 def test_labels_at_the_ends_of_lines_do_not_cover_each_other() -> None:
     frame = users().assign(path=["callout", "silent", "reset", None, None, None])
     ax = Figure().subplots()
-    charts.curve_chart(metrics.curve(Tables(users=frame)), 6, ax=ax)
+    charts.curve_chart(Tables(users=frame), ax)
     heights = sorted(text.xy[1] for text in ax.texts if text.get_text().startswith(" "))
     assert len(heights) == 4
     assert min(b - a for a, b in pairwise(heights)) > 0.4
@@ -115,8 +107,54 @@ def test_the_module_is_light_until_it_is_used() -> None:
 )
 def test_the_first_days_are_named_one_by_one(days: int, words: str) -> None:
     days_of = pd.date_range("2026-11-01", periods=days, tz="UTC")
-    table = pd.DataFrame({"day": days_of, "moved": [2] * days})
+    frame = pd.DataFrame({"user_id": map(str, range(2 * days)), "flagged_at": days_of[0]})
+    frame["migrated_at"] = [day + pd.Timedelta(hours=1) for day in days_of for _ in range(2)]
     ax = Figure().subplots()
-    chart = pace_chart(table, [], days_of[-1], ax)
+    chart = charts.pace_chart(Tables(users=frame), [], ax)
     assert words in chart.alt
     assert [text.get_text() for text in ax.get_xticklabels()] == [f"{day.day} Nov 2026" for day in days_of]
+
+
+AS_OF = pd.Timestamp("2026-03-30T00:00Z")
+
+
+def thirty_days() -> Tables:
+    """500 users, ten of whom move on each of thirty days."""
+    moved = [AS_OF - pd.Timedelta(days=day) for day in range(30) for _ in range(10)] + [pd.NaT] * 200
+    frame = pd.DataFrame({"user_id": map(str, range(500)), "flagged_at": AS_OF - pd.Timedelta(days=30)})
+    return Tables(users=frame.assign(migrated_at=moved), as_of=AS_OF)
+
+
+def ahead() -> Forecast:
+    days = pd.DataFrame({"date": pd.date_range("2026-03-30", periods=61, tz="UTC")})
+    days["migrated_low"] = 290 + days.index
+    days["migrated"] = 290 + 2 * days.index
+    days["migrated_high"] = 290 + 3 * days.index
+    return Forecast(AS_OF, 500, 290, days=days, never_return={"low": 0.1, "estimate": 0.2, "high": 0.3})
+
+
+def test_the_words_of_a_forecast_are_made_of_its_numbers() -> None:
+    ax = Figure().subplots()
+    chart = charts.forecast_chart(ahead(), thirty_days(), ax)
+    assert chart.title == "Migrated: 290 of 500 users, and what comes · as of 30 Mar 2026 00:00 UTC"
+    assert chart.alt == (
+        "290 of 500 users are migrated. On 29 Apr 2026 it will be about 350: between 320 and 380. "
+        "By 29 May 2026 it will be about 410 (350 to 470). The shaded range holds the truth about 8 times in 10. "
+        "About 20 % of all (10 % to 30 %) never return."
+    )
+    assert chart.data.iloc[1].tolist() == ["2026-04-06", 297, 304, 311]
+    assert ax.get_ylim()[0] == 0
+    assert min(text.get_fontsize() for text in [*ax.get_xticklabels(), *ax.texts, ax.xaxis.label]) >= 10
+
+
+@pytest.mark.parametrize(
+    ("made", "tables", "words"),
+    [
+        (Forecast(AS_OF, 500, 290, too_early="290 users have moved."), thirty_days(), "290 users have moved."),
+        (Forecast(None, 0, 0, too_early="no user is in scope."), Tables(), "no user is in scope."),
+    ],
+)
+def test_when_it_is_too_early_for_a_forecast_the_chart_says_so(made: Forecast, tables: Tables, words: str) -> None:
+    chart = charts.forecast_chart(made, tables)
+    assert chart.alt == f"It is too early to tell: {words}"
+    assert Image.open(io.BytesIO(chart.png)).format == "PNG"

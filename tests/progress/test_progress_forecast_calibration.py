@@ -1,4 +1,4 @@
-"""The range holds the truth about as often as it says, on a few migrations invented person by person."""
+"""The range holds the truth about as often as it says, on a few migrations simulated person by person."""
 
 from __future__ import annotations
 

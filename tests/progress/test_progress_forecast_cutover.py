@@ -27,18 +27,19 @@ def course(*, slow: int = 0) -> Forecast:
     )
 
 
-def test_the_first_day_with_nine_chances_in_ten_is_named() -> None:
-    plan = cut_over(course(), target_count=300)
+def test_the_first_day_that_meets_the_target_with_certainty_is_named() -> None:
+    plan = cut_over(course(), 0.3)
     # 300 must still move. The nine fastest do so at 11 a day or more: in 28 days.
     assert plan.date == pd.Timestamp("2026-04-29", tz="UTC")
-    assert plan.reason == "From 29 Apr 2026 on, at most 300 users are left with 9 chances in 10."
+    assert plan.reason == "From 29 Apr 2026 on, at most 300 users are left, with 90 % certainty."
     assert f"{plan.date:%Y-%m-%d}" in set(plan.dates["date"].dt.strftime("%Y-%m-%d"))
 
 
 def test_each_candidate_tells_who_is_left_and_who_needs_a_new_password() -> None:
-    plan = cut_over(course(), target_share=0.3, dates=[pd.Timestamp("2026-04-11")], tickets_per_reset=0.5)
-    row = plan.dates.set_index("date").loc["2026-04-11"].squeeze()
-    left = 600 - 10 * (10 + np.arange(10))
+    plan = cut_over(course(), 0.3, tickets_per_reset=0.5)
+    assert plan.dates["date"].dt.strftime("%d %b").tolist() == ["01 Apr", "15 Apr", "29 Apr"]
+    row = plan.dates.set_index("date").loc["2026-04-15"].squeeze()
+    left = 600 - 14 * (10 + np.arange(10))
     assert (row["left_low"], row["left"], row["left_high"]) == tuple(np.round(np.quantile(left, (0.1, 0.5, 0.9))))
     come = np.minimum(400 + 40 * (10 + np.arange(10)), 950) - (1_000 - left)
     assert row["resets"] == np.round(np.median(come))
@@ -46,26 +47,25 @@ def test_each_candidate_tells_who_is_left_and_who_needs_a_new_password() -> None
     assert (row["chance"], row["risk"]) == (0, "high")
 
 
-def test_risk_follows_the_chance() -> None:
-    dates = pd.to_datetime(["2026-04-21", "2026-04-23", "2026-05-01"])
-    plan = cut_over(course(), target_count=300, dates=dates)
-    told = plan.dates.set_index(plan.dates["date"].dt.day)[["chance", "risk"]]
-    assert told.loc[21].tolist() == [0.5, "medium"]
-    assert told.loc[23].tolist() == [0.6, "medium"]
-    assert told.loc[1].tolist() == [1.0, "low"]
+@pytest.mark.parametrize(
+    ("target_share", "chance", "risk"), [(0.39, 0.5, "medium"), (0.38, 0.4, "high"), (0.45, 0.9, "low")]
+)
+def test_risk_follows_the_chance(target_share: float, chance: float, risk: str) -> None:
+    day = cut_over(course(), target_share).dates.set_index("date").loc["2026-04-15"].squeeze()
+    assert (day["chance"], day["risk"]) == (chance, risk)
 
 
 def test_no_day_is_named_when_none_meets_the_target() -> None:
-    never = cut_over(course(), target_count=20)
+    never = cut_over(course(), 0.02)
     assert never.date is None
     assert "reset these accounts" in never.reason
-    stuck = cut_over(course(slow=5), target_count=300)
+    stuck = cut_over(course(slow=5), 0.3)
     assert stuck.date is None
     assert "Remind those who are left" in stuck.reason
 
 
 def test_the_table_says_what_it_assumes() -> None:
-    page = cut_over(course(), target_count=300, tickets_per_reset=0.1)._repr_html_()
+    page = cut_over(course(), 0.3, tickets_per_reset=0.1)._repr_html_()
     assert "10 of 100 of them are taken to call the help desk" in page
     assert "At most 300 are left" in page or "at most 300 are left" in page
 
@@ -76,15 +76,6 @@ def test_it_is_too_early_when_the_forecast_says_so() -> None:
     assert "too early to tell: nobody has moved." in plan._repr_html_()
 
 
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        ({"target_share": 0.1, "target_count": 5}, "two targets"),
-        ({"target_share": 5.0}, "share of 5.0"),
-        ({"target_count": -1}, "target of -1"),
-        ({"dates": [pd.Timestamp("2027-01-01")]}, "does not reach 2027-01-01"),
-    ],
-)
-def test_what_makes_no_sense_is_refused(wrong: dict[str, object], words: str) -> None:
-    with pytest.raises(BadTable, match=words):
-        cut_over(course(), **wrong)  # type: ignore[arg-type]
+def test_a_target_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(BadTable, match=r"share of 5\.0"):
+        cut_over(course(), 5.0)

@@ -1,4 +1,4 @@
-"""The parts of a forecast: the counts, the clock, the baselines, the try on the past."""
+"""The parts of a forecast: the counts, the clock, the two simple methods, the backtest."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_the_exponential_saturates_where_the_curve_does() -> None:
 def test_a_forecast_is_judged_on_the_days_that_followed() -> None:
     courses = np.tile([[100.0], [110], [120]], (1, 4))
     judged = _compare(daily([10] * 10, 900), 1_000, courses, np.array([100.0, 110, 118, 140]), MONDAY)
-    assert judged.days == 3
-    assert judged.inside == pytest.approx(2 / 3)
-    assert judged.error == pytest.approx((0 + 8 + 30) / 3)
-    assert judged.error_line == pytest.approx((0 + 2 + 10) / 3, abs=0.01)
+    assert (judged["made_on"], judged["days"]) == ("2026-03-02", 3)
+    assert judged["interval_coverage"] == pytest.approx(2 / 3, abs=0.0001)
+    assert judged["error"] == pytest.approx((0 + 8 + 30) / 3, abs=0.01)
+    assert judged["error_straight_line"] == pytest.approx((0 + 2 + 10) / 3, abs=0.01)

@@ -10,8 +10,8 @@ from story import ledger, sign_ins, told, users
 from jitkit.errors import BadTable
 from jitkit.progress import abuse, health, load, quality, reconcile
 from jitkit.progress.campaign import campaign
+from jitkit.progress.charts import cohort_chart
 from jitkit.progress.clocks import skew
-from jitkit.progress.cohort_chart import cohort_chart
 from jitkit.progress.cohorts import cohorts
 from jitkit.progress.interruptions import interruptions
 from jitkit.progress.intervals import kaplan_meier, wilson
@@ -123,7 +123,7 @@ def test_a_group_that_was_just_flagged_hides_no_lag_of_another(since: float) -> 
     assert found["lagging"].to_dict() == {"wiki": True, "shop": False, "forum": False}
     assert found["days"].unique().tolist() == [10.0]
     assert np.isnan(found["fair_share"]["forum"])
-    chart = cohort_chart(cohorts(tables, "app"), "app", now)
+    chart = cohort_chart(tables, "app")
     assert dict(zip(chart.data["group"], chart.data["lags"], strict=True))["forum"] == "too young to compare"
     assert "By app, 1 of 3 groups lag: wiki" in chart.alt
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from story import DAY, ledger, sign_ins, told, users
 
-from jitkit.progress import answers, metrics, reconcile, states, stuck
+from jitkit.progress import metrics, reconcile, report, states, stuck
 from jitkit.progress.stragglers import stragglers
 from jitkit.progress.tables import Tables
 
@@ -82,11 +82,11 @@ def test_accounts_that_nothing_but_a_person_can_move_are_counted_apart() -> None
     found = states.summary(both)
     assert (found["states"]["blocked"], found["cannot_migrate"]) == (2, 1)  # dora is only locked
     assert found["confirmed"] == 3
-    assert answers.stuck(both).endswith(" 2 are barred until somebody acts, but for 1 whose lock may end by itself.")
+    assert report.left(both).endswith(" 2 are blocked; 1 of them by a lock that may end by itself.")
     locked, disabled = users()["user_id"] != "fay", users()["user_id"] != "dora"
     for kept, words in ((locked, " 1 is locked; a lock may end by itself."), (disabled, " no sign-in can move them.")):
         some = Tables(users=users()[kept], sign_ins=sign_ins(), ledger=both.ledger)
-        assert answers.stuck(some).endswith(words)
+        assert report.left(some).endswith(words)
 
 
 def test_the_table_names_every_state_and_says_what_it_means() -> None:

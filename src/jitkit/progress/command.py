@@ -1,4 +1,4 @@
-"""`jitkit report`: files in, a page and its numbers out."""
+"""`jitkit report`: reads tables from files and writes the page with its numbers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from typing import Any
 import pandas as pd
 
 from jitkit.errors import BadTable
-from jitkit.progress import answers
 from jitkit.progress.figures import Figures
 from jitkit.progress.files import read_table
 from jitkit.progress.tables import Remark, Tables
 from jitkit.progress.words import time_of
 
-__all__ = ["read", "report", "say"]
+__all__ = ["read", "report"]
 
 _KINDS = ("users", "sign_ins", "ledger")
 _ENDINGS = (".parquet", ".csv", ".jsonl", ".ndjson", ".json")
@@ -31,23 +30,23 @@ def report(
     certificate_ends: str | None = None,
     tell: Callable[[str], None],
 ) -> None:
-    """Read the tables, write the report and say what it says.
+    """Read the tables, write the report and print what it says.
 
     Args:
         files: users, and where they are at hand sign_ins and ledger.
         out: the folder for the page and the numbers.
-        as_of: until when to tell, ISO 8601, UTC if it names no zone; the last moment in the files if left out.
+        as_of: the report's last moment, ISO 8601, UTC if it names no zone; the last one in the files if left out.
         target: which share of the users is to be moved before the old system is switched off.
         certificate_ends: until when the certificate is valid, in the same form.
-        tell: takes the lines for the screen.
+        tell: prints text on the screen.
 
     Raises:
-        BadTable: a file, a time or the target does not fit, or nobody was in scope by then.
+        BadTable: a file, a time or the target does not fit, or no user was in scope by then.
     """
     tables = _tables(files, time_of(as_of, "--as-of") if as_of else None)
     figures = Figures(tables).aim(target, certificate_ends or "")
     page = figures.report(out)
-    tell(f"{say(figures)}\n\nReport     {page}")
+    tell(f"{figures.in_words()}\n\nReport     {page}")
 
 
 def read(folder: Path | str) -> Tables:
@@ -70,16 +69,12 @@ def read(folder: Path | str) -> Tables:
 
 
 def _tables(files: dict[str, Path], moment: pd.Timestamp | None = None) -> Tables:
+    """Read the files and go back to a moment, or to the last one written; users flagged later are not in scope yet."""
     read: dict[str, Any] = {kind: read_table(path, kind) for kind, path in files.items()}
-    return _until(Tables(**read), moment)
-
-
-def _until(tables: Tables, moment: pd.Timestamp | None) -> Tables:
-    """Go back to a moment, or to the last that is written; who is flagged later is not in scope yet, and is told."""
+    tables = Tables(**read)
     if not len(tables.users) or (moment is None and tables.users["flagged_at"].isna().all()):
         return tables
-    now = pd.Timestamp.now("UTC") if tables.as_of is None else tables.as_of
-    earlier = tables.until(now if moment is None else moment)
+    earlier = tables.until(moment or tables.as_of or pd.Timestamp.now("UTC"))
     if not len(earlier.users):
         first = tables.users["flagged_at"].min()
         raise BadTable(
@@ -94,22 +89,7 @@ def _until(tables: Tables, moment: pd.Timestamp | None) -> Tables:
     planned = Remark(
         "people whose flag comes after the report's last moment",
         later,
-        "they are planned for later, the report looks back, or a date is mistyped; they are not in scope",
-        "Nothing, if that was meant; else correct flagged_at.",
+        "they are planned for later, the report is of an earlier moment, or a date is mistyped; they are not in scope",
+        "Nothing, if that was meant; otherwise correct flagged_at.",
     )
     return replace(earlier, remarks=(*earlier.remarks, planned))
-
-
-def say(figures: Figures) -> str:
-    """Answer the five questions in lines for a screen, with what stands out below."""
-    said = (
-        answers.moved(figures.tables),
-        answers.fast(figures.tables),
-        answers.stuck(figures.tables),
-        answers.never(figures.forecast),
-        answers.when(figures.forecast, figures.cut_over()),
-    )
-    lines = [f"{asked}\n  {sentence}" for asked, sentence in zip(answers.QUESTIONS, said, strict=True)]
-    found = [f"  {each.label}: {each.words}" for each in figures.findings]
-    found += [f"  Data: {each.rows:,} {each.finding}." for each in figures.tables.remarks if each.rows]
-    return "\n".join([*lines, "What stands out", *(found or ["  Nothing."])])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -33,7 +32,7 @@ class CutOver:
         dates: `date` (UTC); users `left` then, and those of them who come within the forecast's days and need a new
             password (`resets`), each with its 80 % interval; `tickets` at the help desk; `chance` that no more than
             `target` are left; `risk` in a word.
-        date: the first day on which the target is met with 9 chances in 10, or None.
+        date: the first day on which the target is met with 90 % certainty, or None.
         reason: why that day, or why none.
         note: what the table assumes.
     """
@@ -73,39 +72,30 @@ class CutOver:
         )
 
 
-def cut_over(
-    forecast: Forecast,
-    *,
-    target_share: float | None = None,
-    target_count: int | None = None,
-    dates: Iterable[pd.Timestamp] = (),
-    tickets_per_reset: float = 0.25,
-) -> CutOver:
-    """Weigh the days on which the old system could be switched off.
+def cut_over(forecast: Forecast, target_share: float = 0.05, *, tickets_per_reset: float = 0.25) -> CutOver:
+    """Weigh every 14th day of the first half of the forecast, and the first day that meets the target.
+
+    Later days leave too few days to count new passwords in.
 
     Args:
         forecast: the forecast.
-        target_share: share of the users in scope that may be left, 0 to 1; 0.05 if no target is given.
-        target_count: how many users may be left, instead of a share.
-        dates: the candidates; by default every 14 days of the first half of the forecast: later ones leave too few days
-            to count new passwords in. The day that meets the target is added.
+        target_share: share of the users in scope that may be left, 0 to 1.
         tickets_per_reset: how many of those who need a new password call the help desk. 0.25 is an assumption: set
             your own.
 
-    Returns:
-        The candidates and the first day that meets the target.
-
     Raises:
-        BadTable: the target makes no sense, or a date lies outside the forecast.
+        BadTable: the target makes no sense.
     """
-    target = _target(forecast, target_share, target_count)
+    if not 0 <= target_share <= 1:
+        raise BadTable(f"A target share of {target_share} makes no sense.", next_step="Give a share from 0 to 1.")
+    target = int(target_share * forecast.in_scope)
     if forecast.too_early:
         reason = f"It is too early to tell: {forecast.too_early}"
         return CutOver(target, pd.DataFrame(columns=list(_COLUMNS)), None, reason)
     left = forecast.in_scope - forecast.paths
     chance = (left <= target).mean(axis=0)
     met = np.flatnonzero(chance >= _SURE)
-    chosen = sorted({*_candidates(forecast, dates), *met[:1].tolist()})
+    chosen = sorted({*range(0, len(forecast.days) // 2 + 1, _EVERY), *met[:1].tolist()})
     # Users who would still have come, had the old system stayed on, come anyway and find no password.
     come = left[:, chosen] - left[:, -1:]
     columns = (
@@ -118,47 +108,22 @@ def cut_over(
     )
     date = forecast.days["date"].iloc[met[0]] if len(met) else None
     note = (
-        f"Counted are new passwords until {day(forecast.days['date'].iloc[-1])}; who comes later needs one too. "
+        f"Counted are new passwords until {day(forecast.days['date'].iloc[-1])}; users who come later need one too. "
         f"{100 * tickets_per_reset:.0f} of 100 of them are taken to call the help desk."
     )
     table = pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True)))
     return CutOver(target, table, date, _reason(forecast, left, target, date), note)
 
 
-def _target(forecast: Forecast, share: float | None, count: int | None) -> int:
-    if share is not None and count is not None:
-        raise BadTable("There are two targets.", next_step="Give target_share or target_count, not both.")
-    if count is None:
-        share = 0.05 if share is None else share
-        if not 0 <= share <= 1:
-            raise BadTable(f"A target share of {share} makes no sense.", next_step="Give a share from 0 to 1.")
-        return int(share * forecast.in_scope)
-    if count < 0:
-        raise BadTable(f"A target of {count} users makes no sense.", next_step="Give 0 or more.")
-    return count
-
-
-def _candidates(forecast: Forecast, dates: Iterable[pd.Timestamp]) -> list[int]:
-    known = {f"{date:%Y-%m-%d}": number for number, date in enumerate(forecast.days["date"])}
-    asked = [f"{pd.Timestamp(date):%Y-%m-%d}" for date in dates]
-    outside = [date for date in asked if date not in known]
-    if outside:
-        first, *_, last = known
-        raise BadTable(
-            f"The forecast does not reach {', '.join(outside[:5])}.", next_step=f"Choose days from {first} to {last}."
-        )
-    return [known[date] for date in asked] or list(range(0, len(known) // 2 + 1, _EVERY))
-
-
 def _reason(forecast: Forecast, left: np.ndarray, target: int, date: pd.Timestamp | None) -> str:
     if forecast.migrated == forecast.in_scope:
         return "Now: everybody is moved."
     if date is not None:
-        return f"From {day(date)} on, at most {target:,} users are left with 9 chances in 10."
+        return f"From {day(date)} on, at most {target:,} users are left, with 90 % certainty."
     low, _, high = interval(left[:, -1])
     words = (
-        f"No day until {day(forecast.days['date'].iloc[-1])} meets the target of {target:,} with 9 chances in 10: "
-        f"{low:,} to {high:,} users are left even then"
+        f"On no day until {day(forecast.days['date'].iloc[-1])} are at most {target:,} users left with 90 % certainty: "
+        f"{low:,} to {high:,} are left even then"
     )
     never = forecast.never_return
     if never is not None and never["low"] * forecast.in_scope > target:

@@ -11,24 +11,19 @@ import pandas as pd
 
 from jitkit.display import Table
 from jitkit.errors import BadTable
-from jitkit.progress import charts, cohorts, metrics, reconcile, report, states, stuck
-from jitkit.progress.campaign_chart import campaign_chart
+from jitkit.progress import charts, metrics, reconcile, states
 from jitkit.progress.campaigns import COLUMN, campaigns
-from jitkit.progress.chart import Chart, Charts, headings_of, rows_of
-from jitkit.progress.cohort_chart import cohort_chart
+from jitkit.progress.charts import Chart, Charts
 from jitkit.progress.cutover import CutOver, cut_over
 from jitkit.progress.findings import Finding, findings
 from jitkit.progress.forecast import Forecast, forecast
-from jitkit.progress.forecast_chart import forecast_chart
-from jitkit.progress.pace import pace
-from jitkit.progress.pace_chart import pace_chart
+from jitkit.progress.report import Report, dimensions
 from jitkit.progress.tables import Tables
 from jitkit.progress.words import time_of
 
 __all__ = ["Figures"]
 
-
-_OFFERED: Final = 40
+_OFFERED: Final = 40  # values of a dimension
 
 
 @dataclass(frozen=True)
@@ -52,6 +47,10 @@ class Figures:
     def _repr_html_(self) -> str:
         return self.totals()._repr_html_()
 
+    @property
+    def _as_of(self) -> str:
+        return f"as of {charts.moment(self.tables.as_of)}"
+
     @cached_property
     def counts(self) -> dict[str, Any]:
         """The figures of `metrics.totals`."""
@@ -59,25 +58,21 @@ class Figures:
 
     @property
     def blocked(self) -> int:
-        """How many users are not moved because their account is barred."""
+        """How many users are not moved because their account is blocked."""
         return int(states.summary(self.tables)["states"]["blocked"])
 
     @cached_property
     def forecast(self) -> Forecast:
-        """How many will be moved on each coming day, and how many never."""
+        """How many users will be moved on each coming day, and how many never."""
         return forecast(self.tables)
 
     @property
     def dimensions(self) -> list[str]:
         """The columns of users by which people can be grouped, such as country or app."""
-        return [name for name in cohorts.dimensions(self.tables) if name != COLUMN]
+        return dimensions(self.tables)
 
     def values(self, dimension: str) -> list[str]:
-        """List what a dimension's column holds, the most frequent first and at most forty.
-
-        Args:
-            dimension: one of `dimensions`.
-        """
+        """List what a dimension's column holds, the most frequent first and at most forty."""
         counts = self.tables.users[dimension].astype("str").value_counts()
         return [value for value in counts.index[:_OFFERED] if value]
 
@@ -85,10 +80,6 @@ class Figures:
     def findings(self) -> list[Finding]:
         """What stands out."""
         return findings(self.tables, self.certificate_ends)
-
-    @property
-    def _as_of(self) -> str:
-        return f"as of {charts.moment(self.tables.as_of)}"
 
     def aim(self, target: float, certificate_ends: str = "") -> Figures:
         """Set what the figures are judged by.
@@ -106,13 +97,13 @@ class Figures:
         return replace(self, target=target, certificate_ends=ends)
 
     def only(self, **values: str) -> Figures:
-        """Look at some of the people alone.
+        """Select some of the people.
 
         Args:
-            values: a dimension and what it has to be, such as `country="DE"`; an empty text lets everybody pass.
+            values: a dimension and what it has to be, such as `country="DE"`; an empty text selects everybody.
 
         Returns:
-            the figures of these people, as of the same moment.
+            The figures of these people, as of the same moment.
 
         Raises:
             BadTable: the users have no such column.
@@ -141,7 +132,7 @@ class Figures:
         rows = [
             ("In scope", f"{counts['in_scope']:,}"),
             ("Migrated", f"{counts['migrated']:,}" + ("" if share is None else f" ({100 * share:.1f} %)")),
-            *((f"… {charts.words_of(path)}", f"{count:,}") for path, count in counts["by_path"].items()),
+            *((f"… {charts.PATH_WORDS[path]}", f"{count:,}") for path, count in counts["by_path"].items()),
             ("Not moved yet", f"{counts['remaining']:,}"),
             ("… of them blocked", f"{self.blocked:,}"),
         ]
@@ -154,32 +145,31 @@ class Figures:
 
     def curve(self) -> Chart:
         """Draw how the number of migrated users grew."""
-        return charts.curve_chart(metrics.curve(self.tables), len(self.tables.users))
+        return charts.curve_chart(self.tables)
 
     def pace(self) -> Chart:
         """Draw how many moved on each day, and mark what stands out."""
-        return pace_chart(pace(self.tables), self.findings, self.tables.as_of)
+        return charts.pace_chart(self.tables, self.findings)
 
     def failures(self) -> Chart:
-        """Draw what made sign-ins fail, with what mends it."""
-        return charts.failures_chart(metrics.failures(self.tables), self.tables.as_of)
+        """Draw what made sign-ins fail, with what fixes it."""
+        return charts.failures_chart(self.tables)
 
     def latency(self) -> Chart:
         """Draw how long the endpoint took, against the time that Entra waits."""
-        took = metrics.latency(self.tables)
-        return charts.latency_chart(metrics.durations(self.tables), took, self.tables.as_of)
+        return charts.latency_chart(self.tables)
 
     def outcomes(self) -> Chart:
         """Draw what the endpoint answered."""
-        return charts.outcomes_chart(metrics.outcomes(self.tables), self.tables.as_of)
+        return charts.outcomes_chart(self.tables)
 
     def remaining(self) -> Chart:
         """Draw why people are not moved yet, with what to do about it."""
-        return charts.remaining_chart(stuck.remaining(self.tables), self.tables.as_of)
+        return charts.remaining_chart(self.tables)
 
     def course(self) -> Chart:
         """Draw how the number of migrated users is likely to go on."""
-        return forecast_chart(self.forecast, metrics.curve(self.tables))
+        return charts.forecast_chart(self.forecast, self.tables)
 
     def cut_over(self, target: float | None = None) -> CutOver:
         """Weigh the days on which the old system could be switched off.
@@ -188,7 +178,7 @@ class Figures:
             target: which share of the users (0 to 1) has to be moved; that of these figures if left out.
         """
         share = self.target if target is None else target
-        return cut_over(self.forecast, target_share=round(1 - share, 9))
+        return cut_over(self.forecast, round(1 - share, 9))
 
     def cohorts(self, by: str) -> Chart:
         """Draw how far groups of users are, after the same time.
@@ -196,27 +186,46 @@ class Figures:
         Args:
             by: a column of users, such as country or app.
         """
-        return cohort_chart(cohorts.cohorts(self.tables, by), by, self.tables.as_of)
+        return charts.cohort_chart(self.tables, by)
 
     def campaigns(self) -> Charts:
-        """Draw what each reminder did: who got it beside who did not."""
-        drawn = (campaign_chart(self.tables, sent) for sent in campaigns(self.tables))
-        return Charts(tuple(drawn), f"The users have no column {COLUMN} that tells who was reminded.")
+        """Draw what each reminder did: who got it next to who did not."""
+        drawn = (charts.campaign_chart(self.tables, sent) for sent in campaigns(self.tables))
+        return Charts(tuple(drawn), f"The users have no column {COLUMN} that says who was reminded.")
 
     def agreement(self) -> Table:
         """Compare the flag, the sign-in log and the ledger: where they disagree, and why that may be."""
         found = reconcile.matrix(self.tables)
         found = found[~found["agree"]].drop(columns="agree")
         caption = f"Where flag, log and ledger disagree, {self._as_of}"
-        return Table(caption=caption, columns=headings_of(found), rows=rows_of(found))
+        return Table(caption=caption, columns=charts.headings_of(found), rows=charts.rows_of(found))
 
-    def report(self, out: Path | str) -> Path:
-        """Write the report, `metrics.json` and the CSVs.
+    def in_words(self) -> str:
+        """Answer the five questions in lines for a screen, with what stands out below."""
+        lines = [f"{question}\n  {answer}" for question, answer in self._report.answers()]
+        found = [f"  {each.label}: {each.words}" for each in self.findings]
+        found += [f"  Data: {each.rows:,} {each.finding}." for each in self.tables.remarks if each.rows]
+        return "\n".join([*lines, "What stands out", *(found or ["  Nothing."])])
+
+    def report(
+        self, out: Path | str, *, title: str = "Password migration", export_problems: pd.DataFrame | None = None
+    ) -> Path:
+        """Write `report.html`, `metrics.json` and a CSV for each figure.
 
         Args:
-            out: the folder.
+            out: the folder; made if it is not there.
+            title: the page's name.
+            export_problems: what was wrong with the legacy export: `cause`, `result`, `rows`.
 
         Returns:
-            the path of `report.html`.
+            The path of `report.html`.
+
+        Raises:
+            BadTable: the folder cannot be written to, or the tables hold something that no figure can be made of.
         """
-        return report.write_report(self, out)
+        return self._report.write(Path(out), title, export_problems)
+
+    @property
+    def _report(self) -> Report:
+        choice, found = self.cut_over(), self.findings
+        return Report(self.tables, self.forecast, choice, found, self.target, self.certificate_ends)

@@ -27,7 +27,7 @@ from jitkit.progress.survival import (
 from jitkit.progress.tables import Tables
 from jitkit.progress.words import day, span
 
-__all__ = ["Backtest", "Forecast", "exponential", "forecast", "interval", "straight_line"]
+__all__ = ["Forecast", "exponential", "forecast", "interval", "straight_line"]
 
 _HORIZON: Final = 180  # days
 _EVENTS: Final = 30  # moves that a forecast needs
@@ -48,34 +48,6 @@ _ASSUMES: Final = (
 )
 
 
-@dataclass(frozen=True)
-class Backtest:
-    """A forecast made from the past, compared with what happened and with two simple methods.
-
-    Args:
-        made_on: when it would have been made.
-        days: number of days since then.
-        inside: share of these days on which the truth lay in the 80 % interval.
-        error: mean distance to the truth, in users.
-        error_line: the same for a straight line through the last seven days.
-        error_exponential: the same for a saturating exponential.
-    """
-
-    made_on: pd.Timestamp
-    days: int
-    inside: float
-    error: float
-    error_line: float
-    error_exponential: float
-
-    def __str__(self) -> str:
-        return (
-            f"made {self.days} days ago it is off by {self.error:,.0f} users on average (a straight line by "
-            f"{self.error_line:,.0f}, an exponential by {self.error_exponential:,.0f}); "
-            f"{100 * self.inside:.0f} % of the days lie in its range"
-        )
-
-
 @dataclass(frozen=True, eq=False)
 class Forecast:
     """What the coming days bring, or why it is too early to say.
@@ -88,7 +60,9 @@ class Forecast:
         days: `date` (UTC), `migrated_low`, `migrated`, `migrated_high` (80 % interval): today and each of the coming
             days. Empty when it is too early.
         never_return: `low`, `estimate`, `high` share of the users in scope who never return, or None.
-        backtest: how it would have done on days that have passed, or None if there are too few of them.
+        backtest: how it would have done on the latest days, as in `metrics.json`: `made_on`, `days`,
+            `interval_coverage` (share of these days on which the truth lay in the interval), and the mean `error` in
+            users, next to those of a straight line and of an exponential. None if there are too few days.
         odd_days: days unlike the others, such as after a reminder or in an outage; they are left out.
         paths: migrated users on each of the days (columns) in each of many equally plausible courses (rows).
     """
@@ -101,7 +75,7 @@ class Forecast:
         default_factory=lambda: pd.DataFrame(columns=["date", "migrated_low", "migrated", "migrated_high"]), repr=False
     )
     never_return: dict[str, float] | None = None
-    backtest: Backtest | None = None
+    backtest: dict[str, Any] | None = None
     odd_days: tuple[pd.Timestamp, ...] = field(default=(), repr=False)
     paths: Floats = field(default_factory=lambda: np.empty((0, 0)), repr=False)
 
@@ -130,26 +104,25 @@ class Forecast:
             low, middle, high = (f"{100 * self.never_return[name]:.0f}" for name in ("low", "estimate", "high"))
             rows.append(("Never return", f"about {middle} % of all ({low} % to {high} %)"))
         if self.backtest is not None:
-            rows.append(("Tried on days that have passed", str(self.backtest)))
+            rows.append(("Tried on days that have passed", self.tried))
         return Table(caption=caption, columns=columns, rows=rows, note=self.note)._repr_html_()
 
     def numbers(self) -> dict[str, Any]:
         """Return the parts of `metrics.json`: `forecast`, `never_return`, `backtest`, ready for JSON."""
         rows = self.days.assign(date=[f"{date:%Y-%m-%d}" for date in self.days["date"]])
-        tried = self.backtest
-        return {
-            "forecast": rows.to_dict("records"),
-            "never_return": self.never_return,
-            "backtest": tried
-            and {
-                "made_on": f"{tried.made_on:%Y-%m-%d}",
-                "days": tried.days,
-                "interval_coverage": round(tried.inside, 4),
-                "error": round(tried.error, 2),
-                "error_straight_line": round(tried.error_line, 2),
-                "error_exponential": round(tried.error_exponential, 2),
-            },
-        }
+        return {"forecast": rows.to_dict("records"), "never_return": self.never_return, "backtest": self.backtest}
+
+    @property
+    def tried(self) -> str:
+        """How it would have done on days that have passed, in words."""
+        past = self.backtest
+        if past is None:
+            return ""
+        return (
+            f"made {past['days']} days ago it is off by {past['error']:,.0f} users on average (a straight line by "
+            f"{past['error_straight_line']:,.0f}, an exponential by {past['error_exponential']:,.0f}); "
+            f"{100 * past['interval_coverage']:.0f} % of the days lie in its range"
+        )
 
     @property
     def note(self) -> str:
@@ -221,11 +194,11 @@ def _too_early(history: History | None, in_scope: int) -> str:
     if not in_scope:
         return "no user is in scope."
     if history is None:
-        return "nobody has been flagged yet, or no table tells when."
+        return "no user has been flagged yet, or no table says when."
     if not history.waiting.sum() and not history.outside:
         return ""
     if history.outside > in_scope / 2:
-        return f"of {history.outside:,} of {in_scope:,} users no table tells when they were flagged."
+        return f"of {history.outside:,} of {in_scope:,} users no table says when they were flagged."
     elapsed = history.now - history.flagged.min()
     if elapsed < _DAYS:
         ago = span(pd.Timedelta(days=elapsed))
@@ -320,7 +293,7 @@ def _try_on_the_past(
     by: str | None,
     windows: tuple[Window, ...],
     seed: int,
-) -> Backtest | None:
+) -> dict[str, Any] | None:
     """Forecast the latest third of the days, at most 30, from those before them."""
     held = min(30, round(history.now - history.flagged.min()) // 3)
     then = as_of - held * DAY
@@ -334,22 +307,22 @@ def _try_on_the_past(
     return _compare(past, len(users), past.events + past.outside_moved + grown, truth, then)
 
 
-def _compare(past: History, in_scope: int, courses: Floats, truth: Floats, made_on: pd.Timestamp) -> Backtest:
+def _compare(past: History, in_scope: int, courses: Floats, truth: Floats, made_on: pd.Timestamp) -> dict[str, Any]:
     """Compare courses played from the past, and the two simple methods, with what happened."""
     days = len(truth) - 1
     low, middle, high = interval(courses)
 
     def error(counts: np.ndarray) -> float:
-        return float(np.abs(counts - truth)[1:].mean())
+        return round(float(np.abs(counts - truth)[1:].mean()), 2)
 
-    return Backtest(
-        made_on=made_on,
-        days=days,
-        inside=float(((low <= truth) & (truth <= high))[1:].mean()),
-        error=error(middle),
-        error_line=error(straight_line(past, in_scope, days)),
-        error_exponential=error(exponential(past, in_scope, days)),
-    )
+    return {
+        "made_on": f"{made_on:%Y-%m-%d}",
+        "days": days,
+        "interval_coverage": round(float(((low <= truth) & (truth <= high))[1:].mean()), 4),
+        "error": error(middle),
+        "error_straight_line": error(straight_line(past, in_scope, days)),
+        "error_exponential": error(exponential(past, in_scope, days)),
+    }
 
 
 def straight_line(history: History, in_scope: int, days: int) -> Floats:

@@ -1,86 +1,151 @@
-"""Write what a manager asks about a migration into one page, with the numbers beside it."""
+"""Writes what a manager asks about a migration into one page, with the numbers next to it."""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
+import jinja2
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jitkit.errors import BadTable
-from jitkit.progress import abuse, cohorts, metrics, page, quality, reconcile, states, stuck
-from jitkit.progress.campaigns import campaigns
-from jitkit.progress.charts import moment
+from jitkit.progress import abuse, charts, cohorts, load, metrics, quality, reconcile, states, stuck
+from jitkit.progress.campaigns import COLUMN, campaigns
+from jitkit.progress.cutover import CutOver
+from jitkit.progress.findings import Finding
+from jitkit.progress.forecast import Forecast
 from jitkit.progress.interruptions import interruptions
 from jitkit.progress.pace import pace
-from jitkit.progress.sections import opening, sections
 from jitkit.progress.stragglers import stragglers
 from jitkit.progress.summary import summary
+from jitkit.progress.tables import Tables
+from jitkit.progress.words import clock, day, days
+from jitkit.protocol import CALLS_PER_SECOND, TIMEOUT_MS
 
-if TYPE_CHECKING:
-    from jitkit.progress.figures import Figures
+__all__ = ["Report", "dimensions"]
 
-__all__ = ["write_report"]
-
-_MANY = 10_000
-_NOTE = "Moved means that the tenant says so: the flag of the user is false. The page holds no names and no passwords."
+_TEMPLATE: Final = "report.html.jinja"
+_WEEK: Final = 7
+_MANY: Final = 10_000  # rows, from which on pandas is slow at writing times
 
 
-def write_report(
-    figures: Figures,
-    out: Path | str,
-    *,
-    title: str = "Password migration",
-    export_problems: pd.DataFrame | None = None,
-) -> Path:
-    """Write `report.html`, `metrics.json` and a CSV for each figure.
+def dimensions(tables: Tables) -> list[str]:
+    """List the columns of users by which people can be grouped, such as country or app."""
+    return [name for name in cohorts.dimensions(tables) if name != COLUMN]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page, `metrics.json` and the CSVs are made of.
 
     Args:
-        figures: the figures.
-        out: the folder; made if it is not there.
-        title: the page's name.
-        export_problems: what was wrong with the legacy export: `cause`, `result`, `rows`.
-
-    Returns:
-        the path of `report.html`.
-
-    Raises:
-        BadTable: the folder cannot be written to, or the tables hold something that no figure can be made of.
+        tables: users, sign-ins and ledger.
+        forecast: the forecast made of them.
+        choice: the days on which the old system could be switched off.
+        findings: what stands out.
+        target: which share of the users (0 to 1) is to be moved before the old system is switched off.
+        certificate_ends: until when the certificate is valid; None if that is not known.
     """
-    out = Path(out)
-    parts = [opening(figures), *sections(figures, export_problems)]
-    subtitle = f"As of {moment(figures.tables.as_of)}. {_NOTE}"
-    files = {f"{name}.csv": _csv(frame) for name, frame in _numbers(figures).items()}
-    files["metrics.json"] = json.dumps(_metrics(figures), indent=2, allow_nan=False) + "\n"
-    files["report.html"] = page.document(title, subtitle, parts)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            _write(out / name, text)
-    except OSError as problem:
-        raise BadTable(
-            f"The report cannot be written to {out} ({problem.strerror}).",
-            next_step="Choose a folder that is yours and has room.",
-        ) from None
-    return out / "report.html"
 
+    tables: Tables
+    forecast: Forecast
+    choice: CutOver
+    findings: Sequence[Finding]
+    target: float
+    certificate_ends: pd.Timestamp | None
 
-def _metrics(figures: Figures) -> dict[str, Any]:
-    choice = figures.cut_over()
-    return {
-        **summary(figures.tables, figures.certificate_ends),
-        **figures.forecast.numbers(),
-        "cut_over": {
-            "target_share": figures.target,
-            "date": None if choice.date is None else f"{choice.date:%Y-%m-%d}",
-            "reason": choice.reason,
-        },
-        "findings": [
+    def answers(self) -> list[tuple[str, str]]:
+        """Answer the five questions that everybody asks, each in a sentence or two made of numbers."""
+        return [
+            ("How many moved?", moved(self.tables)),
+            ("How fast?", fast(self.tables)),
+            ("Who is stuck, and why?", left(self.tables)),
+            ("Who never comes back?", never(self.forecast)),
+            ("When may the old system be switched off?", when(self.forecast, self.choice)),
+        ]
+
+    def write(self, out: Path, title: str, export_problems: pd.DataFrame | None) -> Path:
+        """Write `report.html`, `metrics.json` and a CSV for each figure; return the path of `report.html`."""
+        files = {f"{name}.csv": _csv(frame) for name, frame in self._csvs().items()}
+        files["metrics.json"] = json.dumps(self._metrics(), indent=2, allow_nan=False) + "\n"
+        files["report.html"] = self._page(title, export_problems)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            for name, text in files.items():
+                _write(out / name, text)
+        except OSError as problem:
+            raise BadTable(
+                f"The report cannot be written to {out} ({problem.strerror}).",
+                next_step="Choose a folder that is yours and has room.",
+            ) from None
+        return out / "report.html"
+
+    def _page(self, title: str, export_problems: pd.DataFrame | None) -> str:
+        tables = self.tables
+        standing = states.table(tables).query("users > 0")
+        broken = interruptions(tables)[["since", "until", "failed", "users", "came_back", "meaning"]]
+        broken = broken.assign(since=broken["since"].map(clock), until=broken["until"].map(clock))
+        records, witnesses = reconcile.matrix(tables), ["flag", "log", "ledger", "users"]
+        people = stragglers(tables).assign(state=lambda frame: frame["state"].str.replace("_", " "))
+        loader = jinja2.PackageLoader("jitkit.progress", "")
+        page = jinja2.Environment(
+            loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        page.filters |= {"count": "{:,}".format, "headings": charts.headings_of, "rows": charts.rows_of}
+        page.filters["numeric"] = lambda frame: [*map(pd.api.types.is_numeric_dtype, frame.dtypes)]
+        return page.get_template(_TEMPLATE).render(
+            title=title,
+            tables=tables,
+            forecast=self.forecast,
+            choice=self.choice,
+            target=self.target,
+            findings=self.findings,
+            answers=self.answers(),
+            export_problems=export_problems,
+            as_of=charts.moment(tables.as_of),
+            charts={
+                "curve": charts.curve_chart(tables),
+                "pace": charts.pace_chart(tables, self.findings),
+                "remaining": charts.remaining_chart(tables),
+                "failures": charts.failures_chart(tables),
+                "forecast": charts.forecast_chart(self.forecast, tables),
+                "latency": charts.latency_chart(tables),
+                "outcomes": charts.outcomes_chart(tables),
+                "cohorts": [charts.cohort_chart(tables, by) for by in dimensions(tables)],
+                "campaigns": [charts.campaign_chart(tables, sent) for sent in campaigns(tables)],
+            },
+            states=_in_percent(standing.assign(state=standing["state"].str.replace("_", " "))),
+            latency=metrics.latency(tables),
+            retries=load.retries(tables),
+            busy_seconds=load.busy_seconds(tables),
+            timeout=TIMEOUT_MS,
+            calls_per_second=CALLS_PER_SECOND,
+            interruptions=broken.rename(columns={"meaning": "cause"}),
+            agree=records[records["agree"]][witnesses],
+            differ=records[~records["agree"]][[*witnesses, "cause", "remedy"]],
+            effects=[(each.words, _per_thousand(each.effect.cells)) for each in campaigns(tables) if each.effect],
+            abuse=abuse.signs(tables),
+            attempts=abuse.attempts(tables)[["tries", "accounts", "wrong"]],
+            quality=quality.quality(tables),
+            legacy_data=_in_percent(quality.legacy_data(tables), "share of those asked about, %"),
+            stragglers=people,
+            by_state=people.groupby("state")
+            .size()
+            .rename("people")
+            .reset_index()
+            .sort_values("people", ascending=False),
+        )
+
+    def _metrics(self) -> dict[str, Any]:
+        date = self.choice.date
+        found = [
             {
                 "kind": each.kind,
                 "words": each.words,
@@ -88,51 +153,70 @@ def _metrics(figures: Figures) -> dict[str, Any]:
                 "until": _utc(each.until),
                 "users": each.users,
             }
-            for each in figures.findings
-        ],
-    }
+            for each in self.findings
+        ]
+        return {
+            **summary(self.tables, self.certificate_ends),
+            **self.forecast.numbers(),
+            "cut_over": {
+                "target_share": self.target,
+                "date": None if date is None else f"{date:%Y-%m-%d}",
+                "reason": self.choice.reason,
+            },
+            "findings": found,
+        }
+
+    def _csvs(self) -> dict[str, pd.DataFrame]:
+        tables = self.tables
+        groups = [cohorts.cohorts(tables, by).assign(dimension=by) for by in dimensions(tables)]
+        effects = [each.effect.cells.assign(campaign=each.at) for each in campaigns(tables) if each.effect is not None]
+        return {
+            "curve": metrics.curve(tables),
+            "daily": pace(tables),
+            "states": states.table(tables),
+            "outcomes": metrics.outcomes(tables),
+            "failures": metrics.failures(tables),
+            "remaining": stuck.remaining(tables),
+            "latency": metrics.durations(tables),
+            "interruptions": interruptions(tables),
+            "forecast": self.forecast.days,
+            "cut_over": self.choice.dates,
+            "reconciliation": reconcile.matrix(tables),
+            "cohorts": _joined(groups, ["dimension", "cohort"]),
+            "campaigns": _joined(effects, ["campaign", "group"]),
+            "abuse": abuse.attempts(tables),
+            "quality": quality.quality(tables),
+            "legacy_data": quality.legacy_data(tables),
+            "stragglers": stragglers(tables),
+        }
+
+
+def _in_percent(frame: pd.DataFrame, name: str = "share, %") -> pd.DataFrame:
+    return frame.assign(share=(100 * frame["share"]).round(1)).rename(columns={"share": name})
+
+
+def _per_thousand(cells: pd.DataFrame) -> pd.DataFrame:
+    return cells.assign(hazard=(1000 * cells["hazard"]).round(1)).rename(
+        columns={"hazard": "moves per 1,000 user days"}
+    )
+
+
+def _joined(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
 def _utc(time: pd.Timestamp | None) -> str | None:
     return None if time is None else time.isoformat().replace("+00:00", "Z")
 
 
-def _numbers(figures: Figures) -> dict[str, pd.DataFrame]:
-    tables = figures.tables
-    groups = [cohorts.cohorts(tables, by).assign(dimension=by) for by in figures.dimensions]
-    effects = [each.effect.cells.assign(campaign=each.at) for each in campaigns(tables) if each.effect is not None]
-    return {
-        "curve": metrics.curve(tables),
-        "daily": pace(tables),
-        "states": states.table(tables),
-        "outcomes": metrics.outcomes(tables),
-        "failures": metrics.failures(tables),
-        "remaining": stuck.remaining(tables),
-        "latency": metrics.durations(tables),
-        "interruptions": interruptions(tables),
-        "forecast": figures.forecast.days,
-        "cut_over": figures.cut_over().dates,
-        "reconciliation": reconcile.matrix(tables),
-        "cohorts": pd.concat(groups, ignore_index=True) if groups else pd.DataFrame(columns=["dimension", "cohort"]),
-        "campaigns": pd.concat(effects, ignore_index=True) if effects else pd.DataFrame(columns=["campaign", "group"]),
-        "abuse": abuse.attempts(tables),
-        "quality": quality.quality(tables),
-        "legacy_data": quality.legacy_data(tables),
-        "stragglers": stragglers(tables),
-    }
-
-
 def _csv(frame: pd.DataFrame) -> str:
-    times = {str(name): _texts(column) for name, column in frame.items() if len(frame) > _MANY and _is_time(column)}
-    return frame.assign(**times).to_csv(index=False, lineterminator="\n")
-
-
-def _is_time(column: pd.Series) -> bool:
-    return isinstance(column.dtype, pd.DatetimeTZDtype) and bool((column != column.dt.normalize()).any())
+    # pandas writes times one by one: many of them go through Arrow.
+    times = frame.select_dtypes("datetimetz") if len(frame) > _MANY else frame.iloc[:, :0]
+    texts = {str(name): _texts(times[name]) for name in times if (times[name] != times[name].dt.normalize()).any()}
+    return frame.assign(**texts).to_csv(index=False, lineterminator="\n")
 
 
 def _texts(column: pd.Series) -> pd.Series:
-    """Write times as pandas does, which writes them one by one."""
     known = column.dropna()
     unit = next((unit for unit in ("s", "ms") if known.dt.floor(unit).equals(known)), "us")
     times = pa.array(column.dt.as_unit(unit))
@@ -140,7 +224,7 @@ def _texts(column: pd.Series) -> pd.Series:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace a file in one step, so that nobody reads half of it."""
+    """Replace a file in one step, so that no reader sees half of it."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
@@ -149,3 +233,95 @@ def _write(path: Path, text: str) -> None:
         Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def moved(tables: Tables) -> str:
+    """Say how many users moved, and how many of them a sign-in confirms."""
+    counts, confirmed = metrics.totals(tables), states.summary(tables)["confirmed"]
+    if not counts["in_scope"]:
+        return "No user is in scope."
+    words = f"{counts['migrated']:,} of {_people(counts['in_scope'])} moved ({100 * counts['migrated_share']:.1f} %)."
+    if len(tables.sign_ins) and counts["migrated"]:
+        share = "All" if confirmed == counts["migrated"] else f"{confirmed:,}" if confirmed else "None"
+        words += f" {share} of them signed in when they were moved or since"
+        words += ", which confirms it." if confirmed else ", as far as the log shows: nothing confirms it."
+    return words
+
+
+def fast(tables: Tables) -> str:
+    """Say how many users move a day now, and how many did at first."""
+    table = pace(tables)
+    # The day of `as_of` is not over; that of the first flag is not whole, unless the flag was set at midnight.
+    began = int(len(table) > 0 and tables.users["flagged_at"].min() > table["day"].iloc[0])
+    whole = table.iloc[began:-1]
+    if not len(whole):
+        if len(table):
+            return f"The first {'whole ' if len(table) > 1 else ''}day is not over yet."
+        known = not tables.users["migrated_at"].notna().any()
+        return "No user has been flagged yet." if known else "No table says when people were flagged."
+    last, first = whole.tail(_WEEK), whole.head(_WEEK)
+    words = f"{_a_day(last['moved'])} people a day, over the last {days(len(last))}."
+    if len(whole) >= 2 * _WEEK:
+        words += f" In the first {days(len(first))} it was {_a_day(first['moved'])} a day."
+    return words
+
+
+def left(tables: Tables) -> str:
+    """Say how many users are left, how many of them tried, and the most frequent reason."""
+    reasons = stuck.remaining(tables)
+    whole = int(reasons["users"].sum())
+    if not whole:
+        return "Nobody: everybody is moved." if len(tables.users) else "No user is in scope."
+    tried = reasons[reasons["reason"] != stuck.NEVER_TRIED]
+    count = int(tried["users"].sum())
+    if not count or not tables.logged:
+        return f"{_people(whole)} left, and no log shows an attempt to sign in."
+    words = (
+        f"{_people(whole)} left. {whole - count:,} of them have not tried to sign in. {count:,} have; the largest "
+        f"group of these, {tried['users'].iloc[0]:,}: {tried['reason'].iloc[0]}."
+    )
+    counts = states.summary(tables)
+    blocked, cannot = counts["states"]["blocked"], counts["cannot_migrate"]
+    are = f"{blocked:,} {'is' if blocked == 1 else 'are'}"
+    if not blocked:
+        return words
+    if blocked == cannot:
+        return f"{words} {are} blocked: no sign-in can move them."
+    if not cannot:
+        return f"{words} {are} locked; a lock may end by itself."
+    return f"{words} {are} blocked; {blocked - cannot:,} of them by a lock that may end by itself."
+
+
+def never(forecast: Forecast) -> str:
+    """Say how many users never come back, as far as that can be estimated from those who came."""
+    if forecast.too_early:
+        return str(forecast)
+    if forecast.never_return is None or forecast.migrated == forecast.in_scope:
+        return "Nobody is left."
+    low, middle, high = (round(forecast.never_return[name] * forecast.in_scope) for name in ("low", "estimate", "high"))
+    return (
+        f"About {middle:,} people ({low:,} to {high:,}), {100 * forecast.never_return['estimate']:.0f} % of all, "
+        "unless something brings them back. This is an estimate from how fast the number of arrivals falls: people who "
+        "come once a year look the same. Such a range holds the truth about 6 times in 10."
+    )
+
+
+def when(forecast: Forecast, choice: CutOver) -> str:
+    """Say on which day the target is met, or why on none."""
+    if forecast.too_early or not len(choice.dates) or forecast.migrated == forecast.in_scope:
+        return choice.reason
+    today = choice.dates.iloc[0]
+    return (
+        f"{choice.reason} If it is switched off today ({day(today['date'])}), about {today['resets']:,} of those who "
+        f"are left would come within {days(len(forecast.days) - 1)} and need a new password."
+    )
+
+
+def _people(count: int) -> str:
+    return "1 person is" if count == 1 else f"{count:,} people are"
+
+
+def _a_day(moved: pd.Series) -> str:
+    """Write a mean so that a slow pace does not look like none."""
+    mean = float(moved.mean())
+    return f"{mean:,.0f}" if mean >= 10 or mean.is_integer() else f"{mean:.1f}"
