@@ -71,24 +71,21 @@ _GROUPS: Final = 15  # in a picture of cohorts
 _NAME: Final = 28  # characters of a group's name
 _WIDEST: Final = 30  # characters of a bar's name on one line: longer ones would take half of the picture
 _YOUNG: Final = "too young to compare"
+_COHORT_HEADINGS: Final = {
+    **{"cohort": "group", "users": "users", "migrated": "moved", "remaining": "left", "fair_share": "share moved, %"},
+    **{"fair_low": "at least", "fair_high": "at most", "others": "all others", "lagging": "lags", "behind": "behind"},
+}
 _AT_END: Final[dict[str, Any]] = {"xycoords": ("axes fraction", "data"), "va": "center"}
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture, what it says in words, and the numbers behind it.
+    """A picture, what it says in words, and the numbers behind it."""
 
-    Args:
-        title: what it shows, of how many, as of when.
-        alt: what it says, in words and numbers.
-        png: the picture.
-        data: the numbers, as they stand in the table under it.
-    """
-
-    title: str
-    alt: str
+    title: str  # what it shows, of how many, as of when
+    alt: str  # what it says, in words and numbers
     png: bytes = field(repr=False)
-    data: pd.DataFrame = field(repr=False)
+    data: pd.DataFrame = field(repr=False)  # the numbers, as they stand in the table under it
 
     def __repr__(self) -> str:
         return f"{self.title}\n{self.alt}"
@@ -262,10 +259,9 @@ def _pace_words(daily: pd.DataFrame, marks: list[str]) -> str:
     most = daily.iloc[int(daily["moved"].to_numpy().argmax())]
     last = daily.iloc[:-1].tail(7)
     mean = f"{last['moved'].mean():,.1f}"
-    since = {
-        0: f"{day(most['day'])} is the first day.",
-        1: f"On the one whole day it was {mean}.",
-    }.get(len(last), f"On the last {len(last)} whole days it was {mean} a day.")
+    since = f"On the last {len(last)} whole days it was {mean} a day."
+    if len(last) < 2:
+        since = f"On the one whole day it was {mean}." if len(last) else f"{day(most['day'])} is the first day."
     words = f"Most people moved on {day(most['day'])}: {most['moved']:,}. {since}"
     return f"{words} Marked: {', '.join(marks)}." if marks else words
 
@@ -370,21 +366,10 @@ def cohort_chart(tables: Tables, by: str, ax: Axes | None = None) -> Chart:
 
 def _cohort_numbers(groups: pd.DataFrame) -> pd.DataFrame:
     """Write the table for people: shares in percent."""
-    percent = {name: (100 * groups[name]).round(1) for name in ("fair_share", "fair_low", "fair_high", "others")}
-    return pd.DataFrame(
-        {
-            "group": groups["cohort"],
-            "users": groups["users"],
-            "moved": groups["migrated"],
-            "left": groups["remaining"],
-            "share moved, %": percent["fair_share"],
-            "at least": percent["fair_low"],
-            "at most": percent["fair_high"],
-            "all others": percent["others"],
-            "lags": groups["lagging"].map({True: "yes", False: "no"}).mask(groups["fair_share"].isna(), _YOUNG),
-            "behind": groups["behind"],
-        }
-    )
+    shares = ["fair_share", "fair_low", "fair_high", "others"]
+    lags = groups["lagging"].map({True: "yes", False: "no"}).mask(groups["fair_share"].isna(), _YOUNG)
+    shown = groups.assign(**{name: (100 * groups[name]).round(1) for name in shares}, lagging=lags)
+    return shown[[*_COHORT_HEADINGS]].rename(columns=_COHORT_HEADINGS)
 
 
 def _cohort_words(groups: pd.DataFrame, name: str) -> str:

@@ -75,13 +75,8 @@ class CutOver:
 def cut_over(forecast: Forecast, target_share: float = 0.05, *, tickets_per_reset: float = 0.25) -> CutOver:
     """Weigh every 14th day of the first half of the forecast, and the first day that meets the target.
 
-    Later days leave too few days to count new passwords in.
-
-    Args:
-        forecast: the forecast.
-        target_share: share of the users in scope that may be left, 0 to 1.
-        tickets_per_reset: how many of those who need a new password call the help desk. 0.25 is an assumption: set
-            your own.
+    Later days leave too few days to count new passwords in. `target_share` (0 to 1) of the users in scope may be left.
+    That one in four who need a new password calls the help desk is an assumption.
 
     Raises:
         BadTable: the target makes no sense.
@@ -122,8 +117,8 @@ def _reason(forecast: Forecast, left: np.ndarray, target: int, date: pd.Timestam
         return f"From {day(date)} on, at most {target:,} users are left, with 90 % certainty."
     low, _, high = interval(left[:, -1])
     words = (
-        f"On no day until {day(forecast.days['date'].iloc[-1])} are at most {target:,} users left with 90 % certainty: "
-        f"{low:,} to {high:,} are left even then"
+        f"No day until {day(forecast.days['date'].iloc[-1])} reaches the target of at most {target:,} users left with "
+        f"90 % certainty: {low:,} to {high:,} are left even then"
     )
     never = forecast.never_return
     if never is not None and never["low"] * forecast.in_scope > target:

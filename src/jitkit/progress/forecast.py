@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -142,18 +142,11 @@ def forecast(
     seed: int = 0,
     with_backtest: bool = True,
 ) -> Forecast:
-    """Forecast the number of migrated users, day by day.
+    """Forecast the number of migrated users for each of the coming `days`, or say why it is too early.
 
-    Args:
-        tables: users as of `tables.as_of`; later flags are planned, and these users join then.
-        by: a dimension column whose values are forecast apart where enough users have moved.
-        windows: the first and last moment of each known reminder or outage so far.
-        days: number of days to forecast.
-        seed: the same seed draws the same courses.
-        with_backtest: whether to try it on days that have passed, which takes as long again.
-
-    Returns:
-        The forecast, or one that says why it is too early.
+    Users flagged after `tables.as_of` are planned and join then. The values of the dimension `by` are forecast apart
+    where enough users have moved. `windows` are the first and last moments of known reminders and outages. The same
+    `seed` draws the same courses. The backtest takes as long again.
 
     Raises:
         BadTable: there is no column `by`.
@@ -168,20 +161,25 @@ def forecast(
     if history is None or as_of is None or reason:
         moved = 0 if as_of is None else int((users["migrated_at"] <= as_of).sum())
         return Forecast(as_of, len(users), moved, too_early=reason)
-    grown, never, rhythm = _play(users, as_of, history, by, windows, days, seed)
-    moved = history.events + history.outside_moved
-    low, middle, high = interval(moved + grown)
+
+    def play(as_of: pd.Timestamp, history: History, days: int) -> tuple[Floats, Floats, Rhythm]:
+        rhythm = find_rhythm(history, windows)
+        grown, never = _play(_cohorts(users, as_of, history, by), rhythm, days, seed)
+        return history.events + history.outside_moved + grown, never, rhythm
+
+    courses, never, rhythm = play(as_of, history, days)
+    low, middle, high = interval(courses)
     dates = as_of.normalize() + pd.to_timedelta(np.arange(days + 1), unit="D")
     shares = np.quantile(never / len(users), (0.1, 0.5, 0.9)).round(4).tolist()
     return Forecast(
         as_of=as_of,
         in_scope=len(users),
-        migrated=moved,
+        migrated=history.events + history.outside_moved,
         days=pd.DataFrame({"date": dates, "migrated_low": low, "migrated": middle, "migrated_high": high}),
         never_return=dict(zip(("low", "estimate", "high"), shares, strict=True)),
-        backtest=_try_on_the_past(users, as_of, history, by, windows, seed) if with_backtest else None,
+        backtest=_try_on_the_past(users, as_of, history, play) if with_backtest else None,
         odd_days=tuple(history.origin + number * DAY for number in rhythm.odd),
-        paths=moved + grown,
+        paths=courses,
     )
 
 
@@ -208,26 +206,17 @@ def _too_early(history: History | None, in_scope: int) -> str:
     return ""
 
 
-def _play(
-    users: pd.DataFrame,
-    as_of: pd.Timestamp,
-    history: History,
-    by: str | None,
-    windows: tuple[Window, ...],
-    days: int,
-    seed: int,
-) -> tuple[Floats, Floats, Rhythm]:
-    """Return further moves (courses by days), users who never return (one a course), and the rhythm of all."""
-    rhythm = find_rhythm(history, windows)
+def _play(cohorts: list[History], rhythm: Rhythm, days: int, seed: int) -> tuple[Floats, Floats]:
+    """Return further moves (courses by days) and the users who never return (one a course)."""
     grown, never = np.zeros((1, days + 1)), np.zeros(1)
-    for number, cohort in enumerate(_cohorts(users, as_of, history, by)):
+    for number, cohort in enumerate(cohorts):
         if cohort.waiting.sum():
             survival = fit_survival(cohort, rhythm, seed + number)
             more = _courses(cohort, rhythm, survival, days, seed + number)
             # What misjudges one cohort misjudges the others alike: the low courses of all belong together.
             grown = grown + more[np.argsort(more[:, -1], kind="stable")]
             never = never + np.sort(_never_counts(cohort, rhythm, survival))
-    return grown, never, rhythm
+    return grown, never
 
 
 def _cohorts(users: pd.DataFrame, as_of: pd.Timestamp, history: History, by: str | None) -> list[History]:
@@ -290,9 +279,7 @@ def _try_on_the_past(
     users: pd.DataFrame,
     as_of: pd.Timestamp,
     history: History,
-    by: str | None,
-    windows: tuple[Window, ...],
-    seed: int,
+    play: Callable[[pd.Timestamp, History, int], tuple[Floats, Floats, Rhythm]],
 ) -> dict[str, Any] | None:
     """Forecast the latest third of the days, at most 30, from those before them."""
     held = min(30, round(history.now - history.flagged.min()) // 3)
@@ -300,11 +287,11 @@ def _try_on_the_past(
     past = count_history(users, then)
     if past is None or held < 1 or _too_early(past, len(users)) or not past.waiting.sum():
         return None
-    grown, _, _ = _play(users, then, past, by, windows, held, seed)
+    courses, *_ = play(then, past, held)
     moments = then + pd.to_timedelta(np.arange(held + 1), unit="D")
     moved = pd.DatetimeIndex(users["migrated_at"].dropna()).sort_values()
     truth = np.asarray(moved.searchsorted(moments.as_unit(moved.unit), side="right"), dtype=float)
-    return _compare(past, len(users), past.events + past.outside_moved + grown, truth, then)
+    return _compare(past, len(users), courses, truth, then)
 
 
 def _compare(past: History, in_scope: int, courses: Floats, truth: Floats, made_on: pd.Timestamp) -> dict[str, Any]:

@@ -31,7 +31,6 @@ from jitkit.protocol import CALLS_PER_SECOND, TIMEOUT_MS
 
 __all__ = ["Report", "dimensions"]
 
-_TEMPLATE: Final = "report.html.jinja"
 _WEEK: Final = 7
 _MANY: Final = 10_000  # rows, from which on pandas is slow at writing times
 
@@ -43,22 +42,13 @@ def dimensions(tables: Tables) -> list[str]:
 
 @dataclass(frozen=True)
 class Report:
-    """What the page, `metrics.json` and the CSVs are made of.
-
-    Args:
-        tables: users, sign-ins and ledger.
-        forecast: the forecast made of them.
-        choice: the days on which the old system could be switched off.
-        findings: what stands out.
-        target: which share of the users (0 to 1) is to be moved before the old system is switched off.
-        certificate_ends: until when the certificate is valid; None if that is not known.
-    """
+    """What the page, `metrics.json` and the CSVs are made of."""
 
     tables: Tables
     forecast: Forecast
     choice: CutOver
     findings: Sequence[Finding]
-    target: float
+    target: float  # share of the users to be moved before the old system is switched off
     certificate_ends: pd.Timestamp | None
 
     def answers(self) -> list[tuple[str, str]]:
@@ -89,58 +79,44 @@ class Report:
 
     def _page(self, title: str, export_problems: pd.DataFrame | None) -> str:
         tables = self.tables
-        standing = states.table(tables).query("users > 0")
-        broken = interruptions(tables)[["since", "until", "failed", "users", "came_back", "meaning"]]
-        broken = broken.assign(since=broken["since"].map(clock), until=broken["until"].map(clock))
-        records, witnesses = reconcile.matrix(tables), ["flag", "log", "ledger", "users"]
-        people = stragglers(tables).assign(state=lambda frame: frame["state"].str.replace("_", " "))
-        loader = jinja2.PackageLoader("jitkit.progress", "")
+        standing, people = states.table(tables).query("users > 0"), stragglers(tables).groupby("state").size()
+        broken, found = interruptions(tables), reconcile.matrix(tables)
+        witnesses = ["flag", "log", "ledger", "users"]
+        broken = broken.assign(
+            since=broken["since"].map(clock), until=broken["until"].map(clock), cause=broken["meaning"]
+        )
         page = jinja2.Environment(
-            loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+            loader=jinja2.PackageLoader("jitkit.progress", ""),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
         )
         page.filters |= {"count": "{:,}".format, "headings": charts.headings_of, "rows": charts.rows_of}
         page.filters["numeric"] = lambda frame: [*map(pd.api.types.is_numeric_dtype, frame.dtypes)]
-        return page.get_template(_TEMPLATE).render(
+        return page.get_template("report.html.jinja").render(
             title=title,
+            report=self,
             tables=tables,
-            forecast=self.forecast,
-            choice=self.choice,
-            target=self.target,
-            findings=self.findings,
-            answers=self.answers(),
-            export_problems=export_problems,
-            as_of=charts.moment(tables.as_of),
-            charts={
-                "curve": charts.curve_chart(tables),
-                "pace": charts.pace_chart(tables, self.findings),
-                "remaining": charts.remaining_chart(tables),
-                "failures": charts.failures_chart(tables),
-                "forecast": charts.forecast_chart(self.forecast, tables),
-                "latency": charts.latency_chart(tables),
-                "outcomes": charts.outcomes_chart(tables),
-                "cohorts": [charts.cohort_chart(tables, by) for by in dimensions(tables)],
-                "campaigns": [charts.campaign_chart(tables, sent) for sent in campaigns(tables)],
-            },
-            states=_in_percent(standing.assign(state=standing["state"].str.replace("_", " "))),
+            charts=charts,
+            dimensions=dimensions(tables),
+            campaigns=campaigns(tables),
+            states=_spaced(_in_percent(standing, "share, %")),
+            interruptions=broken[["since", "until", "failed", "users", "came_back", "cause"]],
             latency=metrics.latency(tables),
             retries=load.retries(tables),
-            busy_seconds=load.busy_seconds(tables),
+            busy_seconds=len(load.busy_seconds(tables)),
             timeout=TIMEOUT_MS,
             calls_per_second=CALLS_PER_SECOND,
-            interruptions=broken.rename(columns={"meaning": "cause"}),
-            agree=records[records["agree"]][witnesses],
-            differ=records[~records["agree"]][[*witnesses, "cause", "remedy"]],
+            agree=found[found["agree"]][witnesses],
+            differ=found[~found["agree"]][[*witnesses, "cause", "remedy"]],
             effects=[(each.words, _per_thousand(each.effect.cells)) for each in campaigns(tables) if each.effect],
             abuse=abuse.signs(tables),
             attempts=abuse.attempts(tables)[["tries", "accounts", "wrong"]],
             quality=quality.quality(tables),
             legacy_data=_in_percent(quality.legacy_data(tables), "share of those asked about, %"),
-            stragglers=people,
-            by_state=people.groupby("state")
-            .size()
-            .rename("people")
-            .reset_index()
-            .sort_values("people", ascending=False),
+            export_problems=export_problems,
+            stragglers=_spaced(people.rename("people").reset_index().sort_values("people", ascending=False)),
         )
 
     def _metrics(self) -> dict[str, Any]:
@@ -191,7 +167,7 @@ class Report:
         }
 
 
-def _in_percent(frame: pd.DataFrame, name: str = "share, %") -> pd.DataFrame:
+def _in_percent(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     return frame.assign(share=(100 * frame["share"]).round(1)).rename(columns={"share": name})
 
 
@@ -199,6 +175,10 @@ def _per_thousand(cells: pd.DataFrame) -> pd.DataFrame:
     return cells.assign(hazard=(1000 * cells["hazard"]).round(1)).rename(
         columns={"hazard": "moves per 1,000 user days"}
     )
+
+
+def _spaced(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(state=frame["state"].astype("str").str.replace("_", " "))
 
 
 def _joined(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:

@@ -43,25 +43,15 @@ _ROUNDS: Final = (0.3, 0.6, 1.0, 1.0)  # how far each round trusts the weights w
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """Users counted by wave and day; times are days since `origin`.
+    """Users counted by wave (all users flagged at about the same time) and day; times are days since `origin`."""
 
-    Args:
-        origin: midnight (UTC) of the first day on which a user was flagged.
-        now: when the history ends.
-        flagged: when each wave was flagged, ascending; waves later than `now` are planned.
-        moved: users of each wave (rows) that moved on each day (columns); the last column is the day of `now`.
-        waiting: users of each wave that are not moved.
-        outside: users without a time of flagging: counted, not forecast.
-        outside_moved: how many of them are moved.
-    """
-
-    origin: pd.Timestamp
-    now: float
-    flagged: Floats
-    moved: Floats
-    waiting: Floats
-    outside: int
-    outside_moved: int
+    origin: pd.Timestamp  # midnight (UTC) of the first day on which a user was flagged
+    now: float  # when the history ends
+    flagged: Floats  # when each wave was flagged, ascending; waves later than `now` are planned
+    moved: Floats  # users of each wave (rows) that moved on each day (columns), up to the day of `now`
+    waiting: Floats  # users of each wave that are not moved
+    outside: int  # users without a time of flagging: counted, not forecast
+    outside_moved: int  # of these, moved
 
     @property
     def days(self) -> int:
@@ -73,30 +63,12 @@ class History:
         """Number of moved users with a time of flagging."""
         return int(self.moved.sum())
 
-    @property
-    def exposure(self) -> Floats:
-        """Share of each day (columns) on which each wave (rows) was flagged and observed."""
-        days = np.arange(self.days)
-        end = np.minimum(days + 1, self.now)
-        return np.asarray(np.clip(end[None, :] - np.maximum(days[None, :], self.flagged[:, None]), 0, 1))
-
-    @property
-    def at_risk(self) -> Floats:
-        """Users of each wave (rows) that could still move when each day (columns) began."""
-        size = self.moved.sum(axis=1) + self.waiting
-        return np.asarray(size[:, None] - np.cumsum(self.moved, axis=1) + self.moved)
-
 
 def count_history(users: pd.DataFrame, as_of: pd.Timestamp, origin: pd.Timestamp | None = None) -> History | None:
-    """Count a `users` table as of a moment.
+    """Count a tidy `users` table as of a moment, or return None if no user is flagged by then.
 
-    Args:
-        users: a tidy table of users.
-        as_of: the moment; later moves have not happened yet, later flags are planned.
-        origin: where days are counted from; by default the first day of these users.
-
-    Returns:
-        The counts, or None if no user is flagged by then.
+    Later moves have not happened yet; later flags are planned. Days count from `origin`, by default the first day of
+    these users.
     """
     known = users["flagged_at"].notna()
     at = users.loc[known, "flagged_at"]
@@ -132,24 +104,14 @@ def _days(times: pd.Series, origin: pd.Timestamp) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Rhythm:
-    """The migration's clock: a busy day is long, a day of an outage is short.
+    """The migration's clock: a busy day is long, a day of an outage is short."""
 
-    Args:
-        week: lengths of Monday to Sunday, 1 on average.
-        past: length of each day so far.
-        kept: share of each day's moves that an ordinary day would have had; the rest came for a reason of that day,
-            such as a reminder mail.
-        odd: numbers of the days that were unlike the others.
-        noise: how much similar days differ, as the sigma of a logarithm.
-        first: day of the week of the first day, Monday 0.
-    """
-
-    week: Floats
-    past: Floats
-    kept: Floats
-    odd: tuple[int, ...]
-    noise: float
-    first: int
+    week: Floats  # lengths of Monday to Sunday, 1 on average
+    past: Floats  # length of each day so far
+    kept: Floats  # share of each day's moves that an ordinary day would have had; a mail or the like caused the rest
+    odd: tuple[int, ...]  # numbers of the days that were unlike the others
+    noise: float  # how much similar days differ, as the sigma of a logarithm
+    first: int  # day of the week of the first day, Monday 0
 
     def time(self, days: Floats) -> Floats:
         """Convert days since the origin, past or future, to the clock's average days."""
@@ -162,11 +124,8 @@ class Rhythm:
 def find_rhythm(history: History, windows: Iterable[Window] = ()) -> Rhythm:
     """Estimate the clock by a Poisson regression of the moves on age and day of the week.
 
-    Odd days are left out of the regression one by one, the oddest first.
-
-    Args:
-        history: the counts.
-        windows: the first and last moment of each reminder or outage that is known.
+    Odd days are left out of the regression one by one, the oddest first, after those of the known `windows`: first
+    and last moments of reminders and outages.
     """
     first = history.origin.day_of_week
     per_day = history.moved.sum(axis=0)
@@ -216,7 +175,10 @@ def _closed_days(per_day: Floats) -> set[int]:
 def _regress(history: History, first: int, odd: set[int]) -> tuple[Floats, Floats]:
     """Return the expected moves of each wave on each day, and the lengths of the days of the week."""
     days = np.arange(history.days)
-    risk = history.at_risk * history.exposure
+    size = history.moved.sum(axis=1) + history.waiting
+    at_risk = size[:, None] - np.cumsum(history.moved, axis=1) + history.moved
+    ends = np.minimum(days + 1, history.now)
+    risk = at_risk * np.clip(ends[None, :] - np.maximum(days[None, :], history.flagged[:, None]), 0, 1)
     age = np.log1p(np.maximum(days[None, :] + 0.5 - history.flagged[:, None], 0))
     weekday = (first + days) % 7
     columns = [np.ones_like(age), age, age**2]
@@ -244,17 +206,11 @@ def _regress(history: History, first: int, odd: set[int]) -> tuple[Floats, Float
 
 @dataclass(frozen=True)
 class _Family:
-    """A distribution of SurPyval, with a prior for users who return.
-
-    Args:
-        name: its name in SurPyval.
-        location: whether its first parameter is the logarithm of a time already.
-        shape: median and logarithmic sigma of the prior of its second parameter.
-    """
+    """A distribution of SurPyval, with a prior for users who return."""
 
     name: str
-    location: bool
-    shape: tuple[float, float]
+    location: bool  # whether its first parameter is the logarithm of a time already
+    shape: tuple[float, float]  # median and logarithmic sigma of the prior of its second parameter
 
     @property
     def fitter(self) -> Any:
