@@ -17,9 +17,7 @@ from jitkit.files import write_private
 if TYPE_CHECKING:
     from helpers.bench import Bench
     from helpers.checks import Checked
-    from helpers.drills import Drills
     from helpers.migration_progress import Progress
-    from helpers.no_drills import NoDrills
     from helpers.tenant.attribute import MigrationFlag
     from helpers.tenant.consents import ClientConsent, PayloadConsent
     from helpers.tenant.encryption_key import EncryptionKey
@@ -29,7 +27,8 @@ if TYPE_CHECKING:
     from helpers.tenant.test_client import TestClient
     from helpers.tenant.user_flow import UserFlow
     from helpers.tenant.users import Users
-    from helpers.worlds import TenantFacts, World
+    from helpers.worlds import NoDrills, TenantFacts, World
+    from jitkit.rehearsal.drills import Drills
 
 __all__ = ["Names", "Session", "choose", "environment", "explained", "open"]
 

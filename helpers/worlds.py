@@ -6,24 +6,23 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 from urllib.parse import urlencode
 
 import httpx
 
-from helpers.drills import Drills, volunteers
 from helpers.graph import Graph
-from helpers.no_drills import NoDrills
 from helpers.settings import Profile, state
 from jitkit import protocol
 from jitkit.display import Card
-from jitkit.errors import BadTable, NotReady, SettingsError
+from jitkit.errors import BadTable, KitError, NotReady, SettingsError
 
 if TYPE_CHECKING:
     from jitkit.rehearsal.callout import Callout
+    from jitkit.rehearsal.drills import Drills
     from jitkit.rehearsal.tenant import RehearsalTenant
 
-__all__ = ["LiveWorld", "RehearsalWorld", "TenantFacts", "World", "enter"]
+__all__ = ["SKIPPED", "LiveWorld", "NoDrills", "RehearsalWorld", "Skipped", "TenantFacts", "World", "enter"]
 
 SAMPLE_DATA = Path(__file__).resolve().parents[1] / "sample_data"
 
@@ -89,6 +88,7 @@ class RehearsalWorld:
     administrator = "the rehearsal tenant's administrator"
 
     def __init__(self, profile: Profile, folder: Path) -> None:
+        from jitkit.rehearsal.drills import Drills
         from jitkit.rehearsal.tenant import RehearsalTenant
 
         self._profile = profile
@@ -98,7 +98,7 @@ class RehearsalWorld:
         ledger = f"ledger-{self.stand_in.tenant_id}.jsonl"
         files = [own / name for name in ("jit-key.pem", "jit-key-previous.pem", "users.jsonl", ledger, "history")]
         self.drills: Drills | NoDrills = Drills(
-            self.stand_in, folder / "snapshots", files, lambda: volunteers(self.export(), self.people)
+            self.stand_in, folder / "snapshots", files, lambda: _volunteers(self.export(), self.people)
         )
         self._documents: Any = None
         self._people: dict[str, str] | None = None
@@ -275,6 +275,49 @@ class LiveWorld:
         await self._confirmation()
 
 
+SKIPPED: Final = "skipped: a real tenant is not broken on purpose"
+
+
+class Skipped(KitError):
+    """A block was not run, because it is a drill and this is a real tenant. A notebook shows one line."""
+
+    def __init__(self) -> None:
+        super().__init__(SKIPPED, next_step="Go on with the next cell.")
+
+    def _render_traceback_(self) -> list[str]:
+        return [SKIPPED]
+
+
+class _SkippedDrill(Card):
+    def __enter__(self) -> NoReturn:
+        raise Skipped
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class NoDrills:
+    """`s.rehearsal` in a real tenant, which is never broken on purpose: each drill says that it is skipped."""
+
+    def misconfigure(self, *_: Any, **__: Any) -> _SkippedDrill:
+        """Skip; a `with` block is not run."""
+        return _SkippedDrill(title="Drill", status=SKIPPED)
+
+    def fault(self, *_: Any, **__: Any) -> NoReturn:
+        """Skip the block.
+
+        Raises:
+            Skipped: always.
+        """
+        raise Skipped
+
+    async def case(self, *_: Any, **__: Any) -> Card:
+        """Skip."""
+        return self.misconfigure()
+
+    retry = each_case = case
+    undo = switch = forward = snapshot = restore = reset = calls = listing = misconfigure
+
+
 def enter(profile: Profile, folder: Path) -> World:
     """Enter the world that the profile names.
 
@@ -292,3 +335,18 @@ async def _organization(graph: Graph) -> TenantFacts:
         found = (await graph.send("GET", "/organization?$select=id,displayName,verifiedDomains"))["value"][0]
     initial = next(each["name"] for each in found["verifiedDomains"] if each.get("isInitial"))
     return TenantFacts(found["id"], initial, found["displayName"])
+
+
+def _volunteers(export: Path, people: Mapping[str, str]) -> dict[str, str]:
+    """Choose the invented users whose old account is in order and whose password External ID accepts."""
+    from helpers.legacy_export import read_export
+    from jitkit.rehearsal.password_policy import problem
+
+    read = read_export(export)
+    awkward = {each.username for each in read.problems}
+    return {
+        each.username: people[each.username]
+        for each in read.users
+        if each.status == "active" and not each.must_change and each.username not in awkward
+        if each.username in people and not problem(people[each.username])
+    }
