@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from pathlib import Path
@@ -36,7 +37,7 @@ STORIES = {
 
 @pytest.mark.parametrize("story", STORIES)
 def test_every_planted_story_stands_out_before_the_first_figure(out: Path, story: str) -> None:
-    page = (out / "report.html").read_text(encoding="utf-8").replace("&#x27;", "'")
+    page = html.unescape((out / "report.html").read_text(encoding="utf-8"))
     opening = page[: page.index("<img")]
     (found,) = (item for item in re.findall(r"<li>(.*?)</li>", opening) if re.search(STORIES[story], item))
     assert found.startswith("<strong>")
@@ -44,10 +45,10 @@ def test_every_planted_story_stands_out_before_the_first_figure(out: Path, story
 
 def test_what_stands_out_and_was_not_planted_lies_in_how_people_are(out: Path) -> None:
     """Whoever was seen long ago comes seldom: that is true of the people of any plan."""
-    told = json.loads((out / "metrics.json").read_text())["findings"]
-    assert len(told) == 8
-    assert sum("By last legacy sign in" in each["words"] for each in told) == 2
-    assert [each["kind"] for each in told].count("interruption") == 2
+    found = json.loads((out / "metrics.json").read_text())["findings"]
+    assert len(found) == 8
+    assert sum("By last legacy sign in" in each["words"] for each in found) == 2
+    assert [each["kind"] for each in found].count("interruption") == 2
 
 
 def test_the_metrics_have_the_keys_that_other_programs_read(out: Path) -> None:
@@ -93,7 +94,7 @@ def test_users_alone_make_a_report(tmp_path: Path, capsys: pytest.CaptureFixture
         (["--ledger", str(SAMPLE / "users.parquet")], "The table ledger has no column"),
     ],
 )
-def test_what_cannot_be_reported_is_told_in_one_sentence(
+def test_what_cannot_be_reported_is_refused_in_one_sentence(
     words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", *USERS, *words, "--out", str(tmp_path / "out")]) == 1
@@ -103,10 +104,10 @@ def test_what_cannot_be_reported_is_told_in_one_sentence(
 
 
 @pytest.mark.parametrize("as_of", [[], ["--as-of", "2026-09-29"]], ids=["today", "as of a day"])
-def test_a_wave_that_is_planned_is_told_and_counts_as_nobody_who_did_not_try(
+def test_a_planned_wave_is_named_and_is_not_in_scope(
     tmp_path: Path, as_of: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    users = pd.read_parquet(SAMPLE / "users.parquet")
+    users = pd.read_parquet(SAMPLE / "users.parquet").head(500)
     planned = users.head(40).assign(
         user_id=[f"planned-{row}" for row in range(40)],
         flagged_at=pd.Timestamp.now("UTC") + pd.Timedelta(days=30),
@@ -114,13 +115,13 @@ def test_a_wave_that_is_planned_is_told_and_counts_as_nobody_who_did_not_try(
         path=None,
     )
     pd.concat([users, planned]).to_parquet(tmp_path / "users.parquet")
-    command = ["report", "--users", str(tmp_path / "users.parquet"), *LOGS, *as_of, "--out", str(tmp_path / "out")]
+    command = ["report", "--users", str(tmp_path / "users.parquet"), *as_of, "--out", str(tmp_path / "out")]
     assert main(command) == 0
     assert "Data: 40 people whose flag comes after the report's last moment." in capsys.readouterr().out
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert found["in_scope"] == 10_000
-    told = pd.read_csv(tmp_path / "out" / "quality.csv").set_index("finding")
-    assert told["rows"]["people whose flag comes after the report's last moment"] == 40
+    assert found["in_scope"] == 500
+    quality = pd.read_csv(tmp_path / "out" / "quality.csv").set_index("finding")
+    assert quality["rows"]["people whose flag comes after the report's last moment"] == 40
     assert "flag comes after" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 

@@ -44,8 +44,6 @@ def test_users_are_counted_by_wave_and_day() -> None:
     assert history.moved.tolist() == [[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
     assert history.waiting.tolist() == [1, 1, 1]
     assert (history.events, history.outside, history.outside_moved) == (3, 2, 1)
-    assert history.at_risk[0].tolist() == [3, 2, 2, 1]
-    assert history.exposure[0].round(3).tolist() == [0.583, 1, 1, 0.5]
 
 
 def test_the_week_is_found() -> None:

@@ -53,9 +53,13 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def test_the_page_stands_alone_and_can_be_read_by_everybody(tmp_path: Path) -> None:
-    path = Figures(told()).report(tmp_path / "new" / "report")
-    text = path.read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Figures(told()).report(tmp_path_factory.mktemp("report") / "new" / "folder").parent
+
+
+def test_the_page_stands_alone_and_can_be_read_by_everybody(folder: Path) -> None:
+    text = (folder / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     assert page.all("html") == [{"lang": "en"}]
     assert [tag for tag, _ in page.tags if tag in ("h1", "h2")] == ["h1", *["h2"] * 12]
@@ -71,15 +75,27 @@ def test_the_page_stands_alone_and_can_be_read_by_everybody(tmp_path: Path) -> N
     assert "As of 2 Nov 2026 09:05 UTC" in page.text
 
 
-def test_the_numbers_lie_beside_it(tmp_path: Path) -> None:
-    Figures(told()).report(tmp_path)
-    found = json.loads((tmp_path / "metrics.json").read_text())
+def test_what_stands_out_and_every_question_come_before_the_first_figure(folder: Path) -> None:
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    opening = text[: text.index("<img")]
+    assert re.findall("<dt>(.*?)</dt>", opening) == [
+        "How many moved?",
+        "How fast?",
+        "Who is stuck, and why?",
+        "Who never comes back?",
+        "When may the old system be switched off?",
+    ]
+    assert opening.index("What stands out") > opening.rindex("<dt>")
+
+
+def test_the_numbers_lie_next_to_it(folder: Path) -> None:
+    found = json.loads((folder / "metrics.json").read_text())
     assert summary.summary(told()).items() <= found.items()
     assert (found["forecast"], found["never_return"], found["backtest"]) == ([], None, None)
     assert found["cut_over"]["reason"].startswith("It is too early to tell")
-    assert {entry.name for entry in tmp_path.iterdir()} == {"metrics.json", "report.html", *CSVS}
-    assert len(pd.read_csv(tmp_path / "stragglers.csv")) == 3
-    assert pd.read_csv(tmp_path / "curve.csv")["migrated"].tolist() == [0, 1, 2, 3, 3]
+    assert {entry.name for entry in folder.iterdir()} == {"metrics.json", "report.html", *CSVS}
+    assert len(pd.read_csv(folder / "stragglers.csv")) == 3
+    assert pd.read_csv(folder / "curve.csv")["migrated"].tolist() == [0, 1, 2, 3, 3]
 
 
 def test_a_report_of_an_earlier_moment(tmp_path: Path) -> None:
@@ -92,39 +108,22 @@ def test_nothing_to_tell_still_makes_a_page(tmp_path: Path) -> None:
     Page(Figures(Tables()).report(tmp_path).read_text(encoding="utf-8"))
 
 
-def test_what_was_wrong_with_the_export_is_told_and_escaped(tmp_path: Path) -> None:
+def test_titles_cells_and_problems_of_the_export_that_are_markup_stay_text(tmp_path: Path) -> None:
     problems = pd.DataFrame([("<b>damaged</b>", "created", 13)], columns=["cause", "result", "rows"])
-    page = Page(Figures(told()).report(tmp_path, title="A & B", export_problems=problems).read_text(encoding="utf-8"))
+    figures = Figures(Tables(users=users().assign(country="<script>x</script>"), sign_ins=told().sign_ins))
+    text = figures.report(tmp_path, title="A & B", export_problems=problems).read_text(encoding="utf-8")
+    assert "<script>" not in text
+    page = Page(text)
     assert "<b>damaged</b>" in page.text
     assert page.all("b") == []
     assert "A & B" in page.text
 
 
-def test_writing_again_replaces_and_writing_where_one_may_not_is_refused(tmp_path: Path) -> None:
-    Figures(told()).report(tmp_path)
-    Figures(told()).report(tmp_path)
-    assert len(list(tmp_path.iterdir())) == len(CSVS) + 2
-    (tmp_path / "file").touch()
+def test_writing_again_replaces_the_files_and_a_file_in_the_way_is_refused(folder: Path) -> None:
+    Figures(told()).report(folder)
+    assert len(list(folder.iterdir())) == len(CSVS) + 2
     with pytest.raises(BadTable, match="cannot be written"):
-        Figures(told()).report(tmp_path / "file")
-
-
-def test_what_stands_out_and_every_question_come_before_the_first_figure(tmp_path: Path) -> None:
-    text = Figures(told()).report(tmp_path).read_text(encoding="utf-8")
-    opening = text[: text.index("<img")]
-    assert re.findall("<dt>(.*?)</dt>", opening) == [
-        "How many moved?",
-        "How fast?",
-        "Who is stuck, and why?",
-        "Who never comes back?",
-        "When may the old system be switched off?",
-    ]
-    assert opening.index("What stands out") > opening.rindex("<dt>")
-
-
-def test_a_cell_that_is_markup_stays_text(tmp_path: Path) -> None:
-    tables = Tables(users=users().assign(country="<script>x</script>"), sign_ins=told().sign_ins)
-    assert "<script>" not in Figures(tables).report(tmp_path).read_text(encoding="utf-8")
+        Figures(Tables()).report(folder / "report.html")
 
 
 def strangers() -> Tables:

@@ -129,8 +129,8 @@ class Forecast:
         """What it assumes, how far it can be trusted, and which days it leaves out."""
         if not self.odd_days:
             return _ASSUMES
-        listed = ", ".join(map(day, self.odd_days[:8])) + (" …" if len(self.odd_days) > 8 else "")
-        return f"{_ASSUMES} Days unlike the others, which it leaves out: {listed}."
+        listed = ", ".join(map(day, self.odd_days[:8])) + (" …" if len(self.odd_days) > 8 else ".")
+        return f"{_ASSUMES} Days unlike the others, which it leaves out: {listed}"
 
 
 def forecast(

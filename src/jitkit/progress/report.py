@@ -12,8 +12,6 @@ from typing import Any, Final
 
 import jinja2
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from jitkit.errors import BadTable
 from jitkit.progress import abuse, charts, cohorts, load, metrics, quality, reconcile, states, stuck
@@ -32,7 +30,6 @@ from jitkit.protocol import CALLS_PER_SECOND, TIMEOUT_MS
 __all__ = ["Report", "dimensions"]
 
 _WEEK: Final = 7
-_MANY: Final = 10_000  # rows, from which on pandas is slow at writing times
 
 
 def dimensions(tables: Tables) -> list[str]:
@@ -63,7 +60,8 @@ class Report:
 
     def write(self, out: Path, title: str, export_problems: pd.DataFrame | None) -> Path:
         """Write `report.html`, `metrics.json` and a CSV for each figure; return the path of `report.html`."""
-        files = {f"{name}.csv": _csv(frame) for name, frame in self._csvs().items()}
+        csvs = self._csvs().items()
+        files = {f"{name}.csv": frame.to_csv(index=False, lineterminator="\n") for name, frame in csvs}
         files["metrics.json"] = json.dumps(self._metrics(), indent=2, allow_nan=False) + "\n"
         files["report.html"] = self._page(title, export_problems)
         try:
@@ -121,16 +119,7 @@ class Report:
 
     def _metrics(self) -> dict[str, Any]:
         date = self.choice.date
-        found = [
-            {
-                "kind": each.kind,
-                "words": each.words,
-                "since": _utc(each.since),
-                "until": _utc(each.until),
-                "users": each.users,
-            }
-            for each in self.findings
-        ]
+        names = ("kind", "words", "since", "until", "users")
         return {
             **summary(self.tables, self.certificate_ends),
             **self.forecast.numbers(),
@@ -139,7 +128,7 @@ class Report:
                 "date": None if date is None else f"{date:%Y-%m-%d}",
                 "reason": self.choice.reason,
             },
-            "findings": found,
+            "findings": [{name: _utc(getattr(each, name)) for name in names} for each in self.findings],
         }
 
     def _csvs(self) -> dict[str, pd.DataFrame]:
@@ -185,22 +174,8 @@ def _joined(frames: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
-def _utc(time: pd.Timestamp | None) -> str | None:
-    return None if time is None else time.isoformat().replace("+00:00", "Z")
-
-
-def _csv(frame: pd.DataFrame) -> str:
-    # pandas writes times one by one: many of them go through Arrow.
-    times = frame.select_dtypes("datetimetz") if len(frame) > _MANY else frame.iloc[:, :0]
-    texts = {str(name): _texts(times[name]) for name in times if (times[name] != times[name].dt.normalize()).any()}
-    return frame.assign(**texts).to_csv(index=False, lineterminator="\n")
-
-
-def _texts(column: pd.Series) -> pd.Series:
-    known = column.dropna()
-    unit = next((unit for unit in ("s", "ms") if known.dt.floor(unit).equals(known)), "us")
-    times = pa.array(column.dt.as_unit(unit))
-    return pd.Series(pc.replace_substring(times.cast(pa.string()), "Z", "+00:00"), index=column.index, dtype="str")
+def _utc(value: Any) -> Any:
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, pd.Timestamp) else value
 
 
 def _write(path: Path, text: str) -> None:
