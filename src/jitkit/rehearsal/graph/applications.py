@@ -107,12 +107,7 @@ class Applications(Resource):
 
 
 def new_application(body: Body, directory: Directory) -> Body:
-    """Fill a new registration as the service does.
-
-    Args:
-        body: what the caller sent, already checked.
-        directory: the tenant's directory.
-    """
+    """Fill a new registration as the service does, from a checked body."""
     made: Body = {"id": new_id(), "appId": new_id(), "createdDateTime": written(directory.clock.now())}
     made["publisherDomain"] = directory.meta("domain")
     app = _whole(merge({**made, **defaults("application")}, body))
@@ -180,12 +175,7 @@ class ServicePrincipals(Resource):
 
 
 def new_service_principal(app: Body, tenant_id: str) -> Body:
-    """Make the principal of an application of this tenant.
-
-    Args:
-        app: the application.
-        tenant_id: this tenant, which owns the application.
-    """
+    """Make the principal of an application of this tenant."""
     own = {"id": new_id(), "appId": app["appId"], "appOwnerOrganizationId": tenant_id}
     return {**defaults("servicePrincipal"), **own, **_mirrored(app)}
 
@@ -279,13 +269,7 @@ def registered(call: Call, target: str) -> dict[str, str]:
 def add_extension(call: Call, app: Body, body: Body) -> Body:
     """Register an extension on an application under its full name, `extension_{appId without hyphens}_{name}`.
 
-    Args:
-        call: the request that asks for it.
-        app: the owner application.
-        body: name, dataType, targetObjects, and isMultiValued if any.
-
-    Raises:
-        GraphError: 400, for a name, type or target that is missing, wrong or taken.
+    Raises GraphError 400 for a name, type or target that is missing, wrong or taken.
     """
     name, targets = body.get("name") or "", body.get("targetObjects") or []
     if not re.fullmatch(r"\w{1,80}", name, re.ASCII):

@@ -9,9 +9,8 @@ from __future__ import annotations
 import base64
 import secrets
 import uuid
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from jitkit.rehearsal.directory import Body
 from jitkit.rehearsal.graph import odata
@@ -84,11 +83,8 @@ class Assignments(Resource):
             "resourceId": resource["id"],
         }
 
-    def audit(
-        self, call: Call, activity: str, item: Body, changed: Mapping[str, tuple[Any, Any]] | None = None
-    ) -> None:
-        resource = {"id": item["resourceId"], "displayName": item["resourceDisplayName"]}
-        super().audit(call, activity, resource, changed)
+    def audited(self, call: Call, item: Body) -> tuple[str, str]:
+        return item["resourceId"], item["resourceDisplayName"]
 
 
 class Grants(Resource):
@@ -142,13 +138,9 @@ class Grants(Resource):
         resource = _required(call, "resourceId", before["resourceId"])
         return {**before, "scope": _known_scopes(resource, body.get("scope") or "")}
 
-    def audit(
-        self, call: Call, activity: str, item: Body, changed: Mapping[str, tuple[Any, Any]] | None = None
-    ) -> None:
-        client = call.directory.get("servicePrincipal", item["clientId"]) if activity == self.on_create else None
-        super().audit(
-            call, activity, {"id": item["clientId"], **({"displayName": client["displayName"]} if client else {})}
-        )
+    def audited(self, call: Call, item: Body) -> tuple[str, str]:
+        client = call.directory.get("servicePrincipal", item["clientId"]) or {}
+        return item["clientId"], client.get("displayName") or ""
 
 
 def _outward(call: Call) -> bool:

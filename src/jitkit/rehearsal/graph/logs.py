@@ -96,13 +96,7 @@ def _hidden(executed: Mapping[str, Any]) -> Body:
 
 
 def whole_sign_in(row: Body, version: str, tenant_id: str) -> Body:
-    """Show a row of the sign-in log as Graph does, with what a rehearsal knows nothing about.
-
-    Args:
-        row: as it is kept, without what is the same in every row.
-        version: `v1.0` or `beta`; v1.0 knows fewer properties.
-        tenant_id: the tenant's id.
-    """
+    """Add to a stored row of the sign-in log what is the same in every row; v1.0 knows fewer properties than beta."""
     usual = _usual()
     if version == "v1.0":
         beta_only = usual["beta"].keys() - usual["v1.0"].keys()

@@ -79,16 +79,7 @@ class Where:
 
 
 def page(call: Call, items: Collection, view: Callable[[sqlite3.Row], Body]) -> Answer:
-    """Answer a list request with one page.
-
-    Args:
-        call: the request with its query options.
-        items: what to list.
-        view: a row of the table, to the object as Graph shows it before `$select`.
-
-    Returns:
-        `value`, `@odata.context`, and where they apply `@odata.count` and `@odata.nextLink`.
-    """
+    """Answer a list request with one page; `view` makes a row of the table the object as Graph shows it."""
     where = _where(call, items)
     top = _top(call, items)
     order, descending = _order(call, items)

@@ -44,8 +44,6 @@ class _Policy(Resource):
     code = "BadRequest"
     limit: tuple[int, str] | None = None
     """How many the tenant may have, and what they are called."""
-    an_item: str
-    """How a sentence names an item."""
 
     def missing(self, id: str) -> GraphError:
         return GraphError(404, "ResourceNotFound", f"Resource '{id}' of type '{self.kind}' does not exist.")
@@ -66,7 +64,7 @@ class _Policy(Resource):
 
     def changed(self, call: Call, before: Body, body: Body) -> Body:
         if body["@odata.type"].lower() != before["@odata.type"].lower():
-            raise invalid(f"The type of {self.an_item} cannot be changed.")
+            raise invalid(f"The type of an object of type '{self.kind}' cannot be changed.")
         return self.completed(call, super().changed(call, before, body))
 
     def completed(self, call: Call, item: Body) -> Body:
@@ -84,7 +82,6 @@ class CustomExtensions(_Policy):
     on_create, on_update, on_delete = _activities(kind)
     logs_changes = True
     limit = (100, "custom authentication extensions")
-    an_item = "a custom authentication extension"
 
     def routes(self) -> list[GraphRoute]:
         validate = "/validateAuthenticationConfiguration"
@@ -201,7 +198,6 @@ class Listeners(_Policy):
     read, write = _EVENTS_READ, _EVENTS_WRITE
     on_create, on_update, on_delete = _activities(kind)
     limit = (249, "event listener policies")
-    an_item = "an authentication event listener"
 
     def listed(self, call: Call, row: sqlite3.Row) -> Body:
         return self.shown(call, json.loads(row["body"]))
@@ -249,7 +245,6 @@ class UserFlows(_Policy):
     paths = ("/identity/authenticationEventsFlows",)
     read, write = _EVENTS_READ, _EVENTS_WRITE
     on_create, on_update, on_delete = _activities(kind)
-    an_item = "a user flow"
 
     def routes(self) -> list[GraphRoute]:
         made = super().routes()

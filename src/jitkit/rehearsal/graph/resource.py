@@ -207,13 +207,17 @@ class Resource:
         """Apply a checked body. Raises GraphError when it is refused."""
         return merge(copy.deepcopy(before), body)
 
+    def audited(self, call: Call, item: Body) -> tuple[str, str]:
+        """The id and the name of the object that an audit row about an item names."""
+        return item["id"], item.get("displayName") or ""
+
     def audit(
         self, call: Call, activity: str, item: Body, changed: Mapping[str, tuple[Any, Any]] | None = None
     ) -> None:
         """Append to the audit log what was done to an item."""
         if activity:
-            name = item.get("displayName") or ""
-            journal.audit(call.directory, activity, target_id=item["id"], target_name=name, changed=changed)
+            id, name = self.audited(call, item)
+            journal.audit(call.directory, activity, target_id=id, target_name=name, changed=changed)
 
 
 def merge(target: Body, changes: Body) -> Body:

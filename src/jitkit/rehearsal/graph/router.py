@@ -47,10 +47,8 @@ def all_routes() -> list[GraphRoute]:
 class Router:
     """Answers Graph requests.
 
-    Args:
-        directory: the tenant's directory.
-        intercept: returns the refusal that a switched-on fault gives a path, or None.
-        observe: is called with method, path and answer of every request.
+    `intercept` returns the refusal that a switched-on fault gives a path; `observe` is called with method, path and
+    answer of every request.
     """
 
     def __init__(
@@ -78,17 +76,7 @@ class Router:
         headers: Mapping[str, str],
         body: Any,
     ) -> Answer:
-        """Answer one request, or a batch.
-
-        Args:
-            method: the HTTP method.
-            base: scheme and host it was sent to.
-            version: `v1.0` or `beta`.
-            path: the decoded path after the version.
-            query: the query options.
-            headers: the headers, names in lower case.
-            body: the JSON body, or None.
-        """
+        """Answer one request, or a batch. The path is decoded, header names are in lower case."""
         ids = _ids(headers)
         try:
             caller = _caller(self._directory, headers.get("authorization", ""))
@@ -298,11 +286,7 @@ class Throttle:
     def spend(
         self, directory: Directory, app_id: str, method: str, path: str, query: Mapping[str, str]
     ) -> dict[str, str]:
-        """Count one request of an app; return the headers that say what it cost.
-
-        Raises:
-            GraphError: 429, when a limit is used up.
-        """
+        """Count one request of an app; return the headers that say what it cost. Raises GraphError 429."""
         if not switches.is_on(directory, "graph_throttling"):
             return {}
         if _REPORTS.match(path):

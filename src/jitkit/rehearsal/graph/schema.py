@@ -52,16 +52,10 @@ _GETTERS: Final[Mapping[str, tuple[str, tuple[type, ...], Callable[[str], Any] |
 
 
 def check(model: str, body: Mapping[str, Any], *, code: str, extensions: Mapping[str, str] | None = None) -> None:
-    """Refuse a body that the service would not accept as this type.
+    """Refuse an unknown property, an unknown type or a value of the wrong type with GraphError 400.
 
-    Args:
-        model: the SDK model's class name, such as `Application`.
-        body: the JSON object.
-        code: the error code this part of Graph uses.
-        extensions: directory extensions the object may carry: full name to data type.
-
-    Raises:
-        GraphError: 400, for an unknown property, an unknown type or a value of the wrong type.
+    `model` is the SDK model's class name, such as `Application`, `code` the error code this part of Graph uses, and
+    `extensions` names the directory extensions that the object may carry, with their data types.
     """
     _Node(body, "", code, extensions or {}).get_object_value(model_class(model))
 

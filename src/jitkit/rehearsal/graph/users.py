@@ -29,7 +29,6 @@ from jitkit.rehearsal.graph.wire import (
     bad_request,
     invalid,
     new_id,
-    not_found,
     unsupported,
     written,
 )
@@ -39,20 +38,6 @@ _READ: Final = ("User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Di
 _WRITE: Final = ("User.ReadWrite.All", "Directory.ReadWrite.All")
 _IDENTITIES: Final = "User.ManageIdentities.All"
 
-# What v1.0 shows when nothing is selected.
-_SHOWN: Final = (
-    "businessPhones",
-    "displayName",
-    "givenName",
-    "jobTitle",
-    "mail",
-    "mobilePhone",
-    "officeLocation",
-    "preferredLanguage",
-    "surname",
-    "userPrincipalName",
-    "id",
-)
 _READ_ONLY: Final = {"id", "createdDateTime", "deletedDateTime", "lastPasswordChangeDateTime", "proxyAddresses"}
 _COLUMNS: Final = {
     "id": "id",
@@ -116,21 +101,20 @@ class Users(Resource):
             raise invalid("/me request is only valid with delegated authentication flow.")
         return self.get(replace(call, ids={"id": call.caller.user_id}))
 
-    def find(self, call: Call) -> User:
-        """Read the user whom the route names by object id or user principal name."""
-        found = call.directory.user(call.ids["id"], made_by=call.replicated)
-        if found is None:
-            raise not_found(call.ids["id"])
-        return found
+    def lookup(self, call: Call) -> Any:
+        """Users are named by object id or user principal name."""
+        return call.directory.user(call.ids["id"], made_by=call.replicated)
 
     async def create(self, call: Call) -> Answer:
         """The password is hashed in a thread, so that a batch does not hold up other requests."""
-        new = _new_user(call)
+        new = _read(call, new=True)
         hashed = await asyncio.to_thread(passwords.hash_password, new.password) if new.password else ""
-        id, moment = new_id(), call.directory.clock.now()
+        id, identities, moment = new_id(), new.identities or [], call.directory.clock.now()
         upn = new.upn or f"{id}@{call.domain}"
-        stamp = written(moment)
-        identities = new.identities or []
+        body = {name: value for name, value in new.body.items() if value is not None}
+        body["identities"] = [*identities, _upn_identity(call, upn)]
+        body["createdDateTime"] = written(moment)
+        body["lastPasswordChangeDateTime"] = written(moment) if hashed else None
         user = User(
             id=id,
             upn=upn,
@@ -140,36 +124,31 @@ class Users(Resource):
             enabled=bool(new.enabled),
             failed=0,
             locked_until=0,
-            body={
-                **new.body,
-                "identities": [*identities, _upn_identity(call, upn)],
-                "createdDateTime": stamp,
-                "lastPasswordChangeDateTime": stamp if hashed else None,
-            },
+            body=body,
             created=moment,
         )
         with call.directory.transaction():
             check_room(call.directory)
-            check_values(new.body)
+            check_values(body)
             _check_free(call.directory, upn, identities)
             call.directory.add_user(user)
             journal.audit(call.directory, "Add user", target_id=id, target_name=upn)
         return call.entity(201, "users", shown(user))
 
     async def update(self, call: Call) -> Answer:
-        changes = _changes(call)
+        changes = _read(call, new=False)
         if changes.identities is not None and _IDENTITIES not in call.caller.permissions:
             raise GraphError(403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
         hashed = await asyncio.to_thread(passwords.hash_password, changes.password) if changes.password else None
         with call.directory.transaction():
-            user = self.find(call)
+            user: User = self.find(call)
             _apply(call, user, changes, hashed)
             _audit_changes(call, user, changes, password=hashed is not None)
         return Answer(204)
 
     def delete(self, call: Call) -> Answer:
         """Move a user to the recycle bin, which frees the names they signed in by."""
-        user = self.find(call)
+        user: User = self.find(call)
         gone = f"{user.id.replace('-', '')}{user.upn}"
         call.directory.set_sign_in_names(user.id, [])
         call.directory.update_user(user.id, deleted=call.directory.clock.now(), upn=gone)
@@ -183,7 +162,8 @@ def shown(user: User, call: Call | None = None) -> Body:
     A directory extension without a value is absent.
     """
     whole: Body = {
-        **_empty(),
+        **_empty()["shown"],
+        **_empty()["selectable"],
         **user.body,
         "id": user.id,
         "userPrincipalName": user.upn,
@@ -196,7 +176,7 @@ def shown(user: User, call: Call | None = None) -> Body:
     }
     if call and (call.selected or call.version == "beta"):
         return whole
-    return {name: whole[name] for name in _SHOWN}
+    return {name: whole[name] for name in _empty()["shown"]}
 
 
 @functools.cache
@@ -230,50 +210,33 @@ class _Changes:
     password: str | None = field(repr=False)
 
 
-def _new_user(call: Call) -> _Changes:
+def _read(call: Call, *, new: bool) -> _Changes:
+    """Check the body of a creation or of a change."""
     body = call.json()
     _check(body, registered(call, "User"))
-    if not body.get("displayName"):
+    # A display name is required, and cannot be cleared (Graph v1.0, user resource).
+    if not body.get("displayName", not new):
         raise bad_request("A value is required for property 'displayName' of resource 'User'.")
-    identities = _identities(body.get("identities") or [], call.domain)
+    identities = _identities(body.get("identities") or [], call.domain) if new or "identities" in body else None
     upn = body.get("userPrincipalName")
     if upn is not None:
         _check_upn(upn, call.domain)
-        if not body.get("mailNickname"):
+        if new and not body.get("mailNickname"):
             raise bad_request("A value is required for property 'mailNickname' of resource 'User'.")
-    elif not identities:
+    elif new and not identities:
         raise bad_request("A value is required for property 'userPrincipalName' of resource 'User'.")
-    profile = body.get("passwordProfile") or {}
-    password = profile.get("password") or ""
-    if not password and (upn or any(item["signInType"] != "federated" for item in identities)):
-        raise bad_request("A password must be specified to create a new user.")
-    if password:
+    profile, enabled = body.get("passwordProfile") or {}, body.get("accountEnabled")
+    password, force_change = profile.get("password"), profile.get("forceChangePasswordNextSignIn")
+    if new and not password:
+        if upn or any(item["signInType"] != "federated" for item in identities or []):
+            raise bad_request("A password must be specified to create a new user.")
+    elif password is not None:
         _check_password(password, body.get("passwordPolicies"))
-    # The service's default for a new password is to have it changed (Graph v1.0, passwordProfile resource).
-    force_change = profile.get("forceChangePasswordNextSignIn") is not False
-    enabled = body.get("accountEnabled") is not False
-    rest = {name: value for name, value in _rest(body).items() if value is not None}
-    return _Changes(rest, identities, upn, enabled, force_change, password)
-
-
-def _changes(call: Call) -> _Changes:
-    body = call.json()
-    _check(body, registered(call, "User"))
-    # It cannot be cleared (Graph v1.0, user resource).
-    if not body.get("displayName", True):
-        raise bad_request("A value is required for property 'displayName' of resource 'User'.")
-    upn = body.get("userPrincipalName")
-    if upn is not None:
-        _check_upn(upn, call.domain)
-    profile = body.get("passwordProfile") or {}
-    password = profile.get("password")
-    if password is not None:
-        _check_password(password, body.get("passwordPolicies"))
-    force_change = profile.get("forceChangePasswordNextSignIn")
-    if force_change is None and password:
+    if force_change is None and (new or password):
+        # The service's default for a new password is to have it changed (Graph v1.0, passwordProfile resource).
         force_change = True
-    identities = _identities(body["identities"], call.domain) if "identities" in body else None
-    return _Changes(_rest(body), identities, upn, body.get("accountEnabled"), force_change, password)
+    rest = {name: value for name, value in body.items() if name not in _KEPT_APART and "@odata." not in name}
+    return _Changes(rest, identities, upn, True if new and enabled is None else enabled, force_change, password)
 
 
 def _apply(call: Call, user: User, changes: _Changes, hashed: str | None) -> None:
@@ -343,10 +306,6 @@ def _check(body: Body, extensions: Mapping[str, str]) -> None:
             raise bad_request(f"Invalid value specified for property '{name}' of resource 'User'.")
     for name in sorted(_READ_ONLY & body.keys()):
         raise bad_request(f"Property '{name}' is read-only and cannot be set.")
-
-
-def _rest(body: Body) -> Body:
-    return {name: value for name, value in body.items() if name not in _KEPT_APART and "@odata." not in name}
 
 
 def _identities(items: list[Any], domain: str) -> list[Body]:

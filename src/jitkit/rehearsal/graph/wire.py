@@ -26,14 +26,9 @@ class Answer:
 
 
 class GraphError(Exception):
-    """Refuse a request as Graph does.
+    """Refuse a request as Graph does: with a status, a code such as `Request_BadRequest`, and a sentence.
 
-    Args:
-        status: the HTTP status.
-        code: Graph's error code, such as `Request_BadRequest`.
-        message: Graph's sentence.
-        headers: further headers of the answer.
-        inner: further members of `innerError`.
+    `headers` are further headers of the answer, `inner` further members of `innerError`.
     """
 
     def __init__(
@@ -87,13 +82,7 @@ def not_simulated(what: str) -> GraphError:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sends a request.
-
-    Args:
-        permissions: what the token allows.
-        app_id: the app it was issued to.
-        user_id: the user it speaks for; None for an app on its own.
-    """
+    """Who sends a request: what the token allows, the app it was issued to, and the user it speaks for, if any."""
 
     permissions: frozenset[str]
     app_id: str
@@ -104,17 +93,8 @@ class Caller:
 class Call:
     """One request to Graph.
 
-    Args:
-        directory: the directory of the tenant it is for; clock and switches come with it.
-        method: the HTTP method.
-        base: scheme and host it was sent to, for links back.
-        version: `v1.0` or `beta`.
-        path: the path after the version.
-        ids: the values of the route's placeholders.
-        query: the query options, with their `$`.
-        headers: the request headers, names in lower case.
-        caller: whose token it carries.
-        body: the JSON body; None when there is none.
+    The directory brings the tenant's clock and switches with it. `base` is the scheme and host for links back, `path`
+    what follows the version, `ids` the values of the route's placeholders; header names are in lower case.
     """
 
     directory: Directory
@@ -198,13 +178,9 @@ Handler = Callable[[Call], Answer | Awaitable[Answer]]
 
 @dataclass(frozen=True)
 class GraphRoute:
-    """One operation of Graph.
+    """One operation of Graph: its path after the version has `{placeholders}`.
 
-    Args:
-        method: the HTTP method.
-        path: the path after the version, with `{placeholders}`.
-        handler: what answers it.
-        permissions: any one of these lets a caller in; `A + B` means both.
+    Any one of the permissions lets a caller in; `A + B` means both.
     """
 
     method: str
