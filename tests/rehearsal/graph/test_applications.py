@@ -1,4 +1,4 @@
-"""Application registrations through the SDK and on the wire."""
+"""Applications, service principals, certificates, identifier URIs and directory extensions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from .bodies import message
+from jitkit.rehearsal.tenant import RehearsalTenant
+
+from .bodies import created, message, new_principal, person
 
 ENDS = datetime.now(UTC).replace(microsecond=0) + timedelta(days=365)
+CREATE = {"Prefer": "create-if-missing"}
+APP = {"displayName": "Odd"}
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +51,7 @@ def entry(certificate: bytes, key_id: str, usage: str = "Encrypt") -> dict[str, 
 
 
 async def make(graph: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
-    made = await graph.post("/applications", json={"displayName": "JIT", "signInAudience": "AzureADMyOrg", **body})
-    assert made.status_code == 201, made.text
-    found: dict[str, Any] = made.json()
-    return found
+    return await created(graph, "/applications", {"displayName": "JIT", "signInAudience": "AzureADMyOrg", **body})
 
 
 async def test_the_sdk_makes_finds_and_changes_an_application(sdk: Any) -> None:
@@ -167,6 +168,7 @@ async def test_a_bare_public_key_is_not_a_certificate(graph: httpx.AsyncClient) 
     spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     answer = await graph.patch(f"/applications/{app['id']}", json={"keyCredentials": [entry(spki, str(uuid.uuid4()))]})
     assert "not a valid X.509 certificate" in message(answer)
+    assert (await graph.get(f"/applications/{app['id']}")).json()["keyCredentials"] == []
 
 
 async def test_dates_outside_the_certificate_are_refused(graph: httpx.AsyncClient, certificate: bytes) -> None:
@@ -227,3 +229,120 @@ async def test_an_extension_property_with_wrong_parts_is_refused(
 ) -> None:
     owner = tenant.directory.all("application")[0]["id"]
     assert message(await graph.post(f"/applications/{owner}/extensionProperties", json=body)).startswith("400 ")
+
+
+async def test_an_application_is_made_or_changed_by_its_unique_name(graph: httpx.AsyncClient) -> None:
+    path = "/applications(uniqueName='jit-login')"
+    assert (await graph.patch(path, json={"displayName": "JIT"})).status_code == 404
+    made = await graph.patch(path, json={"displayName": "JIT"}, headers=CREATE)
+    assert (made.status_code, made.json()["uniqueName"]) == (201, "jit-login")
+    assert (await graph.patch(path, json={"displayName": "New"}, headers=CREATE)).status_code == 204
+    found = (await graph.get(path)).json()
+    assert (found["id"], found["displayName"]) == (made.json()["id"], "New")
+    assert "cannot be changed" in message(await graph.patch(path, json={"uniqueName": "other"}))
+    taken = await graph.post("/applications", json={"displayName": "JIT", "uniqueName": "jit-login"})
+    assert "same value for property uniqueName already exists" in message(taken)
+    assert (await graph.delete(path)).status_code == 204
+
+
+async def test_a_principal_is_made_or_changed_by_its_app_id(graph: httpx.AsyncClient) -> None:
+    app = (await graph.post("/applications", json={"displayName": "JIT"})).json()
+    path = f"/servicePrincipals(appId='{app['appId']}')"
+    assert (await graph.patch(path, json={"notes": "x"})).status_code == 404
+    made = await graph.patch(path, json={"notes": "x"}, headers=CREATE)
+    assert (made.status_code, made.json()["appId"], made.json()["notes"]) == (201, app["appId"], "x")
+    assert (await graph.patch(path, json={"notes": "y"}, headers=CREATE)).status_code == 204
+    assert (await graph.get(path)).json()["notes"] == "y"
+    unknown = await graph.patch(f"/servicePrincipals(appId='{uuid.uuid4()}')", json={}, headers=CREATE)
+    assert "does not reference a valid application object" in message(unknown)
+
+
+@pytest.mark.parametrize(
+    ("form", "taken"),
+    [
+        ("api://{app}", True),
+        ("api://jit.woodgrove.example/{app}", True),
+        ("api://{tenant}/jit", True),
+        ("https://{domain}/jit", True),
+        ("https://api.{domain}", True),
+        ("api://jit.woodgrove.example", False),
+        ("https://woodgrove.example/jit", False),
+        ("https://{domain}.example/jit", False),
+    ],
+)
+async def test_an_identifier_uri_says_whose_it_is(
+    graph: httpx.AsyncClient, tenant: RehearsalTenant, form: str, taken: bool
+) -> None:
+    body = {"displayName": "JIT", "signInAudience": "AzureADMyOrg"}
+    app = (await graph.post("/applications", json=body)).json()
+    path = f"/applications/{app['id']}"
+    uri = form.format(app=app["appId"], tenant=tenant.tenant_id, domain=tenant.domain)
+    answer = await graph.patch(path, json={"identifierUris": [uri]})
+    assert answer.status_code == (204 if taken else 400)
+    if not taken:
+        assert f"Failed to add identifier URI {uri}" in message(answer)
+        # An application that takes version 2 tokens need not care, and what is there may stay.
+        sent = {"identifierUris": [uri], "api": {"requestedAccessTokenVersion": 2}}
+        assert (await graph.patch(path, json=sent)).status_code == 204
+        assert (await graph.patch(path, json={"api": {"requestedAccessTokenVersion": 1}})).status_code == 204
+        own = f"api://{app['appId']}"
+        assert (await graph.patch(path, json={"identifierUris": [uri, own]})).status_code == 204
+
+
+async def test_an_application_for_saml_may_have_any_identifier_uri(graph: httpx.AsyncClient) -> None:
+    app = (await graph.post("/applications", json={"displayName": "S", "signInAudience": "AzureADMyOrg"})).json()
+    await graph.post("/servicePrincipals", json={"appId": app["appId"], "preferredSingleSignOnMode": "saml"})
+    sent = {"identifierUris": ["https://signin.example/saml"]}
+    assert (await graph.patch(f"/applications/{app['id']}", json=sent)).status_code == 204
+
+
+@pytest.mark.parametrize("audience", ["Bogus", ""])
+async def test_an_audience_is_one_of_four(graph: httpx.AsyncClient, audience: str) -> None:
+    made = (await graph.post("/applications", json={**APP, "signInAudience": None})).json()
+    assert made["signInAudience"] == "AzureADandPersonalMicrosoftAccount"
+    for answer in (
+        await graph.post("/applications", json={**APP, "signInAudience": audience}),
+        await graph.patch(f"/applications/{made['id']}", json={"signInAudience": audience}),
+        await graph.patch(f"/applications/{made['id']}", json={"signInAudience": None}),
+    ):
+        assert message(answer).startswith("400 Request_BadRequest")
+
+
+async def test_what_is_required_cannot_be_taken_away_again(graph: httpx.AsyncClient, tenant: RehearsalTenant) -> None:
+    app, id = (
+        (await graph.post("/applications", json=APP)).json(),
+        (await created(graph, "/users", person(tenant, "ada@x.example")))["id"],
+    )
+    for path in (f"/applications/{app['id']}", f"/users/{id}"):
+        for name in (None, ""):
+            assert "A value is required" in message(await graph.patch(path, json={"displayName": name}))
+    await graph.post("/servicePrincipals", json={"appId": app["appId"]})
+    principal = f"/servicePrincipals(appId='{app['appId']}')"
+    assert "read-only" in message(await graph.patch(principal, json={"appId": id}))
+    assert (await graph.patch(principal, json={"appId": app["appId"], "notes": "x"})).status_code == 204
+
+
+async def test_one_principal_for_an_application(graph: httpx.AsyncClient) -> None:
+    own = await new_principal(graph, "JIT")
+    again = await graph.post("/servicePrincipals", json={"appId": own["appId"]})
+    assert message(again).startswith("409 Request_MultipleObjectsWithSameKeyValue")
+    unknown = await graph.post("/servicePrincipals", json={"appId": str(uuid.uuid4())})
+    assert "does not reference a valid application object" in message(unknown)
+
+
+async def test_a_principal_follows_its_application(graph: httpx.AsyncClient) -> None:
+    app = (await graph.post("/applications", json={"displayName": "Old"})).json()
+    made = (await graph.post("/servicePrincipals", json={"appId": app["appId"]})).json()
+    uri = f"api://jit.example/{app['appId']}"
+    await graph.patch(f"/applications/{app['id']}", json={"displayName": "New", "identifierUris": [uri]})
+    now = (await graph.get(f"/servicePrincipals/{made['id']}")).json()
+    assert (now["appDisplayName"], now["servicePrincipalNames"]) == ("New", [app["appId"], uri])
+
+
+async def test_a_principal_can_be_disabled_and_deleted(graph: httpx.AsyncClient) -> None:
+    own = await new_principal(graph, "JIT")
+    assert (await graph.patch(f"/servicePrincipals/{own['id']}", json={"accountEnabled": False})).status_code == 204
+    assert (await graph.get(f"/servicePrincipals/{own['id']}")).json()["accountEnabled"] is False
+    assert (await graph.delete(f"/servicePrincipals/{own['id']}")).status_code == 204
+    listed = (await graph.get("/directory/deletedItems/microsoft.graph.servicePrincipal")).json()["value"]
+    assert [item["id"] for item in listed] == [own["id"]]

@@ -1,4 +1,4 @@
-"""Service principals, app role assignments and delegated grants."""
+"""App role assignments and delegated grants."""
 
 from __future__ import annotations
 
@@ -9,30 +9,23 @@ from typing import Any
 import httpx
 import pytest
 
-from .bodies import message
+from jitkit.protocol import GRAPH_APP_ID, RECEIVE_PAYLOAD_ROLE_ID
 
-GRAPH = "00000003-0000-0000-c000-000000000000"
-RECEIVE_PAYLOAD = "214e810f-fda8-4fd7-a475-29461495eb00"
-
-
-async def principal(graph: httpx.AsyncClient, name: str) -> dict[str, Any]:
-    app = (await graph.post("/applications", json={"displayName": name})).json()
-    made = await graph.post("/servicePrincipals", json={"appId": app["appId"]})
-    assert made.status_code == 201, made.text
-    found: dict[str, Any] = made.json()
-    return found
+from .bodies import message, new_principal
 
 
 async def test_consent_to_receive_payloads_through_the_sdk(sdk: Any, graph: httpx.AsyncClient) -> None:
     from msgraph.generated.models.app_role_assignment import AppRoleAssignment
     from msgraph.generated.models.o_data_errors.o_data_error import ODataError
 
-    own = await principal(graph, "JIT password check")
-    resource = await sdk.service_principals_with_app_id(GRAPH).get()
+    own = await new_principal(graph, "JIT password check")
+    resource = await sdk.service_principals_with_app_id(GRAPH_APP_ID).get()
     assert "CustomAuthenticationExtension.Receive.Payload" in {role.value for role in resource.app_roles}
     assigned_to = sdk.service_principals.by_service_principal_id(resource.id).app_role_assigned_to
     body = AppRoleAssignment(
-        principal_id=uuid.UUID(own["id"]), resource_id=uuid.UUID(resource.id), app_role_id=uuid.UUID(RECEIVE_PAYLOAD)
+        principal_id=uuid.UUID(own["id"]),
+        resource_id=uuid.UUID(resource.id),
+        app_role_id=uuid.UUID(RECEIVE_PAYLOAD_ROLE_ID),
     )
     made = await assigned_to.post(body)
     assert (made.principal_display_name, made.principal_type) == ("JIT password check", "ServicePrincipal")
@@ -49,8 +42,8 @@ async def test_consent_to_receive_payloads_through_the_sdk(sdk: Any, graph: http
 
 
 async def test_an_app_role_that_the_resource_does_not_have_is_refused(graph: httpx.AsyncClient) -> None:
-    own = await principal(graph, "JIT")
-    resource = (await graph.get(f"/servicePrincipals(appId='{GRAPH}')")).json()["id"]
+    own = await new_principal(graph, "JIT")
+    resource = (await graph.get(f"/servicePrincipals(appId='{GRAPH_APP_ID}')")).json()["id"]
     wrong = "214e68ed-0000-0000-0000-000000000000"
     answer = await graph.post(
         f"/servicePrincipals/{own['id']}/appRoleAssignments",
@@ -60,8 +53,8 @@ async def test_an_app_role_that_the_resource_does_not_have_is_refused(graph: htt
 
 
 async def test_a_delegated_grant_has_the_id_made_of_its_parts(graph: httpx.AsyncClient) -> None:
-    client = await principal(graph, "jwt.ms")
-    resource = (await graph.get(f"/servicePrincipals(appId='{GRAPH}')")).json()["id"]
+    client = await new_principal(graph, "jwt.ms")
+    resource = (await graph.get(f"/servicePrincipals(appId='{GRAPH_APP_ID}')")).json()["id"]
     body = {"clientId": client["id"], "consentType": "AllPrincipals", "resourceId": resource, "scope": "User.Read"}
     made = (await graph.post("/oauth2PermissionGrants", json=body)).json()
     raw = uuid.UUID(client["id"]).bytes_le + uuid.UUID(resource).bytes_le
@@ -78,33 +71,20 @@ async def test_a_delegated_grant_has_the_id_made_of_its_parts(graph: httpx.Async
 
 
 async def test_a_scope_that_the_resource_does_not_have_is_refused(graph: httpx.AsyncClient) -> None:
-    client = await principal(graph, "jwt.ms")
-    resource = (await graph.get(f"/servicePrincipals(appId='{GRAPH}')")).json()["id"]
+    client = await new_principal(graph, "jwt.ms")
+    resource = (await graph.get(f"/servicePrincipals(appId='{GRAPH_APP_ID}')")).json()["id"]
     body = {"clientId": client["id"], "consentType": "AllPrincipals", "resourceId": resource, "scope": "User.Raed"}
     assert "User.Raed" in message(await graph.post("/oauth2PermissionGrants", json=body))
 
 
-async def test_one_principal_for_an_application(graph: httpx.AsyncClient) -> None:
-    own = await principal(graph, "JIT")
-    again = await graph.post("/servicePrincipals", json={"appId": own["appId"]})
-    assert message(again).startswith("409 Request_MultipleObjectsWithSameKeyValue")
-    unknown = await graph.post("/servicePrincipals", json={"appId": str(uuid.uuid4())})
-    assert "does not reference a valid application object" in message(unknown)
-
-
-async def test_a_principal_follows_its_application(graph: httpx.AsyncClient) -> None:
-    app = (await graph.post("/applications", json={"displayName": "Old"})).json()
-    made = (await graph.post("/servicePrincipals", json={"appId": app["appId"]})).json()
-    uri = f"api://jit.example/{app['appId']}"
-    await graph.patch(f"/applications/{app['id']}", json={"displayName": "New", "identifierUris": [uri]})
-    now = (await graph.get(f"/servicePrincipals/{made['id']}")).json()
-    assert (now["appDisplayName"], now["servicePrincipalNames"]) == ("New", [app["appId"], uri])
-
-
-async def test_a_principal_can_be_disabled_and_deleted(graph: httpx.AsyncClient) -> None:
-    own = await principal(graph, "JIT")
-    assert (await graph.patch(f"/servicePrincipals/{own['id']}", json={"accountEnabled": False})).status_code == 204
-    assert (await graph.get(f"/servicePrincipals/{own['id']}")).json()["accountEnabled"] is False
-    assert (await graph.delete(f"/servicePrincipals/{own['id']}")).status_code == 204
-    listed = (await graph.get("/directory/deletedItems/microsoft.graph.servicePrincipal")).json()["value"]
-    assert [item["id"] for item in listed] == [own["id"]]
+async def test_a_grant_is_read_from_either_side(graph: httpx.AsyncClient) -> None:
+    app = (await graph.post("/applications", json={"displayName": "JIT"})).json()
+    own = (await graph.post("/servicePrincipals", json={"appId": app["appId"]})).json()["id"]
+    resource = (await graph.get(f"/servicePrincipals(appId='{GRAPH_APP_ID}')")).json()["id"]
+    body = {"principalId": own, "resourceId": resource, "appRoleId": RECEIVE_PAYLOAD_ROLE_ID}
+    made = (await graph.post(f"/servicePrincipals/{resource}/appRoleAssignedTo", json=body)).json()
+    for side in (f"{resource}/appRoleAssignedTo", f"{own}/appRoleAssignments"):
+        read = (await graph.get(f"/servicePrincipals/{side}/{made['id']}")).json()
+        assert body.items() <= read.items()
+    elsewhere = await graph.get(f"/servicePrincipals/{own}/appRoleAssignedTo/{made['id']}")
+    assert elsewhere.status_code == 404

@@ -1,4 +1,4 @@
-"""Users: who is accepted, what is shown, how they are found, counted, changed and deleted."""
+"""Users: who is accepted, what is shown, how they are changed and deleted, and how many values they hold."""
 
 from __future__ import annotations
 
@@ -10,16 +10,11 @@ import pytest
 
 from jitkit.rehearsal.tenant import RehearsalTenant
 
-from .bodies import message, person
-
-EVENTUAL = {"ConsistencyLevel": "eventual"}
+from .bodies import created, message, person
 
 
 async def make(graph: httpx.AsyncClient, tenant: RehearsalTenant, email: str, **more: Any) -> dict[str, Any]:
-    made = await graph.post("/users", json=person(tenant, email, **more))
-    assert made.status_code == 201, made.text
-    found: dict[str, Any] = made.json()
-    return found
+    return await created(graph, "/users", person(tenant, email, **more))
 
 
 async def test_the_sdk_makes_a_local_account_with_the_flag(sdk: Any, tenant: RehearsalTenant, flag: str) -> None:
@@ -150,34 +145,6 @@ async def test_a_sign_in_name_belongs_to_one_user(graph: httpx.AsyncClient, tena
     assert tenant.directory.user_by_sign_in_name("ada") is None
 
 
-async def test_a_flag_is_true_false_or_never_set(graph: httpx.AsyncClient, tenant: RehearsalTenant, flag: str) -> None:
-    for email, value in (("a@x.example", True), ("b@x.example", True), ("c@x.example", False)):
-        await make(graph, tenant, email, **{flag: value})
-    await make(graph, tenant, "d@x.example")
-
-    async def names(filter: str, **more: str) -> list[str]:
-        answer = await graph.get("/users", params={"$filter": filter, **more}, headers=EVENTUAL if more else {})
-        assert answer.status_code == 200, answer.text
-        return [item["displayName"] for item in answer.json()["value"]]
-
-    advanced = {"$count": "true"}
-    assert await names(f"{flag} eq true") == ["A", "B"]
-    assert await names(f"{flag} eq false") == ["C"]
-    assert await names(f"{flag} eq null") == ["D"]
-    assert await names(f"{flag} ne true", **advanced) == ["C", "D"]
-    assert await names(f"not({flag} eq true)", **advanced) == ["C", "D"]
-    assert await names(f"{flag} ne null", **advanced) == ["A", "B", "C"]
-    assert await names(f"{flag} eq true and startswith(displayName,'b')") == ["B"]
-    assert await names(f"({flag} eq false or {flag} eq null) and accountEnabled eq true") == ["C", "D"]
-
-    shown = (await graph.get("/users", params={"$select": f"id,{flag}"})).json()["value"]
-    assert [item.get(flag, "absent") for item in shown] == [True, True, False, "absent"]
-    plain = (await graph.get("/users")).json()["value"]
-    assert all(flag not in item for item in plain)
-    beta = (await graph.get("https://graph.microsoft.com/beta/users")).json()["value"]
-    assert [item.get(flag, "absent") for item in beta] == [True, True, False, "absent"]
-
-
 async def test_a_flag_is_changed_and_removed(graph: httpx.AsyncClient, tenant: RehearsalTenant, flag: str) -> None:
     made = await make(graph, tenant, "ada@woodgrove.example", **{flag: True})
     url = f"/users/{made['userPrincipalName']}"
@@ -189,111 +156,6 @@ async def test_a_flag_is_changed_and_removed(graph: httpx.AsyncClient, tenant: R
     (changed,) = row["targetResources"][0]["modifiedProperties"]
     assert (changed["displayName"], changed["oldValue"], changed["newValue"]) == (flag, None, "[true]")
     assert "expected type" in message(await graph.patch(url, json={flag: "false"}))
-
-
-@pytest.mark.parametrize(
-    ("query", "headers", "said"),
-    [
-        ({"$filter": "{flag} ne true"}, {}, "Filter operator 'NotEqualsMatch' is not supported."),
-        ({"$filter": "{flag} ne true"}, EVENTUAL, "Filter operator 'NotEqualsMatch' is not supported."),
-        ({"$filter": "not({flag} eq true)"}, {}, "Operator 'not' is not supported because the required parameters"),
-        ({"$filter": "endsWith(mail,'x.example')"}, {}, "Operator 'endsWith' is not supported"),
-        ({"$filter": "extension_0123_gone eq true"}, {}, "does not exist as a declared property or extension property"),
-        ({"$filter": "contains(displayName,'a')"}, {}, "'contains' is not supported"),
-        ({"$filter": "{flag} eq 'true'"}, {}, "incompatible types"),
-        ({"$filter": "{flag} eq"}, {}, "syntax error"),
-        ({"$filter": "createdDateTime ge 2026-99-01"}, {}, "syntax error"),
-        ({"$filter": "displayName gt null"}, {}, "syntax error"),
-        ({"$orderby": "isMigrated"}, {}, "isMigrated"),
-        ({"$filter": "isMigrated eq true"}, {}, "isMigrated"),
-        ({"$filter": "identities/any(c:c/issuerAssignedId eq 'a@x.example')"}, {}, "issuer"),
-        ({"$search": '"displayName:a"'}, {}, "ConsistencyLevel"),
-        ({"$filter": "startswith(displayName,'a')", "$orderby": "displayName"}, {}, "Sorting not supported"),
-        ({"$top": "1000"}, {}, "Must be between 1 and 999"),
-        ({"$select": "isMigrated"}, {}, "isMigrated"),
-        ({"$skiptoken": "nonsense"}, {}, "page token"),
-    ],
-)
-async def test_a_query_the_service_does_not_support_is_refused(
-    graph: httpx.AsyncClient, flag: str, query: dict[str, str], headers: dict[str, str], said: str
-) -> None:
-    params = {name: value.replace("{flag}", flag) for name, value in query.items()}
-    answer = await graph.get("/users", params=params, headers=headers)
-    assert answer.status_code == 400, answer.text
-    assert said in message(answer)
-
-
-async def test_counting_needs_the_header(graph: httpx.AsyncClient, tenant: RehearsalTenant, flag: str) -> None:
-    await make(graph, tenant, "a@x.example", **{flag: True})
-    await make(graph, tenant, "b@x.example")
-    counted = await graph.get("/users/$count", params={"$filter": f"{flag} eq true"}, headers=EVENTUAL)
-    assert (counted.text, counted.headers["content-type"].partition(";")[0]) == ("1", "text/plain")
-    refused = message(await graph.get("/users/$count"))
-    assert refused == "400 Request_BadRequest: $count is not currently supported."
-    with_count = await graph.get("/users", params={"$count": "true", "$top": "1"}, headers=EVENTUAL)
-    assert with_count.json()["@odata.count"] == 2
-    assert "@odata.count" not in (await graph.get("/users", params={"$count": "true"})).json()
-
-
-async def test_pages_lose_nobody_while_the_list_changes(
-    graph: httpx.AsyncClient, tenant: RehearsalTenant, flag: str
-) -> None:
-    for number in range(7):
-        await make(graph, tenant, f"u{number}@x.example", **{flag: True})
-    url: str | None = f"/users?$filter={flag} eq true&$top=3&$select=id"
-    seen: list[str] = []
-    while url:
-        page = (await graph.get(url)).json()
-        for item in page["value"]:
-            await graph.patch(f"/users/{item['id']}", json={flag: False})
-        seen += [item["id"] for item in page["value"]]
-        url = page.get("@odata.nextLink")
-    assert len(set(seen)) == 7
-    assert (await graph.get("/users", params={"$filter": f"{flag} eq true"})).json()["value"] == []
-
-
-async def test_the_sdk_follows_pages(sdk: Any, graph: httpx.AsyncClient, tenant: RehearsalTenant) -> None:
-    from kiota_abstractions.base_request_configuration import RequestConfiguration
-    from msgraph.generated.users.users_request_builder import UsersRequestBuilder
-
-    for number in range(5):
-        await make(graph, tenant, f"u{number}@x.example")
-    query = UsersRequestBuilder.UsersRequestBuilderGetQueryParameters(
-        top=2, filter="accountEnabled eq true", orderby=["displayName desc"], count=True
-    )
-    configuration: Any = RequestConfiguration(query_parameters=query)
-    configuration.headers.add("ConsistencyLevel", "eventual")
-    page = await sdk.users.get(request_configuration=configuration)
-    names = [user.display_name for user in page.value]
-    while page.odata_next_link:
-        following: Any = RequestConfiguration()
-        following.headers.add("ConsistencyLevel", "eventual")
-        page = await sdk.users.with_url(page.odata_next_link).get(request_configuration=following)
-        names += [user.display_name for user in page.value]
-    assert names == ["U4", "U3", "U2", "U1", "U0"]
-
-
-async def test_users_are_found_by_identity_name_and_word(graph: httpx.AsyncClient, tenant: RehearsalTenant) -> None:
-    await make(graph, tenant, "o'neil@x.example", displayName="Mary-Ann O'Neil")
-    await make(graph, tenant, "b_c@x.example", displayName="B%C", mail="b_c@x.example")
-
-    async def names(**query: str) -> list[str]:
-        answer = await graph.get(
-            "/users", params={f"${name}": value for name, value in query.items()}, headers=EVENTUAL
-        )
-        assert answer.status_code == 200, answer.text
-        return [item["displayName"] for item in answer.json()["value"]]
-
-    identity = "identities/any(c:c/issuerAssignedId eq 'O''Neil@x.example' and c/issuer eq 'any.example')"
-    assert await names(filter=identity) == ["Mary-Ann O'Neil"]
-    assert await names(filter="startswith(displayName,'B%')") == ["B%C"]
-    assert await names(filter="startswith(displayName,'_')") == []
-    assert await names(filter="mail in ('B_C@x.example', 'nobody@x.example')") == ["B%C"]
-    assert await names(filter="displayName eq 'mary-ann o''neil'") == ["Mary-Ann O'Neil"]
-    assert await names(search='"displayName:ann"') == ["Mary-Ann O'Neil"]
-    assert await names(search='"displayName:zz" OR "mail:b_c"') == ["B%C"]
-    assert await names(filter="createdDateTime ge 2020-01-01T00:00:00Z", count="true") == ["Mary-Ann O'Neil", "B%C"]
-    assert await names(filter="createdDateTime ge 2999-01-01", count="true") == []
 
 
 async def test_a_deleted_user_frees_the_name_and_can_come_back(
@@ -345,3 +207,42 @@ async def test_a_failed_write_leaves_nothing_behind(
     assert len(tenant.audit_rows()) == before
     with sqlite3.connect(tenant.path) as other:
         assert other.execute("SELECT count(*) FROM users").fetchone() == (1,)
+
+
+async def test_a_user_has_100_extension_values_and_those_of_deleted_extensions_count(
+    graph: httpx.AsyncClient, tenant: RehearsalTenant
+) -> None:
+    owner = (await graph.get("/applications")).json()["value"][0]["id"]
+    path = f"/applications/{owner}/extensionProperties"
+    names = []
+    for number in range(99):  # the tenant comes with one
+        body = {"name": f"a{number}", "dataType": "String", "targetObjects": ["User"]}
+        names.append((await graph.post(path, json=body)).json())
+    more = {"name": "more", "dataType": "String", "targetObjects": ["User"]}
+    assert "limit of 100 extension properties" in message(await graph.post(path, json=more))
+
+    built_in = (await graph.get(path)).json()["value"][0]["name"]
+    user = person(tenant, "ada@x.example", **{each["name"]: "x" for each in names}, **{built_in: True})
+    made = await graph.post("/users", json=user)
+    assert made.status_code == 201, made.text
+    await graph.delete(f"{path}/{names[0]['id']}")
+    another = (await graph.post(path, json=more)).json()["name"]
+    url = f"/users/{made.json()['id']}"
+    assert message(await graph.patch(url, json={another: "x"})).startswith("403 Directory_QuotaExceeded")
+    assert (await graph.patch(url, json={names[1]["name"]: None, another: "x"})).status_code == 204
+    # Made again under its name, an extension has its values back.
+    await graph.delete(f"{path}/{names[2]['id']}")
+    again = {"name": "a0", "dataType": "String", "targetObjects": ["User"]}
+    assert (await graph.post(path, json=again)).json()["name"] == names[0]["name"]
+    assert (await graph.get(f"{url}?$select={names[0]['name']}")).json()[names[0]["name"]] == "x"
+
+
+@pytest.mark.parametrize(("length", "status"), [(256, 204), (257, 400)])
+async def test_an_extension_value_has_256_characters(
+    graph: httpx.AsyncClient, tenant: RehearsalTenant, length: int, status: int
+) -> None:
+    owner = (await graph.get("/applications")).json()["value"][0]["id"]
+    body = {"name": "note", "dataType": "String", "targetObjects": ["User"]}
+    name = (await graph.post(f"/applications/{owner}/extensionProperties", json=body)).json()["name"]
+    made = (await graph.post("/users", json=person(tenant, "ada@x.example"))).json()["id"]
+    assert (await graph.patch(f"/users/{made}", json={name: "x" * length})).status_code == status
