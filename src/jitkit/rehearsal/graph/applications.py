@@ -12,7 +12,6 @@ import base64
 import copy
 import json
 import re
-import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -51,8 +50,8 @@ class Applications(Resource):
         name = call.ids["uniqueName"]
         return next((app for app in call.directory.all("application") if app.get("uniqueName") == name), None)
 
-    def listed(self, call: Call, row: sqlite3.Row) -> Body:
-        return hidden(super().listed(call, row))
+    def listed(self, call: Call, item: Body) -> Body:
+        return hidden(item)
 
     def shown(self, call: Call, item: Body) -> Body:
         """Public keys come only with `$select=keyCredentials`."""
@@ -143,8 +142,8 @@ class ServicePrincipals(Resource):
     on_create, on_update = "Add service principal", "Update service principal"
     on_delete = "Remove service principal"
 
-    def listed(self, call: Call, row: sqlite3.Row) -> Body:
-        return hidden(super().listed(call, row))
+    def listed(self, call: Call, item: Body) -> Body:
+        return hidden(item)
 
     def missing_key(self, call: Call) -> Body:
         named = "appId" in call.ids and call.directory.by_key(self.kind, call.ids["appId"]) is None
@@ -234,9 +233,9 @@ class ExtensionProperties(Resource):
         where = "kind = ? AND deleted IS NULL AND parent = ?"
         return odata.Collection(self.context(call), self.model, where, (self.kind, APPLICATIONS.find(call)["id"]))
 
-    def listed(self, call: Call, row: sqlite3.Row) -> Body:
+    def listed(self, call: Call, item: Body) -> Body:
         """As live, `appDisplayName` is empty in a list."""
-        return {**super().listed(call, row), "appDisplayName": ""}
+        return {**item, "appDisplayName": ""}
 
     def lookup(self, call: Call) -> Body | None:
         siblings = call.directory.all(self.kind, parent=APPLICATIONS.find(call)["id"])

@@ -56,9 +56,6 @@ class Organizations(Resource):
     read = ("Organization.Read.All", "Directory.Read.All", "Directory.ReadWrite.All", "Application.Read.All")
     operations = "list get"
 
-    def listed(self, call: Call, row: sqlite3.Row) -> Body:
-        return self.shown(call, super().listed(call, row))
-
     def shown(self, call: Call, item: Body) -> Body:
         used, total = directory_size(call.directory)
         return {**item, "directorySizeQuota": {"used": used, "total": total}}

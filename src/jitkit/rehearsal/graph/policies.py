@@ -8,9 +8,7 @@ v1.0, externalUsersSelfServiceSignUpEventsFlow, builtInIdentityProvider, socialI
 from __future__ import annotations
 
 import copy
-import json
 import re
-import sqlite3
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -42,8 +40,7 @@ class _Policy(Resource):
     """A collection of an abstract type: bodies name the type they are of, and it cannot change."""
 
     code = "BadRequest"
-    limit: tuple[int, str] | None = None
-    """How many the tenant may have, and what they are called."""
+    limit: tuple[int, str] | None = None  # how many the tenant may have, and what they are called
 
     def missing(self, id: str) -> GraphError:
         return GraphError(404, "ResourceNotFound", f"Resource '{id}' of type '{self.kind}' does not exist.")
@@ -198,9 +195,6 @@ class Listeners(_Policy):
     read, write = _EVENTS_READ, _EVENTS_WRITE
     on_create, on_update, on_delete = _activities(kind)
     limit = (249, "event listener policies")
-
-    def listed(self, call: Call, row: sqlite3.Row) -> Body:
-        return self.shown(call, json.loads(row["body"]))
 
     def shown(self, call: Call, item: Body) -> Body:
         """As observed live, each handler comes with its extension."""

@@ -14,7 +14,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from jitkit.rehearsal import journal, switches
 from jitkit.rehearsal.directory import Body, Directory
@@ -31,42 +31,26 @@ _EXTENSION_VALUES: Final = 100
 
 
 class Resource:
-    """A collection of objects. The class attributes declare it; methods without an underscore can be overridden."""
+    """A collection of objects: the attributes declare it, and the hooks can be overridden."""
 
-    kind: str
-    """The directory's kind, such as `application`."""
-    paths: tuple[str, ...]
-    """Where the collection is found after the version."""
-    model: str
-    """The SDK model of the items."""
-    read: tuple[str, ...]
-    """The permissions that allow reading; any one is enough."""
-    write: tuple[str, ...] = ()
-    """The permissions that allow changes."""
-    operations: str = "list get create update delete"
-    """What the service offers, of list, count, get, create, update and delete."""
-    placeholder: str = "id"
-    """The name of the item's id in its route."""
-    keys: tuple[str, ...] = ()
-    """Properties that an item can also be addressed by, as in `/applications(appId='…')`."""
-    key: str | None = None
-    """The property that the directory keeps as a second unique name."""
-    required: tuple[str, ...] = ()
-    """Properties that cannot be cleared by a PATCH."""
-    read_only: frozenset[str] = frozenset()
-    """Properties that a caller cannot set."""
-    checks_select: bool = False
-    """Whether a `$select` of an unknown property is refused; types with subtypes have more than their model lists."""
-    recycled: bool = False
-    """Whether a deleted item goes to the recycle bin."""
-    on_create: str = ""
+    kind: str  # the directory's kind, such as `application`
+    paths: tuple[str, ...]  # where the collection is found after the version
+    model: str  # the SDK model of the items
+    read: tuple[str, ...]  # permissions that allow reading; any one is enough
+    write: tuple[str, ...] = ()  # permissions that allow changes
+    operations: str = "list get create update delete"  # and `count`
+    placeholder: str = "id"  # the name of the item's id in its route
+    keys: tuple[str, ...] = ()  # properties that address an item too, as in `/applications(appId='…')`
+    key: str | None = None  # the property that the directory keeps as a second unique name
+    required: tuple[str, ...] = ()  # properties that a PATCH cannot clear
+    read_only: frozenset[str] = frozenset()  # properties that a caller cannot set
+    checks_select: bool = False  # refuses a `$select` of unknown properties; not where subtypes have more
+    recycled: bool = False  # a deleted item goes to the recycle bin
+    on_create: str = ""  # the activities as the audit log words them; without words, nothing is logged
     on_update: str = ""
     on_delete: str = ""
-    """The activities as the audit log words them; without words, nothing is logged."""
-    logs_changes: bool = False
-    """Whether the audit row of an update lists the old and new values."""
-
-    code: ClassVar[str] = "Request_BadRequest"
+    logs_changes: bool = False  # the audit row of an update lists the old and new values
+    code: str = "Request_BadRequest"  # of a refused body
 
     # --- routes ----------------------------------------------------------------------------------------------------
 
@@ -89,24 +73,20 @@ class Resource:
     # --- operations ------------------------------------------------------------------------------------------------
 
     def list_all(self, call: Call) -> Answer:
-        """List the items, one page."""
         items = self.items(call)
         if self.checks_select:
             odata.check_select(call, items)
-        return odata.page(call, items, lambda row: self.listed(call, row))
+        return odata.page(call, items, lambda row: self.listed(call, self.from_row(row)))
 
     def count(self, call: Call) -> Answer:
-        """Count the items."""
         return odata.count(call, self.items(call))
 
     def get(self, call: Call) -> Answer:
-        """Read one item."""
         if self.checks_select:
             odata.check_select(call, self.items(call))
         return odata.one(call, self.context(call), self.shown(call, self.find(call)))
 
     def create(self, call: Call) -> Any:
-        """Create an item."""
         return self.add(call, self.checked(call))
 
     def update(self, call: Call) -> Any:
@@ -143,14 +123,18 @@ class Resource:
         """What a list holds: every object of the kind that is not in the recycle bin."""
         return odata.Collection(self.context(call), self.model, "kind = ? AND deleted IS NULL", (self.kind,))
 
-    def listed(self, call: Call, row: sqlite3.Row) -> Body:
-        """An item as a list shows it."""
-        body: Body = json.loads(row["body"])
+    def from_row(self, row: sqlite3.Row) -> Any:
+        """Read an item from a row of its table."""
+        return json.loads(row["body"])
+
+    def shown(self, call: Call, item: Any) -> Body:
+        """An item as reading it shows it."""
+        body: Body = item
         return body
 
-    def shown(self, call: Call, item: Body) -> Body:
-        """An item as reading it shows it."""
-        return item
+    def listed(self, call: Call, item: Any) -> Body:
+        """An item as a list shows it."""
+        return self.shown(call, item)
 
     def as_created(self, item: Body) -> Body:
         """An item as the answer to its creation shows it."""

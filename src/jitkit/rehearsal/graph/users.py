@@ -83,8 +83,8 @@ class Users(Resource):
             opaque=_OPAQUE,
         )
 
-    def listed(self, call: Call, row: sqlite3.Row) -> Body:
-        return shown(user_of(row), call)
+    def from_row(self, row: sqlite3.Row) -> User:
+        return user_of(row)
 
     def list_all(self, call: Call) -> Answer:
         text = call.query.get("$filter", "")
