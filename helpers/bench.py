@@ -20,9 +20,9 @@ from jitkit.display import Card, Table
 from jitkit.errors import EndpointDown, NotReady, SettingsError
 
 if TYPE_CHECKING:
+    from helpers.tenant.apps import ExtensionApp
     from helpers.tenant.encryption_key import EncryptionKey
-    from helpers.tenant.extension_app import ExtensionApp
-    from helpers.worlds import World
+        from helpers.worlds import World
 
 __all__ = ["Bench"]
 

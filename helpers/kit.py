@@ -18,13 +18,11 @@ if TYPE_CHECKING:
     from helpers.bench import Bench
     from helpers.checks import Checked
     from helpers.migration_progress import Progress
+    from helpers.tenant.apps import ClientApp, ExtensionApp
     from helpers.tenant.attribute import MigrationFlag
     from helpers.tenant.consents import ClientConsent, PayloadConsent
     from helpers.tenant.encryption_key import EncryptionKey
-    from helpers.tenant.extension_app import ExtensionApp
-    from helpers.tenant.listener import Listener
-    from helpers.tenant.password_extension import PasswordExtension
-    from helpers.tenant.test_client import TestClient
+    from helpers.tenant.policies import Listener, PasswordExtension
     from helpers.tenant.user_flow import UserFlow
     from helpers.tenant.users import Users
     from helpers.worlds import NoDrills, TenantFacts, World
@@ -39,7 +37,7 @@ class Apps:
 
     extension: ExtensionApp
     extension_consent: PayloadConsent
-    client: TestClient
+    client: ClientApp
     client_consent: ClientConsent
     user_flow: UserFlow
 
@@ -254,13 +252,11 @@ def environment() -> Table:
 def _session(world: World, profile: Profile, folder: Path, tenant: TenantFacts) -> Session:
     from helpers.bench import Bench
     from helpers.migration_progress import Progress
+    from helpers.tenant.apps import ClientApp, ExtensionApp
     from helpers.tenant.attribute import MigrationFlag
     from helpers.tenant.consents import ClientConsent, PayloadConsent
     from helpers.tenant.encryption_key import EncryptionKey
-    from helpers.tenant.extension_app import ExtensionApp
-    from helpers.tenant.listener import Listener
-    from helpers.tenant.password_extension import PasswordExtension
-    from helpers.tenant.test_client import TestClient
+    from helpers.tenant.policies import Listener, PasswordExtension
     from helpers.tenant.user_flow import UserFlow
     from helpers.tenant.users import Users
 
@@ -273,7 +269,7 @@ def _session(world: World, profile: Profile, folder: Path, tenant: TenantFacts) 
         folder=folder,
         tenant=tenant,
         attribute=attribute,
-        apps=Apps(app, PayloadConsent(*where), TestClient(*where), ClientConsent(*where), UserFlow(*where)),
+        apps=Apps(app, PayloadConsent(*where), ClientApp(*where), ClientConsent(*where), UserFlow(*where)),
         policies=Policies(PasswordExtension(*where), Listener(*where)),
         key=key,
         users=Users(*where),

@@ -16,7 +16,9 @@ from pathlib import Path
 
 from helpers.legacy_export.table import write_table
 from helpers.simulated_days import live
-from helpers.tenant.key_pair import make_pair, read_pair
+from helpers.tenant.encryption_key import make_pair, read_pair
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from jitkit.errors import KitError
 from jitkit.rehearsal.ids import seeded
 from jitkit.rehearsal.population.joining import take_over
@@ -107,7 +109,7 @@ def _prepare(plan: Plan, path: Path, folder: Path) -> tuple[Setup, dict[str, str
         if tenant.directory.rows("SELECT 1 FROM users LIMIT 1"):
             raise KitError(f"The tenant in {folder} has users already.", next_step="Give another folder.")
         key = folder / "key.pem"
-        setup = Setup.make(tenant, plan, (read_pair(key) or make_pair(key)).der)
+        setup = Setup.make(tenant, plan, (read_pair(key) or make_pair(key)).public_bytes(Encoding.DER))
         tenant.directory.add_users(people.users(tenant.domain, setup.flag))
         environment = {
             "JIT_TENANT_ID": tenant.tenant_id,

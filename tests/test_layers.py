@@ -10,7 +10,7 @@ import pytest
 from jwcrypto import jwe, jwk
 
 from helpers.layers import peel
-from helpers.tenant.key_pair import make_pair
+from helpers.tenant.encryption_key import make_pair
 from jitkit.errors import KitError, NotReady
 
 CLAIMS = {

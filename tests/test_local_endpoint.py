@@ -18,7 +18,7 @@ import pytest
 
 from helpers.legacy_export.copy import legacy_copy
 from helpers.local_endpoint import LocalEndpoint
-from helpers.tenant.key_pair import make_pair
+from helpers.tenant.encryption_key import make_pair
 from helpers.worlds import SAMPLE_DATA
 from jitkit.errors import EndpointDown, SettingsError
 

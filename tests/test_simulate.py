@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from helpers.simulate import simulate
-from helpers.tenant.key_pair import make_pair
+from helpers.tenant.encryption_key import make_pair
 from jitkit.errors import KitError
 from jitkit.protocol import MIGRATE
 from jitkit.rehearsal.population.plan import App, Campaign, Habit, Plan, Stuffing, Trouble

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from helpers.checks.finding import Finding, fault, fine, read, unknown
 from helpers.graph import explained
 from helpers.legacy_export import read_export
-from helpers.tenant.user_plan import here, make_plan
+from helpers.tenant.users import index_users, make_plan
 from jitkit.errors import KitError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ async def _forgotten(s: Session, flag: str) -> Finding:
             rows, more = await _some(s, f"{flag} eq null", f"id,identities,mail,{flag}")
     except KitError as problem:
         return unknown(what, problem.happened, problem.next_step)
-    plan = make_plan(export.users, (), here(rows, flag), flag=flag, issuer="")
+    plan = make_plan(export.users, (), index_users(rows, flag), flag=flag, issuer="")
     if plan.mark:
         count = f"{len(plan.mark):,}{' or more' if more else ''}"
         words = f"{count} are in the tenant without it: the endpoint is never asked about them."

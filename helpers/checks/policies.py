@@ -8,8 +8,7 @@ from helpers.checks.finding import Finding, fault, fine, read
 
 if TYPE_CHECKING:
     from helpers.kit import Session
-    from helpers.tenant.listener import EventListener
-    from helpers.tenant.password_extension import Extension
+    from helpers.tenant.policies import EventListener, Extension
 
 _AGAIN = "Run notebook 03 again, or `await s.policies.{}.ensure()`."
 

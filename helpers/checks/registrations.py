@@ -12,8 +12,8 @@ from jitkit import protocol
 
 if TYPE_CHECKING:
     from helpers.kit import Session
+    from helpers.tenant.apps import Registration
     from helpers.tenant.encryption_key import Key
-    from helpers.tenant.registrations import Registration
 
 _ENABLE: Final = "Enable it: Enterprise applications > its name > Properties > Enabled for users to sign in."
 _ENDS_SOON: Final = 30

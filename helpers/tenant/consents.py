@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
-from helpers.tenant.extension_app import ExtensionApp
-from helpers.tenant.registrations import NOTEBOOK, Registration
-from helpers.tenant.step import (
-    Step,
-    everything,
-    left_alone,
-    missing,
-    patiently,
-    quoted,
-    told,
-    unless_there,
-    until_shown,
-)
-from helpers.tenant.test_client import TestClient
-from jitkit import protocol
-from jitkit.display import Card, Sent
-from jitkit.errors import NotReady, Taken
+from msgraph.generated.models.app_role_assignment import AppRoleAssignment
+from msgraph.generated.models.o_auth2_permission_grant import OAuth2PermissionGrant
 
-if TYPE_CHECKING:
-    from msgraph.generated.models.app_role_assignment import AppRoleAssignment
-    from msgraph.generated.models.o_auth2_permission_grant import OAuth2PermissionGrant
+from helpers.tenant.apps import AppStep, ClientApp, ExtensionApp, Registration
+from helpers.tenant.step import ObjectStep, all_pages, missing, none_if_exists, quoted, retry_while_unknown
+from jitkit import protocol
+from jitkit.display import Card
 
 __all__ = ["ClientConsent", "Consent", "PayloadConsent"]
 
-G = TypeVar("G")
+G = TypeVar("G", AppRoleAssignment, OAuth2PermissionGrant)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,228 +33,143 @@ class Consent(Card):
     permissions: tuple[str, ...]
 
 
-class _ConsentStep(Step, ABC, Generic[G]):
-    """Grant, read or take back one permission of Microsoft Graph."""
+class _Ends(NamedTuple):
+    """Who is granted a permission, and the object id of Microsoft Graph's service principal."""
 
-    permission: ClassVar[str]
+    app: Registration
+    graph: str
 
-    async def ensure(self) -> Consent:
-        """Grant the permission, or find the grant.
 
-        Returns:
-            The consent; status `created`, `reused`, or `updated` when a grant was extended.
+class _ConsentStep(ObjectStep[_Ends, G, Consent], Generic[G]):
+    _kind = "consent to"
+    _notebook = "02-app-registrations"
+    _permission: ClassVar[str]
+    _granted_to: ClassVar[type[AppStep]]
 
-        Raises:
-            NotReady: the registration is not there, or the tenant does not show the grant yet.
-        """
-        with told(f"grant {self.permission}") as sent:
-            app = await self._app().show()
-            graph = await self._graph_principal()
-            found, status = await self._find(app, graph), "reused"
-            if found is None:
-                # GET before POST, and a duplicate counts: a grant may be applied though its first answer was a 404.
-                found = await unless_there(lambda: patiently(lambda: self._grant(app, graph)))
-                await until_shown(self.show)
-                status = "created" if found else "reused"
-                found = found or await self._find(app, graph)
-            if found is None:
-                raise NotReady(
-                    f"The tenant has the consent to {self.permission}, but does not show it yet.",
-                    next_step="Wait a minute and run this cell again.",
-                )
-            if await self._mend(found):
-                status = "updated"
-            return self._card(status, app, found, sent)
+    @property
+    def _name(self) -> str:
+        return self._permission
 
-    async def show(self) -> Consent:
-        """Read the consent from the tenant.
-
-        Raises:
-            NotReady: it was not granted.
-        """
-        with told(f"read the consent to {self.permission}") as sent:
-            app = await self._app().show()
-            found = await self._find(app, await self._graph_principal())
-            if found is None or self.permission not in self._granted(found):
-                raise missing(f"Consent to {self.permission}", NOTEBOOK)
-            return self._card("read", app, found, sent)
-
-    async def remove(self) -> Card:
-        """Take the permission back; whatever else the same grant holds stays.
-
-        Returns:
-            A card; status `removed`, `missing`, or `left alone` when the kit did not make the registration.
-        """
-        title = f"Consent to {self.permission}"
-        with told(f"take the consent to {self.permission} back") as sent:
-            try:
-                app = await self._app().show()
-            except NotReady:
-                return Card(title=title, status="missing", sent=tuple(sent))
-            except Taken as theirs:
-                return left_alone(title, theirs, sent)
-            graph = await self._graph_principal()
-            found = await self._find(app, graph)
-            if found is None or self.permission not in self._granted(found):
-                return Card(title=title, status="missing", sent=tuple(sent))
-            await self._withdraw(found, graph)
-            facts = {"Taken from": f"{app.title} ({app.service_principal_id})"}
-            return Card(title=title, status="removed", facts=facts, sent=tuple(sent))
-
-    async def _graph_principal(self) -> str:
-        found = await self._client.service_principals_with_app_id(protocol.GRAPH_APP_ID).get()
-        return (found.id if found else None) or ""
+    async def _find(self) -> tuple[_Ends, G | None]:
+        app = await self._other(self._granted_to).show()
+        graph = await self._client.service_principals_with_app_id(protocol.GRAPH_APP_ID).get()
+        ends = _Ends(app, (graph.id if graph else None) or "")
+        return ends, next((each for each in await self._grants(ends) if self._is_wanted(each, ends)), None)
 
     @abstractmethod
-    def _app(self) -> ExtensionApp | TestClient:
-        """The registration that the permission is for."""
+    async def _grants(self, ends: _Ends) -> list[G]:
+        """List what the application was granted."""
 
     @abstractmethod
-    async def _find(self, app: Registration, graph: str) -> G | None:
-        """Look the grant up."""
+    def _is_wanted(self, grant: G, ends: _Ends) -> bool:
+        """Return whether it is the grant that holds, or should hold, the permission."""
 
     @abstractmethod
-    async def _grant(self, app: Registration, graph: str) -> G | None:
-        """Make the grant."""
+    async def _grant(self, ends: _Ends) -> G | None:
+        """Grant the permission."""
 
-    @abstractmethod
-    async def _withdraw(self, found: G, graph: str) -> None:
-        """Take the permission out of the grant."""
+    async def _create(self, around: _Ends) -> G | None:
+        # A grant may be there although it was not listed, and may be applied although its first answer was a 404.
+        return await none_if_exists(retry_while_unknown(lambda: self._grant(around)))
 
-    @abstractmethod
-    def _granted(self, found: G) -> tuple[str, ...]:
-        """The permissions of the grant."""
+    def _scopes(self, grant: G) -> list[str]:
+        return [self._permission]
 
-    @abstractmethod
-    def _card(self, status: str, app: Registration, found: G, sent: list[Sent]) -> Consent:
-        """Show the grant."""
+    def _complete(self, around: _Ends, found: G | None) -> G:
+        if found is None or self._permission not in self._scopes(found):
+            raise missing(f"consent to {self._permission}", self._notebook)
+        return found
 
-    async def _mend(self, found: G) -> bool:
-        return False
+    def _consent(self, ends: _Ends, grant: G, kind: dict[str, str], on: str) -> Consent:
+        facts = {"Granted to": f"{ends.app.title} ({ends.app.service_principal_id})"}
+        return Consent(
+            title=self._title,
+            status="read",
+            facts=facts | {"On": f"{on} ({ends.graph})", **kind, "Grant": grant.id or ""},
+            consent_id=grant.id or "",
+            permissions=tuple(self._scopes(grant)),
+        )
 
 
-class PayloadConsent(_ConsentStep["AppRoleAssignment"]):
-    """The endpoint's registration may receive the events of custom extensions."""
+class PayloadConsent(_ConsentStep[AppRoleAssignment]):
+    """Grant, read or revoke the right of the endpoint's registration to receive the events of custom extensions."""
 
-    permission = protocol.RECEIVE_PAYLOAD
+    _permission = protocol.RECEIVE_PAYLOAD
+    _granted_to = ExtensionApp
 
-    def _app(self) -> ExtensionApp:
-        return ExtensionApp(*self._place)
+    async def _grants(self, ends: _Ends) -> list[AppRoleAssignment]:
+        principal = self._client.service_principals.by_service_principal_id(ends.app.service_principal_id)
+        return await all_pages(principal.app_role_assignments)
 
-    async def _find(self, app: Registration, graph: str) -> AppRoleAssignment | None:
-        principal = self._client.service_principals.by_service_principal_id(app.service_principal_id)
-        for each in await everything(principal.app_role_assignments):
-            if str(each.resource_id) == graph and str(each.app_role_id) == protocol.RECEIVE_PAYLOAD_ROLE_ID:
-                found: AppRoleAssignment = each
-                return found
-        return None
+    def _is_wanted(self, grant: AppRoleAssignment, ends: _Ends) -> bool:
+        return str(grant.resource_id) == ends.graph and str(grant.app_role_id) == protocol.RECEIVE_PAYLOAD_ROLE_ID
 
-    async def _grant(self, app: Registration, graph: str) -> AppRoleAssignment | None:
-        from msgraph.generated.models.app_role_assignment import AppRoleAssignment
-
+    async def _grant(self, ends: _Ends) -> AppRoleAssignment | None:
         # Below the resource: the direction that the reference recommends.
-        return await self._client.service_principals.by_service_principal_id(graph).app_role_assigned_to.post(
+        return await self._client.service_principals.by_service_principal_id(ends.graph).app_role_assigned_to.post(
             AppRoleAssignment(
-                principal_id=UUID(app.service_principal_id),
-                resource_id=UUID(graph),
+                principal_id=UUID(ends.app.service_principal_id),
+                resource_id=UUID(ends.graph),
                 app_role_id=UUID(protocol.RECEIVE_PAYLOAD_ROLE_ID),
             )
         )
 
-    async def _withdraw(self, found: AppRoleAssignment, graph: str) -> None:
-        assigned = self._client.service_principals.by_service_principal_id(graph).app_role_assigned_to
+    async def _delete(self, around: _Ends, found: AppRoleAssignment) -> dict[str, str]:
+        assigned = self._client.service_principals.by_service_principal_id(around.graph).app_role_assigned_to
         await assigned.by_app_role_assignment_id(found.id or "").delete()
+        return {"Taken from": f"{around.app.title} ({around.app.service_principal_id})"}
 
-    def _granted(self, found: AppRoleAssignment) -> tuple[str, ...]:
-        return (self.permission,)
-
-    def _card(self, status: str, app: Registration, found: AppRoleAssignment, sent: list[Sent]) -> Consent:
-        return Consent(
-            title=f"Consent to {self.permission}",
-            status=status,
-            facts={
-                "Granted to": f"{self._profile.names.extension_app} ({app.service_principal_id})",
-                "On": f"{found.resource_display_name or 'Microsoft Graph'} ({found.resource_id})",
-                "Kind": "application permission (app role assignment)",
-                "Grant": found.id or "",
-            },
-            sent=tuple(sent),
-            consent_id=found.id or "",
-            permissions=self._granted(found),
-        )
+    def _card(self, around: _Ends, found: AppRoleAssignment) -> Consent:
+        kind = {"Kind": "application permission (app role assignment)"}
+        return self._consent(around, found, kind, found.resource_display_name or "Microsoft Graph")
 
 
-class ClientConsent(_ConsentStep["OAuth2PermissionGrant"]):
-    """The test client may read the signed-in user, so that nobody is asked while signing in."""
+class ClientConsent(_ConsentStep[OAuth2PermissionGrant]):
+    """Grant, read or revoke the test client's right to read the signed-in user; users are then not asked for it."""
 
-    permission = protocol.USER_READ
+    _permission = protocol.USER_READ
+    _granted_to = ClientApp
 
-    def _app(self) -> TestClient:
-        return TestClient(*self._place)
+    async def _grants(self, ends: _Ends) -> list[OAuth2PermissionGrant]:
+        principal = quoted(ends.app.service_principal_id)
+        return await all_pages(self._client.oauth2_permission_grants, filter=f"clientId eq {principal}")
 
-    async def _find(self, app: Registration, graph: str) -> OAuth2PermissionGrant | None:
-        from msgraph.generated.oauth2_permission_grants.oauth2_permission_grants_request_builder import (
-            Oauth2PermissionGrantsRequestBuilder as Builder,
-        )
+    def _is_wanted(self, grant: OAuth2PermissionGrant, ends: _Ends) -> bool:
+        return grant.resource_id == ends.graph and grant.consent_type == "AllPrincipals"
 
-        query = Builder.Oauth2PermissionGrantsRequestBuilderGetQueryParameters(
-            filter=f"clientId eq {quoted(app.service_principal_id)}"
-        )
-        configuration = Builder.Oauth2PermissionGrantsRequestBuilderGetRequestConfiguration(query_parameters=query)
-        for each in await everything(self._client.oauth2_permission_grants, configuration):
-            if each.resource_id == graph and each.consent_type == "AllPrincipals":
-                found: OAuth2PermissionGrant = each
-                return found
-        return None
-
-    async def _grant(self, app: Registration, graph: str) -> OAuth2PermissionGrant | None:
-        from msgraph.generated.models.o_auth2_permission_grant import OAuth2PermissionGrant
-
+    async def _grant(self, ends: _Ends) -> OAuth2PermissionGrant | None:
         return await self._client.oauth2_permission_grants.post(
             OAuth2PermissionGrant(
-                client_id=app.service_principal_id,
+                client_id=ends.app.service_principal_id,
                 consent_type="AllPrincipals",
-                resource_id=graph,
-                scope=self.permission,
+                resource_id=ends.graph,
+                scope=self._permission,
             )
         )
 
-    async def _mend(self, found: OAuth2PermissionGrant) -> bool:
-        if self.permission in self._granted(found):
-            return False
-        await self._rescope(found, [*self._granted(found), self.permission])
-        return True
+    async def _update(self, around: _Ends, found: OAuth2PermissionGrant) -> OAuth2PermissionGrant | None:
+        scopes = self._scopes(found)
+        return None if self._permission in scopes else await self._set_scopes(found, [*scopes, self._permission])
 
-    async def _withdraw(self, found: OAuth2PermissionGrant, graph: str) -> None:
-        rest = [scope for scope in self._granted(found) if scope != self.permission]
+    async def _delete(self, around: _Ends, found: OAuth2PermissionGrant) -> dict[str, str]:
+        # Whatever else the same grant holds stays.
+        rest = [scope for scope in self._scopes(found) if scope != self._permission]
         if rest:
-            await self._rescope(found, rest)
+            await self._set_scopes(found, rest)
         else:
             await self._client.oauth2_permission_grants.by_o_auth2_permission_grant_id(found.id or "").delete()
+        return {"Taken from": f"{around.app.title} ({around.app.service_principal_id})"}
 
-    async def _rescope(self, found: OAuth2PermissionGrant, scopes: list[str]) -> None:
-        from msgraph.generated.models.o_auth2_permission_grant import OAuth2PermissionGrant
-
+    async def _set_scopes(self, found: OAuth2PermissionGrant, scopes: list[str]) -> OAuth2PermissionGrant:
         found.scope = " ".join(scopes)
         # Graph replaces the scope as a whole: what is left out is revoked.
         item = self._client.oauth2_permission_grants.by_o_auth2_permission_grant_id(found.id or "")
         await item.patch(OAuth2PermissionGrant(scope=found.scope))
+        return found
 
-    def _granted(self, found: OAuth2PermissionGrant) -> tuple[str, ...]:
-        return tuple((found.scope or "").split())
+    def _scopes(self, grant: OAuth2PermissionGrant) -> list[str]:
+        return (grant.scope or "").split()
 
-    def _card(self, status: str, app: Registration, found: OAuth2PermissionGrant, sent: list[Sent]) -> Consent:
-        return Consent(
-            title=f"Consent to {self.permission}",
-            status=status,
-            facts={
-                "Granted to": f"{self._profile.names.client_app} ({app.service_principal_id})",
-                "On": f"Microsoft Graph ({found.resource_id})",
-                "Kind": "delegated permission, for all users",
-                "Scopes": " ".join(self._granted(found)),
-                "Grant": found.id or "",
-            },
-            sent=tuple(sent),
-            consent_id=found.id or "",
-            permissions=self._granted(found),
-        )
+    def _card(self, around: _Ends, found: OAuth2PermissionGrant) -> Consent:
+        kind = {"Kind": "delegated permission, for all users", "Scopes": " ".join(self._scopes(found))}
+        return self._consent(around, found, kind, "Microsoft Graph")

@@ -1,4 +1,4 @@
-"""The encryption key: Entra encrypts passwords with its public half; the private half never leaves this machine's file.
+"""The encryption key: Entra encrypts passwords with its public half; the private half stays in a file on this machine.
 
 Source: how-to 3.2.2: one PATCH of the endpoint's registration with `keyCredentials` and `tokenEncryptionKeyId`.
 """
@@ -6,27 +6,33 @@ Source: how-to 3.2.2: one PATCH of the endpoint's registration with `keyCredenti
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Final
 from uuid import uuid4
 
-from helpers.tenant.extension_app import ExtensionApp
-from helpers.tenant.key_entries import active_of, again, described, shown_thumbprint
-from helpers.tenant.key_pair import SUBJECT, PublicHalf, make_pair, mend_permissions, read_pair
-from helpers.tenant.step import LAG_WAITS, Step, missing, told
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.x509 import Certificate, load_pem_x509_certificate
+from msgraph.generated.applications.item.application_item_request_builder import ApplicationItemRequestBuilder
+from msgraph.generated.models.application import Application
+from msgraph.generated.models.key_credential import KeyCredential
+
+from helpers.tenant import step
+from helpers.tenant.apps import ExtensionApp
+from helpers.tenant.step import Step, missing, recording_errors
+from jitkit.certificates import make_certificate, thumbprint, x5t
 from jitkit.display import Card, Sent
-from jitkit.errors import NotReady, Taken
+from jitkit.errors import NotReady, SettingsError, Taken
 from jitkit.files import write_private
 
-if TYPE_CHECKING:
-    from msgraph.generated.models.application import Application
-    from msgraph.generated.models.key_credential import KeyCredential
+__all__ = ["EncryptionKey", "Key", "make_pair", "read_pair"]
 
-__all__ = ["EncryptionKey", "Key"]
-
-NOTEBOOK = "04-key-pair"
+# Source: how-to 2.1.3: self-signed, CN=JitMigration, RSA 2048 or 4096.
+SUBJECT: Final = "JitMigration"
+VALID_DAYS = 365
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +43,7 @@ class Key(Card):
         key_id: its id among the registration's key credentials.
         thumbprint: SHA-1 of the certificate, hexadecimal.
         x5t: the same in the form that the header of an encrypted token carries.
-        ends: when the certificate runs out, UTC.
+        ends: when the certificate expires, UTC.
         days_left: whole days until then.
         path: the owner-only file with the private half and the certificate.
         previous_path: the file of the key before, or None.
@@ -53,7 +59,7 @@ class Key(Card):
 
 
 class EncryptionKey(Step):
-    """Make, upload, read, rotate or remove the encryption key."""
+    """Create, upload, read, rotate or remove the encryption key."""
 
     @property
     def private_key_path(self) -> Path:
@@ -66,24 +72,24 @@ class EncryptionKey(Step):
         return self._state / "jit-key-previous.pem"
 
     async def ensure(self, *, replace: bool = False) -> Key:
-        """Make the pair and upload its certificate, or find both as they should be, or finish what was begun.
+        """Create the pair and upload its certificate, or find both as they should be, or finish what was begun.
 
-        Keys that the registration has already stay. A key whose private half is elsewhere is never replaced unasked.
+        Keys that the registration has already stay. A key whose private half is elsewhere is replaced only on request.
 
         Args:
-            replace: make a new pair and switch to it although the tenant encrypts with a key that is not here.
+            replace: create a new pair and switch to it although the tenant encrypts with a key that is not here.
 
         Returns:
             The key; status `created`, `reused` or `updated`.
 
         Raises:
-            NotReady: the registration is missing, the tenant uses a key that is not here, or the key has run out.
+            NotReady: the registration is missing, the tenant uses a key that is not here, or the key has expired.
             SettingsError: the key file cannot be read or written.
         """
-        with told("set the encryption key up") as sent:
+        with recording_errors("set up the encryption key") as sent:
             app_id, app = await self._registration()
             local = read_pair(self.private_key_path)
-            if local and shown_thumbprint(active_of(app)) == local.thumbprint:
+            if local and _thumbprint(_active(app)) == thumbprint(local):
                 self._require_valid(local)
                 return self._card("reused", local, app, sent)
             if replace:
@@ -95,10 +101,10 @@ class EncryptionKey(Step):
             return self._card("updated" if local else "created", pair, await self._switch(app_id, app, pair), sent)
 
     async def rotate(self) -> Key:
-        """Make a new pair and switch the tenant to it. The old one stays, here and in the tenant.
+        """Create a new pair and switch the tenant to it. The old one stays, here and in the tenant.
 
         Callouts that Entra encrypted with the old key still have to be opened, so give the endpoint both files. A
-        rotation that broke off half-way is finished, not repeated.
+        rotation that was interrupted is finished, not repeated.
 
         Returns:
             The new key; status `updated`.
@@ -106,12 +112,12 @@ class EncryptionKey(Step):
         Raises:
             NotReady: the tenant uses a key that is not here.
         """
-        with told("rotate the encryption key") as sent:
+        with recording_errors("rotate the encryption key") as sent:
             app_id, app = await self._registration()
             local = read_pair(self.private_key_path)
             self._require_ours(app)
-            active = active_of(app)
-            if local is None or active is None or shown_thumbprint(active) == local.thumbprint:
+            active = _active(app)
+            if local is None or active is None or _thumbprint(active) == thumbprint(local):
                 local = await self._new_pair()
             return self._card("updated", local, await self._switch(app_id, app, local), sent)
 
@@ -121,13 +127,13 @@ class EncryptionKey(Step):
         Raises:
             NotReady: the tenant has no encryption key, or one whose private half is not here.
         """
-        with told("read the encryption key") as sent:
+        with recording_errors("read the encryption key") as sent:
             _, app = await self._registration()
-            active = active_of(app)
+            active = _active(app)
             if active is None:
-                raise missing("An encryption key", NOTEBOOK)
+                raise missing("an encryption key", "04-key-pair")
             local = read_pair(self.private_key_path)
-            if local is None or shown_thumbprint(active) != local.thumbprint:
+            if local is None or _thumbprint(active) != thumbprint(local):
                 raise self._elsewhere(active)
             return self._card("read", local, app, sent)
 
@@ -137,68 +143,61 @@ class EncryptionKey(Step):
         Returns:
             A card; status `removed` or `missing`.
         """
-        title = "Encryption key"
         files = [path for path in (self.private_key_path, self.previous_key_path) if path.exists()]
-        with told("remove the encryption key") as sent:
-            ours = {half.thumbprint for path in files if (half := read_pair(path))}
+        with recording_errors("remove the encryption key") as sent:
+            ours = {thumbprint(pair) for path in files if (pair := read_pair(path))}
             try:
                 app_id, app = await self._registration()
             except (NotReady, Taken):
-                app_id, app = "", None
-            if app is not None and any(shown_thumbprint(each) in ours for each in app.key_credentials or []):
+                app_id, app = "", Application()
+            if any(_thumbprint(each) in ours for each in app.key_credentials or []):
                 await self._withdraw(app_id, app, ours)
             for path in files:
                 path.unlink()
             facts = {"Thumbprints": ", ".join(sorted(ours)), "Files deleted": ", ".join(map(str, files))}
             return Card(
-                title=title,
+                title="Encryption key",
                 status="removed" if files else "missing",
                 facts=facts if files else {},
                 sent=tuple(sent),
             )
 
     async def _registration(self) -> tuple[str, Application]:
-        object_id = (await ExtensionApp(*self._place).show()).object_id
+        object_id = (await self._other(ExtensionApp).show()).object_id
         return object_id, await self._read(object_id)
 
     async def _read(self, object_id: str) -> Application:
-        from msgraph.generated.applications.item.application_item_request_builder import (
-            ApplicationItemRequestBuilder as Builder,
-        )
-
         # `key` is null everywhere but in a GET of one application that selects it.
-        query = Builder.ApplicationItemRequestBuilderGetQueryParameters(
+        builder = ApplicationItemRequestBuilder
+        query = builder.ApplicationItemRequestBuilderGetQueryParameters(
             select=["id", "keyCredentials", "tokenEncryptionKeyId"]
         )
         app = await self._client.applications.by_application_id(object_id).get(
-            Builder.ApplicationItemRequestBuilderGetRequestConfiguration(query_parameters=query)
+            builder.ApplicationItemRequestBuilderGetRequestConfiguration(query_parameters=query)
         )
         assert app is not None
         return app
 
-    async def _new_pair(self) -> PublicHalf:
+    async def _new_pair(self) -> Certificate:
         if self.private_key_path.exists():
             write_private(self.previous_key_path, self.private_key_path.read_bytes())
         return await asyncio.to_thread(make_pair, self.private_key_path)
 
-    async def _switch(self, object_id: str, app: Application, local: PublicHalf) -> Application:
+    async def _switch(self, object_id: str, app: Application, local: Certificate) -> Application:
         """Add the certificate to what the registration has, make it the one in use, and read back that it is."""
-        from msgraph.generated.models.application import Application
-        from msgraph.generated.models.key_credential import KeyCredential
-
         stored = app.key_credentials or []
-        there = [each for each in stored if shown_thumbprint(each) == local.thumbprint and each.usage == "Encrypt"]
+        there = [each for each in stored if _thumbprint(each) == thumbprint(local) and each.usage == "Encrypt"]
         key_id = (there[0].key_id if there else None) or uuid4()
-        entries = [again(each) for each in stored]
+        entries = [_copy(each) for each in stored]
         if not there:
             entries.append(
                 KeyCredential(
                     key_id=key_id,
                     type="AsymmetricX509Cert",
                     usage="Encrypt",
-                    key=local.der,
-                    start_date_time=local.starts,
-                    end_date_time=local.ends,
+                    key=local.public_bytes(Encoding.DER),
+                    start_date_time=local.not_valid_before_utc,
+                    end_date_time=local.not_valid_after_utc,
                     display_name=f"CN={SUBJECT}",
                 )
             )
@@ -206,11 +205,11 @@ class EncryptionKey(Step):
         await self._client.applications.by_application_id(object_id).patch(
             Application(key_credentials=entries, token_encryption_key_id=key_id)
         )
-        for wait in (0.0, *LAG_WAITS):
+        for wait in (0.0, *step.LAG_WAITS):
             await asyncio.sleep(wait)
             after = await self._read(object_id)
             all_there = len(after.key_credentials or []) >= len(entries)
-            if all_there and shown_thumbprint(active_of(after)) == local.thumbprint:
+            if all_there and _thumbprint(_active(after)) == thumbprint(local):
                 return after
         raise NotReady(
             "The tenant took the certificate, but does not show it as the key in use yet.",
@@ -218,64 +217,157 @@ class EncryptionKey(Step):
         )
 
     async def _withdraw(self, object_id: str, app: Application, ours: set[str]) -> None:
-        from msgraph.generated.models.application import Application
-
         item = self._client.applications.by_application_id(object_id)
-        if shown_thumbprint(active_of(app)) in ours:
+        if _thumbprint(_active(app)) in ours:
             await item.patch(Application(additional_data={"tokenEncryptionKeyId": None}))
-        rest = [again(each) for each in app.key_credentials or [] if shown_thumbprint(each) not in ours]
+        rest = [_copy(each) for each in app.key_credentials or [] if _thumbprint(each) not in ours]
         await item.patch(Application(key_credentials=rest))
 
     def _require_ours(self, app: Application) -> None:
-        active = active_of(app)
-        here = {half.thumbprint for half in map(read_pair, (self.private_key_path, self.previous_key_path)) if half}
-        if active is not None and shown_thumbprint(active) not in here:
+        active = _active(app)
+        here = [pair for pair in map(read_pair, (self.private_key_path, self.previous_key_path)) if pair]
+        if active is not None and _thumbprint(active) not in map(thumbprint, here):
             raise self._elsewhere(active)
 
     def _elsewhere(self, active: KeyCredential) -> NotReady:
         ends = active.end_date_time.date().isoformat() if active.end_date_time else "an unknown day"
         return NotReady(
             "The tenant encrypts with a key whose private half is not on this machine.",
-            service=f"key {active.key_id}, thumbprint {shown_thumbprint(active) or 'not shown'}, valid until {ends}",
+            service=f"key {active.key_id}, thumbprint {_thumbprint(active) or 'not shown'}, valid until {ends}",
             next_step=f"Copy the key file from the machine that made it to {self.private_key_path}. Or run"
-            " `await s.key.ensure(replace=True)`: it makes a new key next to that one and switches to it; whatever"
-            " endpoint has the old key alone then fails.",
+            " `await s.key.ensure(replace=True)`: it makes a new key next to that one and switches to it; an endpoint"
+            " that has only the old key then fails.",
         )
 
-    def _require_valid(self, local: PublicHalf) -> None:
-        if local.ends <= datetime.now(UTC):
+    def _require_valid(self, local: Certificate) -> None:
+        if local.not_valid_after_utc <= datetime.now(UTC):
             raise NotReady(
-                f"The key's certificate ran out on {local.ends.date().isoformat()}.",
+                f"The key's certificate expired on {local.not_valid_after_utc.date().isoformat()}.",
                 next_step="Run `await s.key.rotate()`; it makes a new one and keeps the old one for what is under way.",
             )
 
-    def _card(self, status: str, local: PublicHalf, app: Application, sent: list[Sent]) -> Key:
-        active = active_of(app)
+    def _card(self, status: str, local: Certificate, app: Application, sent: list[Sent]) -> Key:
+        active = _active(app)
         others = [each for each in app.key_credentials or [] if active is None or each.key_id != active.key_id]
         previous = self.previous_key_path if self.previous_key_path.exists() else None
+        starts, ends = local.not_valid_before_utc, local.not_valid_after_utc
+        days_left = (ends - datetime.now(UTC)).days
         facts = {
-            "Thumbprint (SHA-1)": local.thumbprint,
-            "x5t": local.x5t,
+            "Thumbprint (SHA-1)": thumbprint(local),
+            "x5t": x5t(local),
             "Key id": str(active.key_id if active else ""),
-            "Valid": f"{local.starts.date().isoformat()} to {local.ends.date().isoformat()}",
-            "Days left": str(local.days_left),
+            "Valid": f"{starts.date().isoformat()} to {ends.date().isoformat()}",
+            "Days left": str(days_left),
             "Private half": str(self.private_key_path),
-            "Permissions": mend_permissions(self.private_key_path),
+            "Permissions": restrict_permissions(self.private_key_path),
         }
         if previous:
-            facts["Private half before"] = f"{previous} ({mend_permissions(previous)})"
+            facts["Private half before"] = f"{previous} ({restrict_permissions(previous)})"
         if others:
-            facts["Other keys of the registration"] = "; ".join(described(each) for each in others)
+            facts["Other keys of the registration"] = "; ".join(_described(each) for each in others)
         return Key(
             title=f"Encryption key CN={SUBJECT}",
             status=status,
             facts=facts,
             sent=tuple(sent),
             key_id=str(active.key_id if active else ""),
-            thumbprint=local.thumbprint,
-            x5t=local.x5t,
-            ends=local.ends,
-            days_left=local.days_left,
+            thumbprint=thumbprint(local),
+            x5t=x5t(local),
+            ends=ends,
+            days_left=days_left,
             path=self.private_key_path,
             previous_path=previous,
         )
+
+
+def make_pair(path: Path) -> Certificate:
+    """Make an RSA key with a self-signed certificate and write both to one owner-only file, whole or not at all.
+
+    Args:
+        path: the file; what it held is replaced.
+
+    Returns:
+        The certificate.
+
+    Raises:
+        SettingsError: the file cannot be written.
+    """
+    private, certificate = make_certificate(SUBJECT, days=VALID_DAYS)
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_private(path, pem + certificate.public_bytes(Encoding.PEM))
+    return certificate
+
+
+def read_pair(path: Path) -> Certificate | None:
+    """Read the certificate of a key file and check that the private key in it belongs to it.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The certificate, or None when there is no file.
+
+    Raises:
+        SettingsError: the file cannot be read, or its halves do not belong together.
+    """
+    try:
+        content = path.read_bytes()
+        private = load_pem_private_key(content, password=None)
+        certificate = load_pem_x509_certificate(content)
+        if private.public_key() != certificate.public_key():
+            raise ValueError("the certificate belongs to another private key")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as problem:
+        # The parser's words may quote the file, so only the kind of problem is passed on.
+        words = problem.strerror if isinstance(problem, OSError) else "no private key with its certificate"
+        raise SettingsError(
+            f"The key file {path} cannot be used: {words}.",
+            next_step="Put a good copy back, or move the file away and run `await s.key.ensure(replace=True)`, which"
+            " makes a new key and switches the tenant to it.",
+        ) from None
+    return certificate
+
+
+def restrict_permissions(path: Path) -> str:
+    """Let only the owner read a key file; return its permissions in words."""
+    if os.name == "nt":
+        return "those of your user folder"
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if not mode & 0o077:
+        return "readable by you alone"
+    path.chmod(0o600)
+    return f"readable by you alone (they were {mode:03o}: others on this machine could read it, so rotate the key)"
+
+
+def _active(app: Application) -> KeyCredential | None:
+    """Return the entry that Entra encrypts with."""
+    wanted = app.token_encryption_key_id
+    return next((each for each in app.key_credentials or [] if wanted and each.key_id == wanted), None)
+
+
+def _thumbprint(entry: KeyCredential | None) -> str | None:
+    """Compute the thumbprint of an entry; None when the tenant does not show its certificate."""
+    return thumbprint(entry.key) if entry is not None and entry.key else None
+
+
+def _copy(entry: KeyCredential) -> KeyCredential:
+    """Copy an entry to send it back: the SDK may leave out what did not change in an object that it has read."""
+    return KeyCredential(
+        custom_key_identifier=entry.custom_key_identifier,
+        display_name=entry.display_name,
+        end_date_time=entry.end_date_time,
+        key=entry.key,
+        key_id=entry.key_id,
+        start_date_time=entry.start_date_time,
+        type=entry.type,
+        usage=entry.usage,
+    )
+
+
+def _described(entry: KeyCredential) -> str:
+    ends = entry.end_date_time
+    words = "no end" if ends is None else f"until {ends.date().isoformat()}"
+    if ends is not None and ends <= datetime.now(UTC):
+        words = f"expired on {ends.date().isoformat()}, kept"
+    return f"{entry.display_name or entry.key_id} ({entry.usage}, {words})"

@@ -1,12 +1,17 @@
-"""What every tenant step shares: where it works, how it finds things, and patience with a tenant that lags behind."""
+"""Base of the tenant steps: ensure, show and remove one object, and wait for a tenant whose replicas lag behind."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
+
+from kiota_abstractions.api_error import APIError
+from kiota_abstractions.base_request_configuration import RequestConfiguration
 
 from helpers.graph import Graph, explained, recording
 from helpers.settings import Profile, state
@@ -17,35 +22,40 @@ if TYPE_CHECKING:
     from msgraph.graph_service_client import GraphServiceClient
 
 __all__ = [
+    "MADE_BY",
     "TAG",
+    "ObjectStep",
     "Step",
-    "everything",
-    "left_alone",
+    "all_pages",
     "missing",
-    "or_none",
-    "patiently",
+    "none_if_absent",
+    "none_if_exists",
     "quoted",
+    "recording_errors",
+    "retry_while_unknown",
     "taken",
-    "told",
-    "unless_there",
-    "until_shown",
+    "wait_until_visible",
 ]
 
 TAG: Final = "JitMigrationKit"
 MADE_BY: Final = f"Made by the JIT migration kit ({TAG})."
 
-# How long to wait, in seconds, for an object that was made a moment ago and that another replica does not know yet.
+# Seconds to wait for an object that was created a moment ago and that another replica does not know yet.
 # Public tools wait 5, 10, 15 … seconds up to five times; starting lower costs nothing.
-LAG_WAITS: Final = (1.0, 2.0, 5.0, 10.0, 15.0)
+LAG_WAITS: Final = [1.0, 2.0, 5.0, 10.0, 15.0]
 
 T = TypeVar("T")
+AnyStep = TypeVar("AnyStep", bound="Step")
+Around = TypeVar("Around")
+Found = TypeVar("Found")
+Shown = TypeVar("Shown", bound=Card)
 
 
 class Step:
-    """Know the tenant, the names and the state folder.
+    """Hold the tenant, the profile and the state folder that every step works with.
 
     Args:
-        graph: the way to the tenant.
+        graph: the client of the tenant.
         profile: which tenant, which names.
         folder: the kit's state folder.
     """
@@ -63,38 +73,157 @@ class Step:
     def _client(self) -> GraphServiceClient:
         return self._graph.client
 
+    def _other(self, kind: type[AnyStep]) -> AnyStep:
+        return kind(self._graph, self._profile, self._folder)
+
+
+class ObjectStep(Step, ABC, Generic[Around, Found, Shown]):
+    """Ensure, show and remove one object. Subclasses say how to find, create, update, delete and display it.
+
+    `Around` is what `_find` reads besides the object itself and what the other hooks need, such as its owner.
+    """
+
+    _kind: ClassVar[str]
+    _notebook: ClassVar[str]
+
+    async def ensure(self) -> Shown:
+        """Create the object, or find it and fix what differs.
+
+        Returns:
+            What is in the tenant now; status `created`, `reused` or `updated`.
+
+        Raises:
+            NotReady: something that it needs is missing, or the tenant does not show it yet.
+            Taken: its name belongs to an object that the kit did not make, or to several objects.
+        """
+        with recording_errors(f"set up {self._what}") as sent:
+            around, found = await self._find()
+            status = "reused"
+            if found is None:
+                found = await self._create(around)
+                status = "created" if found is not None else status
+                await wait_until_visible(self.show)
+            if found is None:
+                around, found = await self._find()
+            if found is None:
+                raise NotReady(
+                    f"The tenant has {self._what}, but does not show it yet.",
+                    next_step="Wait a minute and run this cell again.",
+                )
+            if status == "reused" and (changed := await self._update(around, found)) is not None:
+                found, status = changed, "updated"
+                await wait_until_visible(self.show)
+            return replace(self._card(around, found), status=status, sent=tuple(sent))
+
+    async def show(self) -> Shown:
+        """Read the object from the tenant.
+
+        Raises:
+            NotReady: it is not there, or not complete.
+        """
+        with recording_errors(f"read {self._what}") as sent:
+            around, found = await self._find()
+            return replace(self._card(around, self._complete(around, found)), sent=tuple(sent))
+
+    async def remove(self) -> Card:
+        """Remove the object, if the kit made it.
+
+        Returns:
+            A card; status `removed`, `missing`, or `left alone` when the kit did not make it or something still uses
+            it. A user flow may also be `kept`.
+        """
+        with recording_errors(f"remove {self._what}") as sent:
+            try:
+                status, facts = await self._remove()
+            except Taken as theirs:
+                status, facts = "left alone", {"Why": theirs.happened, "What is there": theirs.service or ""}
+            return Card(title=self._title, status=status, facts=facts, sent=tuple(sent))
+
+    async def _remove(self) -> tuple[str, dict[str, str]]:
+        try:
+            around, found = await self._find()
+            found = self._complete(around, found)
+        except NotReady:
+            return "missing", {}
+        return "removed", await self._delete(around, found)
+
     @property
-    def _place(self) -> tuple[Graph, Profile, Path]:
-        return self._graph, self._profile, self._folder
+    @abstractmethod
+    def _name(self) -> str:
+        """The display name."""
+
+    @property
+    def _title(self) -> str:
+        return f"{self._kind[0].upper()}{self._kind[1:]} {self._name}"
+
+    @property
+    def _what(self) -> str:
+        return f"the {self._kind} {self._name!r}"
+
+    @abstractmethod
+    async def _find(self) -> tuple[Around, Found | None]:
+        """Look the object up; raise Taken when the kit must not use what has its name."""
+
+    @abstractmethod
+    async def _create(self, around: Around) -> Found | None:
+        """Create the object; return None when the tenant says that it exists already."""
+
+    @abstractmethod
+    async def _delete(self, around: Around, found: Found) -> dict[str, str]:
+        """Delete the object and return the facts to show."""
+
+    @abstractmethod
+    def _card(self, around: Around, found: Found) -> Shown:
+        """Show the object, with status `read`."""
+
+    async def _update(self, around: Around, found: Found) -> Found | None:
+        """Fix what differs and return the object as it is then; None when nothing differs."""
+        return None
+
+    def _complete(self, around: Around, found: Found | None) -> Found:
+        """Return the object; raise NotReady when it, or something that belongs to it, is missing."""
+        if found is None:
+            raise missing(self._what, self._notebook)
+        return found
 
 
 @contextlib.contextmanager
-def told(doing: str, *, next_step: str | None = None) -> Iterator[list[Sent]]:
-    """Collect what is sent inside the block and put refusals into plain words.
+def recording_errors(doing: str) -> Iterator[list[Sent]]:
+    """Collect the requests that are sent inside the block, and explain errors of Graph and interruptions.
 
     Args:
         doing: what the block does, to follow "could not".
-        next_step: what to do when Graph refuses for an unusual reason.
 
     Yields:
         The list of requests, which fills up.
     """
-    with recording() as sent, explained(doing, next_step=next_step):
+    with recording() as sent, explained(doing):
         try:
             yield sent
         except asyncio.CancelledError:
             raise Stopped(doing) from None
 
 
-async def everything(builder: Any, configuration: Any = None) -> list[Any]:
+@dataclass
+class _Query:
+    filter: str | None
+    select: list[str] | None
+
+    def get_query_parameter(self, name: str) -> str:
+        return f"%24{name}"
+
+
+async def all_pages(builder: Any, *, filter: str | None = None, select: list[str] | None = None) -> list[Any]:
     """Read a collection to its last page.
 
     Args:
         builder: the SDK's request builder of the collection.
-        configuration: the SDK's request configuration of the first page, or None.
+        filter: the `$filter`, or None.
+        select: the properties to read; all of them when None.
     """
     items: list[Any] = []
-    page = await builder.get(request_configuration=configuration)
+    query: Any = _Query(filter, select)
+    page = await builder.get(request_configuration=RequestConfiguration(query_parameters=query))
     while page is not None:
         items += page.value or []
         if not page.odata_next_link:
@@ -103,10 +232,8 @@ async def everything(builder: Any, configuration: Any = None) -> list[Any]:
     return items
 
 
-async def or_none(call: Awaitable[T]) -> T | None:
-    """Await a call and answer None when the tenant has no such object."""
-    from kiota_abstractions.api_error import APIError
-
+async def none_if_absent(call: Awaitable[T]) -> T | None:
+    """Await a call; return None when the tenant has no such object."""
     try:
         return await call
     except APIError as error:
@@ -115,27 +242,36 @@ async def or_none(call: Awaitable[T]) -> T | None:
         raise
 
 
-async def patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """Make a call that needs an object made a moment ago, and try again while the tenant does not know that object.
+async def none_if_exists(call: Awaitable[T]) -> T | None:
+    """Await a call that creates something; return None when the tenant says that it exists already."""
+    try:
+        return await call
+    except APIError as error:
+        # Graph answers a duplicate with 400 or 409; the words are the same.
+        if "already exists" in _message(error):
+            return None
+        raise
+
+
+async def retry_while_unknown(call: Callable[[], Awaitable[T]]) -> T:
+    """Make a call that needs an object created a moment ago; try again while the tenant does not know that object.
 
     Args:
         call: makes the call; it is called up to six times within 33 seconds.
     """
-    from kiota_abstractions.api_error import APIError
-
     for wait in LAG_WAITS:
         try:
             return await call()
         except APIError as error:
             # A principal whose application is not known yet is answered 400 [observed].
-            if error.response_status_code != 404 and "does not reference a valid" not in _words(error):
+            if error.response_status_code != 404 and "does not reference a valid" not in _message(error):
                 raise
         await asyncio.sleep(wait)
     return await call()
 
 
-async def until_shown(show: Callable[[], Awaitable[object]]) -> None:
-    """Wait until the tenant shows what was made a moment ago: the next step looks it up, or would make it again.
+async def wait_until_visible(show: Callable[[], Awaitable[object]]) -> None:
+    """Wait until the tenant shows what was created a moment ago; the next step would not find it, or create it again.
 
     Args:
         show: reads it, and raises NotReady while it is not there; it is called up to six times within 33 seconds.
@@ -147,23 +283,7 @@ async def until_shown(show: Callable[[], Awaitable[object]]) -> None:
             return
 
 
-async def unless_there(call: Callable[[], Awaitable[T]]) -> T | None:
-    """Make a call that creates something, and answer None when the tenant says that it exists already.
-
-    Args:
-        call: makes the call. Graph answers a duplicate with 400 or 409; the words are the same.
-    """
-    from kiota_abstractions.api_error import APIError
-
-    try:
-        return await call()
-    except APIError as error:
-        if "already exists" in _words(error):
-            return None
-        raise
-
-
-def _words(error: Any) -> str:
+def _message(error: Any) -> str:
     return str(getattr(getattr(error, "error", None), "message", None) or error.message or "")
 
 
@@ -173,27 +293,15 @@ def quoted(text: str) -> str:
 
 
 def missing(what: str, notebook: str) -> NotReady:
-    """Say that something is not in the tenant, and which notebook makes it."""
+    """Return the error for an object that is not in the tenant; it names the notebook that creates it."""
     return NotReady(
-        f"{what} is not in this tenant.",
+        f"{what[0].upper()}{what[1:]} is not in this tenant.",
         next_step=f"Run notebook {notebook} from its first cell, then this cell again.",
     )
 
 
-def left_alone(title: str, theirs: Taken, sent: list[Sent]) -> Card:
-    """Say that something was not removed because it is not the kit's.
-
-    Args:
-        title: what was to be removed.
-        theirs: why it is not.
-        sent: the requests behind it.
-    """
-    facts = {"Why": theirs.happened, "What is there": theirs.service or ""}
-    return Card(title=title, status="left alone", facts=facts, sent=tuple(sent))
-
-
 def taken(happened: str, *, found: str, next_step: str) -> Taken:
-    """Say that a name belongs to something that the kit must not touch.
+    """Return the error for a name that belongs to something that the kit must not change.
 
     Args:
         happened: one sentence.

@@ -1,180 +1,270 @@
-"""Create, mark and take back users in batches, and write down what was done as it is done."""
+"""Create, mark, unmark and delete users in batches of 20, and record in a journal what was done as it is done."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+import itertools
+import json
+import os
+import secrets
+import string
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
 
-from helpers.graph import BatchAnswer, BatchItem, Graph
+from helpers.graph import BatchAnswer, BatchItem, Graph, refusal
 from helpers.legacy_export import LegacyUser
-from helpers.tenant.user_batches import Pace, chunks, creation, is_duplicate, require_allowed, run
-from helpers.tenant.user_cards import Applied
-from helpers.tenant.user_journal import Did, Journal
-from helpers.tenant.user_plan import Plan
-from jitkit.display import Sent
-from jitkit.errors import KitError
+from jitkit import protocol
+from jitkit.errors import SettingsError
 
-__all__ = ["UserWriter", "take_back"]
+__all__ = ["Journal", "Pace", "UserWriter", "temporary_password"]
+
+_MOST_AT_ONCE: Final = 4
+# Source: "Self-service password reset policies": the characters that a password may hold.
+_SYMBOLS: Final = "@#$%^&*-_!+=[]{}|:',.?/`~();<>"
+_CLASSES: Final = (string.ascii_lowercase, string.ascii_uppercase, string.digits, _SYMBOLS)
+
+Action = Literal["created", "marked", "removed"]
+T = TypeVar("T")
+
+
+class Journal:
+    """An owner-only file of what was done to users: one JSON line each, with the object id and no other personal data.
+
+    Args:
+        path: the file; the first line creates it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def add(self, action: Action, user_ids: Iterable[str]) -> None:
+        """Record what was done to these users; it is on the disk when this returns."""
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        lines = "".join(json.dumps({"id": each, "did": action, "at": at}) + "\n" for each in user_ids)
+        if not lines:
+            return
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            with os.fdopen(handle, "r+b", buffering=0) as file:
+                # A line that a crash tore must not swallow the next one.
+                if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":
+                    lines = "\n" + lines
+                file.write(lines.encode())
+                os.fsync(handle)
+        except OSError as problem:
+            raise SettingsError(
+                f"{self._path} cannot be written.",
+                service=str(problem),
+                next_step="Give yourself write permission there and run again; the next plan finds who was written.",
+            ) from problem
+
+    def read(self) -> dict[str, Action]:
+        """Read what was done last to each user, by object id."""
+        try:
+            lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return {}
+        except OSError as problem:
+            raise SettingsError(
+                f"{self._path} cannot be read.",
+                service=str(problem),
+                next_step="Give yourself permission to read it. It says whom the kit created: do not delete it.",
+            ) from problem
+        done: dict[str, Action] = {}
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                done[str(entry["id"])] = entry["did"]
+            except (ValueError, TypeError, KeyError):
+                continue  # torn by a crash: the next plan finds that user in the tenant
+        return done
+
+
+class Pace:
+    """How many batches may be under way: one more after each that went well, half after one that was throttled.
+
+    The first goes alone: what is refused to it, by the tenant or by the person asked to confirm, is refused once. The
+    documented limit of an application in a tenant is 3,000 writes in 150 seconds; public tools report more. So the
+    tenant's own answers set the pace.
+    """
+
+    def __init__(self) -> None:
+        self.at_once = 1
+
+    def learn(self, pressed: bool) -> None:
+        """Adapt to how one batch went: whether the tenant throttled it or said that a limit is near."""
+        self.at_once = max(1, self.at_once // 2) if pressed else min(_MOST_AT_ONCE, self.at_once + 1)
 
 
 class UserWriter:
-    """Carry a plan out and count what came of it.
+    """Write users and count the results.
 
     Args:
-        graph: the way to the tenant.
-        journal: where ids are written down.
-        plan: what to do.
+        graph: the client of the tenant.
+        journal: where object ids are recorded.
+        flag: the migration flag's full name.
         progress: called with how many are done and how many there are in all, or None.
     """
 
     def __init__(
-        self, graph: Graph, journal: Journal, plan: Plan, progress: Callable[[int, int], object] | None
+        self, graph: Graph, journal: Journal, flag: str, progress: Callable[[int, int], object] | None = None
     ) -> None:
         self._graph = graph
         self._journal = journal
-        self._plan = plan
+        self._flag = flag
         self._progress = progress
         self._pace = Pace()
-        self._total = self._done = self._created = self._marked = self._there = 0
-        self._refused: list[tuple[str, str]] = []
+        self._doing = "write the users"
+        self._done = self.total = 0
+        self.created = self.marked = self.there = self.stayed = 0
+        self.refused: list[tuple[str, str]] = []
 
-    async def write(self, create: Sequence[LegacyUser], mark: Sequence[str]) -> None:
-        """Create these people and set the flag of those object ids.
+    async def write(self, create: Sequence[LegacyUser], mark: Mapping[str, str], issuer: str) -> None:
+        """Create these people, and set the flag of these users.
+
+        Args:
+            create: rows of the export.
+            mark: object id to sign-in name.
+            issuer: the tenant's initial domain.
 
         Raises:
             GraphRefused: what is refused to one would be refused to all.
         """
-        self._total = len(create) + len(mark)
+        self.total = len(create) + len(mark)
         self._advance(0)
-        await run(chunks(create), self._create, pace=self._pace, sent=self._advance)
-        await run(chunks(mark), self._mark, pace=self._pace, sent=self._advance)
+        await self._run(create, lambda people: self._create(people, issuer))
+        await self._run(mark.items(), self._mark)
 
-    def card(self, planned: int, sent: Sequence[Sent]) -> Applied:
-        """Tell what came of it.
+    async def remove(self, delete: Iterable[str], unmark: Iterable[str]) -> None:
+        """Delete some users and take the flag off others; each is read again just before, and who has migrated stays.
 
         Args:
-            planned: how many the whole plan holds.
-            sent: the requests; the first stands for all of its kind.
-        """
-        left = planned - self._total
-        facts = {"Created": f"{self._created:,}", "Marked": f"{self._marked:,}"}
-        if self._there:
-            facts["There already"] = f"{self._there:,}: they came between the plan and now; plan again to see them"
-        if self._refused:
-            facts["Refused"] = f"{len(self._refused):,}, listed below"
-        if left:
-            facts["Left for a later run"] = f"{left:,}"
-        if len(sent) > 1:
-            facts["Requests"] = f"{len(sent):,}, of which the first is shown"
-        status = "refused in part" if self._refused else "done" if not left else "done in part"
-        return Applied(
-            title="Users",
-            status=status if planned else "nothing to do",
-            facts=facts,
-            sent=tuple(sent[:1]),
-            created=self._created,
-            marked=self._marked,
-            there=self._there,
-            left=left,
-            refused=tuple(self._refused),
-        )
+            delete: object ids.
+            unmark: object ids.
 
-    async def _create(self, people: Sequence[LegacyUser]) -> int:
-        flag, issuer = self._plan.flag, self._plan.issuer
-        answers = await self._graph.batch(
-            [BatchItem("POST", "/users", creation(each, flag=flag, issuer=issuer)) for each in people]
+        Raises:
+            GraphRefused: what is refused to one would be refused to all.
+        """
+        self._doing = "remove users"
+        items = [(each, BatchItem("DELETE", f"/users/{each}")) for each in delete]
+        items += [(each, BatchItem("PATCH", f"/users/{each}", {self._flag: None})) for each in unmark]
+        await self._run(items, self._remove)
+
+    async def _run(self, items: Iterable[T], send: Callable[[list[T]], Awaitable[None]]) -> None:
+        """Send batches, a few at a time.
+
+        When it is interrupted, or when one fails, what is under way is waited for: the tenant has it already, and it
+        has to be recorded.
+        """
+        waiting = _chunks(items)
+        under_way: dict[asyncio.Future[None], int] = {}
+        try:
+            while True:
+                free = max(0, self._pace.at_once - len(under_way))
+                under_way |= {asyncio.ensure_future(send(each)): len(each) for each in itertools.islice(waiting, free)}
+                if not under_way:
+                    return
+                done, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                for each in done:
+                    count = under_way.pop(each)
+                    each.result()
+                    self._advance(count)
+        finally:
+            if under_way:
+                await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def _create(self, people: Sequence[LegacyUser], issuer: str) -> None:
+        answers = await self._batch(
+            [BatchItem("POST", "/users", _creation(each, self._flag, issuer)) for each in people]
         )
         made = [answer.body["id"] for answer in answers if answer.status == 201]
         self._journal.add("created", made)
-        self._created += len(made)
-        self._settle([each.username for each in people], answers, good=201)
-        return len(people)
+        self.created += len(made)
+        self._judge([each.username for each in people], answers, 201)
 
-    async def _mark(self, ids: Sequence[str]) -> int:
-        flag = self._plan.flag
-        # Asked again, because a plan may be old: whoever has migrated since must not be marked again.
-        now = await self._graph.batch([BatchItem("GET", f"/users/{each}?$select=id,{flag}") for each in ids])
-        self._settle([self._plan.mark[each] for each in ids], now, good=200)
-        unset = [id for id, answer in zip(ids, now, strict=True) if answer.status == 200 and _empty(answer, flag)]
-        self._there += sum(answer.status == 200 for answer in now) - len(unset)
-        if unset:
-            answers = await self._graph.batch([BatchItem("PATCH", f"/users/{each}", {flag: True}) for each in unset])
-            good = [id for id, answer in zip(unset, answers, strict=True) if answer.status == 204]
-            self._journal.add("marked", good)
-            self._marked += len(good)
-            self._settle([self._plan.mark[each] for each in unset], answers, good=204)
-        return len(ids)
+    async def _mark(self, users: Sequence[tuple[str, str]]) -> None:
+        # Read again, because a plan may be old: users who have migrated since must not be marked again.
+        now = await self._flags([id for id, _ in users])
+        self._judge([name for _, name in users], now, 200)
+        shown = [(user, answer) for user, answer in zip(users, now, strict=True) if answer.status == 200]
+        unset = [user for user, answer in shown if answer.body.get(self._flag) is None]
+        self.there += len(shown) - len(unset)
+        answers = await self._batch([BatchItem("PATCH", f"/users/{id}", {self._flag: True}) for id, _ in unset])
+        marked = [id for (id, _), answer in zip(unset, answers, strict=True) if answer.status == 204]
+        self._journal.add("marked", marked)
+        self.marked += len(marked)
+        self._judge([name for _, name in unset], answers, 204)
 
-    def _settle(self, names: Sequence[str], answers: Sequence[BatchAnswer], *, good: int) -> None:
+    async def _remove(self, items: Sequence[tuple[str, BatchItem]]) -> None:
+        now = await self._flags([id for id, _ in items])
+        # 404, here and below: someone else deleted the user in the meantime.
+        self._judge([id for id, _ in items], now, 200, 404)
+        there = [(item, answer) for item, answer in zip(items, now, strict=True) if answer.status == 200]
+        flagged = [item for item, answer in there if answer.body.get(self._flag) is True]
+        self.stayed += len(there) - len(flagged)
+        gone = [id for (id, _), answer in zip(items, now, strict=True) if answer.status == 404]
+        answers = await self._batch([item for _, item in flagged])
+        gone += [id for (id, _), answer in zip(flagged, answers, strict=True) if answer.status in (204, 404)]
+        self._journal.add("removed", gone)
+        self._judge([id for id, _ in flagged], answers, 204, 404)
+
+    async def _flags(self, ids: Sequence[str]) -> list[BatchAnswer]:
+        return await self._batch([BatchItem("GET", f"/users/{each}?$select=id,{self._flag}") for each in ids])
+
+    async def _batch(self, items: Sequence[BatchItem]) -> list[BatchAnswer]:
+        if not items:
+            return []
+        answers = await self._graph.batch(items)
         self._pace.learn(any(answer.pressed for answer in answers))
-        require_allowed(answers, "write the users")
+        return answers
+
+    def _judge(self, names: Sequence[str], answers: Sequence[BatchAnswer], *good: int) -> None:
+        """Count refusals; raise what would be refused to every other user too: no permission, or lasting throttling."""
+        for answer in answers:
+            if answer.status in (401, 403, 429, 503, 504):
+                raise refusal(self._doing, answer.status, answer.code, answer.message)
         for name, answer in zip(names, answers, strict=True):
-            if is_duplicate(answer):
-                self._there += 1
-            elif answer.status != good:
-                self._refused.append((name, f"{answer.status} {answer.code}: {answer.message}"))
+            if answer.status in (400, 409) and "already exists" in answer.message:
+                self.there += 1
+            elif answer.status not in good:
+                self.refused.append((name, f"{answer.status} {answer.code}: {answer.message}"))
 
     def _advance(self, by: int) -> None:
         self._done += by
         if self._progress is not None:
-            self._progress(self._done, self._total)
+            self._progress(self._done, self.total)
 
 
-async def take_back(graph: Graph, journal: Journal, flag: str, *, delete: Sequence[str], unmark: Sequence[str]) -> int:
-    """Delete some users and take the flag off others. Each is asked for again just before: whoever has moved stays.
+def temporary_password() -> str:
+    """Make a random password of 32 characters of all four classes; it is not kept, and nobody will ever type it."""
+    letters = [secrets.choice(each) for each in _CLASSES]
+    letters += [secrets.choice("".join(_CLASSES)) for _ in range(32 - len(letters))]
+    secrets.SystemRandom().shuffle(letters)
+    return "".join(letters)
 
-    Args:
-        graph: the way to the tenant.
-        journal: where it is written down.
-        flag: the flag's full name.
-        delete: object ids.
-        unmark: object ids.
 
-    Returns:
-        How many stayed because they have moved meanwhile.
+def _creation(person: LegacyUser, flag: str, issuer: str) -> dict[str, Any]:
+    """Compose the body that creates one person with the flag set; who is disabled in the export is created disabled.
 
-    Raises:
-        GraphRefused: the identity may not do it.
-        KitError: some were refused; run again to go on.
+    Source: Graph v1.0, "Create user", example of a customer account; how-to, stage 1. With
+    `forceChangePasswordNextSignIn` true, a migrated person would be sent to a change-password page and stay flagged.
     """
-    refused: list[str] = []
-    stayed = 0
-    pace = Pace()
-
-    async def ask(items: Sequence[BatchItem]) -> list[BatchAnswer]:
-        answers = await graph.batch(items)
-        pace.learn(any(answer.pressed for answer in answers))
-        return answers
-
-    def settle(answers: Sequence[BatchAnswer], *good: int) -> None:
-        require_allowed(answers, "remove users")
-        refused.extend(f"{each.status} {each.code}: {each.message}" for each in answers if each.status not in good)
-
-    async def send(items: Sequence[tuple[str, BatchItem]]) -> None:
-        nonlocal stayed
-        now = await ask([BatchItem("GET", f"/users/{id}?$select=id,{flag}") for id, _ in items])
-        # 404, here and below: somebody else deleted the user; gone is gone.
-        settle(now, 200, 404)
-        there = [(item, answer) for item, answer in zip(items, now, strict=True) if answer.status == 200]
-        flagged = [item for item, answer in there if answer.body.get(flag) is True]
-        stayed += len(there) - len(flagged)
-        gone = [id for (id, _), answer in zip(items, now, strict=True) if answer.status == 404]
-        answers = await ask([item for _, item in flagged]) if flagged else []
-        gone += [id for (id, _), answer in zip(flagged, answers, strict=True) if answer.status in (204, 404)]
-        did: Did = "removed"
-        journal.add(did, gone)
-        settle(answers, 204, 404)
-
-    items = [(each, BatchItem("DELETE", f"/users/{each}")) for each in delete]
-    items += [(each, BatchItem("PATCH", f"/users/{each}", {flag: None})) for each in unmark]
-    await run(chunks(items), send, pace=pace, sent=lambda _: None)
-    if refused:
-        raise KitError(
-            f"{len(refused):,} users could not be removed; the others are.",
-            service=refused[0],
-            next_step="Read what the service said, mend it, and run this cell again.",
-        )
-    return stayed
+    return {
+        "accountEnabled": person.status != "disabled",
+        "creationType": "LocalAccount",
+        "displayName": person.display_name or person.username.partition("@")[0],
+        "mail": person.username,
+        "identities": [{"signInType": "emailAddress", "issuer": issuer, "issuerAssignedId": person.username}],
+        "passwordProfile": {"password": temporary_password(), "forceChangePasswordNextSignIn": False},
+        "passwordPolicies": "DisablePasswordExpiration",
+        flag: True,
+    }
 
 
-def _empty(answer: BatchAnswer, flag: str) -> bool:
-    return answer.body.get(flag) is None
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, protocol.BATCH_SIZE)):
+        yield chunk

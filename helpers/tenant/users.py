@@ -1,30 +1,157 @@
-"""The users: plan from a legacy export, create in batches, count, find, and take back those who have not migrated."""
+"""The users: plan from a legacy export, create in batches, count, find, and remove those who have not migrated."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from helpers.legacy_export import LegacyUser, Problem, normalise, read_export
 from helpers.tenant.attribute import MigrationFlag
-from helpers.tenant.step import Step, quoted, told
-from helpers.tenant.user_cards import Applied, Counts, Person
-from helpers.tenant.user_journal import Journal
-from helpers.tenant.user_plan import Plan, here, make_plan
-from helpers.tenant.user_writer import UserWriter, take_back
-from jitkit.display import Card, Sent
+from helpers.tenant.step import Step, all_pages, quoted, recording_errors
+from helpers.tenant.user_writer import Journal, UserWriter
+from jitkit.display import Card, Sent, Table, fold
 from jitkit.errors import KitError, NotReady
 
 if TYPE_CHECKING:
     import pandas as pd
-    from msgraph.generated.models.user import User
 
-__all__ = ["Users"]
+__all__ = ["Applied", "Counts", "Person", "Plan", "Skipped", "TenantUser", "Users", "index_users", "make_plan"]
 
-_COUNTING = {"ConsistencyLevel": "eventual"}
+_FEDERATED = "An account with this e-mail address is there, but it signs in elsewhere, with no local password."
+_DISABLED = "Disabled in the legacy store; the account that is there already stays as it is."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts(Card):
+    """How far the tenant says the migration is.
+
+    Args:
+        to_migrate: users whose flag is true.
+        migrated: users whose flag is false.
+        unmarked: users who have no flag.
+    """
+
+    to_migrate: int
+    migrated: int
+    unmarked: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person(Card):
+    """One user.
+
+    Args:
+        user_id: the object id.
+        flag: true: to be migrated; false: migrated; None: not part of the migration.
+        enabled: whether they may sign in.
+    """
+
+    user_id: str
+    flag: bool | None
+    enabled: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applied(Card):
+    """What `apply` did.
+
+    Args:
+        created: how many were created.
+        marked: how many got the flag.
+        there: how many turned out to be there already.
+        left: how many of the plan were left for a later run.
+        refused: whom Graph refused, and in which words.
+    """
+
+    created: int
+    marked: int
+    there: int
+    left: int
+    refused: tuple[tuple[str, str], ...] = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        if not self.refused:
+            return super()._repr_html_()
+        caption = "Whom Graph refused; everybody else is done"
+        table = Table(caption=caption, columns=("Sign-in name", "The service said"), rows=self.refused)
+        return super()._repr_html_() + table._repr_html_()
+
+
+@dataclass(frozen=True)
+class TenantUser:
+    """A user whom the tenant has already.
+
+    Args:
+        user_id: the object id.
+        flag: the migration flag, or None when it was never set.
+        local: whether they can sign in with e-mail and password.
+    """
+
+    user_id: str
+    flag: bool | None
+    local: bool
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A person whom a plan skips.
+
+    Args:
+        username: the sign-in name as exported; it may be empty.
+        reason: why, in words.
+        line: the line of the export, or None when it is not known.
+    """
+
+    username: str
+    reason: str
+    line: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(Table):
+    """What `apply` would do. Nothing was written.
+
+    Args:
+        create: who would be created.
+        mark: who is there without the flag and would get it: object id to sign-in name.
+        marked: how many have the flag set already.
+        migrated: how many have migrated already; their flag stays false.
+        skipped: who is skipped, and why.
+        flag: the full name of the migration flag.
+        issuer: the tenant's initial domain, which issues the sign-in names.
+    """
+
+    create: tuple[LegacyUser, ...] = field(repr=False)
+    mark: Mapping[str, str] = field(repr=False)
+    marked: int
+    migrated: int
+    skipped: tuple[Skipped, ...] = field(repr=False)
+    flag: str
+    issuer: str
+
+    def __repr__(self) -> str:
+        return (
+            f"<Plan: create {len(self.create):,}, mark {len(self.mark):,}, leave {self.marked + self.migrated:,},"
+            f" skip {len(self.skipped):,}>"
+        )
+
+    def _repr_html_(self) -> str:
+        skipped = [("" if each.line is None else each.line, each.username, each.reason) for each in self.skipped]
+        tables = (
+            ("Who would be marked", ("Sign-in name", "Object id"), [(name, id) for id, name in self.mark.items()]),
+            ("Who is skipped", ("Line", "Sign-in name", "Why"), skipped),
+        )
+        names = (
+            fold(caption, Table(caption=caption, columns=columns, rows=rows)._repr_html_())
+            for caption, columns, rows in tables
+            if rows
+        )
+        return super()._repr_html_() + "".join(names)
 
 
 class Users(Step):
@@ -35,14 +162,14 @@ class Users(Step):
         return Journal(self._state / "users.jsonl")
 
     async def plan(self, export: Path | str | None = None, *, users: Iterable[LegacyUser] | None = None) -> Plan:
-        """Compare a legacy export with the tenant and say what would happen. Nothing is written.
+        """Compare a legacy export with the tenant and report what would happen. Nothing is written.
 
         Args:
             export: the CSV file.
             users: people who were read already, instead of a file.
 
         Returns:
-            Who would be created, marked, left and set aside.
+            Who would be created, marked, left and skipped.
 
         Raises:
             BadTable: the file cannot be read as an export.
@@ -52,11 +179,11 @@ class Users(Step):
         if export is not None:
             read = read_export(export)
             users, problems = read.users, read.problems
-        with told("compare the export with the tenant") as sent:
-            flag = (await MigrationFlag(*self._place).show()).full_name
+        with recording_errors("compare the export with the tenant") as sent:
+            flag = await self._flag()
             issuer = await self._issuer()
-            rows = [row async for row in self._graph.pages(f"/users?$select=id,identities,mail,{flag}&$top=999")]
-            return make_plan(users or (), problems, here(rows, flag), flag=flag, issuer=issuer, sent=sent)
+            known = index_users(await self._read("id,identities,mail", flag), flag)
+            return make_plan(users or (), problems, known, flag=flag, issuer=issuer, sent=sent)
 
     async def dimensions(self, export: Path | str) -> pd.DataFrame:
         """Join what the legacy export says of people to their ids in the tenant. Names stay out. Nothing is written.
@@ -73,41 +200,42 @@ class Users(Step):
         """
         import pandas as pd
 
-        read = read_export(export)
-        with told("compare the export with the tenant"):
-            flag = (await MigrationFlag(*self._place).show()).full_name
-            rows = [row async for row in self._graph.pages(f"/users?$select=id,identities,mail,{flag}&$top=999")]
-        known = here(rows, flag)
-        found = [(known[each.username].user_id, each) for each in read.users if each.username in known]
+        people = read_export(export).users
+        with recording_errors("compare the export with the tenant"):
+            flag = await self._flag()
+            known = index_users(await self._read("id,identities,mail", flag), flag)
         columns = ("country", "app", "hash_scheme", "last_legacy_sign_in")
-        return pd.DataFrame(
-            [(id, *(getattr(each, name) for name in columns)) for id, each in found], columns=["user_id", *columns]
-        )
+        rows = [
+            (known[each.username].user_id, *(getattr(each, name) for name in columns))
+            for each in people
+            if each.username in known
+        ]
+        return pd.DataFrame(rows, columns=["user_id", *columns])
 
     async def apply(
         self, plan: Plan, *, progress: Callable[[int, int], object] | None = None, limit: int | None = None
     ) -> Applied:
-        """Do what a plan says. Run again after an interruption: nobody is lost and nobody is doubled.
+        """Carry out a plan. Run it again after an interruption: nobody is lost and nobody is created twice.
 
         Args:
             plan: what `plan` returned.
             progress: called with how many are done and how many there are in all.
-            limit: do at most this many.
+            limit: write at most this many.
 
         Returns:
-            How many were created, marked, found there, refused. Look at the refused ones.
+            How many were created, marked, found there, refused. Check the refused ones.
 
         Raises:
             PermissionMissing: the identity may not write users.
             GraphRefused: the tenant throttles for longer than the kit waits.
         """
-        create, mark = plan.create[:limit], tuple(plan.mark)
+        create, mark = plan.create[:limit], list(plan.mark.items())
         if limit is not None:
             mark = mark[: max(0, limit - len(create))]
-        writer = UserWriter(self._graph, self._journal, plan, progress)
-        with told("write the users") as sent:
-            await writer.write(create, mark)
-            return writer.card(len(plan.create) + len(plan.mark), sent)
+        writer = UserWriter(self._graph, self._journal, plan.flag, progress)
+        with recording_errors("write the users") as sent:
+            await writer.write(create, dict(mark), plan.issuer)
+            return _applied(writer, len(plan.create) + len(plan.mark), sent)
 
     async def counts(self) -> Counts:
         """Count who is to migrate and who has migrated, by asking the tenant.
@@ -115,8 +243,8 @@ class Users(Step):
         Raises:
             NotReady: there is no migration flag.
         """
-        with told("count the users") as sent:
-            flag = (await MigrationFlag(*self._place).show()).full_name
+        with recording_errors("count the users") as sent:
+            flag = await self._flag()
             try:
                 total = await self._count("")
                 waiting, done = await self._count(f"{flag} eq true"), await self._count(f"{flag} eq false")
@@ -128,19 +256,19 @@ class Users(Step):
             if total and not waiting + done and self._journal.read():
                 # Filters on a yes/no attribute have been reported to find nobody without an error.
                 total, waiting, done = await self._count_by_reading(flag)
-            facts = {
-                "To migrate (flag true)": f"{waiting:,}",
-                "Migrated (flag false)": f"{done:,}",
-                "Without the flag": f"{total - waiting - done:,}",
-            }
+            unmarked = total - waiting - done
             return Counts(
                 title="Users in the tenant",
                 status=f"{total:,}",
-                facts=facts,
+                facts={
+                    "To migrate (flag true)": f"{waiting:,}",
+                    "Migrated (flag false)": f"{done:,}",
+                    "Without the flag": f"{unmarked:,}",
+                },
                 sent=tuple(sent),
                 to_migrate=waiting,
                 migrated=done,
-                unmarked=total - waiting - done,
+                unmarked=unmarked,
             )
 
     async def find(self, username: str) -> Person:
@@ -150,34 +278,29 @@ class Users(Step):
             username: the e-mail address.
 
         Raises:
-            NotReady: nobody signs in with that name.
+            NotReady: no user signs in with that name.
         """
-        from msgraph.generated.users.users_request_builder import UsersRequestBuilder as Builder
-
-        with told(f"find {username}") as sent:
-            flag = (await MigrationFlag(*self._place).show()).full_name
+        with recording_errors(f"find {username}") as sent:
+            flag = await self._flag()
             name, issuer = quoted(normalise(username)), quoted(await self._issuer())
-            query = Builder.UsersRequestBuilderGetQueryParameters(
+            found = await all_pages(
+                self._client.users,
                 filter=f"identities/any(c:c/issuerAssignedId eq {name} and c/issuer eq {issuer})",
                 # v1.0 shows the flag only to those who select it.
                 select=["id", "displayName", "mail", "accountEnabled", "createdDateTime", flag],
             )
-            page = await self._client.users.get(
-                Builder.UsersRequestBuilderGetRequestConfiguration(query_parameters=query)
-            )
-            found = next(iter((page.value if page else None) or []), None)
-            if found is None:
+            if not found:
                 raise NotReady(
-                    f"Nobody in this tenant signs in as {username}.",
-                    next_step="Check the spelling. Run notebook 06-users if the person is in the export; somebody"
+                    f"No user in this tenant signs in as {username}.",
+                    next_step="Check the spelling. Run notebook 06-users if the person is in the export; a user"
                     " created a moment ago may take some seconds to appear.",
                 )
-            return _person(found, flag, sent)
+            return _person(found[0], flag, sent)
 
     async def remove(self, *, confirm: int | None = None) -> Card:
         """Delete the users that the kit created and who have not migrated; take the flag off those it marked.
 
-        Whoever has migrated stays: their own password is in the tenant.
+        Users who have migrated stay: their own password is in the tenant.
 
         Args:
             confirm: how many that is. Without it, nothing is written and the card says the number.
@@ -186,22 +309,21 @@ class Users(Step):
             A card; status `would be removed`, `removed` or `missing`.
 
         Raises:
-            KitError: the number is not the one that the tenant has now.
+            KitError: the number is not the one that the tenant has now, or some users could not be removed.
         """
-        with told("remove users") as sent:
-            flag = (await MigrationFlag(*self._place).show()).full_name
+        with recording_errors("remove users") as sent:
+            flag = await self._flag()
             done = self._journal.read()
-            rows = [row async for row in self._graph.pages(f"/users?$select=id,{flag}&$top=999")]
+            rows = await self._read("id", flag)
             flagged = [row["id"] for row in rows if row.get(flag) is True]
             delete = [each for each in flagged if done.get(each) == "created"]
             unmark = [each for each in flagged if done.get(each) == "marked"]
-            left = len(rows) - len(delete) - len(unmark)
+            count = len(delete) + len(unmark)
             facts = {
                 "To delete": f"{len(delete):,} that the kit created and who have not migrated",
                 "To unmark": f"{len(unmark):,} that were there before and got the flag from the kit",
-                "To leave": f"{left:,}: migrated, or not the kit's",
+                "To leave": f"{len(rows) - count:,}: migrated, or not the kit's",
             }
-            count = len(delete) + len(unmark)
             if count == 0:
                 return Card(title="Users", status="missing", facts=facts, sent=tuple(sent))
             if confirm is None:
@@ -213,33 +335,152 @@ class Users(Step):
                     next_step="Run `await s.users.remove()` and read what it says before you confirm a number.",
                 )
             before = len(sent)
-            stayed = await take_back(self._graph, self._journal, flag, delete=delete, unmark=unmark)
-            if stayed:
-                facts["Left after all"] = f"{stayed:,} who have moved since they were counted"
+            writer = UserWriter(self._graph, self._journal, flag)
+            await writer.remove(delete, unmark)
+            if writer.refused:
+                raise KitError(
+                    f"{len(writer.refused):,} users could not be removed; the others are.",
+                    service=writer.refused[0][1],
+                    next_step="Read what the service said, fix it, and run this cell again.",
+                )
+            if writer.stayed:
+                facts["Left after all"] = f"{writer.stayed:,} who have migrated since they were counted"
             facts["Where they are now"] = "Deleted users are in the recycle bin for 30 days."
             return Card(title="Users", status="removed", facts=facts, sent=tuple(sent[: before + 1]))
 
+    async def _flag(self) -> str:
+        return (await self._other(MigrationFlag).show()).full_name
+
     async def _issuer(self) -> str:
-        domains = await self._client.domains.get()
-        initial = [each.id for each in (domains.value if domains else None) or [] if each.is_initial]
-        return next((each for each in initial if each), "")
+        domains = await all_pages(self._client.domains)
+        return next((each.id for each in domains if each.is_initial and each.id), "")
+
+    async def _read(self, fields: str, flag: str) -> list[dict[str, Any]]:
+        return [row async for row in self._graph.pages(f"/users?$select={fields},{flag}&$top=999")]
 
     async def _count(self, condition: str) -> int:
         query = f"?$filter={condition}" if condition else ""
-        return int(str(await self._graph.send("GET", f"/users/$count{query}", headers=_COUNTING)).lstrip("\ufeff"))
+        answer = await self._graph.send("GET", f"/users/$count{query}", headers={"ConsistencyLevel": "eventual"})
+        return int(str(answer).lstrip("\ufeff"))
 
     async def _count_by_reading(self, flag: str) -> tuple[int, int, int]:
-        values = [row.get(flag) async for row in self._graph.pages(f"/users?$select=id,{flag}&$top=999")]
+        values = [row.get(flag) for row in await self._read("id", flag)]
         return len(values), values.count(True), values.count(False)
 
 
-def _person(found: User, flag: str, sent: list[Sent]) -> Person:
+def index_users(rows: Iterable[Mapping[str, Any]], flag: str) -> dict[str, TenantUser]:
+    """Index the tenant's users by sign-in name, and those who sign in elsewhere by mail address.
+
+    Args:
+        rows: users as Graph shows them, with id, identities, mail and the flag.
+        flag: the flag's full name.
+    """
+    found: dict[str, TenantUser] = {}
+    for row in rows:
+        names = [each for each in row.get("identities") or [] if each.get("signInType") == "emailAddress"]
+        for each in names:
+            found[normalise(each.get("issuerAssignedId") or "")] = TenantUser(row["id"], row.get(flag), True)
+        if not names and row.get("mail"):
+            found.setdefault(normalise(row["mail"]), TenantUser(row["id"], row.get(flag), False))
+    return found
+
+
+def make_plan(
+    people: Iterable[LegacyUser],
+    problems: Iterable[Problem],
+    tenant: Mapping[str, TenantUser],
+    *,
+    flag: str,
+    issuer: str,
+    sent: Iterable[Sent] = (),
+) -> Plan:
+    """Sort everybody into create, mark, leave and skip.
+
+    Args:
+        people: the usable rows of the export.
+        problems: what is wrong with the export.
+        tenant: who is there, by sign-in name.
+        flag: the flag's full name.
+        issuer: the tenant's initial domain.
+        sent: the requests behind it.
+    """
+    skipped = [Skipped(each.username, each.cause, each.line) for each in problems if each.set_aside]
+    create: dict[str, LegacyUser] = {}
+    mark: dict[str, str] = {}
+    flags: Counter[bool] = Counter()
+    for person in people:
+        there = tenant.get(person.username)
+        if there is None:
+            create.setdefault(person.username, person)
+        elif there.flag is not None:
+            flags[there.flag] += 1
+        elif not there.local or person.status == "disabled":
+            skipped.append(Skipped(person.username, _DISABLED if there.local else _FEDERATED))
+        else:
+            mark[there.user_id] = person.username
+    created = "Not in the tenant: created with a temporary password that nobody knows, and the flag."
+    if disabled := sum(person.status == "disabled" for person in create.values()):
+        created += f" {disabled:,} are disabled in the legacy store and are created disabled."
+    marked = "There without the flag: nobody."
+    if mark:
+        marked = (
+            "There without the flag: they get it. Their present password goes on working; check them first, because"
+            " some may have signed up again."
+        )
+    rows = [
+        ("create", f"{len(create):,}", created),
+        ("mark", f"{len(mark):,}", marked),
+        ("leave", f"{flags[True]:,}", "The flag is set already."),
+        ("leave", f"{flags[False]:,}", "Migrated already: the flag stays false."),
+    ]
+    reasons = Counter(each.reason for each in skipped)
+    return Plan(
+        caption="What would happen",
+        columns=("What", "People", "In words"),
+        rows=rows + [("skip", f"{count:,}", reason) for reason, count in reasons.most_common()],
+        note="Nothing was written. `await s.users.apply(plan)` does it.",
+        sent=tuple(sent),
+        create=tuple(create.values()),
+        mark=mark,
+        marked=flags[True],
+        migrated=flags[False],
+        skipped=tuple(skipped),
+        flag=flag,
+        issuer=issuer,
+    )
+
+
+def _applied(writer: UserWriter, planned: int, sent: list[Sent]) -> Applied:
+    left = planned - writer.total
+    facts = {"Created": f"{writer.created:,}", "Marked": f"{writer.marked:,}"}
+    if writer.there:
+        facts["There already"] = f"{writer.there:,}: they came between the plan and now; plan again to see them"
+    if writer.refused:
+        facts["Refused"] = f"{len(writer.refused):,}, listed below"
+    if left:
+        facts["Left for a later run"] = f"{left:,}"
+    if len(sent) > 1:
+        facts["Requests"] = f"{len(sent):,}, of which the first is shown"
+    status = "refused in part" if writer.refused else "done" if not left else "done in part"
+    return Applied(
+        title="Users",
+        status=status if planned else "nothing to do",
+        facts=facts,
+        sent=tuple(sent[:1]),
+        created=writer.created,
+        marked=writer.marked,
+        there=writer.there,
+        left=left,
+        refused=tuple(writer.refused),
+    )
+
+
+def _person(found: Any, flag: str, sent: list[Sent]) -> Person:
     value: bool | None = found.additional_data.get(flag)
-    words = "not part of the migration" if value is None else "to migrate" if value else "migrated"
     made = found.created_date_time
     return Person(
         title=found.mail or found.display_name or found.id or "",
-        status=words,
+        status="not part of the migration" if value is None else "to migrate" if value else "migrated",
         facts={
             "Name": found.display_name or "",
             "Object id": found.id or "",

@@ -49,4 +49,3 @@ async def kit(tenant: RehearsalTenant, between: Between, tmp_path: Path) -> Asyn
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again without waiting."""
     monkeypatch.setattr(step, "LAG_WAITS", (0.0, 0.0, 0.0))
-    monkeypatch.setattr(encryption_key, "LAG_WAITS", (0.0, 0.0, 0.0))

@@ -12,15 +12,13 @@ import httpx
 from helpers.graph import Graph
 from helpers.legacy_export import LegacyUser
 from helpers.settings import Names, Profile
+from helpers.tenant.apps import ClientApp, ExtensionApp
 from helpers.tenant.attribute import MigrationFlag
 from helpers.tenant.consents import ClientConsent, PayloadConsent
 from helpers.tenant.encryption_key import EncryptionKey
-from helpers.tenant.extension_app import ExtensionApp
-from helpers.tenant.listener import Listener
-from helpers.tenant.password_extension import PasswordExtension
-from helpers.tenant.test_client import TestClient
+from helpers.tenant.policies import Listener, PasswordExtension
 from helpers.tenant.user_flow import UserFlow
-from helpers.tenant.user_journal import Journal
+from helpers.tenant.user_writer import Journal
 from helpers.tenant.users import Users
 from jitkit.display import Card
 from jitkit.rehearsal.tenant import RehearsalTenant
@@ -58,7 +56,7 @@ class Kit:
     flag: MigrationFlag
     app: ExtensionApp
     consent: PayloadConsent
-    client: TestClient
+    client: ClientApp
     client_consent: ClientConsent
     flow: UserFlow
     extension: PasswordExtension
@@ -79,7 +77,7 @@ class Kit:
             MigrationFlag,
             ExtensionApp,
             PayloadConsent,
-            TestClient,
+            ClientApp,
             ClientConsent,
             UserFlow,
             PasswordExtension,

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from helpers.settings import Profile
-from helpers.tenant import key_pair
+from helpers.tenant import encryption_key
 from helpers.tenant.encryption_key import EncryptionKey
 from jitkit.endpoint.keys import parse_key
 from jitkit.errors import KitError, NotReady, SettingsError
@@ -110,7 +110,7 @@ async def test_keys_that_are_there_survive_and_expired_ones_are_reported(ready: 
     assert len(after) == 3
     told = made.facts["Other keys of the registration"]
     assert "CN=theirs (Verify, until" in told
-    assert "CN=old (Encrypt, ran out on" in told
+    assert "CN=old (Encrypt, expired on" in told
 
     await ready.key.rotate()
     assert (await registered(ready))["keyCredentials"][:3] == after
@@ -189,7 +189,7 @@ async def test_a_rotation_that_broke_off_is_finished_without_losing_the_key_in_u
 
 
 async def test_a_certificate_that_ran_out_asks_for_a_rotation(ready: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_pair, "VALID_DAYS", 0)
+    monkeypatch.setattr(encryption_key, "VALID_DAYS", 0)
     with pytest.raises(NotReady, match="rotate"):
         await ready.key.ensure()
     assert (await registered(ready))["keyCredentials"] == []

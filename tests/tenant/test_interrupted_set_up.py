@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from helpers.tenant import encryption_key, step
-from helpers.tenant.key_pair import make_pair
+from helpers.tenant.encryption_key import make_pair
 from jitkit.rehearsal.tenant import RehearsalTenant
 from tenant.support import PEOPLE, Between, Forward, Kit, everybody, journal_of
 
@@ -108,7 +108,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_new_pairs(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from helpers.tenant.key_pair import read_pair
+    from helpers.tenant.encryption_key import read_pair
 
     def copy(path: Path) -> Any:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,8 +116,7 @@ def no_new_pairs(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return read_pair(path)
 
     monkeypatch.setattr(encryption_key, "make_pair", copy)
-    for module in (step, encryption_key):
-        monkeypatch.setattr(module, "LAG_WAITS", (0.0, 0.0))
+    monkeypatch.setattr(step, "LAG_WAITS", (0.0, 0.0))
 
 
 @pytest.fixture(scope="module")

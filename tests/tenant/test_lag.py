@@ -50,5 +50,5 @@ async def test_what_is_never_shown_is_waited_for_no_longer_than_half_a_minute(sl
     async def never() -> None:
         raise NotReady("It is not there.", next_step="Make it.")
 
-    await step.until_shown(never)
+    await step.wait_until_visible(never)
     assert slow.directory.clock.now() - begun == sum(step.LAG_WAITS)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from helpers.tenant.step import told
+from helpers.tenant.step import recording_errors
 from jitkit.errors import PermissionMissing
 from jitkit.rehearsal.identity import ADMINISTRATOR_PERMISSIONS
 from tenant.support import PEOPLE, Kit, narrow
@@ -57,7 +57,7 @@ async def test_an_interrupted_step_says_that_it_can_be_run_again() -> None:
     import asyncio
 
     async def waiting() -> None:
-        with told("write the users"):
+        with recording_errors("write the users"):
             await asyncio.sleep(60)
 
     running = asyncio.create_task(waiting())

@@ -56,8 +56,8 @@ async def test_the_plan_sorts_everybody_and_writes_nothing(ready: Kit, between: 
     assert [each.username for each in plan.create] == ["new@shop.example", "gone@shop.example"]
     assert plan.mark == {ids["bare"]: "bare@shop.example"}
     assert (plan.marked, plan.migrated) == (1, 1)
-    assert {each.username for each in plan.aside} == {"google@shop.example", "off@shop.example"}
-    assert repr(plan) == "<Plan: create 2, mark 1, leave 2, set aside 2>"
+    assert {each.username for each in plan.skipped} == {"google@shop.example", "off@shop.example"}
+    assert repr(plan) == "<Plan: create 2, mark 1, leave 2, skip 2>"
 
     applied = await ready.users.apply(plan)
     assert (applied.created, applied.marked) == (2, 1)
@@ -184,7 +184,7 @@ async def test_the_rows_of_a_file_that_cannot_be_used_are_in_the_plan(ready: Kit
     export.write_text("username,status\nada@shop.example,active\nBEN@shop.example,\nben@shop.example,\n,active\n")
     plan = await ready.users.plan(export)
     assert [each.username for each in plan.create] == ["ada@shop.example"]
-    assert [each.line for each in plan.aside] == [3, 4, 5]
+    assert [each.line for each in plan.skipped] == [3, 4, 5]
     assert "BEN@shop.example" in plan._repr_html_()
 
 

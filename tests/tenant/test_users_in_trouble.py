@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from helpers.graph import Graph
-from helpers.tenant.user_batches import Pace, temporary_password
+from helpers.tenant.user_writer import Pace, temporary_password
 from helpers.tenant.users import Users
 from jitkit.errors import GraphRefused, PermissionMissing, SettingsError, WriteNotConfirmed
 from tenant.support import (

@@ -1,0 +1,241 @@
+"""The two app registrations and their service principals: the endpoint's, and the test client's."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+from uuid import UUID
+
+from msgraph.generated.models.api_application import ApiApplication
+from msgraph.generated.models.application import Application
+from msgraph.generated.models.implicit_grant_settings import ImplicitGrantSettings
+from msgraph.generated.models.required_resource_access import RequiredResourceAccess
+from msgraph.generated.models.resource_access import ResourceAccess
+from msgraph.generated.models.service_principal import ServicePrincipal
+from msgraph.generated.models.web_application import WebApplication
+
+from helpers.tenant.step import TAG, ObjectStep, all_pages, missing, none_if_absent, quoted, retry_while_unknown, taken
+from jitkit import protocol
+from jitkit.display import Card
+
+__all__ = ["AppStep", "ClientApp", "ExtensionApp", "Registration"]
+
+SINGLE_TENANT = "AzureADMyOrg"
+RECYCLE_BIN = (
+    "In the recycle bin for 30 days, under App registrations > Deleted applications: restore it there, or delete it"
+    " for good."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration(Card):
+    """An app registration and its service principal.
+
+    Args:
+        object_id: the application's object id.
+        app_id: its client id.
+        service_principal_id: the object id of its service principal.
+        identifier_uri: the identifier URI that the kit uses, or an empty string.
+    """
+
+    object_id: str
+    app_id: str
+    service_principal_id: str
+    identifier_uri: str = ""
+
+
+class _App(NamedTuple):
+    application: Application
+    principal: ServicePrincipal | None
+
+
+class AppStep(ObjectStep[None, _App, Registration]):
+    """Create, read or remove one app registration with its service principal. Its name and the kit's tag mark it."""
+
+    _kind = "app registration"
+    _notebook = "02-app-registrations"
+
+    @abstractmethod
+    def _changes(self, app: Application) -> dict[str, object]:
+        """Name the properties that are not as they should be, with the values they should have."""
+
+    @abstractmethod
+    def _more_facts(self, app: Application) -> dict[str, str]:
+        """What else the card shows."""
+
+    def _identifier_uri(self, app: Application) -> str:
+        return ""
+
+    async def _find(self) -> tuple[None, _App | None]:
+        listed = await self._listed()
+        ours = [app for app in listed if TAG in (app.tags or [])]
+        if len(ours) == 1:
+            return None, _App(ours[0], await self._principal(ours[0]))
+        if not listed:
+            return None, None
+        found = ", ".join(f"{app.display_name} (object id {app.id})" for app in ours or listed)
+        if ours:
+            raise taken(
+                f"{len(ours)} registrations called {self._name!r} carry the kit's tag {TAG}.",
+                found=found,
+                next_step="Delete all but the one that is in use under App registrations, and run this cell again.",
+            )
+        raise taken(
+            f"The name {self._name!r} belongs to a registration that the kit did not make.",
+            found=found,
+            next_step=f"Choose another name in notebook 00. Or, to let the kit change and remove that registration, add"
+            f" {TAG!r} to its tags (App registrations > Manifest).",
+        )
+
+    async def _listed(self) -> list[Application]:
+        return await all_pages(self._client.applications, filter=f"displayName eq {quoted(self._name)}")
+
+    async def _principal(self, app: Application) -> ServicePrincipal | None:
+        return await none_if_absent(self._client.service_principals_with_app_id(app.app_id or "").get())
+
+    async def _create(self, around: None) -> _App | None:
+        new = Application(display_name=self._name, sign_in_audience=SINGLE_TENANT, tags=[TAG])
+        app = await self._client.applications.post(_with(new, self._changes(new)))
+        assert app is not None
+        return await self._update(around, _App(app, None))
+
+    async def _update(self, around: None, found: _App) -> _App | None:
+        app, principal = found
+        changes = self._changes(app)
+        if principal is not None and not changes:
+            return None
+        if changes:
+            item = self._client.applications.by_application_id(app.id or "")
+            await retry_while_unknown(lambda: item.patch(_with(Application(), changes)))
+            _with(app, changes)
+        if principal is None:
+            new = ServicePrincipal(app_id=app.app_id, tags=[TAG])
+            principal = await retry_while_unknown(lambda: self._client.service_principals.post(new))
+        return _App(app, principal)
+
+    def _complete(self, around: None, found: _App | None) -> _App:
+        found = super()._complete(around, found)
+        if found.principal is None:
+            raise missing(f"the service principal of {self._name!r}", self._notebook)
+        return found
+
+    async def _remove(self) -> tuple[str, dict[str, str]]:
+        # All that carry the tag, complete or not; a tenant that lagged may have let a second one be created.
+        listed = await self._listed()
+        ours = [app for app in listed if TAG in (app.tags or [])]
+        others = ", ".join(app.id or "" for app in listed if app not in ours)
+        facts = {"Left alone": f"{others}: the kit did not make it"} if others else {}
+        for app in ours:
+            facts |= await self._delete(None, _App(app, await self._principal(app)))
+        return "removed" if ours else "missing", facts
+
+    async def _delete(self, around: None, found: _App) -> dict[str, str]:
+        app, principal = found
+        if principal is not None:
+            await self._client.service_principals.by_service_principal_id(principal.id or "").delete()
+        await self._client.applications.by_application_id(app.id or "").delete()
+        return {"Object id": app.id or "", "Where it is now": RECYCLE_BIN}
+
+    def _card(self, around: None, found: _App) -> Registration:
+        app, principal = found
+        assert principal is not None
+        uri = self._identifier_uri(app)
+        disabled = " (disabled: enable it under Enterprise applications)" if principal.account_enabled is False else ""
+        facts = {
+            "Client id (appId)": app.app_id or "",
+            "Object id": app.id or "",
+            "Service principal": f"{principal.id}{disabled}",
+        }
+        return Registration(
+            title=self._title,
+            status="read",
+            facts=facts | self._more_facts(app),
+            object_id=app.id or "",
+            app_id=app.app_id or "",
+            service_principal_id=principal.id or "",
+            identifier_uri=uri if uri in (app.identifier_uris or []) else "",
+        )
+
+
+class ExtensionApp(AppStep):
+    """The endpoint's registration: Entra asks for tokens for it before it calls the endpoint."""
+
+    @property
+    def _name(self) -> str:
+        return self._profile.names.extension_app
+
+    def _identifier_uri(self, app: Application) -> str:
+        # Source: how-to 3.1.1: the host is the one of the target URL, else 1003014 or 1003015 at run time.
+        return f"api://{self._profile.endpoint_host}/{app.app_id}"
+
+    def _changes(self, app: Application) -> dict[str, object]:
+        changes: dict[str, object] = {}
+        if app.app_id is not None:
+            wanted, uris = self._identifier_uri(app), app.identifier_uris or []
+            foreign = [uri for uri in uris if not (uri.startswith("api://") and uri.endswith(f"/{app.app_id}"))]
+            if uris != [*foreign, wanted]:
+                changes["identifier_uris"] = [*foreign, wanted]
+        if app.api is None or app.api.requested_access_token_version != 2:
+            changes["api"] = ApiApplication(requested_access_token_version=2)
+        return changes | _permission_change(app, protocol.RECEIVE_PAYLOAD_ROLE_ID, "Role")
+
+    def _more_facts(self, app: Application) -> dict[str, str]:
+        version = app.api.requested_access_token_version if app.api else None
+        return {
+            "Identifier URI": ", ".join(app.identifier_uris or []),
+            "Access token version": str(version or 1),
+            "Asks for": f"{protocol.RECEIVE_PAYLOAD} (application permission)",
+        }
+
+
+class ClientApp(AppStep):
+    """The test client: the application that users sign in to; it shows them their token at jwt.ms."""
+
+    @property
+    def _name(self) -> str:
+        return self._profile.names.client_app
+
+    def _changes(self, app: Application) -> dict[str, object]:
+        changes: dict[str, object] = {}
+        uris = (app.web.redirect_uris if app.web else None) or []
+        implicit = app.web.implicit_grant_settings if app.web else None
+        if protocol.TEST_CLIENT_REDIRECT not in uris or not (implicit and implicit.enable_id_token_issuance):
+            changes["web"] = WebApplication(
+                redirect_uris=list(dict.fromkeys([*uris, protocol.TEST_CLIENT_REDIRECT])),
+                implicit_grant_settings=ImplicitGrantSettings(enable_id_token_issuance=True),
+            )
+        return changes | _permission_change(app, protocol.USER_READ_SCOPE_ID, "Scope")
+
+    def _more_facts(self, app: Application) -> dict[str, str]:
+        return {
+            "Redirect URI": ", ".join((app.web.redirect_uris if app.web else None) or []),
+            "Issues id tokens": "yes",
+            "Asks for": f"{protocol.USER_READ} (delegated permission)",
+        }
+
+
+def _with(app: Application, values: dict[str, object]) -> Application:
+    for name, value in values.items():
+        setattr(app, name, value)
+    return app
+
+
+def _permission_change(app: Application, permission: str, kind: str) -> dict[str, object]:
+    """Add a permission of Microsoft Graph to those that an application asks for, unless it is among them."""
+    asked = {
+        each.resource_app_id: [(str(one.id), one.type) for one in each.resource_access or []]
+        for each in app.required_resource_access or []
+    }
+    of_graph = asked.setdefault(protocol.GRAPH_APP_ID, [])
+    if (permission, kind) in of_graph:
+        return {}
+    of_graph.append((permission, kind))
+    access = [
+        RequiredResourceAccess(
+            resource_app_id=resource,
+            resource_access=[ResourceAccess(id=UUID(id), type=type) for id, type in permissions],
+        )
+        for resource, permissions in asked.items()
+    ]
+    return {"required_resource_access": access}

@@ -1,0 +1,403 @@
+"""The custom authentication extension (which address Entra calls) and the listener (for which app and which users)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from msgraph.generated.identity.custom_authentication_extensions.validate_authentication_configuration import (
+    validate_authentication_configuration_post_request_body as validation_body,
+)
+from msgraph.generated.models.authentication_condition_application import AuthenticationConditionApplication
+from msgraph.generated.models.authentication_conditions import AuthenticationConditions
+from msgraph.generated.models.authentication_conditions_applications import AuthenticationConditionsApplications
+from msgraph.generated.models.authentication_configuration_validation import AuthenticationConfigurationValidation
+from msgraph.generated.models.azure_ad_token_authentication import AzureAdTokenAuthentication
+from msgraph.generated.models.custom_extension_client_configuration import CustomExtensionClientConfiguration
+from msgraph.generated.models.http_request_endpoint import HttpRequestEndpoint
+from msgraph.generated.models.on_password_migration_custom_extension_handler import (
+    OnPasswordMigrationCustomExtensionHandler,
+)
+from msgraph.generated.models.on_password_submit_custom_extension import OnPasswordSubmitCustomExtension
+from msgraph.generated.models.on_password_submit_listener import OnPasswordSubmitListener
+
+from helpers.tenant.apps import ClientApp, ExtensionApp
+from helpers.tenant.attribute import MigrationFlag
+from helpers.tenant.step import (
+    MADE_BY,
+    TAG,
+    ObjectStep,
+    all_pages,
+    none_if_absent,
+    recording_errors,
+    taken,
+)
+from jitkit import protocol
+from jitkit.display import Card, Sent, Table
+from jitkit.errors import KitError, NotReady
+from jitkit.explanations import fix_for_warning
+
+__all__ = ["EventListener", "Extension", "Findings", "Listener", "PasswordExtension"]
+
+# The how-to's own value. The lowest number among the listeners of an application wins.
+PRIORITY: Final = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extension(Card):
+    """The custom authentication extension as the tenant has it.
+
+    Args:
+        extension_id: its id.
+        target_url: the address that Entra calls.
+        resource_id: the identifier URI that Entra's token is for.
+        warnings: what the tenant's own validation warned about when it was created or updated.
+    """
+
+    extension_id: str
+    target_url: str
+    resource_id: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings(Table):
+    """What the tenant's own validation says: one row a finding, with what fixes it.
+
+    Args:
+        errors: the codes of what makes callouts fail.
+        warnings: the codes of what the tenant warns about.
+    """
+
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"<Validation: {len(self.errors)} errors, {len(self.warnings)} warnings>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventListener(Card):
+    """The listener as the tenant has it.
+
+    Args:
+        listener_id: its id.
+        migration_property: the full name of the flag that it looks at.
+        extension_id: the extension that it calls.
+        app_ids: the client ids of the applications it listens to.
+        rivals: other password-submit listeners that cover an application of this one, each with its priority.
+    """
+
+    listener_id: str
+    migration_property: str
+    extension_id: str
+    app_ids: tuple[str, ...]
+    rivals: tuple[str, ...] = ()
+
+
+class _Stored(NamedTuple):
+    extension: OnPasswordSubmitCustomExtension
+    warnings: tuple[str, ...] = ()
+
+
+class PasswordExtension(ObjectStep[None, _Stored, Extension]):
+    """Create, read, check or remove the custom authentication extension. Its name and description mark it."""
+
+    _kind = "custom authentication extension"
+    _notebook = "03-policies"
+
+    @property
+    def _name(self) -> str:
+        return self._profile.names.extension
+
+    async def check(self) -> Findings:
+        """Let the tenant validate the stored extension. The answer is 200 even when it finds errors, so read it.
+
+        Returns:
+            One row a finding: code, words, what to do. No row means that the tenant found nothing.
+
+        Raises:
+            NotReady: the extension is not there.
+        """
+        with recording_errors("validate the custom authentication extension") as sent:
+            item = self._extensions.by_custom_authentication_extension_id((await self.show()).extension_id)
+            return _findings(await item.validate_authentication_configuration.post(), sent)
+
+    @property
+    def _extensions(self) -> Any:
+        return self._client.identity.custom_authentication_extensions
+
+    async def _find(self) -> tuple[None, _Stored | None]:
+        named = [each for each in await all_pages(self._extensions) if each.display_name == self._name]
+        ours = [
+            each
+            for each in named
+            if isinstance(each, OnPasswordSubmitCustomExtension) and TAG in (each.description or "")
+        ]
+        if len(ours) == 1:
+            return None, _Stored(ours[0])
+        if named:
+            raise taken(
+                f"{len(ours)} extensions called {self._name!r} were made by this kit."
+                if ours
+                else f"The name {self._name!r} belongs to an extension that the kit did not make.",
+                found=", ".join(str(each.id) for each in named),
+                next_step="Choose another name in notebook 00, or delete what is not in use under External Identities >"
+                " Custom authentication extensions.",
+            )
+        return None, None
+
+    async def _create(self, around: None) -> _Stored:
+        body, warnings = await self._validated(await self._resource())
+        return _Stored(await self._extensions.post(body), warnings)
+
+    async def _update(self, around: None, found: _Stored) -> _Stored | None:
+        uri = await self._resource()
+        if _settings(found.extension) == (self._profile.target_url, uri, protocol.TIMEOUT_MS, protocol.MAXIMUM_RETRIES):
+            return None
+        body, warnings = await self._validated(uri)
+        await self._extensions.by_custom_authentication_extension_id(found.extension.id or "").patch(body)
+        body.id = found.extension.id
+        return _Stored(body, warnings)
+
+    async def _resource(self) -> str:
+        app = await self._other(ExtensionApp).show()
+        if not app.identifier_uri:
+            raise NotReady(
+                f"{app.title} has no identifier URI for {self._profile.endpoint_host}.",
+                next_step="Run notebook 02-app-registrations again; it sets the URI that fits the host.",
+            )
+        return app.identifier_uri
+
+    async def _validated(self, uri: str) -> tuple[OnPasswordSubmitCustomExtension, tuple[str, ...]]:
+        """Compose the extension and let the tenant validate it; what has errors is not written."""
+        endpoint = HttpRequestEndpoint(target_url=self._profile.target_url)
+        authentication = AzureAdTokenAuthentication(resource_id=uri)
+        pair = validation_body.ValidateAuthenticationConfigurationPostRequestBody(
+            endpoint_configuration=endpoint, authentication_configuration=authentication
+        )
+        findings = _findings(await self._extensions.validate_authentication_configuration.post(pair), [])
+        errors = [row for row in findings.rows if row[0] == "error"]
+        if errors:
+            raise NotReady(
+                "The tenant's validation finds errors, so the extension was not written.",
+                service="; ".join(f"{code}: {words}" for _, code, words, _ in errors),
+                next_step=" ".join(str(fix) for *_, fix in errors),
+            )
+        body = OnPasswordSubmitCustomExtension(
+            display_name=self._name,
+            description=f"Asks the legacy store about passwords of users who are still to be migrated. {MADE_BY}",
+            endpoint_configuration=endpoint,
+            authentication_configuration=authentication,
+            client_configuration=CustomExtensionClientConfiguration(
+                timeout_in_milliseconds=protocol.TIMEOUT_MS, maximum_retries=protocol.MAXIMUM_RETRIES
+            ),
+        )
+        return body, findings.warnings
+
+    async def _delete(self, around: None, found: _Stored) -> dict[str, str]:
+        extension_id = found.extension.id or ""
+        listeners = await all_pages(self._client.identity.authentication_event_listeners)
+        callers = [
+            f"the listener {each.display_name or each.id!r}" for each in listeners if _calls(each) == extension_id
+        ]
+        if callers:
+            raise KitError(
+                f"{', '.join(callers)} still calls this extension: sign-ins would fail with 1003011.",
+                next_step="Remove the listener first: `await s.policies.listener.remove()`.",
+            )
+        await self._extensions.by_custom_authentication_extension_id(extension_id).delete()
+        return {"Id": extension_id}
+
+    def _card(self, around: None, found: _Stored) -> Extension:
+        target, resource, timeout, retries = _settings(found.extension)
+        facts = {
+            "Id": found.extension.id or "",
+            "Entra calls": str(target),
+            "In the name of": str(resource),
+            "Waits": f"{timeout:,} ms, then tries {retries} more time" if timeout else "as long as the service chooses",
+        }
+        if found.warnings:
+            warnings = (f"{code}: {fix_for_warning(code)}" for code in found.warnings)
+            facts["Validation warns"] = " ".join(warnings)
+        return Extension(
+            title=self._title,
+            status="read",
+            facts=facts,
+            extension_id=found.extension.id or "",
+            target_url=str(target),
+            resource_id=str(resource),
+            warnings=found.warnings,
+        )
+
+
+class Listener(ObjectStep[list[OnPasswordSubmitListener], OnPasswordSubmitListener, EventListener]):
+    """Create, read or remove the listener. While it is there, sign-ins of flagged users lead to a call."""
+
+    _kind = "listener"
+    _notebook = "03-policies"
+
+    @property
+    def _name(self) -> str:
+        return self._profile.names.listener
+
+    @property
+    def _listeners(self) -> Any:
+        return self._client.identity.authentication_event_listeners
+
+    async def _find(self) -> tuple[list[OnPasswordSubmitListener], OnPasswordSubmitListener | None]:
+        # A filter by type is not documented, so the kinds are told apart here.
+        every = [each for each in await all_pages(self._listeners) if isinstance(each, OnPasswordSubmitListener)]
+        named = [each for each in every if each.display_name == self._name]
+        if len(named) > 1:
+            raise taken(
+                f"{len(named)} password-submit listeners are called {self._name!r}.",
+                found=", ".join(f"{each.id} (priority {_priority(each)})" for each in named),
+                next_step="Delete all but one with DELETE /identity/authenticationEventListeners/{id} in Graph"
+                " Explorer, or choose another name in notebook 00.",
+            )
+        if not named:
+            return every, None
+        # A listener has neither tags nor a description. It is the kit's unless it calls an extension that is not.
+        calls = _calls(named[0])
+        if calls and calls != await self._own_extension() and await self._is_there(calls):
+            raise taken(
+                f"The listener {self._name!r} calls an extension that the kit did not make.",
+                found=f"{named[0].id}, which calls {calls}",
+                next_step="Choose another listener name in notebook 00, or delete that listener if it is not in use.",
+            )
+        return every, named[0]
+
+    async def _own_extension(self) -> str | None:
+        try:
+            return (await self._other(PasswordExtension).show()).extension_id
+        except NotReady:
+            return None
+
+    async def _is_there(self, extension_id: str) -> bool:
+        extensions = self._client.identity.custom_authentication_extensions
+        return await none_if_absent(extensions.by_custom_authentication_extension_id(extension_id).get()) is not None
+
+    async def _create(self, around: list[OnPasswordSubmitListener]) -> OnPasswordSubmitListener:
+        body = await self._wanted()
+        made = await self._listeners.post(body)
+        # The answer to a POST leaves the extension out.
+        body.id = made.id
+        return body
+
+    async def _update(
+        self, around: list[OnPasswordSubmitListener], found: OnPasswordSubmitListener
+    ) -> OnPasswordSubmitListener | None:
+        # Other applications that it covers stay, and so does its priority.
+        body = await self._wanted(_apps(found), _priority(found))
+        if all(part(found) == part(body) for part in (_flag, _calls, _apps, _covers_all)):
+            return None
+        await self._listeners.by_authentication_event_listener_id(found.id or "").patch(body)
+        body.id = found.id
+        return body
+
+    async def _wanted(
+        self, more_apps: tuple[str, ...] = (), priority: int | None = PRIORITY
+    ) -> OnPasswordSubmitListener:
+        flag = await self._other(MigrationFlag).show()
+        client = await self._other(ClientApp).show()
+        extension = await self._other(PasswordExtension).show()
+        apps = dict.fromkeys([*more_apps, client.app_id])
+        return OnPasswordSubmitListener(
+            display_name=self._name,
+            conditions=AuthenticationConditions(
+                applications=AuthenticationConditionsApplications(
+                    include_applications=[AuthenticationConditionApplication(app_id=app) for app in apps],
+                    additional_data={"includeAllApplications": False},
+                )
+            ),
+            handler=OnPasswordMigrationCustomExtensionHandler(
+                migration_property_id=flag.full_name,
+                custom_extension=OnPasswordSubmitCustomExtension(id=extension.extension_id),
+            ),
+            # Neither this nor includeAllApplications is in the SDK's models (msgraph-sdk 1.65.0).
+            additional_data={} if priority is None else {"priority": priority},
+        )
+
+    async def _delete(self, around: list[OnPasswordSubmitListener], found: OnPasswordSubmitListener) -> dict[str, str]:
+        await self._listeners.by_authentication_event_listener_id(found.id or "").delete()
+        return {"Id": found.id or "", "Covered": ", ".join(_apps(found))}
+
+    def _card(self, around: list[OnPasswordSubmitListener], found: OnPasswordSubmitListener) -> EventListener:
+        rivals = tuple(
+            f"{each.display_name or each.id} (priority {_priority(each)})"
+            for each in around
+            if each.id != found.id and (_covers_all(each) or set(_apps(each)) & set(_apps(found)))
+        )
+        facts = {
+            "Id": found.id or "",
+            "Listens to": ", ".join(_apps(found)) or ("every app" if _covers_all(found) else "no app"),
+            "Looks at": str(_flag(found)),
+            "Calls": _calls(found) or "",
+            "Priority": str(_priority(found)),
+        }
+        if rivals:
+            facts["Notice"] = (
+                f"The same application is covered by {', '.join(rivals)}. Only the listener with the lowest priority"
+                " number is asked."
+            )
+        return EventListener(
+            title=self._title,
+            status="read",
+            facts=facts,
+            listener_id=found.id or "",
+            migration_property=_flag(found) or "",
+            extension_id=_calls(found) or "",
+            app_ids=_apps(found),
+            rivals=rivals,
+        )
+
+
+def _settings(extension: OnPasswordSubmitCustomExtension) -> tuple[object, object, int | None, int | None]:
+    client = extension.client_configuration
+    return (
+        getattr(extension.endpoint_configuration, "target_url", None),
+        getattr(extension.authentication_configuration, "resource_id", None),
+        client.timeout_in_milliseconds if client else None,
+        client.maximum_retries if client else None,
+    )
+
+
+def _findings(validation: AuthenticationConfigurationValidation | None, sent: list[Sent]) -> Findings:
+    errors = (validation.errors if validation else None) or []
+    warnings = (validation.warnings if validation else None) or []
+    found = [("error", each) for each in errors] + [("warning", each) for each in warnings]
+    rows = [(kind, each.code, each.message, fix_for_warning(each.code)) for kind, each in found]
+    return Findings(
+        caption="What the tenant's own validation says",
+        columns=("Kind", "Code", "The tenant's words", "What to do"),
+        rows=rows,
+        note="" if rows else "It found nothing wrong.",
+        sent=tuple(sent),
+        errors=tuple(each.code or "" for each in errors),
+        warnings=tuple(each.code or "" for each in warnings),
+    )
+
+
+def _flag(listener: OnPasswordSubmitListener) -> str | None:
+    return getattr(listener.handler, "migration_property_id", None)
+
+
+def _calls(listener: Any) -> str | None:
+    extension = getattr(getattr(listener, "handler", None), "custom_extension", None)
+    return extension.id if extension else None
+
+
+def _apps(listener: OnPasswordSubmitListener) -> tuple[str, ...]:
+    applications = listener.conditions.applications if listener.conditions else None
+    return tuple(each.app_id or "" for each in (applications.include_applications if applications else None) or [])
+
+
+def _covers_all(listener: OnPasswordSubmitListener) -> bool:
+    applications = listener.conditions.applications if listener.conditions else None
+    return bool(applications and applications.additional_data.get("includeAllApplications"))
+
+
+def _priority(listener: OnPasswordSubmitListener) -> int | None:
+    priority = listener.additional_data.get("priority")
+    return priority if isinstance(priority, int) else None
