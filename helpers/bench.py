@@ -22,7 +22,7 @@ from jitkit.errors import EndpointDown, NotReady, SettingsError
 if TYPE_CHECKING:
     from helpers.tenant.apps import ExtensionApp
     from helpers.tenant.encryption_key import EncryptionKey
-        from helpers.worlds import World
+    from helpers.worlds import World
 
 __all__ = ["Bench"]
 

@@ -14,11 +14,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from helpers.legacy_export.table import write_table
 from helpers.simulated_days import live
 from helpers.tenant.encryption_key import make_pair, read_pair
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from jitkit.errors import KitError
 from jitkit.rehearsal.ids import seeded
 from jitkit.rehearsal.population.joining import take_over

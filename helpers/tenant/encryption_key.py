@@ -225,8 +225,9 @@ class EncryptionKey(Step):
 
     def _require_ours(self, app: Application) -> None:
         active = _active(app)
-        here = [pair for pair in map(read_pair, (self.private_key_path, self.previous_key_path)) if pair]
-        if active is not None and _thumbprint(active) not in map(thumbprint, here):
+        files = (self.private_key_path, self.previous_key_path)
+        here = {thumbprint(pair) for path in files if (pair := read_pair(path))}
+        if active is not None and _thumbprint(active) not in here:
             raise self._elsewhere(active)
 
     def _elsewhere(self, active: KeyCredential) -> NotReady:

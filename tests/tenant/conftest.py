@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.tenant import encryption_key, step
+from helpers.tenant import step
 from jitkit.rehearsal.tenant import RehearsalTenant
 from tenant.support import Between, Kit
 
