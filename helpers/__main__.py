@@ -105,7 +105,7 @@ def _report(chosen: argparse.Namespace) -> None:
 
 
 def _check(chosen: argparse.Namespace) -> int:
-    from jitkit.conformance.command import check, write_config
+    from jitkit.conformance.check import check, write_config
 
     if chosen.write_config:
         print(write_config(chosen.write_config))

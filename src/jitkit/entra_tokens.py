@@ -178,7 +178,7 @@ class Entra:
         claims |= {"tid": self.tenant_id, "oid": principal, "sub": principal}
         return _stated(claims | {"iat": now, "nbf": now, "exp": now + 3600} | changes)
 
-    def context_claims(self, username: Any, password: Any, **changes: Any) -> dict[str, Any]:
+    def context_claims(self, username: Any, password: Any, /, **changes: Any) -> dict[str, Any]:
         """Compose the claims inside a password context."""
         now, nonce = int(time.time()), str(uuid.uuid4())
         claims = {protocol.CLAIM_PASSWORD: password, protocol.CLAIM_USERNAME: username, protocol.CLAIM_NONCE: nonce}

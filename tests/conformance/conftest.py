@@ -1,24 +1,27 @@
-"""What the tests of the suite share: one set of keys a process, because making keys takes long."""
+"""What the tests of the suite share: one configuration a process, because making keys takes long."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import cache
+from pathlib import Path
 
-import pytest
-
-from jitkit.conformance.case import Outcome
+from jitkit.conformance.check import fresh_config, serving
 from jitkit.conformance.config import Config
-from jitkit.conformance.keys import SigningKey
-from jitkit.conformance.own import fresh_config
+from jitkit.conformance.endpoint import Endpoint
+from jitkit.conformance.launcher import own_settings, settings_for
+from jitkit.conformance.plugin import Opened
+from jitkit.conformance.results import Outcome
 
-_signing_key = cache(SigningKey.make)
+from . import planted
+
+_fresh = cache(fresh_config)
 
 
-@cache
-def short_config() -> Config:
+def short_config(*logs: Path) -> Config:
     """A configuration with a short load case."""
-    return replace(fresh_config(), load_seconds=1)
+    return _fresh().model_copy(update={"load_seconds": 1, "logs": list(logs)})
 
 
 def too_busy(outcome: Outcome) -> bool:
@@ -26,6 +29,21 @@ def too_busy(outcome: Outcome) -> bool:
     return outcome.result == "skipped" and "too busy" in outcome.reason
 
 
-@pytest.fixture(autouse=True)
-def the_same_signing_keys_for_every_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SigningKey, "make", _signing_key)
+@asynccontextmanager
+async def bare(config: Config, url: str = "http://127.0.0.1:9/") -> AsyncIterator[Opened]:
+    """An endpoint at a URL, without a first call."""
+    async with serving(config) as (issuer, legacy):
+        endpoint = Endpoint(config, url, issuer, legacy)
+        async with endpoint.http:
+            yield endpoint, None
+
+
+@asynccontextmanager
+async def with_fault(fault: str, folder: Path) -> AsyncIterator[Opened]:
+    """The planted endpoint with a fault, in this process."""
+    config = short_config(folder)
+    async with bare(config) as (endpoint, _):
+        settings = settings_for(config, endpoint.issuer, endpoint.legacy) | own_settings(config)
+        async with planted.served(settings | {"JIT_LEDGER": str(folder / "ledger")}, fault) as endpoint.url:
+            endpoint.patience = 3.0
+            yield endpoint, None

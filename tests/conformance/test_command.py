@@ -8,27 +8,38 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
 import httpx
 import pytest
+from passlib.hash import (
+    argon2,
+    bcrypt,
+    django_pbkdf2_sha256,
+    ldap_md5,
+    ldap_salted_sha1,
+    ldap_sha1,
+    pbkdf2_sha256,
+    phpass,
+)
 
+import jitkit.conformance
 from helpers.__main__ import main
-from jitkit.conformance.areas import areas
-from jitkit.conformance.config import FEATURES, KINDS, MEMBERS, Config
+from jitkit.conformance.check import fresh_config, serving, started
+from jitkit.conformance.config import Accounts, Config, Features
+from jitkit.conformance.endpoint import Endpoint
 from jitkit.conformance.issuer import Issuer
-from jitkit.conformance.launcher import settings_for
-from jitkit.conformance.legacy import Account, Legacy
-from jitkit.conformance.own import fresh_config, own_settings
-from jitkit.conformance.run import chosen, run_cases, stand_ins
-from jitkit.conformance.world import World
+from jitkit.conformance.launcher import own_settings, settings_for
+from jitkit.conformance.legacy_store import Account, LegacyStore
+from jitkit.conformance.plugin import Opened, cases, run_cases
+from jitkit.conformance.results import line
 from jitkit.errors import SettingsError
 
 from . import planted
-from .conftest import short_config
+from .conftest import short_config, too_busy
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,11 +64,11 @@ Start = Callable[[str], str]
 
 @pytest.fixture
 def start(config: Path, tmp_path: Path) -> Iterator[Start]:
-    started = []
+    processes = []
 
     def starter(fault: str) -> str:
         read = Config.read(config)
-        settings = settings_for(read, Issuer(read, read.key), Legacy(read)) | {
+        settings = settings_for(read, Issuer(read), LegacyStore(read)) | {
             "PLANTED": fault,
             "JIT_LEDGER": str(tmp_path / "written" / "ledger"),
             "DecryptionPrivateKey": (tmp_path / "check-keys" / "current.pem").read_text(),
@@ -70,12 +81,12 @@ def start(config: Path, tmp_path: Path) -> Iterator[Start]:
             stdout=subprocess.PIPE,
             text=True,
         )
-        started.append(process)
+        processes.append(process)
         assert process.stdout is not None
         return str(json.loads(process.stdout.readline())["url"])
 
     yield starter
-    for process in started:
+    for process in processes:
         process.terminate()
         process.communicate(timeout=10)
 
@@ -133,8 +144,8 @@ def test_a_written_configuration_can_be_read_and_is_not_overwritten(
     assert main(["check", "--write-config", str(config)]) == 1
     assert (keys / "current.pem").read_text() == before
     read = Config.read(config)
-    assert read.previous is not None and read.key.x5t != read.previous.x5t
-    assert read.logs == (tmp_path / "written",)
+    assert read.previous_certificate is not None and read.certificate.x5t != read.previous_certificate.x5t
+    assert read.logs == [tmp_path / "written"]
 
 
 @pytest.mark.parametrize(
@@ -187,15 +198,16 @@ def test_what_editors_and_people_add_does_no_harm(config: Path) -> None:
     config.write_text("\n".join(lines), encoding="utf-8-sig")
     read = Config.read(config)
     assert read.extension_id.startswith("b8a6d4c2")
-    assert Issuer(read, read.key).documents[0].count("//") == 1
+    assert Issuer(read).documents[0].count("//") == 1
 
 
 def test_the_page_names_every_setting_and_every_area() -> None:
     page = (ROOT / "notebooks" / "check-your-endpoint.md").read_text(encoding="utf-8")
-    missing = [name for name in (*MEMBERS, *FEATURES) if f"`{name}`" not in page and f"`[{name}]`" not in page]
+    members = (*Config.model_fields, *Features.model_fields)
+    missing = [name for name in members if f"`{name}`" not in page and f"`[{name}]`" not in page]
     assert missing == []
-    assert [kind for kind in KINDS if f"`{kind}`" not in page and f"{kind} = " not in page] == []
-    for letter in {case.id[0] for cases in areas().values() for case in cases}:
+    assert [kind for kind in Accounts.model_fields if f"`{kind}`" not in page and f"{kind} = " not in page] == []
+    for letter in {case.id[0] for case in cases()}:
         assert f" {letter} " in page, letter
 
 
@@ -206,39 +218,84 @@ def test_json_does_as_well(config: Path, tmp_path: Path) -> None:
     accounts = {"right": {"username": "ann", "password": "Canary-of-Ann-1!"}}
     other.write_text(json.dumps(values | {"certificate": "check-keys/current.pem", "accounts": accounts}))
     again = Config.read(other)
-    assert (again.tenant_id, again.legacy_url, again.accounts) == (
-        read.tenant_id,
-        None,
-        {"right": ("ann", "Canary-of-Ann-1!")},
-    )
+    assert again.tenant_id == read.tenant_id and again.accounts is not None
+    assert again.accounts.model_dump(exclude_none=True) == accounts
     assert "Canary" not in repr(again)
 
 
 async def test_the_issuers_documents_hold_what_libraries_ask_for() -> None:
     """OpenID Connect Discovery 1.0, section 3, requires these; a strict reader refuses a document without them."""
-    async with stand_ins(short_config()) as (issuer, _), httpx.AsyncClient() as http:
+    async with serving(short_config()) as (issuer, _), httpx.AsyncClient() as http:
         for url in issuer.documents:
             document = (await http.get(url)).json()
             needed = {"issuer", "authorization_endpoint", "token_endpoint", "jwks_uri", "response_types_supported"}
             assert needed | {"subject_types_supported", "id_token_signing_alg_values_supported"} <= set(document)
 
 
-async def test_an_endpoint_with_its_own_store_is_asked_with_accounts_from_the_configuration(tmp_path: Path) -> None:
+def test_an_endpoint_with_its_own_store_is_asked_with_accounts_from_the_configuration(tmp_path: Path) -> None:
     config = fresh_config()
-    accounts = {
-        "right": ("ann@store.example", "Canary-of-Ann-1!"),
-        "wrong": ("ben@store.example", "Canary-not-Bens-1!"),
-        "locked": ("dan@store.example", "Canary-of-Dan-1!"),
+    logins = {
+        "right": {"username": "ann@store.example", "password": "Canary-of-Ann-1!"},
+        "wrong": {"username": "ben@store.example", "password": "Canary-not-Bens-1!"},
+        "locked": {"username": "dan@store.example", "password": "Canary-of-Dan-1!"},
     }
-    async with stand_ins(config) as (issuer, store):
-        assert store is not None
-        ann = store.add(Account("ann@store.example", "Canary-of-Ann-1!"))
-        store.add(Account("ben@store.example", "Canary-of-Ben-1!"))
-        store.add(Account("dan@store.example", "Canary-of-Dan-1!", says="locked"))
-        settings = settings_for(config, issuer, store) | own_settings(config) | {"JIT_LEDGER": str(tmp_path / "ledger")}
-        async with planted.served(settings) as url:
-            world = World(replace(config, legacy_url=None, accounts=accounts), url, issuer, None)
-            async with world.http:
-                outcomes = await run_cases(world, chosen(["A1", "O1", "O3", "O5", "O6", "R1", "F2"]))
-    assert set(ann.asked) == {"Canary-of-Ann-1!"}, "a store may lock whoever mistypes, and that is not Ann's part"
+    own = config.model_copy(update={"accounts": Accounts.model_validate(logins)})
+    ann = Account("ann@store.example", "Canary-of-Ann-1!")
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[Opened]:
+        async with serving(config) as (issuer, store):
+            assert store is not None
+            store.add(ann)
+            store.add(Account("ben@store.example", "Canary-of-Ben-1!"))
+            store.add(Account("dan@store.example", "Canary-of-Dan-1!", says="locked"))
+            settings = settings_for(config, issuer, store) | own_settings(config)
+            async with planted.served(settings | {"JIT_LEDGER": str(tmp_path / "ledger")}) as url:
+                endpoint = Endpoint(own, url, issuer, None)
+                async with endpoint.http:
+                    yield endpoint, None
+
+    outcomes = run_cases(opening(), ["A1", "O1", "O3", "O5", "O6", "R1", "F2"])
+    assert set(ann.asked) == {"Canary-of-Ann-1!"}, "a store may lock an account after a wrong password: not Ann's"
     assert [(o.case.id, o.result) for o in outcomes if o.result != "pass"] == [("O6", "skipped"), ("F2", "skipped")]
+
+
+def test_the_kits_endpoint_passes_every_case(tmp_path: Path) -> None:
+    config = short_config(tmp_path).model_copy(update={"load_seconds": 3})
+    reported: list[str] = []
+    outcomes = run_cases(started(config, own_settings(config), tmp_path), (), lambda o: reported.append(o.case.id))
+    assert [line(outcome) for outcome in outcomes if outcome.result != "pass" and not too_busy(outcome)] == []
+    assert reported == [outcome.case.id for outcome in outcomes] == [case.id for case in cases()]
+
+
+def test_the_users_own_pytest_changes_nothing(
+    start: Start, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\n")
+    (tmp_path / "conftest.py").write_text("raise RuntimeError('conftest')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--collect-only -k nothing")
+    monkeypatch.setenv("PYTEST_PLUGINS", "no_such_plugin")
+    assert main(["check", start("two actions"), "--config", str(config), "--only", "R2"]) == 1
+    assert os.environ["PYTEST_PLUGINS"] == "no_such_plugin"
+
+
+def test_libraries_read_the_stored_hashes() -> None:
+    password = "Canary-of-hashes-1!"
+    rows = json.loads((Path(jitkit.conformance.__file__).parent / "stored_hashes.json").read_text(encoding="utf-8"))
+    readers = {
+        "bcrypt": bcrypt,
+        "bcrypt-php": bcrypt,
+        "argon2id": argon2,
+        "phpass": phpass,
+        "md5": ldap_md5,
+        "sha": ldap_sha1,
+        "ssha": ldap_salted_sha1,
+        "pbkdf2": pbkdf2_sha256,
+        "django": django_pbkdf2_sha256,
+    }
+    for name, reader in readers.items():
+        assert reader.verify(password, rows[name]), name
+        assert not reader.verify(password[:-1] + "?", rows[name]), name
+    assert {"plain", "scrypt", "drupal", "aspnet-2", "aspnet-3"} <= set(rows)
+    assert sum(name.startswith("damaged") for name in rows) >= 5

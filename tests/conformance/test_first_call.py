@@ -1,31 +1,37 @@
-"""What somebody reads who runs the suite for the first time, against an endpoint that is not ready for it."""
+"""What a user reads who runs the suite for the first time, against an endpoint that is not ready for it."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from helpers.__main__ import main
-from jitkit.conformance.case import Failed
-from jitkit.conformance.first_call import good_call
-from jitkit.conformance.keys import EncryptionKey
-from jitkit.conformance.loopback import Exchange, LoopbackServer
-from jitkit.conformance.run import check_url, stand_ins
-from jitkit.conformance.world import World
+from jitkit.conformance.check import at_url
+from jitkit.conformance.config import Accounts
+from jitkit.conformance.endpoint import Endpoint
+from jitkit.conformance.first_call import decides_a_good_call
+from jitkit.conformance.plugin import Opened, run_cases
+from jitkit.conformance.results import Outcome
+from jitkit.conformance.server import Server
+from jitkit.entra_tokens import EncryptionKey
 from jitkit.errors import EndpointDown
 
-from .conftest import short_config
+from .conftest import bare, short_config
 
 OK = b'{"data": {"actions": []}}'
 
 
-def answering(status: int, body: bytes = b"") -> Callable[[Exchange], Awaitable[None]]:
-    return lambda exchange: exchange.answer(status, body)
+@asynccontextmanager
+async def answering(status: int, body: bytes = b"") -> AsyncIterator[str]:
+    endpoint = Server(lambda exchange: exchange.answer(status, body))
+    await endpoint.start()
+    yield f"http://127.0.0.1:{endpoint.port}/x"
+    await endpoint.stop()
 
 
 @pytest.mark.parametrize(
@@ -38,40 +44,33 @@ def answering(status: int, body: bytes = b"") -> Callable[[Exchange], Awaitable[
         (403, "are its tenant, extension and listener ids"),
     ],
 )
-async def test_an_endpoint_that_decides_nothing_fails_and_is_told_where_to_look(status: int, told: str) -> None:
-    endpoint = LoopbackServer(answering(status))
-    await endpoint.start()
-    heard = []
-    try:
-        outcomes = await check_url(short_config(), f"http://127.0.0.1:{endpoint.port}/x", ["A1"], heard.append)
-    finally:
-        await endpoint.stop()
-    assert heard == outcomes
+def test_an_endpoint_that_decides_nothing_fails_and_is_told_where_to_look(status: int, told: str) -> None:
+    outcomes: list[Outcome] = []
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[Opened]:
+        async with answering(status) as url, at_url(short_config(), url, outcomes.append) as opened:
+            yield opened
+
+    run_cases(opening(), ["A1"], outcomes.append)
     assert [(outcome.case.id, outcome.result) for outcome in outcomes] == [("G1", "fail"), ("A1", "fail")]
     assert told in outcomes[0].reason
 
 
 async def test_one_that_refuses_everybody_is_not_praised_for_it() -> None:
-    endpoint = LoopbackServer(answering(401))
-    await endpoint.start()
-    async with stand_ins(short_config()) as (issuer, legacy):
-        world = World(short_config(), f"http://127.0.0.1:{endpoint.port}/x", issuer, legacy)
-        world.patience = 0
-        with pytest.raises(Failed, match="OpenID documents and its app id"):
-            await good_call.run(world)
-    await endpoint.stop()
+    async with answering(401) as url, bare(short_config(), url) as (endpoint, _):
+        endpoint.patience = 0
+        with pytest.raises(AssertionError, match="OpenID documents and its app id"):
+            await decides_a_good_call(endpoint)
 
 
 async def test_one_that_decides_without_asking_the_store_is_told_how_to_ask() -> None:
-    endpoint = LoopbackServer(answering(200, OK))
-    await endpoint.start()
-    async with stand_ins(short_config()) as (issuer, legacy):
-        world = World(short_config(), f"http://127.0.0.1:{endpoint.port}/x", issuer, legacy)
-        with pytest.raises(Failed, match="POST JSON with username and password"):
-            await good_call.run(world)
-        own = World(replace(short_config(), legacy_url=None, accounts={"right": ("ann", "x")}), world.url, issuer, None)
-        await good_call.run(own)
-    await endpoint.stop()
+    async with answering(200, OK) as url, bare(short_config(), url) as (endpoint, _):
+        with pytest.raises(AssertionError, match="POST JSON with username and password"):
+            await decides_a_good_call(endpoint)
+        accounts = Accounts.model_validate({"right": {"username": "ann", "password": "x"}})
+        own = short_config().model_copy(update={"accounts": accounts})
+        await decides_a_good_call(Endpoint(own, url, endpoint.issuer, None))
 
 
 async def test_a_certificate_that_nobody_knows_is_named_at_once(tmp_path: Path) -> None:
@@ -81,7 +80,8 @@ async def test_a_certificate_that_nobody_knows_is_named_at_once(tmp_path: Path) 
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context)
     port = server.sockets[0].getsockname()[1]
     with pytest.raises(EndpointDown, match="TLS") as told:
-        await check_url(short_config(), f"https://127.0.0.1:{port}/x?code=a-function-key", ["A1"], print)
+        async with at_url(short_config(), f"https://127.0.0.1:{port}/x?code=a-function-key", lambda _: None):
+            pass
     server.close()
     assert told.value.service == "its certificate cannot be verified"
     assert "plain HTTP" in str(told.value) and "a-function-key" not in str(told.value)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from jitkit.conformance.areas import areas
-from jitkit.conformance.case import Outcome
-from jitkit.conformance.launcher import settings_for
-from jitkit.conformance.own import own_settings
-from jitkit.conformance.run import chosen, run_cases, stand_ins
-from jitkit.conformance.world import World
+from jitkit.conformance.check import started
+from jitkit.conformance.launcher import own_settings
+from jitkit.conformance.plugin import cases, run_cases
+from jitkit.conformance.results import Outcome
 
-from . import planted
-from .conftest import short_config, too_busy
-from .faults_at_start import STARTS
+from .conftest import short_config, too_busy, with_fault
 
 # Fault -> the cases meant for it.
 FAULTS = {
@@ -146,33 +144,100 @@ FAULTS = {
     "a log for everybody": "P7",
 }
 
+# Faults that show when an endpoint starts or ends, and the cases meant for them.
+STARTS = {
+    "plain HTTP in production": "T9",
+    "everybody, when there are no keys": "A18",
+    "keys fetched with the first call": "A19",
+    "a slow first call": "F15",
+    "starts with a bypass": "A21",
+    "starts without a key": "J20",
+    "the key in the message": "J20",
+    "expired certificate refused": "J21",
+    "a damaged hash is wrong": "O15",
+    "a line in two halves": "F17",
+    "drops its calls": "F20",
+    "trusts its memory": "C17",
+    "slow hashes not reported": "O17",
+    "an unnamed clock": "F18",
+    "every attempt is the first": "P4",
+    "strangers not counted": "P4",
+    "remembers by the ledger": "P5",
+}
+
+# One of each kind; the others run with the slow tests.
+ALWAYS = {
+    "no size limit",
+    "signature unchecked",
+    "audience unchecked",
+    "no encrypted bearer",
+    "any tenant in the body",
+    "plain text accepted",
+    "RSA1_5 accepted",
+    "bad parts told apart",
+    "context times unchecked",
+    "asks twice",
+    "always Retry",
+    "an answer about anybody",
+    "two actions",
+    "nonce missing",
+    "status 502 is Retry",
+    "timeout is Retry",
+    "no breaker",
+    "status 503 is Retry",
+    "never fetches again",
+    "password logged",
+    "starts with a bypass",
+    "a line in two halves",
+    "every attempt is the first",
+}
+
 _NEEDS_TRAFFIC = ("E1", "O5")
 
 
-async def _outcomes(faults: str, ids: list[str], folder: Path) -> list[Outcome]:
-    config = replace(short_config(), logs=(folder,))
-    async with stand_ins(config) as (issuer, legacy):
-        settings = settings_for(config, issuer, legacy) | own_settings(config) | {"JIT_LEDGER": str(folder / "ledger")}
-        async with planted.served(settings, faults) as url:
-            world = World(config, url, issuer, legacy)
-            world.patience = 3.0
-            async with world.http:
-                return await run_cases(world, chosen(ids))
+def _rows(faults: Mapping[str, str]) -> list[Any]:
+    return [
+        pytest.param(
+            fault, meant.split(), id=fault.replace(" ", "-"), marks=() if fault in ALWAYS else pytest.mark.slow
+        )
+        for fault, meant in faults.items()
+    ]
 
 
-@pytest.mark.parametrize(("fault", "meant"), FAULTS.items(), ids=lambda value: str(value).replace(" ", "-"))
-async def test_a_planted_fault_is_found_by_the_case_meant_for_it(fault: str, meant: str, tmp_path: Path) -> None:
-    wanted = meant.split()
-    outcomes = await _outcomes(fault, [*wanted, *(_NEEDS_TRAFFIC if wanted[0][0] == "P" else ())], tmp_path)
+def _check_process(fault: str, only: list[str], folder: Path) -> list[Outcome]:
+    config = short_config(folder)
+    command = [sys.executable, "-m", "tests.conformance.planted"]
+    return run_cases(started(config, own_settings(config) | {"PLANTED": fault}, folder, command), only)
+
+
+@pytest.mark.parametrize(("fault", "meant"), _rows(FAULTS))
+def test_a_planted_fault_is_found_by_the_case_meant_for_it(fault: str, meant: list[str], tmp_path: Path) -> None:
+    outcomes = run_cases(with_fault(fault, tmp_path), [*meant, *(_NEEDS_TRAFFIC if meant[0][0] == "P" else ())])
     if any(map(too_busy, outcomes)):
         pytest.skip("this machine is too busy to judge time")
     found = {outcome.case.id: outcome.reason for outcome in outcomes if outcome.result == "fail"}
-    assert set(found) >= set(wanted), [(outcome.case.id, outcome.result) for outcome in outcomes]
+    assert set(found) >= set(meant), [(outcome.case.id, outcome.result) for outcome in outcomes]
     assert not [reason for reason in found.values() if "could not be read" in reason]
 
 
+@pytest.mark.parametrize(("fault", "meant"), _rows(STARTS))
+def test_a_fault_at_the_start_is_found(fault: str, meant: list[str], tmp_path: Path) -> None:
+    outcomes = _check_process(fault, meant, tmp_path)
+    if any(map(too_busy, outcomes)):
+        pytest.skip("this machine is too busy to judge time")
+    assert [(outcome.case.id, outcome.result) for outcome in outcomes] == [(case, "fail") for case in meant]
+
+
+@pytest.mark.slow
+def test_without_a_fault_every_case_passes(tmp_path: Path) -> None:
+    outcomes = _check_process("", [], tmp_path)
+    judged = [outcome for outcome in outcomes if not too_busy(outcome)]
+    assert [(outcome.case.id, outcome.reason) for outcome in judged if outcome.result != "pass"] == []
+
+
 def test_every_case_has_a_fault_that_it_finds() -> None:
-    ids = {case.id for cases in areas().values() for case in cases}
+    ids = {case.id for case in cases()}
     meant = {name for text in (*FAULTS.values(), *STARTS.values()) for name in text.split()}
     assert ids - meant == set()
     assert meant - ids == set()
+    assert set(FAULTS) | set(STARTS) >= ALWAYS

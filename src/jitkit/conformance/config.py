@@ -1,95 +1,168 @@
-"""What the suite must know about the endpoint under test: a TOML or JSON file in, one value out."""
+"""The suite's configuration file: what the suite must know about the endpoint under test."""
 
 from __future__ import annotations
 
 import json
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from jitkit.conformance.keys import EncryptionKey, read_certificate
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from jitkit.entra_tokens import EncryptionKey
 from jitkit.errors import SettingsError
 
-__all__ = ["FEATURES", "KINDS", "MEMBERS", "Config"]
+__all__ = ["Accounts", "Config", "Features", "Login", "port_of"]
 
 _GUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-
-# Feature -> whether an endpoint has it unless its configuration says otherwise.
-FEATURES: Final = {
-    "breaker": True,
-    "limiter": True,
-    "replay": True,
-    "context_issuer": True,
-    "weak_passwords": False,
-    "flat_context": False,
-    "user_mapping": False,
+# What a member must be, where pydantic finds that it is not.
+_WANTED: Final = {
+    "logs": "a list of paths",
+    "load_seconds": "a whole number from 1 to 600",
+    "features": "a table of true and false",
+    "accounts": "a table of accounts",
 }
 
-# Member -> its type, and what that is called in a message.
-_TYPES: Final[dict[str, tuple[type, str]]] = {
-    **dict.fromkeys(
-        ("tenant_id", "app_id", "identifier_uri", "certificate", "previous_certificate", "extension_id", "listener_id"),
-        (str, "a text"),
-    ),
-    **dict.fromkeys(("listen", "issuer_url", "legacy_url"), (str, "a text")),
-    "logs": (list, "a list of paths"),
-    "load_seconds": (int, "a whole number"),
-    "features": (dict, "a table of true and false"),
-    "accounts": (dict, "a table of accounts"),
-}
-MEMBERS: Final = frozenset(_TYPES)
-NEEDED: Final = ("tenant_id", "app_id", "identifier_uri", "certificate")
 
-# Kinds of account that the cases ask for.
-KINDS: Final = frozenset(
-    {"right", "weak", "wrong", "unknown", "locked", "disabled", "must_change", "mfa", "no_password"}
-)
+def _guid(value: str) -> str:
+    if value and not _GUID.fullmatch(value):
+        raise ValueError("{} is not a GUID.")
+    return value.lower()
 
 
-@dataclass(frozen=True)
-class Config:
-    """Say who the endpoint serves, and what the suite may ask of it.
+def _certificate(value: object, info: ValidationInfo) -> object:
+    """Read a PEM certificate, from a path relative to the configuration; a private key next to it is not read."""
+    if not isinstance(value, str):
+        return value
+    path = Path(info.context or ".") / value
+    try:
+        certificate = x509.load_pem_x509_certificates(path.read_bytes())[0]
+    except OSError as error:
+        raise SettingsError(
+            f"The certificate {path} cannot be read.",
+            service=error.strerror,
+            next_step="Correct its path in the configuration; it is relative to the configuration file.",
+        ) from None
+    except ValueError:
+        certificate = None
+    if certificate is None or not isinstance(certificate.public_key(), rsa.RSAPublicKey):
+        raise SettingsError(
+            f"{path} holds no PEM certificate of an RSA key.",
+            next_step="Give the certificate that Entra encrypts passwords for; its private key is not needed.",
+        )
+    return EncryptionKey(certificate)
 
-    Args:
-        tenant_id: the external tenant (GUID).
-        app_id: the application id of the extension's app registration (GUID).
-        identifier_uri: its identifier URI.
-        key: the certificate that passwords are encrypted for.
-        previous: the one before, while the endpoint still opens what was encrypted for it; None without a change.
-        extension_id: the custom extension's id, when the endpoint takes no other (GUID).
-        listener_id: the listener's id, when the endpoint takes no other (GUID).
-        listen: the address that the suite's own servers listen on.
-        issuer_url: where the endpoint reaches the suite's issuer; empty for a free port on this machine.
-        legacy_url: where it reaches the suite's legacy store; empty for a free port, None when it asks its own store.
-        logs: what the endpoint writes: files and folders that are searched for secrets.
-        load_seconds: how long the load case lasts.
-        features: what the endpoint has (see `FEATURES`).
-        accounts: for an endpoint with its own store, kind of account to (username, password).
+
+def _server_url(url: str) -> str:
+    """Check a URL under which the endpoint reaches one of the suite's servers: the suite listens on its port."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme == "http" and bool(parts.hostname) and bool(parts.port)
+    except ValueError:
+        good = False
+    if url and not good:
+        raise ValueError("{} is not an http: URL with a port, such as http://127.0.0.1:7081.")
+    return url
+
+
+def _issuer_url(url: str) -> str:
+    if urlsplit(url).path.strip("/") or urlsplit(url).query:
+        raise ValueError("{} holds more than a host and a port: the suite adds the paths of its documents.")
+    return url.rstrip("/")
+
+
+def _in_folder(paths: list[Path], info: ValidationInfo) -> list[Path]:
+    return [Path(info.context or ".") / path for path in paths]
+
+
+Text = Annotated[str, Field(min_length=1)]
+Guid = Annotated[str, AfterValidator(_guid)]
+Certificate = Annotated[EncryptionKey, BeforeValidator(_certificate)]
+ServerUrl = Annotated[str, AfterValidator(_server_url)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True
+    )
+
+
+class Features(_Table):
+    """What the endpoint has, and what it lets in on purpose."""
+
+    breaker: bool = True
+    limiter: bool = True
+    replay: bool = True
+    context_issuer: bool = True
+    weak_passwords: bool = False
+    flat_context: bool = False
+    user_mapping: bool = False
+
+
+class Login(_Table):
+    """A name and a password of the endpoint's own legacy store."""
+
+    username: Text
+    password: Text = Field(repr=False)
+
+
+class Accounts(_Table):
+    """Accounts of the endpoint's own legacy store, one of each kind that the cases ask for."""
+
+    right: Login
+    weak: Login | None = None
+    wrong: Login | None = None
+    unknown: Login | None = None
+    locked: Login | None = None
+    disabled: Login | None = None
+    must_change: Login | None = None
+    mfa: Login | None = None
+    no_password: Login | None = None
+
+
+class Config(_Table):
+    """Describes the endpoint under test, and what the suite may ask of it; every member is one of the file's.
+
+    Without `issuer_url` or `legacy_url`, the suite's servers take free ports on this machine. With `accounts`, the
+    endpoint uses its own legacy store.
     """
 
-    tenant_id: str
-    app_id: str
-    identifier_uri: str
-    key: EncryptionKey
-    previous: EncryptionKey | None = None
-    extension_id: str = ""
-    listener_id: str = ""
+    tenant_id: Annotated[Guid, Field(min_length=1)]
+    app_id: Annotated[Guid, Field(min_length=1)]
+    identifier_uri: Text
+    certificate: Certificate
+    previous_certificate: Certificate | None = None
+    extension_id: Guid = ""
+    listener_id: Guid = ""
     listen: str = "127.0.0.1"
-    issuer_url: str = ""
-    legacy_url: str | None = ""
-    logs: tuple[Path, ...] = ()
-    load_seconds: int = 10
-    features: Mapping[str, bool] = field(default_factory=lambda: dict(FEATURES))
-    accounts: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False)
+    issuer_url: Annotated[ServerUrl, AfterValidator(_issuer_url)] = ""
+    legacy_url: ServerUrl = ""
+    logs: Annotated[list[Annotated[Path, Field(strict=False)]], AfterValidator(_in_folder)] = Field(default=[])
+    load_seconds: int = Field(default=10, ge=1, le=600)
+    features: Features = Features()
+    accounts: Accounts | None = None
 
-    @staticmethod
-    def port_of(url: str | None) -> int:
-        """Return the port of a URL, or 0 for a free one."""
-        return (urlsplit(url).port or 0) if url else 0
+    @model_validator(mode="after")
+    def _differences(self) -> Config:
+        if self.previous_certificate and self.previous_certificate.x5t == self.certificate.x5t:
+            raise ValueError("previous_certificate is the same as certificate: leave it out, or name the one before.")
+        if self.issuer_url and self.legacy_url and port_of(self.issuer_url) == port_of(self.legacy_url):
+            raise ValueError("issuer_url and legacy_url have the same port: the suite serves them on one each.")
+        return self
 
     @classmethod
     def read(cls, path: Path) -> Config:
@@ -99,117 +172,56 @@ class Config:
             path: TOML, or JSON when the name ends in `.json`.
 
         Raises:
-            SettingsError: the file is not there, does not parse, lacks a member, or holds one that does not exist or
+            SettingsError: the file cannot be read, does not parse, lacks a member, or holds one that does not exist or
                 cannot be used.
         """
-        values = _checked(path, _parsed(path))
-        folder = path.parent
-        taken = ("listen", "legacy_url", "load_seconds")
-        own_store = "accounts" in values
-        key, previous = _certificate(folder / values["certificate"]), values.get("previous_certificate")
-        before = _certificate(folder / previous) if previous else None
-        if before is not None and before.x5t == key.x5t:
-            raise _bad(path, "previous_certificate is the same as certificate: leave it out, or name the one before.")
-        return cls(
-            tenant_id=values["tenant_id"].lower(),
-            app_id=values["app_id"].lower(),
-            identifier_uri=values["identifier_uri"],
-            key=key,
-            previous=before,
-            extension_id=values.get("extension_id", "").lower(),
-            listener_id=values.get("listener_id", "").lower(),
-            issuer_url=values.get("issuer_url", "").rstrip("/"),
-            logs=tuple(folder / name for name in values.get("logs", ())),
-            features=FEATURES | values.get("features", {}),
-            accounts=_accounts(path, values["accounts"]) if own_store else {},
-            **{name: values[name] for name in taken if name in values} | ({"legacy_url": None} if own_store else {}),
-        )
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+            values = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+        except OSError as error:
+            raise _unusable(path, f"It cannot be read: {error.strerror}.") from None
+        except (ValueError, RecursionError) as error:
+            raise _unusable(path, f"It does not parse: {error}.") from None
+        if not isinstance(values, dict):
+            raise _unusable(path, "It is not a table of settings.")
+        try:
+            return cls.model_validate(values, context=path.parent)
+        except ValidationError as problem:
+            # A misspelt name also leaves the right one missing: the misspelling is what helps.
+            first = min(problem.errors(include_url=False), key=lambda error: error["type"] != "extra_forbidden")
+            raise _unusable(path, _in_words(first)) from None
 
 
-def _checked(path: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """Check members and types, before anything is made of them."""
-    if unknown := sorted(set(values) - MEMBERS):
-        raise _bad(path, f"It holds {', '.join(unknown)}, which the suite does not know.")
-    for name in NEEDED:
-        if values.get(name) in (None, ""):
-            raise _bad(path, f"{name} is missing.")
-    for name, value in values.items():
-        kind, called = _TYPES[name]
-        if type(value) is not kind:
-            raise _bad(path, f"{name} is not {called}.")
-    features = values.get("features", {})
-    if unknown := sorted(set(features) - set(FEATURES)):
-        raise _bad(path, f"features holds {', '.join(unknown)}, which the suite does not know.")
-    for name, value in features.items():
-        if not isinstance(value, bool):
-            raise _bad(path, f"{name} under features is neither true nor false.")
-    if not all(isinstance(name, str) for name in values.get("logs", ())):
-        raise _bad(path, "logs is not a list of paths.")
-    if not 1 <= values.get("load_seconds", 1) <= 600:
-        raise _bad(path, "load_seconds is not a whole number from 1 to 600.")
-    for name in ("tenant_id", "app_id", "extension_id", "listener_id"):
-        if values.get(name) and not _GUID.fullmatch(values[name]):
-            raise _bad(path, f"{name} is not a GUID.")
-    ports = [_port(path, name, values[name]) for name in ("issuer_url", "legacy_url") if values.get(name)]
-    if len(set(ports)) < len(ports):
-        raise _bad(path, "issuer_url and legacy_url have the same port: the suite serves them on one each.")
-    return values
+def port_of(url: str) -> int:
+    """Return the port of a URL, or 0 for a free one."""
+    return (urlsplit(url).port or 0) if url else 0
 
 
-def _port(path: Path, name: str, url: str) -> int:
-    """Read the port that the suite listens on, which a URL of its servers must name."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if not host or not port or parts.scheme != "http":
-        raise _bad(path, f"{name} is not an http: URL with a port, such as http://127.0.0.1:7081.")
-    if name == "issuer_url" and (parts.path.strip("/") or parts.query):
-        raise _bad(path, "issuer_url holds more than a host and a port: the suite adds the paths of its documents.")
-    return port
+def _in_words(error: ErrorDetails) -> str:
+    """Say one of pydantic's errors in a sentence; no value is repeated, because accounts hold passwords."""
+    match error["type"], [str(part) for part in error["loc"]]:
+        case "value_error", place:
+            return str(error["ctx"]["error"]).format(*place)
+        case _, ["accounts", "right"] if error["type"] == "missing":
+            return "accounts names nobody as right, and every case needs an account that may sign in."
+        case "extra_forbidden", ["accounts", kind]:
+            return f"accounts holds {kind}; its kinds are {', '.join(sorted(Accounts.model_fields))}."
+        case _, ["accounts", kind, *_]:
+            return f"{kind} under accounts needs a username and a password, both as text."
+        case "extra_forbidden", [name]:
+            return f"It holds {name}, which the suite does not know."
+        case "extra_forbidden", [table, name, *_]:
+            return f"{table} holds {name}, which the suite does not know."
+        case _, ["features", name]:
+            return f"{name} under features is neither true nor false."
+        case (("missing" | "string_too_short"), [name]):
+            return f"{name} is missing."
+        case _, [name, *_]:
+            return f"{name} is not {_WANTED.get(name, 'a text')}."
+    return "It is not a table of settings."
 
 
-def _parsed(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        values = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
-    except OSError as error:
-        raise _bad(path, f"It cannot be read: {error.strerror}.") from None
-    except (ValueError, RecursionError) as error:
-        raise _bad(path, f"It does not parse: {error}.") from None
-    if not isinstance(values, dict):
-        raise _bad(path, "It is not a table of settings.")
-    return values
-
-
-def _certificate(path: Path) -> EncryptionKey:
-    try:
-        return read_certificate(path.read_bytes(), str(path))
-    except OSError as error:
-        raise SettingsError(
-            f"The certificate {path} cannot be read.",
-            service=error.strerror,
-            next_step="Correct its path in the configuration; it is relative to the configuration file.",
-        ) from None
-
-
-def _accounts(path: Path, values: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    if unknown := sorted(set(values) - KINDS):
-        raise _bad(path, f"accounts holds {', '.join(unknown)}; its kinds are {', '.join(sorted(KINDS))}.")
-    if "right" not in values:
-        raise _bad(path, "accounts names nobody as right, and no case can do without somebody who may sign in.")
-    accounts: dict[str, tuple[str, str]] = {}
-    for kind, entry in values.items():
-        match entry:
-            case {"username": str(username), "password": str(password)} if username and password:
-                accounts[kind] = (username, password)
-            case _:
-                raise _bad(path, f"{kind} under accounts needs a username and a password, both as text.")
-    return accounts
-
-
-def _bad(path: Path, what: str) -> SettingsError:
+def _unusable(path: Path, what: str) -> SettingsError:
     return SettingsError(
         f"The suite's configuration {path} cannot be used. {what}",
         next_step="Compare it with the one that `jitkit check --write-config FILE` writes.",

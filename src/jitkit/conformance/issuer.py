@@ -1,4 +1,4 @@
-"""The suite's own issuer: two OpenID documents with different keys, which can be taken away, and the tokens.
+"""The suite's own issuer: two OpenID documents with different keys, and the bearer tokens signed with them.
 
 Sources: [observed] an external tenant's callout is signed with keys of the ciamlogin.com document, and its bearer is
 encrypted once the app has an encryption key; [overview] for the caller and the version 1 form.
@@ -7,77 +7,59 @@ encrypted once the app has an encryption key; [overview] for the caller and the 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 from jitkit import protocol
-from jitkit.conformance.config import Config
-from jitkit.conformance.keys import EncryptionKey, SigningKey
-from jitkit.conformance.loopback import Exchange, LoopbackServer
-from jitkit.conformance.tokens import encrypt, signed
+from jitkit.conformance.config import Config, port_of
+from jitkit.conformance.server import Exchange, Server
+from jitkit.entra_tokens import EncryptionKey, Entra, SigningKey, encrypted, signed
 
 __all__ = ["Issuer"]
 
-_WELL_KNOWN = "/.well-known/openid-configuration"
+_WELL_KNOWN: Final = "/.well-known/openid-configuration"
+_key = cache(SigningKey.make)
 
 
-@dataclass
 class Issuer:
-    """Sign tokens, and publish the keys.
+    """Signs tokens, and publishes the keys.
 
     Args:
-        config: whose tenant and app the tokens name.
-        key: the encryption key of the app under test.
-        ciam: the signing key that the ciamlogin document publishes.
-        login: the one that the other document publishes.
-        away: whether the documents cannot be had.
-        ahead: seconds by which the issuer's clock is ahead of this machine's.
-        published: the signing keys in the ciamlogin document.
-        fetched: the paths that were asked for.
+        config: whose tenant and app the tokens name, and where to listen.
     """
 
-    config: Config
-    key: EncryptionKey
-    ciam: SigningKey = field(default_factory=lambda: SigningKey.make("suite-ciam"))
-    login: SigningKey = field(default_factory=lambda: SigningKey.make("suite-login"))
-    away: bool = False
-    ahead: int = 0
-    published: list[SigningKey] = field(default_factory=list)
-    fetched: list[str] = field(default_factory=list)
+    def __init__(self, config: Config) -> None:
+        self.entra = Entra(config.tenant_id, config.app_id, config.identifier_uri)
+        self.ciam, self.login = _key("suite-ciam"), _key("suite-login")
+        self.published = [self.ciam]  # in the ciamlogin document
+        self.away = False  # whether the documents cannot be had
+        self.ahead = 0  # seconds by which the issuer's clock is ahead of this machine's
+        self.fetched: list[str] = []  # the paths that were asked for
+        self._encryption_key = config.certificate
+        self._url = config.issuer_url
+        self.server = Server(self._answer, host=config.listen, port=port_of(config.issuer_url))
 
-    def __post_init__(self) -> None:
-        self.published = [self.ciam]
-        host, port = self.config.listen, self.config.port_of(self.config.issuer_url)
-        self.server = LoopbackServer(self._handle, host=host, port=port)
-
-    @cached_property
-    def rolled(self) -> SigningKey:
+    @property
+    def next_key(self) -> SigningKey:
         """The key that is published while the endpoint runs."""
-        return SigningKey.make("suite-rolled")
+        return _key("suite-next")
 
-    @cached_property
+    @property
     def stranger(self) -> SigningKey:
         """A key that is never published."""
-        return SigningKey.make("suite-stranger")
+        return _key("suite-stranger")
 
     @property
     def url(self) -> str:
         """Where the endpoint under test finds the issuer."""
-        return self.config.issuer_url or f"http://127.0.0.1:{self.server.port}"
+        return self._url or f"http://127.0.0.1:{self.server.port}"
 
     @property
     def documents(self) -> tuple[str, str]:
         """The two metadata URLs."""
         return f"{self.url}/ciam{_WELL_KNOWN}", f"{self.url}/login{_WELL_KNOWN}"
 
-    def issuer(self, host: str = "ciam") -> str:
-        """Return the `iss` of a tenant's tokens under one of the two hosts."""
-        tenant = self.config.tenant_id
-        name = f"{tenant}.ciamlogin.com" if host == "ciam" else "login.microsoftonline.com"
-        return f"https://{name}/{tenant}/v2.0"
-
-    async def _handle(self, exchange: Exchange) -> None:
+    async def _answer(self, exchange: Exchange) -> None:
         self.fetched.append(exchange.path)
         if self.away:
             return
@@ -86,9 +68,9 @@ class Issuer:
             await exchange.answer(404)
         elif f"/{rest}" == _WELL_KNOWN:
             await exchange.json(
-                # Whatever OpenID Connect Discovery 1.0, section 3, requires: some libraries refuse less.
+                # All that OpenID Connect Discovery 1.0, section 3, requires: some libraries insist on it.
                 {
-                    "issuer": self.issuer(host),
+                    "issuer": self.entra.issuer(host),
                     "authorization_endpoint": f"{self.url}/{host}/authorize",
                     "token_endpoint": f"{self.url}/{host}/token",
                     "jwks_uri": f"{self.url}/{host}/keys",
@@ -105,23 +87,18 @@ class Issuer:
 
     def claims(self, **changes: Any) -> dict[str, Any]:
         """Return the claims of a good bearer token; a change to None leaves one out."""
-        now, principal = int(time.time()) + self.ahead, "5aaa1e04-6b3a-4d0f-9c52-7ce2b14bbf01"
-        claims = {"aud": self.config.app_id, "iss": self.issuer(), "azp": protocol.CALLER_APP_ID, "ver": "2.0"}
-        claims |= {"tid": self.config.tenant_id, "oid": principal, "sub": principal}
-        claims |= {"iat": now, "nbf": now, "exp": now + 3600} | changes
-        return {name: value for name, value in claims.items() if value is not None}
+        return self.entra.token_claims(ahead=self.ahead, **changes)
 
-    def bearer(self, *, key: SigningKey | None = None, **changes: Any) -> str:
+    def bearer(self, key: SigningKey | None = None, **changes: Any) -> str:
         """Sign a good bearer token, with changed claims."""
         return signed(self.claims(**changes), key or self.ciam)
 
     def first_version(self, **changes: Any) -> str:
         """Sign a version 1 token: `appid` in place of `azp`, the identifier URI as audience."""
-        tenant = self.config.tenant_id
-        old = {"ver": "1.0", "azp": None, "appid": protocol.CALLER_APP_ID, "iss": f"https://sts.windows.net/{tenant}/"}
-        return signed(self.claims(**old | {"aud": self.config.identifier_uri} | changes), self.login)
+        old = {"ver": "1.0", "azp": None, "appid": protocol.CALLER_APP_ID, "aud": self.entra.identifier_uri}
+        old["iss"] = f"https://sts.windows.net/{self.entra.tenant_id}/"
+        return self.bearer(self.login, **old | changes)
 
-    def encrypted(self, token: str, key: EncryptionKey | None = None, **header: Any) -> str:
-        """Encrypt a bearer token as Entra does, with header members that no library knows."""
-        observed: dict[str, Any] = {"xms_hd_uti": "suite", "xms_hd_iat": int(time.time())}
-        return encrypt(token, key or self.key, **observed | header)
+    def encrypted(self, token: str, key: EncryptionKey | None = None) -> str:
+        """Encrypt a bearer token as Entra does, with header members that no library knows [observed]."""
+        return encrypted(token, key or self._encryption_key, xms_hd_uti="suite", xms_hd_iat=int(time.time()))

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server with its hands on the wire: it can also hang, drip, hang up and talk nonsense."""
+"""A minimal HTTP/1.1 server that can misbehave: hang, send slowly, disconnect, return garbage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from jitkit.errors import EndpointDown
 
-__all__ = ["Exchange", "LoopbackServer"]
+__all__ = ["Exchange", "Server"]
 
 
 @dataclass
@@ -58,8 +58,8 @@ class Exchange:
             return True
 
 
-class LoopbackServer:
-    """Serve one coroutine.
+class Server:
+    """Serves HTTP with one coroutine.
 
     Args:
         handle: answers an exchange; when it returns, the connection is closed.
@@ -86,7 +86,7 @@ class LoopbackServer:
             raise EndpointDown(
                 f"The suite cannot listen on {self._host}, port {self.port}.",
                 service=error.strerror,
-                next_step="Stop whatever uses that port, or change the URL in the suite's configuration.",
+                next_step="Stop the program that uses that port, or change the URL in the suite's configuration.",
             ) from None
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -107,7 +107,7 @@ class LoopbackServer:
         try:
             await self._handle(await _read(reader, writer))
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
-            pass  # the endpoint under test hung up or sent something else: there is nobody to answer
+            pass  # the endpoint under test hung up or sent something else: no answer is possible
         finally:
             writer.close()
 

@@ -1,17 +1,51 @@
-"""Say what came out: a table for people, JSON for machines, JUnit for CI."""
+"""What came out of the cases: a table for people, JSON for machines, JUnit for CI."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from xml.etree import ElementTree
 
-from jitkit.conformance.case import FAIL, PASS, SKIPPED, Outcome
 from jitkit.errors import SettingsError
 
-__all__ = ["failed", "line", "summary", "write_json", "write_junit"]
+__all__ = ["FAIL", "PASS", "SKIPPED", "Case", "Outcome", "failed", "line", "summary", "write_json", "write_junit"]
+
+PASS: Final = "pass"  # noqa: S105
+FAIL: Final = "fail"
+SKIPPED: Final = "skipped"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question to an endpoint.
+
+    Args:
+        id: a letter for the subject, and a number.
+        area: the heading that it stands under.
+        why: what the endpoint must do, in one line.
+        source: where that is written: a document, an RFC, or "safest" where the documents are silent.
+        required: whether a failure fails the run; if not, it is a choice of policy to know about.
+    """
+
+    id: str
+    area: str
+    why: str
+    source: str
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one case: pass, fail or skipped; the reason, empty for a pass; and how many seconds it took."""
+
+    case: Case
+    result: str
+    reason: str
+    seconds: float
 
 
 def line(outcome: Outcome) -> str:
@@ -23,9 +57,9 @@ def line(outcome: Outcome) -> str:
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
-    """Write the counts, with policy told from what is required."""
+    """Count the results; differences of policy are counted apart from failures."""
     results = Counter(outcome.result for outcome in outcomes)
-    policy = sum(outcome.result == FAIL and not outcome.case.required for outcome in outcomes)
+    policy = results[FAIL] - len(failed(outcomes))
     parts = [f"{results[PASS]} passed", f"{len(failed(outcomes))} failed"]
     if policy:
         parts.append(f"{policy} differ from what the suite advises (a choice of policy)")
@@ -48,7 +82,7 @@ def write_json(outcomes: Sequence[Outcome], path: Path, url: str) -> None:
     rows = [
         {
             "id": outcome.case.id,
-            "area": outcome.area,
+            "area": outcome.case.area,
             "why": outcome.case.why,
             "source": outcome.case.source,
             "required": outcome.case.required,
@@ -64,6 +98,8 @@ def write_json(outcomes: Sequence[Outcome], path: Path, url: str) -> None:
 def write_junit(outcomes: Sequence[Outcome], path: Path) -> None:
     """Write every outcome as JUnit XML; a difference of policy is a skipped test there, with its reason.
 
+    pytest's own writer is not used: it would write one test for each row of a case's table.
+
     Raises:
         SettingsError: the file cannot be written.
     """
@@ -72,7 +108,7 @@ def write_junit(outcomes: Sequence[Outcome], path: Path) -> None:
     suite.set("skipped", str(sum(outcome.result != PASS for outcome in outcomes) - len(failed(outcomes))))
     for outcome in outcomes:
         name = f"{outcome.case.id} {outcome.case.why}"
-        test = ElementTree.SubElement(suite, "testcase", classname=outcome.area, name=name)
+        test = ElementTree.SubElement(suite, "testcase", classname=outcome.case.area, name=name)
         test.set("time", f"{outcome.seconds:.3f}")
         if outcome.result != PASS:
             tag = "failure" if outcome.result == FAIL and outcome.case.required else "skipped"
@@ -85,5 +121,5 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise SettingsError(
-            f"{path} cannot be written.", service=error.strerror, next_step="Name a file in a folder that is there."
+            f"{path} cannot be written.", service=error.strerror, next_step="Name a file in an existing folder."
         ) from None

@@ -1,8 +1,8 @@
-"""The legacy store that the suite brings: it knows the accounts it made up, and misbehaves as told.
+"""The suite's legacy store: it knows invented accounts, and misbehaves as a case wants.
 
 Its contract is the endpoint's own for a JSON store: POST with `username` and `password`; status 200 with `result`
 (right, right_must_change, mfa, wrong, unknown_user, locked, disabled, no_password), with the `username` that the answer
-is about, and for some people with `entra_user_id`, the object id of the directory account that they became.
+is about, and for some accounts with `entra_user_id`, the object id of the directory account that they became.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import json
 from dataclasses import dataclass, field
 from typing import Final
 
-from jitkit.conformance.config import Config
-from jitkit.conformance.loopback import Exchange, LoopbackServer
+from jitkit.conformance.config import Config, port_of
+from jitkit.conformance.server import Exchange, Server
 
-__all__ = ["Account", "Legacy"]
+__all__ = ["Account", "LegacyStore"]
 
 _PATH = "/verify"
 _LONGEST = 12.0
-# What readers of JSON stumble over.
+# Answers that crash careless readers of JSON.
 _ODD: Final = {
     "30,000 brackets": b'{"result": ' + b"[" * 30_000,
     "a number of 5,000 digits": b'{"result": "right", "username": ' + b"9" * 5_000 + b"}",
@@ -30,33 +30,35 @@ _ODD: Final = {
 
 @dataclass
 class Account:
-    """One invented person, what the store does about them, and what it was asked.
+    """An invented account, what the store does about it, and what it was asked.
 
     Args:
         username: the name in the store.
-        password: the right password; None when the store knows nobody of this name.
+        password: the right password; None when the store does not know the name.
+        typed: the password that the user types; empty for the right one.
         says: what the store says when the password is right.
         fault: what goes wrong instead of an answer; empty for nothing.
         delay: seconds before the answer.
-        names: whose name the answer bears; empty for the one that was asked for.
-        user_id: the directory account that the person became, as far as the store knows; empty for nothing.
-        asked: the passwords it was asked about.
-        let_go: calls that the endpoint gave up before they were answered.
+        names: the username in the answer; empty for the one that was asked for.
+        user_id: the directory account that the user became, as far as the store knows; empty for nothing.
+        asked: the passwords that it was asked about.
+        abandoned: calls that the endpoint gave up before they were answered.
     """
 
     username: str
     password: str | None = field(repr=False)
+    typed: str = field(default="", repr=False)
     says: str = "right"
     fault: str = ""
     delay: float = 0.0
     names: str = ""
     user_id: str = ""
     asked: list[str] = field(default_factory=list, repr=False)
-    let_go: int = 0
+    abandoned: int = 0
 
 
-class Legacy:
-    """Serve the store on loopback.
+class LegacyStore:
+    """Serves the store.
 
     Args:
         config: where to listen.
@@ -65,12 +67,12 @@ class Legacy:
     def __init__(self, config: Config) -> None:
         self._url = config.legacy_url
         self._accounts: dict[str, Account] = {}
-        self.allowed = 1000
+        self.allowed = 1000  # calls at once; one more gets status 503
         self.running = 0
         self.most_running = 0
         self.redirected = 0
-        self.unknown: list[str] = []
-        self.server = LoopbackServer(self._handle, host=config.listen, port=config.port_of(config.legacy_url))
+        self.unknown: list[str] = []  # names without an account that it was asked about
+        self.server = Server(self._answer, host=config.listen, port=port_of(config.legacy_url))
 
     @property
     def url(self) -> str:
@@ -78,11 +80,11 @@ class Legacy:
         return self._url or f"http://127.0.0.1:{self.server.port}{_PATH}"
 
     def add(self, account: Account) -> Account:
-        """Let the store know somebody."""
+        """Add an account."""
         self._accounts[_key(account.username)] = account
         return account
 
-    async def _handle(self, exchange: Exchange) -> None:
+    async def _answer(self, exchange: Exchange) -> None:
         if exchange.path.startswith("/elsewhere"):
             self.redirected += 1
             await exchange.json({"result": "right"})
@@ -105,13 +107,13 @@ class Legacy:
             if self.running > self.allowed:
                 await exchange.answer(503)
             else:
-                await self._judge(account, username, password, exchange)
+                await self._verify(account, username, password, exchange)
         finally:
             self.running -= 1
 
-    async def _judge(self, account: Account, username: str, password: str, exchange: Exchange) -> None:
+    async def _verify(self, account: Account, username: str, password: str, exchange: Exchange) -> None:
         if account.delay and await exchange.gone(account.delay):
-            account.let_go += 1
+            account.abandoned += 1
             return
         if account.fault:
             await self._misbehave(account, exchange)
@@ -126,13 +128,13 @@ class Legacy:
         right = json.dumps({"result": "right", "username": account.username}).encode()
         match account.fault:
             case "hang":
-                account.let_go += await exchange.gone(_LONGEST)
+                account.abandoned += await exchange.gone(_LONGEST)
             case "drip":
                 await exchange.raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 4096\r\n\r\n")
                 for _ in range(int(_LONGEST / 0.1)):
                     await exchange.raw(b" ")
                     if await exchange.gone(0.1):
-                        account.let_go += 1
+                        account.abandoned += 1
                         return
             case "hang up":
                 return

@@ -1,0 +1,231 @@
+"""How an endpoint starts and ends, and what it remembers and reports. The suite starts more for these cases."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sqlite3
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jitkit.conformance.cases import HOWTO, LIMITS, SAFEST, case, table
+from jitkit.conformance.endpoint import Endpoint, TooSlow, in_time
+from jitkit.conformance.issuer import Issuer
+from jitkit.conformance.launcher import Launcher, Started
+from jitkit.entra_tokens import EncryptionKey
+from jitkit.protocol import BLOCK, MIGRATE, RETRY
+
+_AHEAD = 600
+_PATIENCE = 12.0
+# bcrypt of cost 13, of no password: half a second of work, and too much on any machine for a deadline of 200 ms.
+_SLOW_HASH = "$2b$13$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"
+# Hashes of this password as other systems store them; the values of damaged ones are not hashes.
+_HASHED_PASSWORD = "Canary-of-hashes-1!"  # noqa: S105
+_HASHES = Path(__file__).parents[1] / "stored_hashes.json"
+
+
+@asynccontextmanager
+async def _database(rows: Mapping[str, str]) -> AsyncIterator[str]:
+    """Make a SQLite legacy store with one active account for each name and stored hash; yields its URL."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "legacy.db"
+        with contextlib.closing(sqlite3.connect(path)) as database, database:
+            database.execute("CREATE TABLE legacy_users (username, password_hash, status, must_change)")
+            entries = [(f"{name}@conformance.example", stored) for name, stored in rows.items()]
+            database.executemany("INSERT INTO legacy_users VALUES (?, ?, 'active', 0)", entries)
+        yield f"sqlite:///{path}"
+
+
+async def _lines(started: Started, count: int) -> list[dict[str, Any]]:
+    """Read the ledger once it has so many lines, or after a second."""
+    until = time.monotonic() + 1.0
+    while True:
+        text = started.ledger.read_text() if started.ledger.exists() else ""
+        lines = [json.loads(line) for line in text.splitlines()]
+        if len(lines) >= count or time.monotonic() > until:
+            return lines
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.area("Start-up")
+class TestStart:
+    @case("T9", "a production profile over plain HTTP does not start", HOWTO)
+    async def test_plain_http(self, launcher: Launcher) -> None:
+        await launcher.refusal(JIT_PROFILE="production")
+
+    @case("A18", "without any signing key nobody is let in: 503, not 200", SAFEST)
+    async def test_no_documents(self, endpoint: Endpoint, issuer: Issuer, launcher: Launcher) -> None:
+        issuer.away = True
+        try:
+            async with launcher.running() as started:
+                await endpoint.at(started.url).refuses(endpoint.call(), 503, 401)
+        finally:
+            issuer.away = False
+
+    @case("A19", "the first call after the start waits for no key document", LIMITS)
+    async def test_first_call(self, endpoint: Endpoint, issuer: Issuer, launcher: Launcher) -> None:
+        async with launcher.running() as started:
+            before = len(issuer.fetched)
+            await endpoint.at(started.url).decides(endpoint.call(), MIGRATE)
+            assert len(issuer.fetched) == before, "the key documents were fetched while the first call waited"
+
+    @case("F15", "the first call after the start is answered in time", LIMITS)
+    async def test_cold_start(self, endpoint: Endpoint, launcher: Launcher) -> None:
+        async with launcher.running() as started:
+            in_time(await endpoint.at(started.url).decides(endpoint.call(), MIGRATE))
+
+    @case("A21", "a switch that leaves checks out keeps the endpoint from starting", SAFEST)
+    @pytest.mark.parametrize("name", ["JIT_BYPASS_TOKEN_VALIDATION", "AuthenticationEvents__BypassTokenValidation"])
+    async def test_bypass(self, launcher: Launcher, name: str) -> None:
+        await launcher.refusal(**{name: "1"})
+
+    @case("J20", "without a usable private key the endpoint does not start, and says why without showing it", HOWTO)
+    @table(
+        "change",
+        {
+            "missing": lambda _: "",
+            "a certificate of another key": lambda key: key.pem(EncryptionKey.make("other").certificate),
+            "an unresolved Key Vault reference": lambda _: (
+                "@Microsoft.KeyVault(SecretUri=https://vault.example/secrets/key)"
+            ),
+            "half a key": lambda key: key.pem()[:400],
+        },
+    )
+    async def test_no_key(self, launcher: Launcher, change: Any) -> None:
+        value = change(EncryptionKey.make("one"))
+        said = await launcher.refusal(DecryptionPrivateKey=value)
+        lines = [line for line in value.splitlines()[1:-1] if len(line) > 20]
+        assert not any(line in said for line in lines), "the message shows a part of the key"
+
+    @case(
+        "J21",
+        "an expired certificate still opens what was encrypted for it: Entra does not look at the date",
+        SAFEST,
+    )
+    async def test_expired_certificate(self, endpoint: Endpoint, launcher: Launcher) -> None:
+        key = EncryptionKey.make("expired", days=-1)
+        async with launcher.running(DecryptionPrivateKey=key.pem()) as started:
+            await endpoint.at(started.url).decides(endpoint.call(jwe={"key": key}), MIGRATE)
+
+    @case("O15", "hashes of many kinds: right is right, a near miss is wrong, a damaged one is neither", SAFEST)
+    async def test_hashes(self, endpoint: Endpoint, launcher: Launcher) -> None:
+        rows = json.loads(_HASHES.read_text(encoding="utf-8"))
+        async with _database(rows) as store, launcher.running(LegacyApiConnectionString=store) as started:
+            for name in rows:
+                person = endpoint.account(username=f"{name}@conformance.example", password=_HASHED_PASSWORD)
+                near_miss = endpoint.call(person, typed=_HASHED_PASSWORD[:-1] + "?")
+                for call, action in ((endpoint.call(person), MIGRATE), (near_miss, RETRY)):
+                    try:
+                        wanted = BLOCK if name.startswith("damaged") else action
+                        await endpoint.at(started.url).decides(call, wanted)
+                    except AssertionError as problem:
+                        raise type(problem)(f"{name}: {problem}") from None
+
+    @case("F17", "killed in the middle of a call, it leaves no half-written line", SAFEST)
+    async def test_killed(self, endpoint: Endpoint, launcher: Launcher) -> None:
+        started = await launcher.start()
+        other = endpoint.at(started.url)
+        await other.decides(other.call(), MIGRATE)
+        waiting = asyncio.create_task(other.send(other.call(other.account(fault="hang"))))
+        await asyncio.sleep(0.3)
+        await started.process.kill()
+        with contextlib.suppress(AssertionError):
+            await waiting
+        for line in started.ledger.read_text().splitlines() if started.ledger.exists() else ():
+            try:
+                json.loads(line)
+            except ValueError:
+                raise AssertionError("the ledger holds a line that is cut off") from None
+
+    @case("F20", "asked to stop, it answers the calls that it has, and ends", SAFEST)
+    async def test_graceful_end(self, endpoint: Endpoint, launcher: Launcher) -> None:
+        started = await launcher.start()
+        call = endpoint.call(endpoint.account(delay=0.7))
+        waiting = asyncio.create_task(endpoint.at(started.url).send(call))
+        await asyncio.sleep(0.3)
+        code = await started.process.stop()
+        try:
+            reply = await waiting
+        except AssertionError:
+            raise AssertionError("the call that it had was dropped") from None
+        assert reply.action == MIGRATE, f"the call that it had got {reply}"
+        assert code == 0, f"it ended with exit code {code}"
+
+
+@pytest.mark.area("Memory and reports")
+class TestMemory:
+    @case("C17", "started again it knows no nonce any more, and refuses what has expired all the same", SAFEST)
+    async def test_restarted(self, endpoint: Endpoint, launcher: Launcher) -> None:
+        first, now = endpoint.call(), int(time.time())
+        async with launcher.running() as started:
+            await endpoint.at(started.url).decides(first, MIGRATE)
+        old = {"nonce": first.nonce, "iat": now - 1800, "nbf": now - 1800, "exp": now - 1200}
+        async with launcher.running() as started:
+            await endpoint.at(started.url).refuses(endpoint.call(first.account, claims=old), 400)
+
+    @case("O17", "a hash that takes longer than a call may is reported at the start", SAFEST)
+    async def test_slow_hash(self, launcher: Launcher) -> None:
+        async with (
+            _database({"slow": _SLOW_HASH}) as store,
+            launcher.running(LegacyApiConnectionString=store, JIT_DEADLINE_MS="200") as started,
+        ):
+            if not await started.reports("hash", _PATIENCE):
+                raise TooSlow(f"{_PATIENCE:.0f} s after the start nothing is said about it")
+
+    @case("F18", "a clock that is ten minutes off is noticed and named; until then nobody is let in", "RFC 7519")
+    async def test_wrong_clock(self, endpoint: Endpoint, issuer: Issuer, launcher: Launcher) -> None:
+        issuer.ahead = _AHEAD
+        try:
+            async with launcher.running() as started:
+                await endpoint.at(started.url).refuses(endpoint.call(), 401)
+                named = await started.reports("clock", _PATIENCE)
+                assert named, "neither its log nor its ledger names the clock"
+        finally:
+            issuer.ahead = 0
+
+    @case("P4", "the ledger counts each call once, and tells a second attempt from a first", SAFEST)
+    async def test_counting(self, endpoint: Endpoint, launcher: Launcher) -> None:
+        first, other = endpoint.call(), endpoint.call()
+        async with launcher.running() as started:
+            for call in (first, first, other):
+                await endpoint.at(started.url).decides(call, MIGRATE)
+            await endpoint.at(started.url).refuses(endpoint.call(token=None), 401)
+            lines = await _lines(started, 4)
+        assert len(lines) == 4, f"four calls, and {len(lines)} lines in the ledger"
+        attempts = [line.get("attempt") for line in lines[:3]]
+        assert attempts == [1, 2, 1], f"a call, its repetition and another one were counted as attempts {attempts}"
+
+    @case("P5", "a ledger that is deleted opens nothing again", SAFEST)
+    async def test_deleted_ledger(self, endpoint: Endpoint, launcher: Launcher) -> None:
+        async with launcher.running() as started:
+            other = endpoint.at(started.url)
+            person, call = other.account(), other.call()
+
+            async def guess(number: int) -> None:
+                await other.decides(other.call(person, typed=f"Canary-guess-{number}-A1!"), RETRY, BLOCK)
+
+            await other.decides(call, MIGRATE)
+            for number in range(10):
+                await guess(number)
+            heard = len(person.asked)
+            await _lines(started, 11)
+            try:
+                started.ledger.unlink(missing_ok=True)
+            except OSError:
+                pytest.skip("this system does not let a file be deleted that is open")
+            await other.decides(call, MIGRATE)
+            call.asked(1)
+            reused = other.call(call.account, typed="Canary-another-1!", claims={"nonce": call.nonce})
+            await other.refuses(reused, 400)
+            await other.refuses(other.call(token=None), 401)
+            if endpoint.config.features.limiter:
+                await guess(10)
+                forgotten = len(person.asked) > heard
+                assert not forgotten, "the guesses from before are forgotten: the legacy store heard another one"

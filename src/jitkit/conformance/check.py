@@ -1,0 +1,237 @@
+"""`jitkit check`: runs the suite against an endpoint at a URL, or against the kit's own, and reports."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from jitkit.conformance.config import Config, Features
+from jitkit.conformance.endpoint import Endpoint
+from jitkit.conformance.first_call import GOOD_CALL, check_address, decides_a_good_call
+from jitkit.conformance.issuer import Issuer
+from jitkit.conformance.launcher import Launcher, own_settings, settings_for
+from jitkit.conformance.legacy_store import LegacyStore
+from jitkit.conformance.plugin import Opened, run_cases
+from jitkit.conformance.results import FAIL, Outcome, failed, line, summary, write_json, write_junit
+from jitkit.entra_tokens import EncryptionKey
+from jitkit.errors import SettingsError
+
+__all__ = ["at_url", "check", "fresh_config", "serving", "started", "write_config"]
+
+_APP: Final = "5d1f7c2e-8b3a-4e69-a0c4-9f2b6d7e1c55"
+_TEMPLATE: Final = """\
+# The endpoint under test. Change what differs; the paths are relative to this file.
+tenant_id = "{tenant_id}"
+app_id = "{app_id}"
+identifier_uri = "{identifier_uri}"
+
+# Your endpoint opens passwords with the private keys next to these certificates. They are for tests alone.
+certificate = "{folder}/current.pem"
+previous_certificate = "{folder}/previous.pem"
+
+# Where your endpoint reaches the suite's issuer and legacy store. In a container, let the suite listen on
+# 0.0.0.0 and name the host as the container sees it.
+listen = "127.0.0.1"
+issuer_url = "http://127.0.0.1:7081"
+legacy_url = "http://127.0.0.1:7082/verify"
+
+# Files and folders that your endpoint writes. They are searched for passwords at the end.
+logs = []
+
+# false skips the cases of what your endpoint does not do; weak_passwords and flat_context say what it lets in.
+[features]
+breaker = true
+limiter = true
+replay = true
+context_issuer = true
+weak_passwords = false
+flat_context = false
+user_mapping = false
+"""
+
+
+def check(
+    url: str | None,
+    config: Path | None,
+    *,
+    only: Sequence[str],
+    json_file: Path | None,
+    junit_file: Path | None,
+    say: Callable[[str], None],
+) -> int:
+    """Run the suite and report.
+
+    Args:
+        url: the endpoint; None for the kit's own, which the suite starts.
+        config: the configuration file; needed with a URL.
+        only: ids of cases; all when empty.
+        json_file: where to write JSON, or None.
+        junit_file: where to write JUnit XML, or None.
+        say: gets the lines of the table.
+
+    Returns:
+        0, or 1 when a required case failed.
+
+    Raises:
+        KitError: the suite could not run.
+    """
+    if not __debug__:
+        raise SettingsError(
+            "Python runs with -O, which leaves out every check of the suite.",
+            next_step="Unset PYTHONOPTIMIZE, or leave out -O, and run the same command.",
+        )
+    areas: list[str] = []
+    outcomes: list[Outcome] = []
+
+    def show(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        if outcome.case.area not in areas:
+            areas.append(outcome.case.area)
+            say(f"\n{outcome.case.area}")
+        say(line(outcome))
+
+    if url is None:
+        with tempfile.TemporaryDirectory(prefix="jitkit-check-") as folder:
+            own = fresh_config(logs=[Path(folder)], load_seconds=6)
+            run_cases(started(own, own_settings(own), Path(folder)), only, show)
+    else:
+        check_address(url)
+        read = _read(config)
+        say(_announcement(read))
+        run_cases(at_url(read, url, show), only, show)
+    say(f"\n{summary(outcomes)}")
+    if json_file:
+        write_json(outcomes, json_file, (url or "started by the suite").partition("?")[0])
+    if junit_file:
+        write_junit(outcomes, junit_file)
+    return 1 if failed(outcomes) else 0
+
+
+@asynccontextmanager
+async def serving(config: Config) -> AsyncIterator[tuple[Issuer, LegacyStore | None]]:
+    """Serve the suite's issuer and legacy store.
+
+    Raises:
+        EndpointDown: a port is taken.
+    """
+    issuer = Issuer(config)
+    legacy = None if config.accounts else LegacyStore(config)
+    async with AsyncExitStack() as stack:
+        for served in (issuer, legacy):
+            if served is not None:
+                await served.server.start()
+                stack.push_async_callback(served.server.stop)
+        yield issuer, legacy
+
+
+@asynccontextmanager
+async def at_url(config: Config, url: str, on_outcome: Callable[[Outcome], None]) -> AsyncIterator[Opened]:
+    """Open an endpoint that the user started; one that decides no good call fails the case G1.
+
+    Raises:
+        KitError: a port is taken, or nothing answers at the URL.
+    """
+    async with serving(config) as (issuer, legacy):
+        endpoint = Endpoint(config, url, issuer, legacy)
+        async with endpoint.http:
+            begun = time.perf_counter()
+            try:
+                await decides_a_good_call(endpoint)
+            except AssertionError as problem:
+                endpoint.well = False
+                on_outcome(Outcome(GOOD_CALL, FAIL, str(problem), time.perf_counter() - begun))
+            yield endpoint, None
+
+
+@asynccontextmanager
+async def started(
+    config: Config, settings: dict[str, str], folder: Path, command: Sequence[str] = ()
+) -> AsyncIterator[Opened]:
+    """Start an endpoint with settings for the suite; the kit's own without a command.
+
+    Raises:
+        KitError: it does not start.
+    """
+    async with serving(config) as (issuer, legacy), AsyncExitStack() as stack:
+        all_settings = settings_for(config, issuer, legacy) | settings
+        launcher = Launcher(all_settings, folder, command) if command else Launcher(all_settings, folder)
+        stack.push_async_callback(launcher.close)
+        endpoint = Endpoint(config, (await launcher.start()).url, issuer, legacy)
+        async with endpoint.http:
+            yield endpoint, launcher
+
+
+def fresh_config(*, logs: Sequence[Path] = (), load_seconds: int = 10) -> Config:
+    """Make a configuration with new keys: an invented tenant, a current and a previous certificate."""
+    return Config(
+        tenant_id="c0ffee00-1a2b-4c3d-8e4f-5a6b7c8d9e66",
+        app_id=_APP,
+        identifier_uri=f"api://login.conformance.example/{_APP}",
+        certificate=EncryptionKey.make("JIT conformance, current"),
+        previous_certificate=EncryptionKey.make("JIT conformance, previous"),
+        extension_id="b8a6d4c2-0e1f-4a3b-9c5d-7e8f9a0b1c77",
+        listener_id="d2c4b6a8-3f5e-4d7c-8b9a-1c2d3e4f5a88",
+        logs=list(logs),
+        load_seconds=load_seconds,
+        features=Features(user_mapping=True),
+    )
+
+
+def _read(config: Path | None) -> Config:
+    if config is None:
+        raise SettingsError(
+            "The suite must know which tenant and app the endpoint serves.",
+            next_step="Run `jitkit check --write-config check.toml`, adapt the file, and name it with --config.",
+        )
+    return Config.read(config)
+
+
+def _announcement(config: Config) -> str:
+    settings = settings_for(config, Issuer(config), None if config.accounts else LegacyStore(config))
+    lines = [f"  {name}={value}" for name, value in settings.items()]
+    return "\n".join(
+        (
+            "The endpoint must run with these settings, under its own names for them, and with its private keys:",
+            *lines,
+            "Start it now if it is not running; the suite waits a minute for a good call to pass.",
+        )
+    )
+
+
+def write_config(path: Path) -> str:
+    """Write a configuration to start from, and key pairs for tests next to it.
+
+    Args:
+        path: the TOML file to write; it must not exist yet.
+
+    Returns:
+        What to do next.
+
+    Raises:
+        SettingsError: the file exists already, or cannot be written.
+    """
+    config, folder = fresh_config(), path.with_name(f"{path.stem}-keys")
+    text = _TEMPLATE.format(
+        tenant_id=config.tenant_id, app_id=config.app_id, identifier_uri=config.identifier_uri, folder=folder.name
+    )
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for name, key in (("current", config.certificate), ("previous", config.previous_certificate)):
+            target = folder / f"{name}.pem"
+            target.touch(mode=0o600)
+            target.write_text(key.pem() if key else "", encoding="ascii")
+    except OSError as error:
+        raise SettingsError(
+            f"{path} cannot be written.", service=error.strerror, next_step="Name a new file in an existing folder."
+        ) from None
+    return (
+        f"Wrote {path}, and key pairs for tests in {folder}.\n"
+        f"Next: give your endpoint the private key in {folder / 'current.pem'}, and the previous one if it takes two;\n"
+        f"then run `jitkit check URL --config {path}`: it says which settings your endpoint needs."
+    )

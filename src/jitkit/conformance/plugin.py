@@ -1,0 +1,307 @@
+"""The suite's pytest plugin: collects the cases, runs them one after another in one event loop, and keeps the outcomes.
+
+A case is an `async def` test function in `cases/`. Each row of a parametrised table is a test of its own for pytest;
+the rows of one case make one outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import inspect
+import itertools
+import os
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import pytest
+
+from jitkit.conformance.endpoint import Endpoint, TooSlow
+from jitkit.conformance.issuer import Issuer
+from jitkit.conformance.launcher import Launcher
+from jitkit.conformance.legacy_store import LegacyStore
+from jitkit.conformance.results import FAIL, PASS, SKIPPED, Case, Outcome
+from jitkit.errors import KitError, SettingsError
+
+__all__ = ["Opened", "cases", "run_cases"]
+
+# What a case works with; a launcher only when the suite started the endpoint.
+Opened: TypeAlias = tuple[Endpoint, Launcher | None]
+
+_FOLDER: Final = Path(__file__).parent / "cases"
+# In this order; privacy comes last, because it searches for what the other cases sent.
+_FILES: Final = ("transport", "bearer", "envelope", "encryption", "claims", "decisions", "outages", "processes", "logs")
+_AREAS: Final = (
+    "Transport",
+    "Caller",
+    "Envelope",
+    "Encryption",
+    "Claims, nonce and replay",
+    "Outcomes",
+    "Form of the answer",
+    "Legacy faults and time",
+    "Load",
+    "Start-up",
+    "Memory and reports",
+    "Change of signing keys",
+    "Privacy",
+)
+# What a case needs of the endpoint -> why it is skipped without.
+_NEEDS: Final = {
+    "breaker": "the configuration says that the endpoint has no breaker",
+    "limiter": "the configuration says that the endpoint does not limit guesses",
+    "replay": "the configuration says that the endpoint keeps no nonces",
+    "context_issuer": "the configuration says that the endpoint does not check it",
+    "user_mapping": "the configuration says that the endpoint compares no directory accounts",
+    "previous_certificate": "the configuration names no previous_certificate",
+    "logs": "the configuration names no logs to search",
+}
+# Nothing of the user's own pytest: no settings, conftest, plugins, cache or output.
+_ARGUMENTS: Final = (
+    *("-c", os.devnull, "--rootdir", str(_FOLDER), "--noconftest", "--assert=plain", "--capture=no"),
+    *("-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:warnings", "-p", "no:logging", "-p", "no:faulthandler"),
+    *("-p", "no:threadexception", "-p", "no:unraisableexception", "-p", "no:debugging"),
+    *(str(_FOLDER / f"{name}.py") for name in _FILES),
+)
+_LONGEST: Final = 120.0
+_ATTEMPTS: Final = 3
+_QUIET: Final = 0.8  # of two processors
+_DRAIN: Final = 2.0  # seconds in which the endpoint finishes what a case left behind
+
+
+class _Collector:
+    """Collects the cases in the order of their areas."""
+
+    def __init__(self, only: Collection[str]) -> None:
+        self.only = set(only)
+        self.cases: list[Case] = []
+        self.problem: KitError | None = None
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        for mark in ("case(id, why): what the endpoint must do", "area(name): a heading", "needs(name): or skipped"):
+            config.addinivalue_line("markers", mark)
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: _AREAS.index(_case(item).area))
+        if unknown := self.only - {_case(item).id for item in items}:
+            self.problem = SettingsError(
+                f"There is no case {', '.join(sorted(unknown))}.",
+                next_step="Leave out --only to see every case with its id.",
+            )
+        items[:] = [item for item in items if _case(item).id in self.only or not self.only]
+        self.cases = list(dict.fromkeys(map(_case, items)))
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        if session.testsfailed:
+            raise RuntimeError("the cases cannot be collected")
+        return True
+
+
+class _Runner(_Collector):
+    """Runs the collected cases against an endpoint.
+
+    Args:
+        opening: opens the endpoint, in the loop in which the cases run.
+        only: ids of cases; all when empty.
+        on_outcome: is called with every outcome at once.
+    """
+
+    def __init__(
+        self,
+        opening: AbstractAsyncContextManager[Opened],
+        only: Collection[str],
+        on_outcome: Callable[[Outcome], None],
+    ) -> None:
+        super().__init__(only)
+        self._opening = opening
+        self._on_outcome = on_outcome
+        self._results: list[tuple[str, str, str]] = []
+        self.outcomes: list[Outcome] = []
+
+    @pytest.fixture
+    def endpoint(self) -> Endpoint:
+        return self._opened[0]
+
+    @pytest.fixture
+    def issuer(self) -> Issuer:
+        return self._opened[0].issuer
+
+    @pytest.fixture
+    def legacy(self) -> LegacyStore:
+        if (store := self._opened[0].legacy) is None:
+            pytest.skip("the endpoint asks its own legacy store, which the suite cannot make misbehave")
+        return store
+
+    @pytest.fixture
+    def launcher(self) -> Launcher:
+        if (launcher := self._opened[1]) is None:
+            pytest.skip("the suite did not start this endpoint, so it cannot start one with other settings")
+        return launcher
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        super().pytest_runtestloop(session)
+        if self.problem:
+            return True
+        with asyncio.Runner() as self._loop:
+            try:
+                self._opened = self._loop.run(_entered(self._opening))
+            except KitError as problem:
+                self.problem = problem
+                return True
+            try:
+                for case, items in itertools.groupby(session.items, key=_case):
+                    self._run(case, list(items))
+            finally:
+                self._loop.run(_left(self._opening))
+        return True
+
+    def _run(self, case: Case, items: list[pytest.Item]) -> None:
+        self._results, started = [], time.perf_counter()
+        for item in items:
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+        # The first failure of a table, or else its first skipped row, stands for the case.
+        result, row, reason = sorted(self._results, key=lambda each: (FAIL, SKIPPED, PASS).index(each[0]))[0]
+        if result == FAIL and len(items) > 1:
+            reason = f"{row}: {reason}"
+        outcome = Outcome(case, result, reason, time.perf_counter() - started)
+        self.outcomes.append(outcome)
+        self._on_outcome(outcome)
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        config = self._opened[0].config
+        for mark in item.iter_markers("needs"):
+            (name,) = mark.args
+            if not getattr(config if hasattr(config, name) else config.features, name):
+                pytest.skip(_NEEDS[name])
+
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
+        arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
+        self._loop.run(_patient(lambda: pyfuncitem.obj(**arguments)))
+        return True
+
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        problem = call.excinfo.value if call.excinfo else None
+        row = item.callspec.id if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ""
+        if isinstance(problem, pytest.skip.Exception):
+            self._results.append((SKIPPED, row, str(problem.msg)))
+        elif problem is not None:
+            self._results.append((FAIL, row, _reason(problem)))
+        elif call.when == "call":
+            self._results.append((PASS, row, ""))
+
+
+def cases() -> list[Case]:
+    """Return every case, in the order in which they run."""
+    collector = _Collector(())
+    _run_pytest(collector)
+    return collector.cases
+
+
+def run_cases(
+    opening: AbstractAsyncContextManager[Opened],
+    only: Collection[str] = (),
+    on_outcome: Callable[[Outcome], None] = lambda _: None,
+) -> list[Outcome]:
+    """Run cases against one endpoint.
+
+    Args:
+        opening: opens the endpoint, in the loop in which the cases run.
+        only: ids of cases; all when empty.
+        on_outcome: is called with every outcome at once.
+
+    Returns:
+        One outcome a case.
+
+    Raises:
+        KitError: there is no such case, or the endpoint cannot be opened.
+    """
+    runner = _Runner(opening, only, on_outcome)
+    _run_pytest(runner)
+    if runner.problem:
+        raise runner.problem
+    return runner.outcomes
+
+
+def _run_pytest(plugin: _Collector) -> None:
+    with _without_pytest_settings():
+        code = pytest.main(list(_ARGUMENTS), plugins=[plugin])
+    if code == pytest.ExitCode.INTERRUPTED:
+        raise KeyboardInterrupt
+    if code in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
+        raise RuntimeError(f"pytest could not run the cases: {code!r}")
+
+
+@contextlib.contextmanager
+def _without_pytest_settings() -> Iterator[None]:
+    """Hide the variables that change what pytest does."""
+    kept = {name: os.environ.pop(name) for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS") if name in os.environ}
+    autoload = os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+        if autoload is None:
+            del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]
+        else:
+            os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = autoload
+
+
+def _case(item: pytest.Item) -> Case:
+    case, area = item.get_closest_marker("case"), item.get_closest_marker("area")
+    assert case is not None and area is not None, f"{item.name} has no id or no area"
+    return Case(area=area.args[0], **case.kwargs)
+
+
+async def _entered(opening: AbstractAsyncContextManager[Opened]) -> Opened:
+    return await opening.__aenter__()
+
+
+async def _left(opening: AbstractAsyncContextManager[Opened]) -> None:
+    await opening.__aexit__(None, None, None)
+
+
+async def _patient(run: Callable[[], Awaitable[Any]]) -> None:
+    """Run a case; while the machine is busy, an endpoint that is too slow gets more attempts, and no verdict."""
+    for _ in range(_ATTEMPTS):
+        try:
+            async with asyncio.timeout(_LONGEST):
+                await run()
+            return
+        except TimeoutError:
+            raise AssertionError(f"no end after {_LONGEST:.0f} s") from None
+        except TooSlow as problem:
+            share = await asyncio.to_thread(_share_of_the_machine)
+            if share > _QUIET:
+                raise
+            reason = f"this machine is too busy to judge time: the suite got {share:.0%} of two processors ({problem})"
+    pytest.skip(reason)
+
+
+def _share_of_the_machine() -> float:
+    """Measure which share of two processors this process gets while the endpoint has nothing to do."""
+    time.sleep(_DRAIN)
+    workers = min(2, os.cpu_count() or 1)
+
+    def work(_: int) -> float:
+        started, used = time.perf_counter(), time.thread_time()
+        while time.perf_counter() - started < 0.4:
+            hashlib.pbkdf2_hmac("sha256", b"work", b"that needs no lock", 20_000)
+        return (time.thread_time() - used) / (time.perf_counter() - started)
+
+    with ThreadPoolExecutor(workers) as pool:
+        return sum(pool.map(work, range(workers))) / workers
+
+
+def _reason(problem: BaseException) -> str:
+    """Say what went wrong; other errors than the cases' own may repeat secrets, so they are only named."""
+    if isinstance(problem, AssertionError):
+        return str(problem)
+    if isinstance(problem, KitError):
+        return problem.happened
+    return f"the answer could not be read ({type(problem).__name__})"
