@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from jitkit.progress.figures import Figures
-from jitkit.progress.files import read_table
+from jitkit.progress.table_files import read_table
 from jitkit.progress.tables import Tables
 
 folder = Path(sys.argv[1])

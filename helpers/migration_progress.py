@@ -72,11 +72,10 @@ class Progress:
         """
         import pandas as pd
 
-        from jitkit.progress.archive import Archive
         from jitkit.progress.assemble import from_archive
-        from jitkit.progress.collect import collect
+        from jitkit.progress.collect import Archive, collect
         from jitkit.progress.figures import Figures
-        from jitkit.progress.files import read_table
+        from jitkit.progress.table_files import read_table
 
         flag = (await self._flag.show()).full_name
         archive, now = Archive(self._ledger.parent / "history" / flag), pd.Timestamp.now("UTC").floor("us")

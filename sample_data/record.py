@@ -23,11 +23,10 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from helpers.simulate import Simulation, simulate
-from jitkit.progress import users_seen
 from jitkit.progress.assemble import assemble
-from jitkit.progress.from_graph import audits_from_graph, sign_ins_from_graph
-from jitkit.progress.json_lines import read_fast
-from jitkit.progress.tidy import tidy
+from jitkit.progress.collect import users_from_graph
+from jitkit.progress.log_analytics import audits_from_graph, sign_ins_from_graph
+from jitkit.progress.table_files import read_table
 from jitkit.rehearsal.population.plan import App, Campaign, Plan, Stuffing, Trouble
 from jitkit.rehearsal.tenant import RehearsalTenant
 
@@ -112,13 +111,12 @@ def _read(plan: Plan, done: Simulation) -> Recording:
         }
         for row in rows
     ]
-    told = read_fast(done.ledger, "ledger")
     tables = assemble(
-        users_seen.seen(users, done.flag, end),
+        users_from_graph(users, done.flag, end),
         seen_at=end,
         sign_ins=sign_ins,
         audits=audits,
-        ledger=None if told is None else tidy(told, "ledger"),
+        ledger=read_table(done.ledger, "ledger"),
         dimensions=_dimensions(plan, done.dimensions),
     )
     return Recording(tables.users, tables.sign_ins, tables.ledger.drop(columns="key"))

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from jitkit.progress import assemble as assembling
-from jitkit.progress.from_graph import audits_from_graph, sign_ins_from_graph
+from jitkit.progress.collect import users_from_graph
+from jitkit.progress.log_analytics import audits_from_graph, sign_ins_from_graph
 from jitkit.progress.tables import Tables
-from jitkit.progress.users_seen import seen
 
 FLAG = "extension_0123456789abcdef0123456789abcdef_toBeMigrated"
 SEEN = pd.Timestamp("2026-11-02T12:00:00Z")
@@ -25,7 +25,7 @@ def assemble(
     **more: Any,
 ) -> Tables:
     told = audits_from_graph(audits or [], flag)
-    return assembling.assemble(seen(users, flag, seen_at), seen_at=seen_at, audits=told, **more)
+    return assembling.assemble(users_from_graph(users, flag, seen_at), seen_at=seen_at, audits=told, **more)
 
 
 def sign_in(user: str, time: str, *, code: int = 0, event: str = "passwordSubmit", **result: Any) -> dict[str, Any]:

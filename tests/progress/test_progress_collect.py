@@ -16,9 +16,8 @@ from nbclient import NotebookClient
 from jitkit.errors import BadTable, NotReady
 from jitkit.files import make_private
 from jitkit.progress import collect as collecting
-from jitkit.progress.archive import Archive
 from jitkit.progress.assemble import from_archive
-from jitkit.progress.collect import collect
+from jitkit.progress.collect import Archive, collect
 from jitkit.progress.quality import quality
 from jitkit.progress.states import states
 from jitkit.progress.tables import Tables
@@ -40,21 +39,18 @@ class Interrupted(BaseException):
 class Tenant:
     """Serves users, sign-ins and audits two a page, the newest row first, and forgets rows after seven days."""
 
-    def __init__(self, *, delta: bool = True) -> None:
+    def __init__(self) -> None:
         self.users: dict[str, bool | None] = {}
-        self.changed: dict[str, dict[str, Any]] = {}
         self.log: list[tuple[pd.Timestamp, dict[str, Any]]] = []
         self.asked: list[str] = []
-        self.delta, self.now = delta, NOW
+        self.now = NOW
         self.before: Callable[[str], None] = lambda link: None
 
     def flag(self, name: str, value: bool | None) -> None:
         self.users[name] = value
-        self.changed[name] = self.row(name)
 
     def remove(self, name: str) -> None:
         del self.users[name]
-        self.changed[name] = {"id": name, "@removed": {"reason": "deleted"}}
 
     def row(self, name: str) -> dict[str, Any]:
         made = {"id": name, "createdDateTime": "2026-11-01T08:00:00Z"}
@@ -72,24 +68,14 @@ class Tenant:
         self.before(path)
         link, _, skip = path.partition("#")
         if link.startswith("/users"):
-            return self._users(link, int(skip or 0))
+            assert link == f"/users?$top=999&$select=id,createdDateTime,{FLAG}"
+            return self._page([self.row(name) for name in self.users], link, int(skip or 0))
         if "directoryAudits" in link:
             return {"value": []}
         assert (version, headers) == ("beta", {"Prefer": "include-unknown-enum-members"})
         since = pd.Timestamp(link.partition(" ge ")[2]) if " ge " in link else NOW - 400 * DAY
         kept = [row for at, row in self.log if at >= max(since, self.now - 7 * DAY)]
         return self._page(kept, link, int(skip or 0))
-
-    def _users(self, link: str, skip: int) -> dict[str, Any]:
-        if "delta" in link and not self.delta:
-            raise refused(501)
-        if "token" in link:
-            return {"value": [*self.changed.values()], "@odata.deltaLink": "/users/delta?token"}
-        page = self._page([self.row(name) for name in self.users], link, skip)
-        if "delta" in link and "@odata.nextLink" not in page:
-            self.changed = {}
-            page["@odata.deltaLink"] = "/users/delta?token"
-        return page
 
     def _page(self, rows: list[dict[str, Any]], link: str, skip: int) -> dict[str, Any]:
         more = {"@odata.nextLink": f"{link}#{skip + 2}"} if len(rows) > skip + 2 else {}
@@ -102,9 +88,9 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
     return Archive(tmp_path / "history")
 
 
-@pytest.fixture(params=[True, False], ids=["delta", "paging"])
-def tenant(request: pytest.FixtureRequest) -> Tenant:
-    made = Tenant(delta=request.param)
+@pytest.fixture
+def tenant() -> Tenant:
+    made = Tenant()
     for name in ("ann", "bob", "cem", "dora"):
         made.flag(name, True)
     made.flag("outsider", None)
@@ -152,8 +138,6 @@ async def test_the_second_time_only_what_is_new_is_read_and_nothing_doubles(tena
     assert tables.users.set_index("user_id")["migrated_at"].notna().to_dict()["bob"]
     logs = [link for link in tenant.asked if "signIns" in link]
     assert logs == ["/auditLogs/signIns?$top=999&$filter=createdDateTime ge 2026-11-09T12:00:00Z"]
-    if tenant.delta:
-        assert [link for link in tenant.asked if "users" in link] == ["/users/delta?token"]
 
 
 async def test_a_row_that_comes_late_is_still_found(tenant: Tenant, archive: Archive) -> None:
@@ -209,25 +193,36 @@ async def test_a_reading_that_was_throttled_for_too_long_goes_on_at_that_page(
     assert len(tables.sign_ins) == 5
 
 
-async def test_a_link_that_is_too_old_means_to_read_all_again(archive: Archive) -> None:
-    tenant = Tenant()
-    for name in ("ann", "bob", "cem"):
-        tenant.flag(name, True)
-    await collected(tenant, archive)
-    tenant.remove("bob")
+@pytest.mark.parametrize("listed", ["signIns", "users"])
+async def test_a_link_that_is_too_old_means_to_read_all_again(tenant: Tenant, archive: Archive, listed: str) -> None:
+    for hour in range(5):
+        tenant.sign_in("ann", NOW - pd.Timedelta(hours=hour + 1), code=50126)
+
+    def stop(link: str) -> None:
+        if listed in link and link.endswith("#4"):
+            raise Interrupted
+
+    tenant.before = stop
+    with pytest.raises(Interrupted):
+        await collected(tenant, archive)
+    old: list[str] = []
 
     def too_old(link: str) -> None:
-        if "token" in link:
+        if listed in link and link.endswith("#4") and not old:
+            old.append(link)
             raise refused(410)
 
     tenant.before = too_old
-    tenant.now = NOW + DAY
+    tenant.remove("bob")
+    tenant.now = NOW + pd.Timedelta(hours=1)
     tables = await collected(tenant, archive)
-    assert list(tables.users["user_id"]) == ["ann", "cem"]
+    assert old
+    assert list(tables.users["user_id"]) == ["ann", "cem", "dora"]
+    assert len(tables.sign_ins) == 5
     assert findings(tables)["users who were in scope and vanished from the tenant"] == 1
 
 
-async def test_a_refusal_that_no_other_link_mends_is_told(tenant: Tenant, archive: Archive) -> None:
+async def test_another_refusal_is_raised(tenant: Tenant, archive: Archive) -> None:
     def no(link: str) -> None:
         raise refused(403)
 

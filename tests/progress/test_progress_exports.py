@@ -10,10 +10,9 @@ import pandas as pd
 import pytest
 
 from jitkit.errors import BadTable
-from jitkit.progress import files
-from jitkit.progress.files import read_audits, read_table
-from jitkit.progress.from_graph import audits_from_graph
-from jitkit.progress.json_lines import read_fast
+from jitkit.progress import table_files
+from jitkit.progress.log_analytics import audits_from_graph
+from jitkit.progress.table_files import read_audits, read_table
 
 FLAG = "extension_0123456789abcdef0123456789abcdef_toBeMigrated"
 
@@ -170,16 +169,16 @@ LINE = {
 }
 
 
-def test_the_fast_and_the_patient_reader_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_by_arrow_and_line_by_line_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [
         LINE,
         LINE | {"user_id": "", "time": "2026-11-02 10:00:00+01:00", "attempts": 2},
         LINE | {"time": "2026-11-03"},
     ]
     path = written(tmp_path / "log.jsonl", rows, dynamic=True)
-    assert read_fast(path, "sign_ins") is not None
+    assert table_files._read_blocks(path, "sign_ins") is not None
     fast = read_table(path, "sign_ins")
-    monkeypatch.setattr(files, "read_fast", lambda path, kind: None)
+    monkeypatch.setattr(table_files, "_read_blocks", lambda path, kind: None)
     pd.testing.assert_frame_equal(read_table(path, "sign_ins"), fast)
     assert len(fast) == 3
 

@@ -22,11 +22,11 @@ from jitkit.errors import KitError
 from jitkit.explanations import callout_cause
 from jitkit.progress import load, metrics, states
 from jitkit.progress.assemble import assemble
-from jitkit.progress.files import read_audits, read_table
-from jitkit.progress.from_graph import audits_from_graph
+from jitkit.progress.collect import users_from_graph
+from jitkit.progress.log_analytics import audits_from_graph
 from jitkit.progress.queries import QUERIES, queries, query
+from jitkit.progress.table_files import read_audits, read_table
 from jitkit.progress.tables import Tables
-from jitkit.progress.users_seen import seen
 from jitkit.protocol import MIGRATE
 from jitkit.rehearsal.ids import seeded
 from jitkit.rehearsal.journal import audit
@@ -121,7 +121,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
         people = [{"id": row["id"], done.flag: json.loads(row["body"])[done.flag]} for row in found]
     end = pd.Timestamp(PLAN.moment(DAYS + 2), unit="s", tz="UTC")
     tables = assemble(
-        seen(people, done.flag, end),
+        users_from_graph(people, done.flag, end),
         seen_at=end,
         sign_ins=read_table(files["SigninLogs"], "sign_ins"),
         audits=audits_from_graph(read_audits(files["AuditLogs"]), done.flag),

@@ -8,13 +8,12 @@ import stat
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sessions import Opening
 
 from jitkit.errors import NotReady
-from jitkit.progress.archive import Archive
+from jitkit.progress.collect import Archive
 from jitkit.progress.quality import quality
 from jitkit.progress.states import summary
 
@@ -27,14 +26,6 @@ async def test_a_tenant_is_collected_again_after_days_and_agrees_with_its_own_co
     s = await opening(home)
     await s.endpoint.ensure()
     directory = s.world.stand_in.directory  # type: ignore[attr-defined]
-    asked: list[str] = []
-    real = s.world.graph.send
-
-    async def send(method: str, path: str, **more: Any) -> Any:
-        asked.append(path)
-        return await real(method, path, **more)
-
-    s.world.graph.send = send  # type: ignore[method-assign]
     first = await s.progress.collect()
     assert summary(first.tables)["states"]["flagged"] == first.counts["in_scope"] > 5
     for name in itertools.islice(s.world.people, 2):
@@ -44,7 +35,6 @@ async def test_a_tenant_is_collected_again_after_days_and_agrees_with_its_own_co
     assert quality(second.tables).empty
 
     directory.clock.forward(9 * DAYS)
-    asked.clear()
     await s.sign_in([*s.world.people][3])
     third = await s.progress.collect()
     counts = await s.users.counts()
@@ -52,10 +42,8 @@ async def test_a_tenant_is_collected_again_after_days_and_agrees_with_its_own_co
     assert len(third.tables.sign_ins) == len(second.tables.sign_ins) + 1
     assert third.tables.users["migrated_at"].min() == second.tables.users["migrated_at"].min()
     found = quality(third.tables).set_index("finding")["rows"]
-    assert found["days of which the sign-in log was not collected"] in (
-        2,
-        3,
-    )  # two whole days, cut where midnight falls
+    # Two whole days, cut where midnight falls.
+    assert found["days of which the sign-in log was not collected"] in (2, 3)
 
 
 async def test_two_collections_do_not_write_into_one_history_at_once(home: Path, opening: Opening) -> None:
@@ -66,7 +54,7 @@ async def test_two_collections_do_not_write_into_one_history_at_once(home: Path,
         await s.progress.collect()
     # Another process, which dies with the lock in its hands.
     code = (
-        "import sys, pathlib; from jitkit.progress.archive import Archive\n"
+        "import sys, pathlib; from jitkit.progress.collect import Archive\n"
         "with Archive(pathlib.Path(sys.argv[1])).alone(): print('held', flush=True); input()"
     )
     other = await asyncio.create_subprocess_exec(sys.executable, "-c", code, str(folder), stdin=PIPE, stdout=PIPE)

@@ -7,9 +7,8 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from jitkit.progress.lookup import micros
 from jitkit.progress.metrics import calls
-from jitkit.progress.tables import Tables
+from jitkit.progress.tables import Tables, micros
 from jitkit.protocol import RETRY
 
 __all__ = ["UNKNOWN_NAME", "WRONG_PASSWORD", "attempts", "signs", "targets"]

@@ -1,4 +1,4 @@
-"""Put the flag, the sign-in log, the audit log and the ledger together: who was moved, when and how."""
+"""Combines the flag, the sign-in log, the audit log and the ledger: who was moved, when and how."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from typing import Final, Literal
 import numpy as np
 import pandas as pd
 
-from jitkit.progress import users_seen
-from jitkit.progress.archive import Archive
-from jitkit.progress.lookup import micros, places
-from jitkit.progress.tables import KINDS, Remark, Tables
+from jitkit.progress.collect import Archive
+from jitkit.progress.log_analytics import audits_from_graph
+from jitkit.progress.tables import NEVER, Remark, Tables, empty, index_in, micros, moments
 from jitkit.protocol import UPDATE
-
-__all__ = ["assemble", "from_archive"]
 
 # How far apart one migration's sign-in and flag, and its new password and flag, are written down.
 _SIGN_IN_APART: Final = pd.Timedelta(minutes=5)
@@ -31,17 +28,9 @@ def from_archive(archive: Archive, now: pd.Timestamp, dimensions: pd.DataFrame |
         dimensions: `user_id` and any columns to group by.
     """
     users = archive.users()
-    users = users_seen.seen((), "", now) if users is None else users
     logs = {kind: archive.read(kind) for kind in ("sign_ins", "audits", "ledger")}
     latest = [log["time"].max() for log in logs.values() if len(log)]
-    tables = assemble(
-        users,
-        seen_at=max([now, *latest]),
-        sign_ins=logs["sign_ins"],
-        audits=logs["audits"],
-        ledger=logs["ledger"],
-        dimensions=dimensions,
-    )
+    tables = assemble(users, seen_at=max([now, *latest]), **logs, dimensions=dimensions)
     return replace(tables, remarks=tuple(_remarks(archive, users, tables)))
 
 
@@ -54,39 +43,38 @@ def assemble(
     ledger: pd.DataFrame | None = None,
     dimensions: pd.DataFrame | None = None,
 ) -> Tables:
-    """Put together what the tenant and the endpoint know about each user.
+    """Combine what the tenant and the endpoint know about each user.
 
     A user is in scope whose flag is true or false, and migrated when it is false. The flag was set when the audit log
-    saw it become true, else when the user was made. *When* somebody was moved comes from the audit log, else from the
+    saw it become true, else when the user was made. *When* a user was moved comes from the audit log, else from the
     first sign-in that succeeded since the flag was last seen true, else it is the moment at which the flag was first
-    seen false: at the latest then. *How* comes from the endpoint's answer to that sign-in, else from the sign-in
-    log and the audited new password; it stays empty where all are silent.
+    seen false. *How* comes from the endpoint's answer to that sign-in, else from the sign-in log and the audited new
+    password; it stays empty where no log says so.
 
     Args:
-        users: the table of `users_seen`.
+        users: the table of `collect.users_from_graph`.
         seen_at: when the logs were read.
         sign_ins: the table of sign-ins.
-        audits: the table of `from_graph.audits_from_graph`.
+        audits: the table of `log_analytics.audits_from_graph`.
         ledger: the endpoint's ledger.
         dimensions: `user_id` and any columns to group by.
 
     Returns:
         the three tables, as of `seen_at`.
     """
-    seen = users_seen.in_scope(users).sort_values("user_id", ignore_index=True)
+    seen = users[users["flag"].notna() & users["gone_at"].isna()].sort_values("user_id", ignore_index=True)
     audits = _rows(audits, seen)
     flagged = _moment(audits, "flag_true", seen, "min").fillna(seen["created_at"])
     bare = pd.DataFrame({"user_id": seen["user_id"], "flagged_at": flagged, "migrated_at": pd.NaT})
     known = Tables(
         users=bare,
-        sign_ins=pd.DataFrame(columns=list(KINDS["sign_ins"])) if sign_ins is None else sign_ins,
-        ledger=pd.DataFrame(columns=list(KINDS["ledger"])) if ledger is None else ledger,
+        sign_ins=empty("sign_ins") if sign_ins is None else sign_ins,
+        ledger=empty("ledger") if ledger is None else ledger,
     )
     moved = (~seen["flag"]).to_numpy(dtype=bool)
     moment = _moment(audits, "flag_false", seen, "max").fillna(_first_success(known, seen["true_at"]))
     at = moment.fillna(seen["false_at"]).where(moved)
-    path = _paths(at, known, audits).where(moved, None)
-    result = bare.assign(migrated_at=at, path=path)
+    result = bare.assign(migrated_at=at, path=_paths(at, known, audits).where(moved, None))
     if dimensions is not None:
         extra = dimensions.assign(user_id=dimensions["user_id"].astype("str").str.lower()).drop_duplicates("user_id")
         result = result.merge(extra, on="user_id", how="left")
@@ -94,17 +82,16 @@ def assemble(
 
 
 def _remarks(archive: Archive, users: pd.DataFrame, tables: Tables) -> Iterator[Remark]:
-    had = users["flag"].notna()
     yield Remark(
         "users who were in scope and vanished from the tenant",
-        int((had & users["gone_at"].notna()).sum()),
+        int((users["flag"].notna() & users["gone_at"].notna()).sum()),
         "their accounts were deleted; they count neither as moved nor as remaining",
         "Nothing, if that was meant.",
     )
     yield Remark(
         "users who were moved and are flagged again",
         int((users["again"] & users["flag"].fillna(False)).sum()),
-        "somebody set the flag once more, or a backup was restored; they count as remaining",
+        "the flag was set once more, or a backup was restored; they count as remaining",
         "Clear the flag of those who should keep their new password.",
     )
     flagged, until = tables.users["flagged_at"].min(), archive.covered_until("sign_ins")
@@ -112,7 +99,7 @@ def _remarks(archive: Archive, users: pd.DataFrame, tables: Tables) -> Iterator[
     yield Remark(
         "days of which the sign-in log was not collected",
         len(missing),
-        "the service keeps seven days, and nobody collected in time: "
+        "the service keeps seven days, and they were not collected in time: "
         + (f"{missing[0]} to {missing[-1]}" if missing else ""),
         "Collect at least every seven days; add an export of these days if Log Analytics has one.",
     )
@@ -121,42 +108,41 @@ def _remarks(archive: Archive, users: pd.DataFrame, tables: Tables) -> Iterator[
 def _rows(audits: pd.DataFrame | None, users: pd.DataFrame) -> pd.DataFrame:
     """Give each audited event the row of its user; leave out the others."""
     if audits is None or audits.empty:
-        empty = pd.Series([], dtype=pd.DatetimeTZDtype("us", "UTC"))
-        return pd.DataFrame({"time": empty, "event": pd.Series([], dtype="str"), "row": np.zeros(0, dtype="int64")})
-    row = places(audits["user_id"], users["user_id"])
+        audits = audits_from_graph((), "")
+    row = index_in(audits["user_id"], users["user_id"])
     found = audits.assign(row=row.astype("int64"), time=audits["time"].dt.as_unit("us"))
     return found.loc[row >= 0, ["time", "event", "row"]].sort_values("time", kind="stable")
 
 
 def _moment(audits: pd.DataFrame, event: str, users: pd.DataFrame, which: str) -> pd.Series:
-    """The first (min) or last (max) time that the audit log saw this event of each user."""
+    """Find the first (min) or last (max) time that the audit log saw this event of each user."""
     times = audits[audits["event"] == event].groupby("row")["time"].agg(which)
     return times.rename_axis(None).reindex(range(len(users))).astype(pd.DatetimeTZDtype("us", "UTC"))
 
 
 def _first_success(known: Tables, after: pd.Series) -> pd.Series:
-    """The first sign-in of each user that succeeded, not counting those before the flag was last seen true."""
+    """Find the first sign-in of each user that succeeded, not counting those before the flag was last seen true."""
     people, times = known.people, micros(known.sign_ins["time"])
     good = (known.sign_ins["result_code"] == 0).fillna(False).to_numpy() & (people >= 0)
     good[good] = times[good] > micros(after)[people[good]]
-    first = np.full(len(after), np.iinfo("int64").min)
+    first = np.full(len(after), NEVER)
     # In the reverse order of time: of several the first one stays.
     first[people[good][::-1]] = times[good][::-1]
-    return pd.Series(pd.DatetimeIndex(first.view("M8[us]")).tz_localize("UTC"))
+    return moments(first)
 
 
 def _paths(at: pd.Series, known: Tables, audits: pd.DataFrame) -> pd.Series:
-    """Say how each user was moved, from the sign-in that happened when the flag changed."""
+    """Find how each user was moved, from the sign-in that happened when the flag changed."""
     good = (known.sign_ins["result_code"] == 0).fillna(False).to_numpy() & (known.people >= 0)
     signed_in = known.sign_ins.loc[good, ["time", "correlation_id", "callout_error"]]
     answers = known.ledger[["correlation_id", "action"]].dropna().drop_duplicates("correlation_id", keep="last")
-    place = places(signed_in["correlation_id"], answers["correlation_id"])
-    action = answers["action"].reset_index(drop=True).reindex(place).to_numpy(dtype=object)
+    line = index_in(signed_in["correlation_id"], answers["correlation_id"])
+    action = answers["action"].reset_index(drop=True).reindex(line).to_numpy(dtype=object)
     signed_in = signed_in.assign(action=action, row=known.people[good].astype("int64"))
-    near = _beside(at, signed_in[["time", "row", "callout_error", "action"]], _SIGN_IN_APART)
+    near = _nearest(at, signed_in[["time", "row", "callout_error", "action"]], _SIGN_IN_APART)
     found, called = near["found"].notna(), near["callout_error"].notna()
     reset, changed = (
-        _beside(at, audits.loc[audits["event"] == event, ["time", "row"]], _PASSWORD_APART)["found"].notna()
+        _nearest(at, audits.loc[audits["event"] == event, ["time", "row"]], _PASSWORD_APART)["found"].notna()
         for event in ("reset", "change")
     )
     path = pd.Series(None, index=at.index, dtype="object")
@@ -167,11 +153,8 @@ def _paths(at: pd.Series, known: Tables, audits: pd.DataFrame) -> pd.Series:
     return path
 
 
-def _beside(at: pd.Series, events: pd.DataFrame, apart: pd.Timedelta) -> pd.DataFrame:
-    """Find for each user, in the users' order, the event that led to the migration.
-
-    It is the last one before; where clocks disagree and there is none, the first one after.
-    """
+def _nearest(at: pd.Series, events: pd.DataFrame, apart: pd.Timedelta) -> pd.DataFrame:
+    """Find for each user the event that led to the migration: the last one before, or else the first one after."""
     sides: tuple[Literal["backward"], Literal["forward"]] = ("backward", "forward")
     asked = pd.DataFrame({"row": at.index.to_numpy(dtype="int64"), "at": at}).dropna().sort_values("at")
     events = events.assign(found=True)

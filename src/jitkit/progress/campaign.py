@@ -11,8 +11,7 @@ import pandas as pd
 
 from jitkit.errors import BadTable
 from jitkit.progress.intervals import quantile
-from jitkit.progress.lookup import isin
-from jitkit.progress.tables import Tables
+from jitkit.progress.tables import Tables, isin
 
 __all__ = ["Effect", "campaign"]
 

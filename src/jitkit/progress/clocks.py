@@ -7,9 +7,8 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from jitkit.progress.lookup import micros, places
 from jitkit.progress.metrics import calls
-from jitkit.progress.tables import Tables, once
+from jitkit.progress.tables import Tables, index_in, micros, once
 
 __all__ = ["call_times", "off_beat", "skew", "zone"]
 
@@ -69,7 +68,7 @@ def _ahead(tables: Tables) -> np.ndarray:
     asked = tables.sign_ins.loc[tables.sign_ins["callout_error"].notna(), ["correlation_id", "time"]]
     asked = asked.dropna().drop_duplicates("correlation_id")
     called = calls(tables)[["correlation_id", "time"]].dropna().drop_duplicates("correlation_id")
-    rows = places(called["correlation_id"], asked["correlation_id"])
+    rows = index_in(called["correlation_id"], asked["correlation_id"])
     found = rows >= 0
     ahead: np.ndarray = micros(called["time"])[found] - micros(asked["time"])[rows[found]]
     return ahead

@@ -1,35 +1,48 @@
-"""Read users, sign-ins and audits from a tenant, go on where the last reading stopped, and lose none in between.
+"""Reads users, sign-ins and audits from a tenant and keeps them on this machine, for longer than the service does.
 
-Sources: Microsoft Graph, `user: delta` (a link is good for seven days; 410 means to read all again), "List signIns"
-(beta), "List directoryAudits"; Microsoft Learn, "Data retention" (seven days in an external tenant). How late a row may
-appear in a log is not documented: a day is read twice.
+Sources: Microsoft Graph, "List users", "List signIns" (beta), "List directoryAudits"; Microsoft Learn, "Data retention"
+(seven days in an external tenant). How late a row may appear in a log is not documented: a day is read twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import io
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import httpx
 import pandas as pd
 from tqdm.auto import tqdm
 
-from jitkit.progress import users_seen
-from jitkit.progress.archive import Archive
-from jitkit.progress.from_graph import audits_from_graph, sign_in_rows
-
-__all__ = ["KEPT", "Reader", "collect"]
+from jitkit.errors import BadTable, NotReady
+from jitkit.files import make_private, write_private
+from jitkit.progress.log_analytics import audits_from_graph, sign_in_rows
+from jitkit.progress.tables import KINDS
 
 KEPT: Final = pd.Timedelta(days=7)
 """How long the service keeps its logs."""
 
 _OVERLAP: Final = pd.Timedelta(days=1)
 _AT_ONCE: Final = 20_000  # rows that an interruption can cost
-_LONG: Final = 2.0  # seconds, from which on a bar shows how far it is
+_LONG: Final = 2.0  # seconds after which a bar shows how far it is
+_REFUSED: Final = (400, 404, 410)  # the link of the next page cannot be followed any more
 
-# The link cannot be followed: too old, not served in this tenant, or not by this service.
-_REFUSED: Final = (400, 404, 410, 501)
+_COLUMNS: Final = {
+    "sign_ins": ["id", *KINDS["sign_ins"]],
+    "audits": ["id", "time", "user_id", "event"],
+    "ledger": [*KINDS["ledger"]],
+}
+_UTC: Final = pd.DatetimeTZDtype("us", "UTC")
+_USERS: Final = {"user_id": "str", "flag": "boolean", "again": "bool"} | dict.fromkeys(
+    ("created_at", "true_at", "false_at", "gone_at", "seen_at"), _UTC
+)
+
+Row = Mapping[str, Any]
 
 
 class Reader(Protocol):
@@ -41,36 +54,206 @@ class Reader(Protocol):
         """Send one request, and return the parsed JSON."""
 
 
+class Archive:
+    """Logs and users of one tenant and one migration flag: one Parquet file a day and log, the users in one file.
+
+    `state.json` notes how far each log is covered. Files are replaced whole, and only their owner can read them. They
+    hold ids, and neither names nor passwords.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the folder's lock while collecting. It is SQLite's, on every system, and ends with the process.
+
+        Raises:
+            NotReady: another process collects.
+            SettingsError: the folder cannot be written.
+        """
+        path = self._folder / "lock.sqlite3"
+        make_private(path)  # never replaced: two that begin at once have to meet in the same file
+        with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as lock:
+            try:
+                lock.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError:
+                raise NotReady(
+                    "Another notebook or run collects into the same history.",
+                    next_step="Wait until it is done, or stop its kernel; then run this again.",
+                ) from None
+            yield
+
+    def append(self, kind: str, rows: pd.DataFrame) -> None:
+        """Add rows to a log. One that is there already, known by its id or by all columns, is replaced."""
+        rows = rows.reindex(columns=_COLUMNS[kind])
+        rows = rows[rows["time"].notna()]
+        for day, part in rows.groupby(rows["time"].dt.strftime("%Y-%m-%d")):
+            path = self._folder / kind / f"{day}.parquet"
+            _write(path, _distinct(pd.concat([_read(path), part], ignore_index=True) if path.exists() else part))
+
+    def read(self, kind: str) -> pd.DataFrame:
+        """Read a whole log, in the order of time."""
+        parts = [_read(path) for path in sorted((self._folder / kind).glob("*.parquet"))]
+        if not parts:
+            return pd.DataFrame({name: [] for name in _COLUMNS[kind]})
+        return pd.concat(parts, ignore_index=True).sort_values("time", kind="stable", ignore_index=True)
+
+    def users(self) -> pd.DataFrame:
+        """Read the users as they were last seen, as `users_from_graph` describes them."""
+        path = self._folder / "users.parquet"
+        return _read(path) if path.exists() else users_from_graph((), "", pd.Timestamp(0, tz="UTC"))
+
+    def keep_users(self, users: pd.DataFrame) -> None:
+        """Replace the users."""
+        _write(self._folder / "users.parquet", users)
+
+    def note(self, kind: str, **values: Any) -> None:
+        """Remember something about a log, such as the link of its next page; None forgets it."""
+        state = self._state()
+        merged = {**state.get(kind, {}), **values}
+        state[kind] = {name: value for name, value in merged.items() if value is not None}
+        write_private(self._folder / "state.json", json.dumps(state, indent=2).encode())
+
+    def noted(self, kind: str) -> dict[str, Any]:
+        """Return what is remembered about a log."""
+        return dict(self._state().get(kind, {}))
+
+    def cover(self, kind: str, since: pd.Timestamp, until: pd.Timestamp) -> None:
+        """Note that a log was read whole between two moments."""
+        joined: list[tuple[pd.Timestamp, pd.Timestamp]] = []
+        for begin, end in sorted([*self._windows(kind), (since, until)]):
+            if joined and begin <= joined[-1][1]:
+                joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+            else:
+                joined.append((begin, end))
+        self.note(kind, covered=[[begin.isoformat(), end.isoformat()] for begin, end in joined])
+
+    def covered_until(self, kind: str) -> pd.Timestamp | None:
+        """Return the moment until which a log was read; None before the first time."""
+        return max((end for _, end in self._windows(kind)), default=None)
+
+    def missing_days(self, kind: str, since: pd.Timestamp, until: pd.Timestamp) -> list[str]:
+        """Name the days (UTC) between two moments of which a log was not read whole."""
+        missing = []
+        for day in pd.date_range(since.floor("D"), until, freq="D"):
+            begin, end = max(day, since), min(day + pd.Timedelta(days=1), until)
+            if begin < end and not any(left <= begin and end <= right for left, right in self._windows(kind)):
+                missing.append(f"{day:%Y-%m-%d}")
+        return missing
+
+    def _windows(self, kind: str) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
+        return [(pd.Timestamp(begin), pd.Timestamp(end)) for begin, end in self.noted(kind).get("covered", [])]
+
+    def _state(self) -> dict[str, Any]:
+        path = self._folder / "state.json"
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError):
+            raise _damaged(path) from None
+
+
+def _distinct(rows: pd.DataFrame) -> pd.DataFrame:
+    named = rows["id"].notna() if "id" in rows else pd.Series(False, index=rows.index)
+    repeated = (named & rows.duplicated("id", keep="last")) if named.any() else named
+    return rows[~(repeated | (~named & rows.duplicated()))].sort_values("time", kind="stable", ignore_index=True)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError):
+        raise _damaged(path) from None
+
+
+def _write(path: Path, rows: pd.DataFrame) -> None:
+    content = io.BytesIO()
+    rows.to_parquet(content, index=False)
+    write_private(path, content.getvalue())
+
+
+def _damaged(path: Path) -> BadTable:
+    return BadTable(
+        f"{path} cannot be read: what was collected of it is lost.",
+        next_step="Delete that file and collect again; the service still has the last seven days.",
+    )
+
+
+def users_from_graph(rows: Iterable[Row], flag: str, at: pd.Timestamp) -> pd.DataFrame:
+    """Make a table of Graph's users.
+
+    Args:
+        rows: `user` objects with `id`, `createdDateTime` and the flag.
+        flag: the flag's full name, `extension_…`.
+        at: when they were read.
+
+    Returns:
+        `user_id`, `flag`, `again` (whether it became true once more), `created_at`, `true_at` (last seen true),
+        `false_at` (first seen false since), `gone_at`, `seen_at`; of several rows about one user the last one counts.
+    """
+    found = [(row["id"].lower(), row.get("createdDateTime"), row.get(flag)) for row in rows if row.get("id")]
+    frame = pd.DataFrame(found, columns=["user_id", "created_at", "flag"]).drop_duplicates("user_id", keep="last")
+    value, moment = frame["flag"].astype("boolean"), pd.Series(at, index=frame.index)
+    return frame.assign(
+        flag=value,
+        again=False,
+        created_at=pd.to_datetime(frame["created_at"], utc=True, format="ISO8601"),
+        true_at=moment.where(value.fillna(False)),
+        false_at=moment.where((~value).fillna(False)),
+        gone_at=None,
+        seen_at=moment,
+    )[[*_USERS]].astype(_USERS)
+
+
+def _merged(before: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
+    """Bring what was known about users up to what is seen now: when a flag changed is only known by comparing."""
+    if before.empty:
+        return now.reset_index(drop=True)
+    old, new = before.set_index("user_id"), now.set_index("user_id")
+    known = old.reindex(new.index)
+    was, is_ = known["flag"].astype("boolean").fillna(True), new["flag"].fillna(True)
+    back = known["false_at"].notna() & new["flag"].fillna(False)
+    new = new.assign(
+        true_at=new["true_at"].fillna(known["true_at"]),
+        false_at=new["false_at"].mask((~was & ~is_).astype("bool"), known["false_at"]),
+        again=(known["again"].astype("boolean").fillna(False) | back).astype("bool"),
+    )
+    whole = pd.concat([old[~old.index.isin(new.index)], new])
+    return whole.rename_axis("user_id").reset_index()[[*_USERS]].astype(_USERS)
+
+
 @dataclass(frozen=True)
-class _Log:
+class _Listing:
+    """What Graph lists: users or a log."""
+
     kind: str
     path: str
-    time: str
-    version: str
-    headers: Mapping[str, str]
-    table: Callable[[Sequence[Mapping[str, Any]], str], pd.DataFrame]
-
-    def first_page(self, since: pd.Timestamp | None) -> str:
-        later = f"&$filter={self.time} ge {since:%Y-%m-%dT%H:%M:%SZ}" if since is not None else ""
-        return f"{self.path}?$top=999{later}"
+    time: str = ""
+    version: str = "v1.0"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    table: Callable[[Sequence[Row], str], pd.DataFrame] = audits_from_graph
 
 
+_DIRECTORY: Final = _Listing("users", "/users?$top=999&$select=id,createdDateTime,")
 _LOGS: Final = (
-    _Log(
+    _Listing(
         "sign_ins",
-        "/auditLogs/signIns",
-        "createdDateTime",
-        "beta",
+        "/auditLogs/signIns?$top=999",
+        time="createdDateTime",
+        version="beta",
         # The event's name is served only to callers who ask for values newer than the published ones.
-        {"Prefer": "include-unknown-enum-members"},
-        lambda rows, flag: sign_in_rows(rows),
+        headers={"Prefer": "include-unknown-enum-members"},
+        table=lambda rows, flag: sign_in_rows(rows),
     ),
-    _Log("audits", "/auditLogs/directoryAudits", "activityDateTime", "v1.0", {}, audits_from_graph),
+    _Listing("audits", "/auditLogs/directoryAudits?$top=999", time="activityDateTime"),
 )
+_Keep = Callable[[list[Row], str | None], None]
 
 
 async def collect(graph: Reader, flag: str, archive: Archive, now: pd.Timestamp) -> None:
-    """Bring the history up to what the tenant tells now.
+    """Bring the archive up to what the tenant shows now.
 
     An interrupted reading goes on at the page at which it stopped.
 
@@ -83,121 +266,87 @@ async def collect(graph: Reader, flag: str, archive: Archive, now: pd.Timestamp)
     Raises:
         httpx.HTTPStatusError: Graph refused; what was read until then is kept.
     """
-    await _users(graph, flag, archive, now)
+    begun = pd.Timestamp(archive.noted("users").get("begun", now))
+    if not await _resume(graph, _DIRECTORY, archive, _keep_users(archive, flag, begun, now)):
+        await _follow(graph, _DIRECTORY, f"{_DIRECTORY.path}{flag}", _keep_users(archive, flag, now, now))
     for log in _LOGS:
-        await _log(graph, log, flag, archive, now)
+        noted = archive.noted(log.kind)
+        if "next" in noted:
+            start = pd.Timestamp(noted["since"]) if "since" in noted else None
+            await _resume(graph, log, archive, _keep_log(archive, log, flag, start, pd.Timestamp(noted["until"])))
+        until = archive.covered_until(log.kind)
+        since = until - _OVERLAP if until is not None else None
+        later = f"&$filter={log.time} ge {since:%Y-%m-%dT%H:%M:%SZ}" if since is not None else ""
+        await _follow(graph, log, log.path + later, _keep_log(archive, log, flag, since, now))
 
 
-async def _users(graph: Reader, flag: str, archive: Archive, now: pd.Timestamp) -> None:
-    """Follow the changes since the last time; read all users where the service has no such link, or it is too old."""
-    fields = f"$select=id,createdDateTime,{flag}"
-    noted = archive.noted("users")
-    kept = [noted[name] for name in ("next", "delta") if name in noted]
-    links: list[str] = [*kept, f"/users/delta?{fields}", f"/users?{fields}&$top=999"]
-    for place, link in enumerate(links):
-        goes_on = link == noted.get("next")
-        whole = noted.get("whole", True) if goes_on else link != noted.get("delta")
-        begun = pd.Timestamp(noted["begun"]) if goes_on else now
-        try:
-            await _user_pages(graph, link, flag, archive, now, begun=begun, whole=whole)
-            return
-        except httpx.HTTPStatusError as refused:
-            if refused.response.status_code not in _REFUSED or place == len(links) - 1:
-                raise
-            archive.note("users", next=None, delta=None, begun=None, whole=None)
+async def _resume(graph: Reader, listing: _Listing, archive: Archive, keep: _Keep) -> bool:
+    """Go on at the page at which a reading stopped; False if there is none, or its link is no longer valid."""
+    link = archive.noted(listing.kind).get("next")
+    if link is None:
+        return False
+    try:
+        await _follow(graph, listing, link, keep)
+    except httpx.HTTPStatusError as refused:
+        if refused.response.status_code not in _REFUSED:
+            raise
+        return False
+    return True
 
 
-async def _user_pages(
-    graph: Reader, link: str, flag: str, archive: Archive, now: pd.Timestamp, *, begun: pd.Timestamp, whole: bool
-) -> None:
-    users, rows = archive.users(), list[Mapping[str, Any]]()
-    with _bar("Users") as bar:
-        while True:
-            try:
-                page = await graph.send("GET", link)
-            except httpx.HTTPStatusError:
-                # Throttled for too long, say: the next reading goes on here, not twenty pages before.
-                if rows:
-                    archive.keep_users(users_seen.merged(users, users_seen.seen(rows, flag, max(now, begun))))
-                    archive.note("users", next=link, begun=begun.isoformat(), whole=whole)
-                raise
-            rows += page["value"]
-            bar.update(len(page["value"]))
-            following = page.get("@odata.nextLink")
-            if following is None or len(rows) >= _AT_ONCE:
-                users, rows = users_seen.merged(users, users_seen.seen(rows, flag, max(now, begun))), []
-                if following is None and whole:
-                    users = users_seen.without_the_unseen(users, begun, now)
-                archive.keep_users(users)
-                archive.note("users", next=following, begun=begun.isoformat(), whole=whole)
-            if following is None:
-                break
-            link = following
-    archive.note("users", next=None, delta=page.get("@odata.deltaLink"), begun=None, whole=None)
-
-
-async def _log(graph: Reader, log: _Log, flag: str, archive: Archive, now: pd.Timestamp) -> None:
-    noted, until = archive.noted(log.kind), archive.covered_until(log.kind)
-    since = until - _OVERLAP if until is not None else None
-    if "next" in noted:
-        begun = pd.Timestamp(noted["since"]) if "since" in noted else None
-        try:
-            await _log_pages(graph, log, noted["next"], flag, archive, begun, pd.Timestamp(noted["until"]))
-        except httpx.HTTPStatusError as refused:
-            if refused.response.status_code not in _REFUSED:
-                raise
-            archive.note(log.kind, next=None, since=None, until=None)
-        else:
-            since = pd.Timestamp(noted["until"]) - _OVERLAP
-    await _log_pages(graph, log, log.first_page(since), flag, archive, since, now)
-
-
-async def _log_pages(
-    graph: Reader,
-    log: _Log,
-    link: str,
-    flag: str,
-    archive: Archive,
-    since: pd.Timestamp | None,
-    until: pd.Timestamp,
-) -> None:
-    rows, first = list[Mapping[str, Any]](), None
-
-    def keep(following: str | None) -> None:
-        nonlocal rows, first, until
-        archive.append(log.kind, log.table(rows, flag))
-        first, until = _bounds(rows, log.time, first, until)
-        rows = []
-        window = {"since": since.isoformat() if since is not None else None, "until": until.isoformat()}
-        archive.note(log.kind, next=following, **window)
-
-    with _bar(log.kind.replace("_", "-").capitalize()) as bar:
-        following: str | None = link
+async def _follow(graph: Reader, listing: _Listing, link: str, keep: _Keep) -> None:
+    """Read page after page, and keep the rows with the link of the page that follows them."""
+    rows: list[Row] = []
+    following: str | None = link
+    with _bar(listing.kind.replace("_", "-").capitalize()) as bar:
         while following:
             try:
-                page = await graph.send("GET", following, headers=log.headers, version=log.version)
+                page = await graph.send("GET", following, headers=listing.headers, version=listing.version)
             except httpx.HTTPStatusError:
+                # Graph may have throttled for too long: the next reading goes on here.
                 if rows:
-                    keep(following)
+                    keep(rows, following)
                 raise
             rows += page["value"]
             bar.update(len(page["value"]))
             following = page.get("@odata.nextLink")
             if following is None or len(rows) >= _AT_ONCE:
-                keep(following)
-    kept_from = min(until - KEPT, first) if first is not None else until - KEPT
-    archive.cover(log.kind, max(since, kept_from) if since is not None else kept_from, until)
-    archive.note(log.kind, next=None, since=None, until=None)
+                keep(rows, following)
+                rows = []
 
 
-def _bounds(
-    rows: Sequence[Mapping[str, Any]], name: str, first: pd.Timestamp | None, last: pd.Timestamp
-) -> tuple[pd.Timestamp | None, pd.Timestamp]:
-    """Widen a window to the rows in it: a tenant may keep more than promised, and its clock may be ahead."""
-    times = pd.to_datetime(pd.Series([row.get(name) for row in rows], dtype="str"), utc=True, format="ISO8601").dropna()
-    if not len(times):
-        return first, last
-    return min(first, times.min()) if first is not None else times.min(), max(last, times.max())
+def _keep_users(archive: Archive, flag: str, begun: pd.Timestamp, now: pd.Timestamp) -> _Keep:
+    def keep(rows: list[Row], following: str | None) -> None:
+        users = _merged(archive.users(), users_from_graph(rows, flag, now))
+        if following is None:
+            unseen = (users["seen_at"] < begun) & users["gone_at"].isna()
+            users = users.assign(gone_at=users["gone_at"].mask(unseen, now))
+        archive.keep_users(users)
+        archive.note("users", next=following, begun=begun.isoformat() if following else None)
+
+    return keep
+
+
+def _keep_log(archive: Archive, log: _Listing, flag: str, since: pd.Timestamp | None, until: pd.Timestamp) -> _Keep:
+    first: pd.Timestamp | None = None
+
+    def keep(rows: list[Row], following: str | None) -> None:
+        nonlocal first, until
+        archive.append(log.kind, log.table(rows, flag))
+        times = pd.Series([row.get(log.time) for row in rows], dtype="str")
+        times = pd.to_datetime(times, utc=True, format="ISO8601").dropna()
+        if len(times):
+            # A tenant may keep more than promised, and its clock may be ahead.
+            first, until = min(first or times.min(), times.min()), max(until, times.max())
+        if following is not None:
+            begun = since.isoformat() if since is not None else None
+            archive.note(log.kind, next=following, since=begun, until=until.isoformat())
+            return
+        kept_from = min(until - KEPT, first or until)
+        archive.cover(log.kind, max(since, kept_from) if since is not None else kept_from, until)
+        archive.note(log.kind, next=None, since=None, until=None)
+
+    return keep
 
 
 def _bar(what: str) -> Any:

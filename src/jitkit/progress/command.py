@@ -11,7 +11,7 @@ import pandas as pd
 
 from jitkit.errors import BadTable
 from jitkit.progress.figures import Figures
-from jitkit.progress.files import read_table
+from jitkit.progress.table_files import read_table
 from jitkit.progress.tables import Remark, Tables
 from jitkit.progress.words import time_of
 

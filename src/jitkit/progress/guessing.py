@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from jitkit.progress.abuse import UNKNOWN_NAME, WRONG_PASSWORD
-from jitkit.progress.lookup import micros
-from jitkit.progress.tables import Tables, once
+from jitkit.progress.tables import Tables, micros, once
 
 __all__ = ["bursts"]
 

@@ -8,9 +8,8 @@ import pandas as pd
 
 from jitkit.progress.interruptions import interruptions
 from jitkit.progress.load import busy_seconds, retries
-from jitkit.progress.lookup import micros
 from jitkit.progress.metrics import latency
-from jitkit.progress.tables import Tables
+from jitkit.progress.tables import Tables, micros
 from jitkit.protocol import CALLS_PER_SECOND
 
 __all__ = ["health"]

@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 
 from jitkit.explanations import callout_cause, fix, meaning
-from jitkit.progress.lookup import micros, places
 from jitkit.progress.metrics import calls
-from jitkit.progress.tables import Tables, once
+from jitkit.progress.tables import Tables, index_in, micros, once
 
 __all__ = ["OUTAGE", "interruptions"]
 
@@ -85,7 +84,7 @@ def _asked(tables: Tables) -> pd.DataFrame:
     codes = rows["callout_error"].to_numpy(dtype="int64")
     # What the endpoint says of itself tells more than the error that Entra made of it.
     known = np.append(own.to_numpy(dtype=object), np.array([None], dtype=object))
-    told = known[places(rows["correlation_id"], called["correlation_id"])]
+    told = known[index_in(rows["correlation_id"], called["correlation_id"])]
     logged = pd.Series(codes).map({code: callout_cause(code) for code in np.unique(codes).tolist() if code})
     cause = pd.Series(told).fillna(logged)
     times = micros(rows["time"])

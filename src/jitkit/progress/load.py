@@ -7,8 +7,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from jitkit.progress.lookup import micros
-from jitkit.progress.tables import Tables
+from jitkit.progress.tables import Tables, micros
 from jitkit.protocol import CALLS_PER_SECOND
 
 __all__ = ["NEAR", "busy_seconds", "retries"]

@@ -7,8 +7,7 @@ from typing import Any, Final
 import pandas as pd
 
 from jitkit.explanations import callout_cause, fix, meaning
-from jitkit.progress.lookup import isin
-from jitkit.progress.tables import PATHS, Tables, once
+from jitkit.progress.tables import PATHS, Tables, isin, once
 from jitkit.protocol import BLOCK, TIMEOUT_MS
 
 __all__ = [

@@ -10,9 +10,8 @@ import pandas as pd
 
 from jitkit.explanations import fix, meaning
 from jitkit.progress.clocks import off_beat, skew, zone
-from jitkit.progress.lookup import isin, micros
 from jitkit.progress.metrics import calls
-from jitkit.progress.tables import Remark, Tables, once
+from jitkit.progress.tables import Remark, Tables, isin, micros, once
 
 __all__ = ["legacy_data", "missing_days", "quality"]
 

@@ -7,9 +7,8 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from jitkit.progress.lookup import micros
 from jitkit.progress.stuck import BLOCKED, DISABLED, FLAG_LEFT, NEVER_TRIED, reasons
-from jitkit.progress.tables import PATHS, Tables, once
+from jitkit.progress.tables import PATHS, Tables, micros, once
 
 __all__ = ["CANNOT", "MOVED", "STATES", "last_success", "states", "summary", "table"]
 

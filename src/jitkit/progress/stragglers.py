@@ -7,11 +7,10 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from jitkit.progress.lookup import micros
 from jitkit.progress.metrics import calls
 from jitkit.progress.states import MOVED, states
 from jitkit.progress.stuck import reasons
-from jitkit.progress.tables import KINDS, Tables, once
+from jitkit.progress.tables import KINDS, Tables, micros, once
 
 __all__ = ["stragglers"]
 

@@ -10,9 +10,8 @@ import pandas as pd
 
 from jitkit.explanations import callout_cause, fix, meaning
 from jitkit.progress.clocks import call_times
-from jitkit.progress.lookup import isin, micros
 from jitkit.progress.metrics import calls, counted
-from jitkit.progress.tables import Tables, once
+from jitkit.progress.tables import Tables, isin, micros, once
 from jitkit.protocol import BLOCK, MIGRATE, RETRY, UPDATE
 
 __all__ = [

@@ -1,0 +1,247 @@
+"""Translates rows of Microsoft's logs: exports of Log Analytics and Graph's own rows into the kit's columns.
+
+Shapes: Azure Monitor reference, `SigninLogs`, `AuditLogs`, `AppRequests`, `AppTraces`; Microsoft Graph beta `signIn`
+with `appliedAuthenticationEventListener` and `customExtensionCalloutResult`, v1.0 `directoryAudit`. Not documented: the
+casing inside the dynamic columns (that of Graph and that of Azure Monitor's own columns are both read), the text of an
+audited flag, and whether a silent migration is audited: what the flag says counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import pandas as pd
+
+from jitkit.errors import BadTable
+from jitkit.progress.tables import KINDS, tidy
+
+Row = Mapping[str, Any]
+
+ANSWERED: Final = "Answered"
+"""The action where a log shows that the endpoint answered with status 200, and not what."""
+
+# Without the header `Prefer: include-unknown-enum-members` Graph names the event like the second.
+_EVENTS: Final = ("passwordsubmit", "unknownfuturevalue")
+_PASSWORDS: Final = {"reset password": "reset", "change user password": "change"}
+_SIGN_INS: Final = {
+    "TimeGenerated": "time",
+    "CreatedDateTime": "time",
+    "UserId": "user_id",
+    "AppId": "app_id",
+    "CorrelationId": "correlation_id",
+    "ResultType": "result_code",
+}
+_CALLOUT: Final = {"callout_error": "errorcode", "callout_status": "httpstatus", "attempts": "numberofattempts"}
+_LISTENERS: Final = "AppliedEventListeners"
+_DOWNLOADED: Final = "Date (UTC)"  # heads the admin center's own CSV, which has no column about event listeners
+_PORTAL_TIME: Final = "%m/%d/%Y, %I:%M:%S.%f %p"
+
+
+def sign_ins_from_graph(rows: Iterable[Row]) -> pd.DataFrame:
+    """Make the table of sign-ins from `signIn` objects of the beta log, with `appliedEventListeners`."""
+    return tidy(sign_in_rows(rows), "sign_ins")
+
+
+def sign_in_rows(rows: Iterable[Row]) -> pd.DataFrame:
+    """Make the table with the `id` of each row, by which it is recognised; duplicates stay."""
+    found = pd.DataFrame(map(_sign_in, rows), columns=["id", *KINDS["sign_ins"]])
+    numbers = {name: "Int64" for name, type_ in KINDS["sign_ins"].items() if type_ == "number"}
+    texts = dict.fromkeys(("id", "user_id", "app_id", "correlation_id"), "str")
+    return found.assign(time=_times(found["time"])).astype(texts | numbers)
+
+
+def _sign_in(row: Row) -> tuple[Any, ...]:
+    callout = password_callout(row.get("appliedEventListeners"))
+    known = (row.get(name) for name in ("id", "createdDateTime", "userId", "appId", "correlationId"))
+    return *known, (row.get("status") or {}).get("errorCode"), *map(callout.get, _CALLOUT.values())
+
+
+def audits_from_graph(rows: Iterable[Row], flag: str) -> pd.DataFrame:
+    """Make a table of what the audit log says about flags and passwords.
+
+    Args:
+        rows: `directoryAudit` objects.
+        flag: the flag's full name, `extension_…`.
+
+    Returns:
+        `id`, `time`, `user_id`, `event`: flag_false, flag_true, reset (of the password) or change.
+    """
+    found = pd.DataFrame(
+        [(audit.get("id"), audit.get("activityDateTime"), *event) for audit in rows for event in _events(audit, flag)],
+        columns=["id", "time", "user_id", "event"],
+    ).astype({"id": "str", "user_id": "str", "event": "str"})
+    # One audit may concern several users.
+    return found.assign(id=found["id"] + " " + found["user_id"] + " " + found["event"], time=_times(found["time"]))
+
+
+def _events(audit: Row, flag: str) -> Iterator[tuple[str, str]]:
+    activity = (audit.get("activityDisplayName") or "").lower()
+    password = next((event for name, event in _PASSWORDS.items() if activity.startswith(name)), None)
+    for target in audit.get("targetResources") or ():
+        if not target.get("id"):
+            continue
+        if password:
+            yield target["id"].lower(), password
+        for change in target.get("modifiedProperties") or () if activity == "update user" else ():
+            value = (change.get("newValue") or "").lower()
+            if (change.get("displayName") or "").lower() == flag.lower() and ("false" in value or "true" in value):
+                yield target["id"].lower(), "flag_false" if "false" in value else "flag_true"
+
+
+def password_callout(listeners: Any) -> Row:
+    """Find the result of the password-submit callout among the event listeners of a sign-in.
+
+    Args:
+        listeners: `appliedEventListeners` as objects, or as the JSON text of them; None if there were none.
+
+    Returns:
+        the `handlerResult` with names in lower case; empty where the endpoint was not asked.
+    """
+    ran = [_lower(listener) for listener in _dynamic(listeners) or () if isinstance(listener, Mapping)]
+    for event in _EVENTS:
+        for listener in ran:
+            if str(listener.get("eventtype", "")).lower() == event:
+                return _lower(_dynamic(listener.get("handlerresult")) or {})
+    return {}
+
+
+def translated(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Give an export of Log Analytics the columns of a kind of table; return any other table as it is.
+
+    Raises:
+        BadTable: times are local, the export is a sample, or it does not show which sign-ins ran a callout.
+    """
+    if kind == "sign_ins" and _DOWNLOADED in frame.columns:
+        raise BadTable(
+            "This is the CSV that the admin center downloads: it does not show which sign-ins asked the endpoint.",
+            next_step=f"Collect the log in notebook 08, or export SigninLogs from Log Analytics with {_LISTENERS}.",
+        )
+    if "TimeGenerated" not in {str(name).split(" [")[0] for name in frame.columns}:
+        return frame
+    frame = _in_utc(frame)
+    if kind == "sign_ins" and "ResultType" in frame.columns:
+        return _from_sign_in_logs(frame)
+    if kind == "ledger" and "Message" in frame.columns:
+        return _from_traces(frame)
+    return _from_requests(frame) if kind == "ledger" and "DurationMs" in frame.columns else frame
+
+
+def audits(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Make `directoryAudit` objects of an audit log's export.
+
+    Raises:
+        BadTable: it is no audit log.
+    """
+    if frame.empty:
+        return []
+    frame = _in_utc(frame)
+    names = {str(name).lower(): name for name in frame.columns}
+    time = names.get("activitydatetime", names.get("timegenerated"))
+    activity = names.get("activitydisplayname", names.get("operationname"))
+    targets = names.get("targetresources")
+    if time is None or activity is None or targets is None:
+        raise BadTable(
+            f"This is no audit log; its columns are {', '.join(map(str, frame.columns))}.",
+            next_step="Export AuditLogs with ActivityDateTime, ActivityDisplayName and TargetResources.",
+        )
+    rows = zip(frame[time], frame[activity].fillna(""), frame[targets], strict=True)
+    return [
+        {"activityDateTime": at, "activityDisplayName": name, "targetResources": [*_targets(target)]}
+        for at, name, target in rows
+    ]
+
+
+def _targets(value: Any) -> Iterator[dict[str, Any]]:
+    for target in map(_lower, _dynamic(value) or ()):
+        changes = map(_lower, _dynamic(target.get("modifiedproperties")) or ())
+        shown = [{"displayName": each.get("displayname"), "newValue": _text(each.get("newvalue"))} for each in changes]
+        yield {"id": target.get("id"), "modifiedProperties": shown}
+
+
+def _from_sign_in_logs(frame: pd.DataFrame) -> pd.DataFrame:
+    names = {old: new for old, new in _SIGN_INS.items() if old in frame.columns}
+    if "CreatedDateTime" in names:
+        names.pop("TimeGenerated", None)
+    result = frame[[*names]].rename(columns=names)
+    if _LISTENERS in frame.columns:
+        listeners = frame[_LISTENERS]
+        asked = listeners[listeners.map(lambda value: bool(_dynamic(value)))]
+        found = [password_callout(value) for value in asked]
+        for name, key in _CALLOUT.items():
+            values = pd.Series([callout.get(key) for callout in found], index=asked.index, dtype="object")
+            result[name] = values.reindex(frame.index)
+    return result
+
+
+def _from_requests(frame: pd.DataFrame) -> pd.DataFrame:
+    """Read calls of the endpoint from its requests: what it answered is only in properties of its own."""
+    own = pd.DataFrame(_properties(frame), index=frame.index)
+    code = frame["ResultCode"].astype("str") if "ResultCode" in frame else pd.Series("200", index=frame.index)
+    result = own.reindex(columns=[name for name in KINDS["ledger"] if name not in ("time", "duration_ms")])
+    good = code == "200"
+    result["action"] = result["action"].astype("object").where(result["action"].notna(), good.map({True: ANSWERED}))
+    result["cause"] = result["cause"].astype("object").where(result["cause"].notna(), ("status_" + code).mask(good))
+    return result.assign(time=frame["TimeGenerated"], duration_ms=frame["DurationMs"])
+
+
+def _from_traces(frame: pd.DataFrame) -> pd.DataFrame:
+    """Read the ledger's lines, which are messages (an endpoint's standard output) or the properties of traces."""
+    traces = zip(map(_dynamic, frame["Message"]), _properties(frame), frame["TimeGenerated"], strict=True)
+    lines = [line if isinstance(line, dict) else own | {"time": written} for line, own, written in traces]
+    return pd.DataFrame([line for line in lines if {"time", "cause"} <= line.keys()], columns=[*KINDS["ledger"]])
+
+
+def _properties(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Read which of the ledger's fields each row has as a property, in whatever spelling."""
+    if "Properties" not in frame:
+        return [{} for _ in frame.index]
+    known = {name.replace("_", ""): name for name in KINDS["ledger"]}
+    rows = (_lower(row or {}) for row in map(_dynamic, frame["Properties"]))
+    plain = ({key.replace("_", ""): value for key, value in row.items()} for row in rows)
+    return [{known[key]: value for key, value in row.items() if key in known} for row in plain]
+
+
+def _in_utc(frame: pd.DataFrame) -> pd.DataFrame:
+    """Remove the zone from the portal's headings, and read its times; refuse local ones and samples."""
+    local = [str(name) for name in frame.columns if "[" in str(name) and "[UTC]" not in str(name)]
+    if local:
+        raise BadTable(
+            f"The column {local[0]} holds local times.",
+            next_step="Set the portal's time zone to UTC, and export again.",
+        )
+    frame = frame.rename(columns=lambda name: str(name).removesuffix(" [UTC]"))
+    stand_for = pd.to_numeric(frame["ItemCount"], errors="coerce").fillna(1) if "ItemCount" in frame else None
+    if stand_for is not None and (stand_for > 1).any():
+        raise BadTable(
+            f"The export is a sample: {len(frame):,} rows stand for {stand_for.sum():,.0f}; counts would be too low.",
+            next_step="Turn sampling off for the endpoint, or use its own ledger.",
+        )
+    for name in {"TimeGenerated", "CreatedDateTime", "ActivityDateTime"} & set(frame.columns):
+        column = frame[name]
+        if column.dtype == "str" and column.str.contains("M$", na=False).any():
+            frame[name] = pd.to_datetime(column, format=_PORTAL_TIME, utc=True)
+    return frame
+
+
+def _dynamic(value: Any) -> Any:
+    """Read a dynamic column, which exports hold as objects or as the JSON text of them."""
+    if not isinstance(value, str):
+        return value if isinstance(value, Mapping) or hasattr(value, "__len__") else None
+    try:
+        return json.loads(value) if value[:1] in ("[", "{") else None
+    except json.JSONDecodeError:
+        return None
+
+
+def _lower(row: Row) -> dict[str, Any]:
+    return {str(name).lower(): value for name, value in row.items()}
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
+def _times(column: pd.Series) -> pd.Series:
+    return pd.Series(pd.to_datetime(column, utc=True, format="ISO8601"), index=column.index).dt.as_unit("us")

@@ -1,0 +1,219 @@
+"""Reads tables from files: CSV, JSON lines and Parquet, with the kit's own columns or exported from Log Analytics.
+
+JSON lines of the kit's own columns are read by Apache Arrow, a block at a time: only the table's columns are parsed,
+and what is held is the result, never the file. Any other shape, such as a torn line or a number written as text, is
+read line by line, which can also say what is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import json as arrow_json
+
+from jitkit.errors import BadTable
+from jitkit.progress import log_analytics
+from jitkit.progress.tables import KINDS, NEEDED, empty, tidy
+
+_Read = TypeVar("_Read")
+
+_JSON: Final = (".jsonl", ".ndjson", ".json")
+_CSV: Final[dict[str, Any]] = {
+    "dtype": str,
+    "keep_default_na": False,
+    "na_values": ["", "NULL"],
+    "encoding": "utf-8-sig",
+    # A separator at the end of each row would make the first column an index otherwise.
+    "index_col": False,
+}
+_BLOCK: Final = 8 << 20  # bytes that are parsed at once
+_TYPES: Final = {"number": pa.int32(), "decimal": pa.float64()}
+
+
+def read_table(path: Path | str, kind: str) -> pd.DataFrame:
+    """Read one of the tables from a file.
+
+    Exports of Log Analytics are recognised by their columns: `SigninLogs` as sign_ins; `AppRequests` and `AppTraces` as
+    ledger.
+
+    Args:
+        path: CSV (`.csv`), JSON lines or one JSON array (`.jsonl`, `.ndjson`, `.json`) or Parquet (`.parquet`).
+        kind: users, sign_ins or ledger.
+
+    Returns:
+        the table in its columns and types.
+
+    Raises:
+        BadTable: the file is missing, is of another kind, or does not fit.
+    """
+    # No variable holds the rows while they are made tidy: there may be millions.
+    return tidy(_rows(Path(path), kind), kind)
+
+
+def read_audits(path: Path | str) -> list[dict[str, Any]]:
+    """Read an export of the audit log, from Graph (`directoryAudit`) or Log Analytics (`AuditLogs`).
+
+    Args:
+        path: as for `read_table`.
+
+    Returns:
+        `directoryAudit` objects with what concerns flags and passwords.
+
+    Raises:
+        BadTable: the file is missing, or is no audit log.
+    """
+    return log_analytics.audits(_frame(Path(path)))
+
+
+def _rows(path: Path, kind: str) -> pd.DataFrame:
+    if path.suffix.lower() in _JSON and (frame := _guarded(path, lambda: _read_blocks(path, kind))) is not None:
+        return frame
+    frame = _frame(path)
+    return log_analytics.translated(frame, kind) if len(frame.columns) else empty(kind)
+
+
+def _frame(path: Path) -> pd.DataFrame:
+    match path.suffix.lower():
+        case ".csv":
+            return _guarded(path, lambda: _read_csv(path))
+        case ".parquet":
+            return _guarded(path, lambda: pd.read_parquet(path))
+        case ending if ending in _JSON:
+            return _guarded(path, lambda: pd.DataFrame(_read_objects(path)))
+        case other:
+            raise BadTable(
+                f"{path.name} ends in {other or 'nothing'}: it is not known how to read that.",
+                next_step="Give a .csv, .jsonl or .parquet file.",
+            )
+
+
+def _guarded(path: Path, read: Callable[[], _Read]) -> _Read:
+    try:
+        return read()
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame()  # type: ignore[return-value]
+    except FileNotFoundError:
+        raise BadTable(f"There is no file {path}.", next_step="Check the path.") from None
+    except UnicodeDecodeError:
+        raise BadTable(f"{path.name} is not UTF-8.", next_step="Save it as UTF-8.") from None
+    except OSError as problem:
+        raise BadTable(
+            f"{path} cannot be read ({problem.strerror}).", next_step="Check that it is a file that you may read."
+        ) from None
+    except ValueError:
+        # pandas and pyarrow quote the offending text; it must not be shown.
+        raise BadTable(f"{path.name} is broken, or not what its name says.", next_step="Export it again.") from None
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Read text with commas, or with the semicolons or tabs of a spreadsheet, whose decimals may then have commas."""
+    with path.open(encoding="utf-8-sig") as lines:
+        heading = lines.readline()
+    separator = max(",;\t", key=heading.count)
+    with warnings.catch_warnings():
+        # Cells without a heading would be dropped with a warning, and the other columns may be shifted.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            frame = pd.DataFrame(pd.read_csv(path, sep=separator, **_CSV))
+        except pd.errors.ParserWarning:
+            raise BadTable(
+                f"{path.name} has rows with more cells than its heading.",
+                next_step="Give each column a name, and put texts that hold a separator into quotes.",
+            ) from None
+    if separator != ",":
+        decimals = [name for name in ("duration_ms", "DurationMs") if name in frame]
+        frame[decimals] = frame[decimals].apply(lambda column: column.str.replace(",", "."))
+    return frame
+
+
+def _read_objects(path: Path) -> list[dict[str, Any]]:
+    """Read one object a line, or one array. A line that a stopped writer or a crash tore is skipped."""
+    rows: list[dict[str, Any]] = []
+    with path.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, 1):
+            text = line.strip()
+            if not rows and text.startswith("["):
+                return _read_array(path)
+            try:
+                row = json.loads(text) if text else None
+            except json.JSONDecodeError:
+                row = None
+            torn = not line.endswith("\n") or (text.startswith("{") and not text.endswith("}"))
+            if isinstance(row, dict):
+                rows.append(row)
+            elif text and not torn:
+                raise BadTable(
+                    f"Line {number} of {path.name} is not a JSON object.",
+                    next_step="Give a file with one JSON object a line.",
+                )
+    return rows
+
+
+def _read_array(path: Path) -> list[dict[str, Any]]:
+    rows = json.loads(path.read_text(encoding="utf-8-sig"))
+    if not all(isinstance(row, dict) for row in rows):
+        raise BadTable(f"{path.name} holds more than objects.", next_step="Give an array of JSON objects.")
+    return list(rows)
+
+
+def _read_blocks(path: Path, kind: str) -> pd.DataFrame | None:
+    """Read JSON lines whose columns are those of `KINDS` by Arrow; None if the file has another shape."""
+    known = KINDS[kind]
+    schema = pa.schema([(name, _TYPES.get(type_, pa.string())) for name, type_ in known.items()])
+    others = "infer" if kind == "users" else "ignore"  # other columns of users are dimensions
+    if not path.stat().st_size:
+        return None
+    try:
+        with arrow_json.open_json(
+            path,
+            read_options=arrow_json.ReadOptions(block_size=_BLOCK),
+            parse_options=arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=others),
+        ) as blocks:
+            table = pa.Table.from_batches([_in_types(block, known) for block in blocks]).unify_dictionaries()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, ValueError):
+        return None
+    unused = [name for name in NEEDED[kind] if table[name].null_count == len(table)]
+    if unused:
+        # A column that is empty everywhere is not missing if the first line names it.
+        with path.open(encoding="utf-8-sig") as lines:
+            if not set(unused) <= set(json.loads(next(lines))):
+                return None
+    frame: pd.DataFrame = table.to_pandas(
+        types_mapper={pa.int32(): pd.Int32Dtype()}.get, self_destruct=True, split_blocks=True, ignore_metadata=True
+    )
+    # What was parsed is freed; the pool would keep it for later.
+    pa.default_memory_pool().release_unused()
+    return frame
+
+
+def _in_types(block: pa.RecordBatch, known: dict[str, str]) -> pa.RecordBatch:
+    for index, name in enumerate(block.schema.names):
+        column = block.column(index)
+        match known.get(name):
+            case "time":
+                column = _times(column)
+            case "id":
+                column = pc.utf8_lower(column)
+            case "category":
+                column = pc.utf8_lower(column).dictionary_encode()
+            case "text":
+                column.validate(full=True)
+        block = block.set_column(index, name, column)
+    return block
+
+
+def _times(column: pa.Array) -> pa.Array:
+    try:
+        # Ten-millionths of a second, as Microsoft writes them, fit into nanoseconds alone.
+        return pc.cast(column, pa.timestamp("ns", "UTC")).cast(pa.timestamp("us", "UTC"), safe=False)
+    except pa.ArrowInvalid:
+        # Some name no zone, or several ways of writing are mixed.
+        times = pd.to_datetime(column.to_pandas().replace("", None), utc=True, format="ISO8601")
+        return pa.array(times.dt.as_unit("us"))
