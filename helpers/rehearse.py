@@ -31,7 +31,7 @@ class Result:
     Args:
         migrated: users whose flag is false in the tenant.
         remaining: users whose flag is true.
-        blocked: of those, users who are barred until somebody acts, as `progress.states` says.
+        blocked: of those, users who are blocked until an administrator acts, as `progress.states` says.
         report: the report's page.
         home: where the rehearsal's tenant, ledger and report are kept.
     """

@@ -10,12 +10,10 @@ import pandas as pd
 import pytest
 
 from jitkit.errors import BadTable
-from jitkit.progress.campaigns import campaigns, course
 from jitkit.progress.figures import Figures
-from jitkit.progress.findings import Finding, findings
-from jitkit.progress.guessing import bursts
-from jitkit.progress.interruptions import interruptions
-from jitkit.progress.pace import pace
+from jitkit.progress.findings import Finding, findings, pace
+from jitkit.progress.groups import campaigns, course
+from jitkit.progress.outages import interruptions
 from jitkit.progress.tables import Tables
 
 START = pd.Timestamp("2026-03-02T00:00Z")
@@ -79,7 +77,7 @@ def test_nothing_and_one_person_and_a_first_day_have_nothing_that_stands_out() -
     assert findings(Tables()) == []
     assert findings(migration(1, people=1)) == []
     assert findings(migration(1, days=1)) == []
-    assert pace(Tables()).empty and interruptions(Tables()).empty and bursts(Tables()).empty
+    assert pace(Tables()).empty and interruptions(Tables()).empty
 
 
 def test_the_days_of_the_pace_sum_to_the_moves() -> None:
@@ -107,7 +105,7 @@ def test_who_is_moved_and_comes_on_does_not_hide_that_the_others_stay_away() -> 
 
 def test_without_a_sign_in_log_a_stall_has_no_cause() -> None:
     found = one(Tables(users=migration(4, factor=lambda day: 0.05 if 15 <= day < 22 else 1.0).users), "stall")
-    assert "No log tells whether people came" in found.words
+    assert "No log shows whether people came" in found.words
     assert "outage" not in found.words and "sign-in log" in found.next_step
 
 
@@ -238,7 +236,7 @@ def test_a_campaign_is_measured_from_the_users_column() -> None:
     users.loc[comes, "migrated_at"] = [START + (20.1 + 0.034 * place) * DAY for place in range(400)]
     (sent,) = campaigns(Tables(users=users, sign_ins=tables.sign_ins, as_of=tables.as_of))
     assert sent.effect is not None and sent.effect.low > 0
-    assert sent.effect.extra_low < 400 < sent.effect.extra_high
+    assert sent.effect.low < 400 < sent.effect.high
     shown = course(Tables(users=users, as_of=tables.as_of), sent)
     assert shown["day"].tolist() == list(range(-14, 14))
     assert shown["reached"].iloc[-1] - shown["control"].iloc[-1] > 0.15

@@ -8,20 +8,18 @@ import pytest
 from story import ledger, sign_ins, told, users
 
 from jitkit.errors import BadTable
-from jitkit.progress import abuse, health, load, quality, reconcile
-from jitkit.progress.campaign import campaign
+from jitkit.progress import findings, measures, outages, states
 from jitkit.progress.charts import cohort_chart
-from jitkit.progress.clocks import skew
-from jitkit.progress.cohorts import cohorts
-from jitkit.progress.interruptions import interruptions
-from jitkit.progress.intervals import kaplan_meier, wilson
+from jitkit.progress.groups import campaign, cohorts
+from jitkit.progress.measures import kaplan_meier, skew, wilson
+from jitkit.progress.outages import interruptions
 from jitkit.progress.tables import Remark, Tables
 
 START = pd.Timestamp("2026-11-01T00:00Z")
 
 
 def cells(tables: Tables) -> dict[tuple[str, str, str], tuple[int, bool]]:
-    found = reconcile.matrix(tables)
+    found = states.matrix(tables)
     keys = zip(found["flag"], found["log"], found["ledger"], strict=True)
     return dict(zip(keys, zip(found["users"], found["agree"], strict=True), strict=True))
 
@@ -43,7 +41,7 @@ def test_three_witnesses_are_laid_beside_each_other() -> None:
         (None, {"callout_error": 0}, {}, "the flag is still set"),
         (None, {}, {"action": "MigratePassword"}, "Entra did not get the answer"),
         (None, {"callout_error": None}, None, "was not moved"),
-        ("2026-11-02T09:01Z", None, None, "nobody saw a sign-in"),
+        ("2026-11-02T09:01Z", None, None, "no sign-in is logged"),
         ("2026-11-02T09:01Z", {"callout_error": 0}, None, "its ledger was lost"),
         ("2026-11-02T09:01Z", {"callout_error": 1003005, "result_code": 1100001}, {}, "came too late"),
         (None, None, {"action": "Retry", "cause": "wrong"}, "no sign-in in the log"),
@@ -57,7 +55,7 @@ def test_each_disagreement_has_a_cause_and_a_remedy(
     log_rows = [other] if log is None else [other, sign_ins().head(1).assign(user_id="u", **(broken | log))]
     lines = [ledger().tail(1)] if line is None else [ledger().tail(1), ledger().head(1).assign(user_id="u", **line)]
     person = users().head(1).assign(user_id="u", migrated_at=flag, path=None)
-    found = reconcile.matrix(Tables(users=person, sign_ins=pd.concat(log_rows), ledger=pd.concat(lines)))
+    found = states.matrix(Tables(users=person, sign_ins=pd.concat(log_rows), ledger=pd.concat(lines)))
     assert words in found["cause"][0]
     assert len(found["remedy"][0]) > 20
     assert not found["agree"][0]
@@ -65,14 +63,14 @@ def test_each_disagreement_has_a_cause_and_a_remedy(
 
 def test_ids_that_nobody_flagged_are_strangers_in_the_matrix() -> None:
     line = ledger().head(1).assign(user_id="gus", correlation_id="c9")
-    found = reconcile.matrix(Tables(users=users(), ledger=pd.concat([ledger(), line])))
+    found = states.matrix(Tables(users=users(), ledger=pd.concat([ledger(), line])))
     assert found.loc[found["flag"] == "not in scope", "users"].tolist() == [1]
 
 
 def test_a_witness_that_was_never_collected_contradicts_nobody() -> None:
-    assert reconcile.matrix(Tables(users=users()))["agree"].all()
-    assert reconcile.matrix(Tables(users=users(), ledger=ledger()))["agree"].all()
-    assert reconcile.matrix(Tables(users=users(), sign_ins=sign_ins()))["agree"].all()
+    assert states.matrix(Tables(users=users()))["agree"].all()
+    assert states.matrix(Tables(users=users(), ledger=ledger()))["agree"].all()
+    assert states.matrix(Tables(users=users(), sign_ins=sign_ins()))["agree"].all()
 
 
 def people(count: int, moved: list[float], *, flagged: pd.Timestamp = START, **more: object) -> pd.DataFrame:
@@ -217,19 +215,19 @@ def test_seconds_near_the_limit_are_found() -> None:
         called(45, "2026-11-02T09:00:01.9Z"),
         called(44, "2026-11-02T09:00:03Z"),
     ]
-    found = load.busy_seconds(Tables(ledger=pd.concat(lines)))
+    found = measures.busy_seconds(Tables(ledger=pd.concat(lines)))
     assert [f"{time:%H:%M:%S}" for time in found["time"]] == ["09:00:00", "09:00:01"]
     assert (list(found["calls"]), list(found["over"])) == ([51, 45], [True, False])
     log = pd.DataFrame({"time": "2026-11-02T09:00:00Z", "user_id": [f"u{n}" for n in range(30)], "result_code": 0})
     log = log.assign(callout_error=0, attempts=2)
-    assert list(load.busy_seconds(Tables(sign_ins=log))["calls"]) == [60]
-    assert load.busy_seconds(Tables()).empty
+    assert list(measures.busy_seconds(Tables(sign_ins=log))["calls"]) == [60]
+    assert measures.busy_seconds(Tables()).empty
 
 
 def test_retries_are_counted_once_a_sign_in() -> None:
-    assert load.retries(told()) == {"calls": 5, "retried": 2, "share": 0.4}
-    assert load.retries(Tables(ledger=ledger())) == {"calls": 5, "retried": 1, "share": 0.2}
-    assert load.retries(Tables()) == {"calls": 0, "retried": 0, "share": None}
+    assert measures.retries(told()) == {"calls": 5, "retried": 2, "share": 0.4}
+    assert measures.retries(Tables(ledger=ledger())) == {"calls": 5, "retried": 1, "share": 0.2}
+    assert measures.retries(Tables()) == {"calls": 0, "retried": 0, "share": None}
 
 
 def test_an_outage_that_never_reached_the_endpoint_counts_as_the_page_tells_it() -> None:
@@ -240,25 +238,25 @@ def test_an_outage_that_never_reached_the_endpoint_counts_as_the_page_tells_it()
     legacy = Tables(
         users=pd.DataFrame({"user_id": range(8), "migrated_at": None}), ledger=pd.concat([down, good, alone])
     )
-    found = health.health(legacy)
+    found = outages.health(legacy)
     assert (found["outages"], found["outage_minutes"]) == (1, 19.0)
     people = [f"u{number}" for number in range(6)]
     log = pd.DataFrame({"user_id": people, "result_code": 1100001, "callout_error": 1003027})
     log["time"] = [f"2026-11-02T0{hour}:00Z" for hour in range(1, 7)]
     unreached = Tables(users=pd.DataFrame({"user_id": people, "migrated_at": None}), sign_ins=log, ledger=ledger())
-    found = health.health(unreached)
+    found = outages.health(unreached)
     assert (found["outages"], found["outage_minutes"]) == (1, 300.0)
     assert found["outages"] == len(interruptions(unreached))
-    assert health.health(Tables())["outages"] == 0
+    assert outages.health(Tables())["outages"] == 0
 
 
 def test_health_counts_the_days_of_the_certificate() -> None:
     tables = told()
-    assert health.health(tables)["certificate_days"] is None
-    assert health.health(tables, pd.Timestamp("2026-11-12T12:00Z"))["certificate_days"] == 10
-    assert health.health(tables, pd.Timestamp("2026-11-01"))["certificate_days"] == -2
-    assert health.health(tables)["over_limit_share"] == pytest.approx(2 / 7, abs=1e-6)
-    assert health.health(Tables())["retry_share"] is None
+    assert outages.health(tables)["certificate_days"] is None
+    assert outages.health(tables, pd.Timestamp("2026-11-12T12:00Z"))["certificate_days"] == 10
+    assert outages.health(tables, pd.Timestamp("2026-11-01"))["certificate_days"] == -2
+    assert outages.health(tables)["over_limit_share"] == pytest.approx(2 / 7, abs=1e-6)
+    assert outages.health(Tables())["retry_share"] is None
 
 
 def test_guessing_replays_and_stolen_lists_show() -> None:
@@ -269,17 +267,15 @@ def test_guessing_replays_and_stolen_lists_show() -> None:
     ]
     stopped = ledger().head(1).assign(user_id="eli", action="Block", cause="too_many_guesses", correlation_id="x9")
     tables = Tables(users=users(), sign_ins=sign_ins(), ledger=pd.concat([ledger(), many, *other, stopped]))
-    assert abuse.signs(tables) == {
+    assert findings.attacks(tables) == {
         "wrong": 14,
         "accounts": 1,
         "most": 14,
         "unknown": 1,
-        "unknown_share": round(1 / 15, 6),
         "replays": 2,
-        "guess_limit": 1,
         "strangers": 2,
     }
-    found = abuse.attempts(tables).set_index("tries")
+    found = findings.wrong_passwords(tables).set_index("tries")
     assert found["accounts"].to_dict() == {
         "1": 0,
         "2 to 4": 0,
@@ -288,13 +284,11 @@ def test_guessing_replays_and_stolen_lists_show() -> None:
         "20 to 49": 0,
         "50 or more": 0,
     }
-    assert abuse.targets(tables).to_numpy().tolist() == [["eli", 14]]
-    assert abuse.signs(Tables())["unknown_share"] is None
 
 
 def test_a_wrong_password_in_both_logs_is_one_try() -> None:
     tables = Tables(users=users(), sign_ins=sign_ins(), ledger=ledger().query("correlation_id == 'c6'"))
-    assert abuse.signs(tables)["wrong"] == 1
+    assert findings.attacks(tables)["wrong"] == 1
 
 
 def test_a_password_that_nobody_could_check_is_not_called_wrong() -> None:
@@ -308,22 +302,21 @@ def test_a_password_that_nobody_could_check_is_not_called_wrong() -> None:
         ]
     )
     tables = Tables(users=users(), sign_ins=log)
-    assert (abuse.signs(tables)["wrong"], abuse.signs(tables)["most"]) == (2, 1)
-    assert abuse.targets(tables).empty
+    assert (findings.attacks(tables)["wrong"], findings.attacks(tables)["most"]) == (2, 1)
     # A log that tells of no call at all hides whether the endpoint was asked.
     untold = Tables(users=users(), sign_ins=log.drop(columns="callout_error"))
-    assert abuse.signs(untold)["most"] == 30
+    assert findings.attacks(untold)["most"] == 30
 
 
 def test_what_the_legacy_store_got_wrong_is_listed_by_user() -> None:
-    found = quality.legacy_data(told()).set_index("finding")
+    found = measures.legacy_data(told()).set_index("finding")
     assert found["users"].to_dict() == {
         "the legacy account is locked": 1,
         "the old password is too weak for Entra": 1,
     }
     assert found["share"].iloc[0] == 0.25
     external = Tables(users=users().assign(identity=["local"] * 5 + ["Federated"]))
-    assert list(quality.legacy_data(external)["users"]) == [1]
+    assert list(measures.legacy_data(external)["users"]) == [1]
 
 
 def test_a_clock_that_is_off_is_measured_named_and_allowed_for() -> None:
@@ -337,12 +330,12 @@ def test_a_clock_that_is_off_is_measured_named_and_allowed_for() -> None:
     extra = late.head(1).assign(user_id="gus", correlation_id="c7", time="2026-11-02T10:05:31Z")
     tables = Tables(users=users(), sign_ins=log, ledger=pd.concat([late, extra]))
     assert skew(tables) == pytest.approx(pd.Timedelta(hours=1), abs=pd.Timedelta(seconds=5))
-    assert "seconds between the endpoint's clock and Entra's" in set(quality.quality(tables)["finding"])
+    assert "seconds between the endpoint's clock and Entra's" in set(measures.quality(tables)["finding"])
     assert skew(told()) == pd.Timedelta(0)
 
 
 def remarks(tables: Tables) -> dict[str, int]:
-    found = quality.quality(tables)
+    found = measures.quality(tables)
     return dict(zip(found["finding"], found["rows"], strict=True))
 
 
@@ -379,10 +372,10 @@ def test_local_times_without_a_zone_are_named_and_days_without_a_time_are_not() 
 def test_a_hole_in_the_log_is_named_and_a_quiet_log_has_none() -> None:
     days = [f"2026-11-{day:02}T09:{minute:02}Z" for day in (1, 2, 5) for minute in range(25)]
     log = pd.DataFrame({"time": days, "user_id": "u", "result_code": 0})
-    assert quality.missing_days(Tables(sign_ins=log)) == ["2026-11-03", "2026-11-04"]
-    assert "days without a single sign-in" in set(quality.quality(Tables(sign_ins=log))["finding"])
-    assert quality.missing_days(Tables(sign_ins=log.iloc[::25])) == []
-    assert quality.missing_days(Tables()) == []
+    assert measures.missing_days(Tables(sign_ins=log)) == ["2026-11-03", "2026-11-04"]
+    assert "days without a single sign-in" in set(measures.quality(Tables(sign_ins=log))["finding"])
+    assert measures.missing_days(Tables(sign_ins=log.iloc[::25])) == []
+    assert measures.missing_days(Tables()) == []
 
 
 def test_days_without_a_sign_in_are_missing_where_their_week_tells_of_many() -> None:
@@ -391,23 +384,23 @@ def test_days_without_a_sign_in_are_missing_where_their_week_tells_of_many() -> 
     log = busy[busy["time"].dt.minute < 8]
     date = log["time"].dt.date.astype("str")
     one, three = ["2026-11-18"], ["2026-11-17", "2026-11-18", "2026-11-19"]
-    assert quality.missing_days(Tables(sign_ins=log[~date.isin(one)])) == []
-    assert quality.missing_days(Tables(sign_ins=log[~date.isin(three)])) == three
+    assert measures.missing_days(Tables(sign_ins=log[~date.isin(one)])) == []
+    assert measures.missing_days(Tables(sign_ins=log[~date.isin(three)])) == three
     office = busy[busy["time"].dt.day_of_week < 5]
-    assert quality.missing_days(Tables(sign_ins=office)) == []
+    assert measures.missing_days(Tables(sign_ins=office)) == []
     closed = office["time"].dt.date.astype("str").isin(one)
-    assert quality.missing_days(Tables(sign_ins=office[~closed])) == one
+    assert measures.missing_days(Tables(sign_ins=office[~closed])) == one
     attack = pd.DataFrame({"time": START.normalize() + pd.to_timedelta(range(1500), unit="s"), "result_code": 50034})
     saturday = attack.assign(user_id="x", time=attack["time"] + pd.Timedelta(days=(5 - START.day_of_week) % 7 + 14))
-    assert quality.missing_days(Tables(sign_ins=pd.concat([office, saturday]))) == []
+    assert measures.missing_days(Tables(sign_ins=pd.concat([office, saturday]))) == []
     thursday = START + pd.Timedelta(days=3)
     week = office[office["time"].between(thursday, thursday + pd.Timedelta(days=7))]
-    assert quality.missing_days(Tables(sign_ins=week)) == []
+    assert measures.missing_days(Tables(sign_ins=week)) == []
 
 
 def test_what_the_collector_noticed_stands_in_the_list() -> None:
     tables = Tables(
         users=users(), remarks=(Remark("users who vanished", 2, "deleted", "nothing"), Remark("x", 0, "", ""))
     )
-    assert list(quality.quality(tables)["finding"]) == ["users who vanished"]
+    assert list(measures.quality(tables)["finding"]) == ["users who vanished"]
     assert tables.until(pd.Timestamp("2026-11-02T09:02:30")).remarks == tables.remarks

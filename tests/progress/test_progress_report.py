@@ -12,7 +12,7 @@ import pytest
 from story import sign_ins, told, users
 
 from jitkit.errors import BadTable
-from jitkit.progress import quality, report, summary
+from jitkit.progress import measures, report, states
 from jitkit.progress.figures import Figures
 from jitkit.progress.tables import Tables
 
@@ -90,7 +90,7 @@ def test_what_stands_out_and_every_question_come_before_the_first_figure(folder:
 
 def test_the_numbers_lie_next_to_it(folder: Path) -> None:
     found = json.loads((folder / "metrics.json").read_text())
-    assert summary.summary(told()).items() <= found.items()
+    assert states.summary(told()).items() <= found.items()
     assert (found["forecast"], found["never_return"], found["backtest"]) == ([], None, None)
     assert found["cut_over"]["reason"].startswith("It is too early to tell")
     assert {entry.name for entry in folder.iterdir()} == {"metrics.json", "report.html", *CSVS}
@@ -138,7 +138,7 @@ def test_logs_with_other_ids_than_the_users_are_named_and_nothing_is_said_from_t
     assert "None of the 28 rows" in found.words
     assert "nothing confirms it" in report.moved(figures.tables)
     assert report.left(figures.tables) == "3 people are left, and no log shows an attempt to sign in."
-    assert quality.strange_rows(told()) == quality.strange_rows(Tables()) == 0
+    assert measures.strange_rows(told()) == measures.strange_rows(Tables()) == 0
 
 
 def test_without_logs_nothing_is_said_of_tries_outages_and_tokens(tmp_path: Path) -> None:

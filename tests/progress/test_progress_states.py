@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from story import DAY, ledger, sign_ins, told, users
 
-from jitkit.progress import metrics, reconcile, report, states, stuck
-from jitkit.progress.stragglers import stragglers
+from jitkit.progress import measures, report, states
+from jitkit.progress.states import stragglers
 from jitkit.progress.tables import Tables
 
 NAMES = ["ann", "bob", "cem", "dora", "stranger"]
@@ -79,7 +79,7 @@ def test_without_any_flag_time_nobody_is_staged() -> None:
 def test_accounts_that_nothing_but_a_person_can_move_are_counted_apart() -> None:
     line = ledger().head(1).assign(user_id="fay", action="Block", cause="disabled", correlation_id="c9")
     both = Tables(users=users(), sign_ins=sign_ins(), ledger=pd.concat([ledger(), line]))
-    found = states.summary(both)
+    found = states.count_states(both)
     assert (found["states"]["blocked"], found["cannot_migrate"]) == (2, 1)  # dora is only locked
     assert found["confirmed"] == 3
     assert report.left(both).endswith(" 2 are blocked; 1 of them by a lock that may end by itself.")
@@ -90,12 +90,12 @@ def test_accounts_that_nothing_but_a_person_can_move_are_counted_apart() -> None
 
 
 def test_the_table_names_every_state_and_says_what_it_means() -> None:
-    found = states.table(told())
+    found = states.state_table(told())
     assert list(found["state"]) == list(states.STATES)
     assert found["users"].sum() == 6
     assert found["share"].sum() == pytest.approx(1)
     assert found["meaning"].str.len().min() > 10
-    assert states.table(Tables())["users"].sum() == 0
+    assert states.state_table(Tables())["users"].sum() == 0
 
 
 def test_stragglers_are_told_by_id_with_what_hinders_them_and_without_names() -> None:
@@ -168,18 +168,18 @@ def tables_of(rows: tuple[list[Any], list[Any], list[Any]], seed: int | None = N
 @given(st.tuples(people, log_rows, lines))
 def test_the_parts_sum_to_the_whole(rows: tuple[list[Any], list[Any], list[Any]]) -> None:
     tables = tables_of(rows)
-    totals, found = metrics.totals(tables), states.summary(tables)
+    totals, found = measures.totals(tables), states.count_states(tables)
     by_state = found["states"]
     assert len(states.states(tables)) == totals["in_scope"] == len({row["user_id"] for row in rows[0]})
     assert states.states(tables).notna().all()
     assert sum(by_state.values()) == totals["in_scope"]
     assert sum(by_state[state] for state in states.MOVED) == totals["migrated"] == sum(totals["by_path"].values())
     assert found["cannot_migrate"] <= by_state["blocked"] <= totals["remaining"]
-    assert stuck.remaining(tables)["users"].sum() == totals["remaining"]
+    assert states.remaining(tables)["users"].sum() == totals["remaining"]
     assert len(stragglers(tables)) == totals["remaining"] + by_state["unconfirmed"]
-    matrix = reconcile.matrix(tables)
+    matrix = states.matrix(tables)
     assert matrix.loc[matrix["flag"] != "not in scope", "users"].sum() == totals["in_scope"]
-    curve = metrics.curve(tables)
+    curve = measures.curve(tables)
     assert curve.empty or (curve["migrated"].diff().dropna() >= 0).all()
 
 
@@ -190,5 +190,5 @@ def test_order_and_doubles_change_no_state(rows: tuple[list[Any], list[Any], lis
     for kind in ("users", "sign_ins", "ledger"):
         pd.testing.assert_frame_equal(getattr(once, kind), getattr(twice, kind))
     pd.testing.assert_series_equal(states.states(once), states.states(twice))
-    pd.testing.assert_frame_equal(reconcile.matrix(once), reconcile.matrix(twice))
+    pd.testing.assert_frame_equal(states.matrix(once), states.matrix(twice))
     pd.testing.assert_frame_equal(stragglers(once), stragglers(twice))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, Literal
 
@@ -11,7 +10,7 @@ import pandas as pd
 
 from jitkit.progress.collect import Archive
 from jitkit.progress.log_analytics import audits_from_graph
-from jitkit.progress.tables import NEVER, Remark, Tables, empty, index_in, micros, moments
+from jitkit.progress.tables import NEVER, Remark, Tables, empty, index_in, micros, moments, remark
 from jitkit.protocol import UPDATE
 
 # How far apart one migration's sign-in and flag, and its new password and flag, are written down.
@@ -81,28 +80,14 @@ def assemble(
     return Tables(users=result, sign_ins=known.sign_ins, ledger=known.ledger, as_of=seen_at)
 
 
-def _remarks(archive: Archive, users: pd.DataFrame, tables: Tables) -> Iterator[Remark]:
-    yield Remark(
-        "users who were in scope and vanished from the tenant",
-        int((users["flag"].notna() & users["gone_at"].notna()).sum()),
-        "their accounts were deleted; they count neither as moved nor as remaining",
-        "Nothing, if that was meant.",
-    )
-    yield Remark(
-        "users who were moved and are flagged again",
-        int((users["again"] & users["flag"].fillna(False)).sum()),
-        "the flag was set once more, or a backup was restored; they count as remaining",
-        "Clear the flag of those who should keep their new password.",
-    )
+def _remarks(archive: Archive, users: pd.DataFrame, tables: Tables) -> list[Remark]:
     flagged, until = tables.users["flagged_at"].min(), archive.covered_until("sign_ins")
     missing = archive.missing_days("sign_ins", flagged, until) if pd.notna(flagged) and until is not None else []
-    yield Remark(
-        "days of which the sign-in log was not collected",
-        len(missing),
-        "the service keeps seven days, and they were not collected in time: "
-        + (f"{missing[0]} to {missing[-1]}" if missing else ""),
-        "Collect at least every seven days; add an export of these days if Log Analytics has one.",
-    )
+    return [
+        remark("vanished", int((users["flag"].notna() & users["gone_at"].notna()).sum())),
+        remark("flagged_again", int((users["again"] & users["flag"].fillna(False)).sum())),
+        remark("not_collected", len(missing), f"{missing[0]} to {missing[-1]}" if missing else ""),
+    ]
 
 
 def _rows(audits: pd.DataFrame | None, users: pd.DataFrame) -> pd.DataFrame:

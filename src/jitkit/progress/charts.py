@@ -14,14 +14,12 @@ import numpy as np
 import pandas as pd
 
 from jitkit.display import Table, figure, fold
-from jitkit.progress import metrics, stuck
-from jitkit.progress.campaigns import Campaign, course
-from jitkit.progress.cohorts import cohorts
-from jitkit.progress.findings import Finding
+from jitkit.progress import measures, states
+from jitkit.progress.findings import Finding, pace
 from jitkit.progress.forecast import Forecast
-from jitkit.progress.pace import pace
+from jitkit.progress.groups import Campaign, cohorts, course
+from jitkit.progress.measures import clock, day, span
 from jitkit.progress.tables import Tables, records
-from jitkit.progress.words import clock, day, span
 from jitkit.protocol import TIMEOUT_MS
 
 if TYPE_CHECKING:
@@ -148,7 +146,7 @@ def _cell(value: object) -> str:
 
 def curve_chart(tables: Tables, ax: Axes | None = None) -> Chart:
     """Draw how the number of migrated users grew, in all and by path."""
-    curve, in_scope = metrics.curve(tables), len(tables.users)
+    curve, in_scope = measures.curve(tables), len(tables.users)
     ax = _axes(ax)
     if curve.empty:
         return _nothing(ax, "Migrated users", "No user has been flagged yet.", curve)
@@ -180,7 +178,7 @@ def curve_chart(tables: Tables, ax: Axes | None = None) -> Chart:
 
 def forecast_chart(forecast: Forecast, tables: Tables, ax: Axes | None = None) -> Chart:
     """Draw the migrated users so far and the range in which they go on."""
-    curve = metrics.curve(tables)
+    curve = measures.curve(tables)
     ax = _axes(ax)
     title = f"Migrated: {forecast.migrated:,} of {forecast.in_scope:,} users, and what comes"
     title += f" · as of {moment(forecast.as_of)}"
@@ -268,7 +266,7 @@ def _pace_words(daily: pd.DataFrame, marks: list[str]) -> str:
 
 def outcomes_chart(tables: Tables, ax: Axes | None = None) -> Chart:
     """Draw what the endpoint answered."""
-    outcomes = metrics.outcomes(tables)
+    outcomes = measures.outcomes(tables)
     calls = f"{outcomes['count'].sum():,} calls"
     title = f"The endpoint's answers: {calls} · as of {moment(tables.as_of)}"
     return _bars(outcomes, outcomes["action"], title, f"Answers of the endpoint to {calls}", "Calls", ax)
@@ -276,7 +274,7 @@ def outcomes_chart(tables: Tables, ax: Axes | None = None) -> Chart:
 
 def failures_chart(tables: Tables, ax: Axes | None = None) -> Chart:
     """Draw what made sign-ins fail; the numbers under it say what fixes each cause."""
-    failures = metrics.failures(tables)
+    failures = measures.failures(tables)
     words = [
         meaning if meaning == cause else f"{meaning} ({cause.partition(' ')[0]})"
         for cause, meaning in zip(failures["cause"], failures["meaning"], strict=True)
@@ -288,7 +286,7 @@ def failures_chart(tables: Tables, ax: Axes | None = None) -> Chart:
 
 def remaining_chart(tables: Tables, ax: Axes | None = None) -> Chart:
     """Draw why users are not moved yet; the numbers under it say what to do about each reason."""
-    remaining = stuck.remaining(tables)
+    remaining = states.remaining(tables)
     users = f"{remaining['users'].sum():,} users"
     title = f"Not moved yet: {users} · as of {moment(tables.as_of)}"
     return _bars(remaining, remaining["reason"], title, f"Reasons why {users} are not moved yet", "Users", ax)
@@ -314,7 +312,7 @@ def _bars(
 
 def latency_chart(tables: Tables, ax: Axes | None = None) -> Chart:
     """Draw how long the endpoint took, against the time that Entra waits."""
-    durations, latency = metrics.durations(tables), metrics.latency(tables)
+    durations, latency = measures.durations(tables), measures.latency(tables)
     ax = _axes(ax)
     calls, late = latency["calls"], latency["over_limit"]
     title = f"Time to answer: {calls:,} calls, {late:,} over {TIMEOUT_MS:,} ms · as of {moment(tables.as_of)}"

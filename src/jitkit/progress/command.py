@@ -11,9 +11,9 @@ import pandas as pd
 
 from jitkit.errors import BadTable
 from jitkit.progress.figures import Figures
+from jitkit.progress.measures import time_of
 from jitkit.progress.table_files import read_table
 from jitkit.progress.tables import Remark, Tables
-from jitkit.progress.words import time_of
 
 __all__ = ["read", "report"]
 

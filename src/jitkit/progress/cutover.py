@@ -11,7 +11,7 @@ import pandas as pd
 from jitkit.display import Table
 from jitkit.errors import BadTable
 from jitkit.progress.forecast import Forecast, interval
-from jitkit.progress.words import day
+from jitkit.progress.measures import day
 
 __all__ = ["CutOver", "cut_over"]
 

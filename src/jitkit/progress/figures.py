@@ -11,15 +11,15 @@ import pandas as pd
 
 from jitkit.display import Table
 from jitkit.errors import BadTable
-from jitkit.progress import charts, metrics, reconcile, states
-from jitkit.progress.campaigns import COLUMN, campaigns
+from jitkit.progress import charts, measures, states
 from jitkit.progress.charts import Chart, Charts
 from jitkit.progress.cutover import CutOver, cut_over
 from jitkit.progress.findings import Finding, findings
 from jitkit.progress.forecast import Forecast, forecast
+from jitkit.progress.groups import COLUMN, campaigns
+from jitkit.progress.measures import time_of
 from jitkit.progress.report import Report, dimensions
 from jitkit.progress.tables import Tables
-from jitkit.progress.words import time_of
 
 __all__ = ["Figures"]
 
@@ -53,13 +53,13 @@ class Figures:
 
     @cached_property
     def counts(self) -> dict[str, Any]:
-        """The figures of `metrics.totals`."""
-        return metrics.totals(self.tables)
+        """The figures of `measures.totals`."""
+        return measures.totals(self.tables)
 
     @property
     def blocked(self) -> int:
         """How many users are not moved because their account is blocked."""
-        return int(states.summary(self.tables)["states"]["blocked"])
+        return int(states.count_states(self.tables)["states"]["blocked"])
 
     @cached_property
     def forecast(self) -> Forecast:
@@ -195,7 +195,7 @@ class Figures:
 
     def agreement(self) -> Table:
         """Compare the flag, the sign-in log and the ledger: where they disagree, and why that may be."""
-        found = reconcile.matrix(self.tables)
+        found = states.matrix(self.tables)
         found = found[~found["agree"]].drop(columns="agree")
         caption = f"Where flag, log and ledger disagree, {self._as_of}"
         return Table(caption=caption, columns=charts.headings_of(found), rows=charts.rows_of(found))

@@ -1,6 +1,6 @@
-"""What stands out in a migration, in sentences made from its numbers.
+"""What stands out in a migration, in sentences made from its numbers: outages, odd days, lagging groups, attacks.
 
-Each finding has a threshold that chance does not pass on calm days; the thresholds are told where they stand.
+Each finding has a threshold that chance does not pass on calm days; the thresholds stand next to their finding.
 """
 
 from __future__ import annotations
@@ -12,32 +12,43 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from jitkit.progress.campaigns import COLUMN, campaigns
-from jitkit.progress.cohorts import cohorts, dimensions
-from jitkit.progress.guessing import bursts
-from jitkit.progress.interruptions import interruptions
-from jitkit.progress.load import busy_seconds
-from jitkit.progress.metrics import latency
-from jitkit.progress.pace import pace
-from jitkit.progress.quality import missing_days, strange_rows
-from jitkit.progress.stuck import NEVER_TRIED, advice, in_words, reasons
-from jitkit.progress.tables import Tables, records
-from jitkit.progress.words import clock, day, days, span
-from jitkit.protocol import CALLS_PER_SECOND, TIMEOUT_MS
+from jitkit.progress.groups import COLUMN, campaigns, cohorts, dimensions
+from jitkit.progress.measures import (
+    busy_seconds,
+    calls,
+    clock,
+    day,
+    days,
+    latency,
+    missing_days,
+    span,
+    strange_rows,
+)
+from jitkit.progress.outages import interruptions, runs
+from jitkit.progress.states import NEVER_TRIED, advice, in_words, reasons
+from jitkit.progress.survival import DAY, count_history, find_rhythm
+from jitkit.progress.tables import NEVER, Tables, micros, once, records
+from jitkit.protocol import CALLS_PER_SECOND, RETRY, TIMEOUT_MS
 
-__all__ = ["Finding", "findings"]
-
-_DAY: Final = pd.Timedelta(days=1)
+_WEEK: Final = 7.0  # days, before which it is not known what is usual
 _STALL_DAYS: Final = 3  # days in a row: one slow day is chance, or a holiday
 _RUSH_DAYS: Final = 2
 _STALL: Final = 0.5  # … on which at most this share of the usual number moved
 _AFTER_MAIL: Final = pd.Timedelta(days=2)  # a rush that begins so soon after a campaign is the campaign's
-_LAG: Final = 0.8  # a cohort is told of when it reached at most this share of what the others did
+_LAG: Final = 0.8  # a cohort is named when it reached at most this share of what the others did
 _LATE: Final = 0.01  # calls over the limit from which on the endpoint is called slow
 _CERTIFICATE_DAYS: Final = 30
-_UNREACHED: Final = "1003027"  # no connection: a server that is away, a name, or a certificate [causes.toml]
+_UNREACHED: Final = "1003027"  # no connection: a server that is away, a name, or a certificate
 _MOST: Final = 5  # findings of one kind
 
+_WRONG_PASSWORD: Final = 50126  # [Microsoft Learn, "Microsoft Entra authentication error codes"]
+_UNKNOWN_NAME: Final = 50034  # [same]
+_TRIES: Final = (1, 2, 5, 10, 20, 50)
+# People mistype their own name now and then; a list has names of elsewhere, hour after hour.
+_HOUR_US: Final = 3600 * 1_000_000
+_FEWEST: Final = 10
+_SHARE: Final = 0.25
+_APART: Final = 2  # hours
 
 _LABELS: Final = {
     "interruption": "Outage",
@@ -70,7 +81,7 @@ class Finding:
 
     @property
     def label(self) -> str:
-        """The kind as people call it."""
+        """The kind in words for a reader."""
         return _LABELS.get(self.kind, self.kind.capitalize())
 
 
@@ -83,15 +94,97 @@ def findings(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> li
     """
     return [
         *_interruptions(tables, certificate_ends),
-        *_unlike_days(tables),
+        *_odd_days(tables),
         *_campaigns(tables),
         *_lagging(tables),
-        *_guessing(tables),
+        *_attacks(tables),
         *_certificate(tables, certificate_ends),
-        *_endpoint(tables),
-        *_holes(tables),
-        *_strangers(tables),
+        *_endpoint_and_logs(tables),
     ]
+
+
+@once
+def pace(tables: Tables) -> pd.DataFrame:
+    """Count the moves of each day, and estimate what a day unlike the others would otherwise have brought.
+
+    What is usual follows from how many could still move, how long ago they were flagged and the day of the week: a day
+    is odd when chance and these explain its count too badly (`survival.find_rhythm`, which the forecast rests on).
+
+    Returns:
+        `day` (UTC, its beginning), `moved`, `usual` (NaN for a day like the others); from the first flag to `as_of`,
+        of which the last day may not be over. Empty when no user is flagged.
+    """
+    history = None if tables.as_of is None else count_history(tables.users, tables.as_of)
+    if history is None:
+        nothing = np.zeros(0)
+        return pd.DataFrame({"day": pd.to_datetime([], utc=True), "moved": nothing.astype("int64"), "usual": nothing})
+    moved = history.moved.sum(axis=0)
+    usual = np.full(len(moved), np.nan)
+    if history.now >= _WEEK:
+        rhythm = find_rhythm(history)
+        odd = np.array(rhythm.odd, dtype=int)
+        share = rhythm.past[odd] / rhythm.week[(rhythm.first + odd) % 7] / rhythm.kept[odd]
+        usual[odd] = np.maximum((moved[odd] + 0.5) / share - 0.5, 0)
+    starts = history.origin + np.arange(len(moved)) * DAY
+    return pd.DataFrame({"day": starts, "moved": moved.astype("int64"), "usual": usual})
+
+
+def attacks(tables: Tables) -> dict[str, int]:
+    """Count what points to guessing, to stolen lists of passwords, and to calls that were recorded and sent again.
+
+    Returns:
+        `wrong` (attempts with a wrong password), `accounts` (with at least one), `most` (attempts at one account),
+        `unknown` (attempts with a name that no user has), `replays` (calls refused because they came before) and
+        `strangers` (calls without a token of Entra).
+    """
+    found, cause = _wrong_passwords(tables), tables.ledger["cause"]
+    unknown = (tables.sign_ins["result_code"] == _UNKNOWN_NAME).sum() + (calls(tables)["cause"] == "unknown_user").sum()
+    strangers = (cause.eq("no_token") | cause.str.startswith("token_")).fillna(False).sum()
+    return {
+        "wrong": int(found.sum()),
+        "accounts": int((found > 0).sum()),
+        "most": int(found.max(initial=0)),
+        "unknown": int(unknown),
+        "replays": int(cause.isin(("nonce_replayed", "nonce_reused")).sum()),
+        "strangers": int(strangers),
+    }
+
+
+def wrong_passwords(tables: Tables) -> pd.DataFrame:
+    """Count accounts by how many wrong passwords were tried at them: many at few is guessing, few at many is a list.
+
+    Returns:
+        `tries` in words, `at_least`, `accounts`, `wrong` (attempts in all); every step, also the empty ones.
+    """
+    counts = _wrong_passwords(tables)
+    rows = []
+    for low, high in zip(_TRIES, (*_TRIES[1:], np.inf), strict=True):
+        inside = counts[(counts >= low) & (counts < high)]
+        last = high - 1
+        words = f"{low} or more" if high == np.inf else f"{low}" if last == low else f"{low} to {last:.0f}"
+        rows.append((words, low, len(inside), int(inside.sum())))
+    return pd.DataFrame(rows, columns=["tries", "at_least", "accounts", "wrong"])
+
+
+def _wrong_passwords(tables: Tables) -> np.ndarray:
+    """Count the wrong passwords at each user: in the log or in the ledger, whichever has more.
+
+    About a user who waits, only the endpoint knows. Where it was not asked, Entra refuses the right one too.
+    """
+    users, called = tables.users, calls(tables)
+    retried = ((called["action"] == RETRY) & (called["cause"] == "wrong")).to_numpy()
+    wrong = (tables.sign_ins["result_code"] == _WRONG_PASSWORD).fillna(False).to_numpy()
+    asked = tables.sign_ins["callout_error"].notna().to_numpy()
+    if asked.any():
+        since = micros(users["migrated_at"])
+        since = np.append(np.where(since == NEVER, np.iinfo("int64").max, since), np.iinfo("int64").max)
+        wrong = wrong & (asked | (micros(tables.sign_ins["time"]) >= since[tables.people]))
+    callers = tables.callers[called.index.to_numpy()]
+    counts = [
+        np.bincount(people[which & (people >= 0)], minlength=len(users))
+        for people, which in ((callers, retried), (tables.people, wrong))
+    ]
+    return np.maximum(*counts)
 
 
 def _interruptions(tables: Tables, certificate_ends: pd.Timestamp | None) -> Iterator[Finding]:
@@ -105,12 +198,12 @@ def _interruptions(tables: Tables, certificate_ends: pd.Timestamp | None) -> Ite
             "these people have moved since."
         )
         step = row["fix"]
-        if certificate_ends is not None and abs(row["since"] - certificate_ends) <= _DAY:
+        if certificate_ends is not None and abs(row["since"] - certificate_ends) <= DAY:
             words += f" The certificate ran out on {day(certificate_ends)}."
-            step = "Renew the certificate, and let something remind you a month before the next one ends."
+            step = "Renew the certificate, and have a reminder sent a month before the next one ends."
         elif row["cause"].startswith(_UNREACHED) and row["good_before"] < row["since"].normalize():
             words += f" The call before got through on {clock(row['good_before'])}: a day ended in between."
-            step = "Look at the endpoint's certificate first: many run out at the end of a day (UTC). Then at its name."
+            step = "Check the endpoint's certificate first: many run out at the end of a day (UTC). Then its name."
         yield Finding("interruption", words, step, row["since"], row["until"], row["users"])
     if len(found) > len(largest):
         rest = found.drop(largest.index)
@@ -118,36 +211,35 @@ def _interruptions(tables: Tables, certificate_ends: pd.Timestamp | None) -> Ite
         yield Finding("interruption", words, "They are listed with the endpoint's health.")
 
 
-def _unlike_days(tables: Tables) -> Iterator[Finding]:
-    table = pace(tables)
-    broken = interruptions(tables)
-    explained = [bool(((broken["since"] < start + _DAY) & (broken["until"] >= start)).any()) for start in table["day"]]
-    told = [each.at for each in campaigns(tables)]
+def _odd_days(tables: Tables) -> Iterator[Finding]:
+    table, broken = pace(tables), interruptions(tables)
+    explained = [bool(((broken["since"] < start + DAY) & (broken["until"] >= start)).any()) for start in table["day"]]
     slow = (table["moved"] <= _STALL * table["usual"]) & ~np.array(explained, dtype=bool)
-    for first, last in _runs(slow.to_numpy(), _STALL_DAYS):
+    for first, last in runs(slow.to_numpy(), _STALL_DAYS):
         yield _stall(tables, table.iloc[first : last + 1])
-    busy = table["moved"] > table["usual"]
-    for first, last in _runs(busy.to_numpy(), _RUSH_DAYS):
-        part = table.iloc[first : last + 1]
-        if any(part["day"].iloc[0] - _AFTER_MAIL <= at < part["day"].iloc[-1] + _DAY for at in told):
+    sent = [each.at for each in campaigns(tables)]
+    for first, last in runs((table["moved"] > table["usual"]).to_numpy(), _RUSH_DAYS):
+        since, until = table["day"].iloc[first], table["day"].iloc[last] + DAY
+        if any(since - _AFTER_MAIL <= at < until for at in sent):
             continue
-        words = (
-            f"From {day(part['day'].iloc[0])} to {day(part['day'].iloc[-1])} {part['moved'].sum():,} people moved, "
-            f"where about {part['usual'].sum():,.0f} are usual."
-        )
+        words = f"From {_usual(table.iloc[first : last + 1])}"
         step = "If you sent a reminder, a column `campaign` in the users table lets its effect be measured."
-        yield Finding("rush", words, step, part["day"].iloc[0], part["day"].iloc[-1] + _DAY)
+        yield Finding("rush", words, step, since, until)
+
+
+def _usual(part: pd.DataFrame, length: str = "") -> str:
+    return (
+        f"{day(part['day'].iloc[0])} to {day(part['day'].iloc[-1])}{length} {part['moved'].sum():,} people moved, "
+        f"where about {part['usual'].sum():,.0f} are usual."
+    )
 
 
 def _stall(tables: Tables, part: pd.DataFrame) -> Finding:
-    since, until = part["day"].iloc[0], part["day"].iloc[-1] + _DAY
-    words = (
-        f"From {day(since)} to {day(part['day'].iloc[-1])} ({days(len(part))}) {part['moved'].sum():,} people moved, "
-        f"where about {part['usual'].sum():,.0f} are usual."
-    )
-    before, during = _came(tables, since - len(part) * _DAY, since), _came(tables, since, until)
+    since, until = part["day"].iloc[0], part["day"].iloc[-1] + DAY
+    words = f"From {_usual(part, f' ({days(len(part))})')}"
+    before, during = _came(tables, since - len(part) * DAY, since), _came(tables, since, until)
     if not before:
-        words += " No log tells whether people came."
+        words += " No log shows whether people came."
         step = "Give the tenant's sign-in log of these days as well."
     elif during <= _STALL * before:
         words += f" Few came: {during:,} sign-ins of people still to move, after {before:,} in the same time before. "
@@ -157,12 +249,12 @@ def _stall(tables: Tables, part: pd.DataFrame) -> Finding:
         words += (
             f" People still to move came ({during:,} sign-ins, {before:,} in the same time before) and were not moved."
         )
-        step = "Look whether the listener or its list of apps was changed then."
+        step = "Check whether the listener or its list of apps was changed then."
     return Finding("stall", words, step, since, until)
 
 
 def _came(tables: Tables, since: pd.Timestamp, until: pd.Timestamp) -> int:
-    """Count the sign-ins of people who were not moved as the days began: the others come on in a stall, too."""
+    """Count the sign-ins of people who were not moved as the days began: the others come in a stall, too."""
     first, last = tables.sign_ins["time"].searchsorted(pd.Series([since, until])).tolist()
     waiting = np.append(~(tables.users["migrated_at"] < since).to_numpy(), False)
     return int(waiting[tables.people[first:last]].sum())
@@ -171,69 +263,83 @@ def _came(tables: Tables, since: pd.Timestamp, until: pd.Timestamp) -> int:
 def _campaigns(tables: Tables) -> Iterator[Finding]:
     for each in campaigns(tables):
         words = f"The campaign of {day(each.at)} reached {len(each.reached):,} people. {each.words}"
-        until = each.at + each.effect.days * _DAY if each.effect else None
+        until = each.at + each.effect.days * DAY if each.effect else None
         yield Finding("campaign", words, "", each.at, until, len(each.reached))
 
 
 def _lagging(tables: Tables) -> Iterator[Finding]:
-    found: list[tuple[int, str, dict[str, Any]]] = []
+    found: list[tuple[str, dict[str, Any]]] = []
     for by in dimensions(tables):
-        if by == COLUMN:
-            continue
-        table = cohorts(tables, by)
-        far = table[table["lagging"] & (table["fair_share"] <= _LAG * table["others"])]
-        found += [(row["behind"], by, row) for row in records(far)]
-    for behind, by, row in sorted(found, key=lambda each: -each[0])[:_MOST]:
+        if by != COLUMN:
+            table = cohorts(tables, by)
+            far = table[table["lagging"] & (table["fair_share"] <= _LAG * table["others"])]
+            found += [(by, row) for row in records(far)]
+    for by, row in sorted(found, key=lambda each: -each[1]["behind"])[:_MOST]:
         words = (
             f"By {by.replace('_', ' ')}, “{row['cohort']}”: {100 * row['fair_share']:.0f} % of {row['users']:,} people "
-            f"moved within {row['days']:.0f} days, and {100 * row['others']:.0f} % of the others. That is {behind:,} "
-            "behind."
+            f"moved within {row['days']:.0f} days, and {100 * row['others']:.0f} % of the others. That is "
+            f"{row['behind']:,} behind. "
         )
-        words, step = _why(tables, by, row["cohort"], words)
-        yield Finding("lagging", words, step, users=int(row["remaining"]))
+        why, step = _why(tables, by, row["cohort"])
+        yield Finding("lagging", words + why, step, users=int(row["remaining"]))
 
 
-def _why(tables: Tables, by: str, cohort: str, words: str) -> tuple[str, str]:
-    """Add what most of those who tried met with, or that few tried."""
+def _why(tables: Tables, by: str, cohort: str) -> tuple[str, str]:
+    """Say what hindered most of those who tried, or that few tried."""
     if not tables.logged:
-        return f"{words} No log tells of a try by those who are left.", "Remind these people."
+        return "No log shows an attempt by those who are left.", "Remind these people."
     waiting = tables.users["migrated_at"].isna()
-    own = (tables.users.loc[waiting, by].astype("str") == cohort).to_numpy()
-    told = reasons(tables)[own]
-    tried = told[told != NEVER_TRIED]
-    if not len(tried) or len(tried) < 0.1 * len(told):
-        share = 100 * len(tried) / max(len(told), 1)
-        return f"{words} {share:.0f} % of those who are left have tried.", "Remind these people."
+    found = reasons(tables)[(tables.users.loc[waiting, by].astype("str") == cohort).to_numpy()]
+    tried = found[found != NEVER_TRIED]
+    if not len(tried) or len(tried) < 0.1 * len(found):
+        share = 100 * len(tried) / max(len(found), 1)
+        return f"{share:.0f} % of those who are left have tried.", "Remind these people."
     counts = tried.value_counts()
     reason, count = str(counts.index[0]), int(counts.iloc[0])
-    return f"{words} Of {len(tried):,} who tried and are left, {count:,} {in_words(reason)}.", advice(reason)
+    return f"Of {len(tried):,} who tried and are left, {count:,} {in_words(reason)}.", advice(reason)
 
 
-def _guessing(tables: Tables) -> Iterator[Finding]:
-    for row in records(bursts(tables).nlargest(_MOST, "unknown").sort_index()):
+def _attacks(tables: Tables) -> Iterator[Finding]:
+    """Find the hours in which many sign-ins used names that no user has: ten or more, and a quarter of all.
+
+    Hours with at most one other between them are one burst.
+    """
+    codes, times = tables.sign_ins["result_code"], micros(tables.sign_ins["time"])
+    unknown = (codes == _UNKNOWN_NAME).fillna(False).to_numpy(dtype=bool)
+    wrong = (codes == _WRONG_PASSWORD).fillna(False).to_numpy(dtype=bool)
+    hours, of_row = np.unique(times // _HOUR_US, return_inverse=True)
+    names, whole = np.bincount(of_row[unknown], minlength=len(hours)), np.bincount(of_row, minlength=len(hours))
+    marked = (names >= _FEWEST) & (names >= _SHARE * whole)
+    burst = np.zeros(len(hours), dtype="int64")
+    burst[marked] = np.cumsum(np.diff(hours[marked], prepend=-10) > _APART)
+    sizes = np.bincount(burst, names).astype("int64") if len(hours) else np.zeros(1, dtype="int64")
+    largest = 1 + np.argsort(-sizes[1:], kind="stable")[:_MOST]
+    for number in sorted(largest.tolist()):
+        inside = burst[of_row] == number
+        since, until = (pd.Timestamp(int(times[inside & unknown][end]), unit="us", tz="UTC") for end in (0, -1))
         words = (
-            f"From {clock(row['since'])} to {clock(row['until'])} {row['unknown']:,} sign-ins used names that nobody "
-            f"has, and {row['wrong']:,} a wrong password, as when somebody tries a list of stolen passwords."
+            f"From {clock(since)} to {clock(until)} {sizes[number]:,} sign-ins used names that nobody has, and "
+            f"{int((inside & wrong).sum()):,} a wrong password, as when a list of stolen passwords is tried."
         )
         step = (
-            "Look at the names and addresses in the tenant's sign-in log: names that the old system knows are people "
-            "who are not in the tenant yet."
+            "Check the names and addresses in the tenant's sign-in log: names that the old system knows are people who "
+            "are not in the tenant yet."
         )
-        yield Finding("guessing", words, step, row["since"], row["until"])
+        yield Finding("guessing", words, step, since, until)
 
 
 def _certificate(tables: Tables, ends: pd.Timestamp | None) -> Iterator[Finding]:
     if ends is None or tables.as_of is None:
         return
-    left = (ends - tables.as_of) // _DAY
+    left = (ends - tables.as_of) // DAY
     if left < _CERTIFICATE_DAYS:
-        words = f"The certificate ends on {day(ends)}, in {days(left)}." if left >= 0 else ""
-        words = words or f"The certificate ended on {day(ends)}."
-        yield Finding("certificate", words, "Make a new key pair (notebook 04), or renew the endpoint's certificate.")
+        words = f"ends on {day(ends)}, in {days(left)}." if left >= 0 else f"ended on {day(ends)}."
+        step = "Make a new key pair (notebook 04), or renew the endpoint's certificate."
+        yield Finding("certificate", f"The certificate {words}", step)
 
 
-def _endpoint(tables: Tables) -> Iterator[Finding]:
-    took, busy = latency(tables), busy_seconds(tables)
+def _endpoint_and_logs(tables: Tables) -> Iterator[Finding]:
+    took, busy, missing, strange = latency(tables), busy_seconds(tables), missing_days(tables), strange_rows(tables)
     if took["calls"] and took["over_limit"] > _LATE * took["calls"]:
         late = f"{took['over_limit']:,} of {took['calls']:,} calls"
         words = f"{late} took longer than the {TIMEOUT_MS:,} ms that Entra waits."
@@ -241,26 +347,10 @@ def _endpoint(tables: Tables) -> Iterator[Finding]:
     if len(busy):
         words = f"In {len(busy):,} seconds the calls came near the limit of {CALLS_PER_SECOND} a second, or over it."
         yield Finding("limit", words, "Spread reminders over more days: the limit counts for the whole tenant.")
-
-
-def _holes(tables: Tables) -> Iterator[Finding]:
-    missing = missing_days(tables)
     if missing:
-        words = f"{days(len(missing)).capitalize()} have no sign-in at all: {', '.join(missing[:7])}."
+        words = f"{days(len(missing))} without any sign-in: {', '.join(missing[:7])}."
         yield Finding("missing days", words, "Export these days again if they are kept: their figures are too low.")
-
-
-def _strangers(tables: Tables) -> Iterator[Finding]:
-    rows = strange_rows(tables)
-    if rows:
-        words = f"None of the {rows:,} rows with an id in the logs is about a person in the users table."
+    if strange:
+        words = f"None of the {strange:,} rows with an id in the logs is about a person in the users table."
         step = "Write the same ids in all tables, such as the object id; until then, nothing here rests on the logs."
         yield Finding("strange ids", words, step)
-
-
-def _runs(marked: np.ndarray, least: int) -> Iterator[tuple[int, int]]:
-    """Find runs of marked days: the first and the last of each."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], marked.astype("int8"), [0]])))
-    for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        if end - begin >= least:
-            yield begin, end - 1

@@ -13,6 +13,7 @@ from scipy.optimize import OptimizeWarning, curve_fit
 
 from jitkit.display import Table
 from jitkit.errors import BadTable
+from jitkit.progress.measures import day, span
 from jitkit.progress.survival import (
     DAY,
     Floats,
@@ -25,7 +26,6 @@ from jitkit.progress.survival import (
     fit_survival,
 )
 from jitkit.progress.tables import Tables
-from jitkit.progress.words import day, span
 
 __all__ = ["Forecast", "exponential", "forecast", "interval", "straight_line"]
 

@@ -1,10 +1,10 @@
 """KQL queries for the figures, to be run where the logs already are: Log Analytics, or Azure Data Explorer over it.
 
 Tables and columns: Azure Monitor reference, `SigninLogs`, `AuditLogs`, `AppRequests`, `AppTraces`; operators: Kusto
-query language reference, as far as it applies to Azure Monitor. What they read is what the workspace kept: a flag that
-was set before the export to it began is not there, nor a silent migration that no audit tells of.
+query language reference, as far as it applies to Azure Monitor. They read what the workspace kept: a flag that was set
+before the export to it began is not there, nor a silent migration that no audit shows.
 
-They are tried on exported logs with a local engine, and have not been run in a workspace of Azure. What is not
+They are tested on exported logs with a local engine, and have not been run in a workspace of Azure. What is not
 documented there is read either way: how names are spelt inside the dynamic columns, how an audited flag is written.
 """
 
@@ -18,8 +18,6 @@ from typing import Final
 
 from jitkit.display import fold
 from jitkit.errors import KitError
-
-__all__ = ["QUERIES", "Queries", "queries", "query"]
 
 QUERIES: Final = ("curve", "failures", "latency", "states", "load")
 """The questions that there are queries for."""
@@ -58,14 +56,7 @@ def query(name: str, flag: str) -> str:
 
 
 def queries(flag: str) -> Queries:
-    """Write every query.
-
-    Args:
-        flag: the migration flag's full name.
-
-    Returns:
-        name to text.
-    """
+    """Write every query, by name, for the migration flag with this full name."""
     return Queries({name: query(name, flag) for name in QUERIES})
 
 
@@ -78,7 +69,7 @@ def _parts(name: str) -> Iterator[str]:
 
 
 def _question(name: str) -> str:
-    """Take the question from the comment at the head of a query."""
+    """Read the question in the comment at the head of a query."""
     words = " ".join(line.removeprefix("// ") for line in _text(name).splitlines() if line.startswith("//"))
     return words[: words.index("?") + 1]
 

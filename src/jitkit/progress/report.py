@@ -14,17 +14,15 @@ import jinja2
 import pandas as pd
 
 from jitkit.errors import BadTable
-from jitkit.progress import abuse, charts, cohorts, load, metrics, quality, reconcile, states, stuck
-from jitkit.progress.campaigns import COLUMN, campaigns
+from jitkit.progress import charts, findings, groups, measures, states
 from jitkit.progress.cutover import CutOver
-from jitkit.progress.findings import Finding
+from jitkit.progress.findings import Finding, pace
 from jitkit.progress.forecast import Forecast
-from jitkit.progress.interruptions import interruptions
-from jitkit.progress.pace import pace
-from jitkit.progress.stragglers import stragglers
-from jitkit.progress.summary import summary
+from jitkit.progress.groups import COLUMN, campaigns
+from jitkit.progress.measures import clock, day, days
+from jitkit.progress.outages import interruptions
+from jitkit.progress.states import stragglers, summary
 from jitkit.progress.tables import Tables
-from jitkit.progress.words import clock, day, days
 from jitkit.protocol import CALLS_PER_SECOND, TIMEOUT_MS
 
 __all__ = ["Report", "dimensions"]
@@ -34,7 +32,7 @@ _WEEK: Final = 7
 
 def dimensions(tables: Tables) -> list[str]:
     """List the columns of users by which people can be grouped, such as country or app."""
-    return [name for name in cohorts.dimensions(tables) if name != COLUMN]
+    return [name for name in groups.dimensions(tables) if name != COLUMN]
 
 
 @dataclass(frozen=True)
@@ -77,8 +75,8 @@ class Report:
 
     def _page(self, title: str, export_problems: pd.DataFrame | None) -> str:
         tables = self.tables
-        standing, people = states.table(tables).query("users > 0"), stragglers(tables).groupby("state").size()
-        broken, found = interruptions(tables), reconcile.matrix(tables)
+        standing, people = states.state_table(tables).query("users > 0"), stragglers(tables).groupby("state").size()
+        broken, found = interruptions(tables), states.matrix(tables)
         witnesses = ["flag", "log", "ledger", "users"]
         broken = broken.assign(
             since=broken["since"].map(clock), until=broken["until"].map(clock), cause=broken["meaning"]
@@ -101,18 +99,18 @@ class Report:
             campaigns=campaigns(tables),
             states=_spaced(_in_percent(standing, "share, %")),
             interruptions=broken[["since", "until", "failed", "users", "came_back", "cause"]],
-            latency=metrics.latency(tables),
-            retries=load.retries(tables),
-            busy_seconds=len(load.busy_seconds(tables)),
+            latency=measures.latency(tables),
+            retries=measures.retries(tables),
+            busy_seconds=len(measures.busy_seconds(tables)),
             timeout=TIMEOUT_MS,
             calls_per_second=CALLS_PER_SECOND,
             agree=found[found["agree"]][witnesses],
             differ=found[~found["agree"]][[*witnesses, "cause", "remedy"]],
             effects=[(each.words, _per_thousand(each.effect.cells)) for each in campaigns(tables) if each.effect],
-            abuse=abuse.signs(tables),
-            attempts=abuse.attempts(tables)[["tries", "accounts", "wrong"]],
-            quality=quality.quality(tables),
-            legacy_data=_in_percent(quality.legacy_data(tables), "share of those asked about, %"),
+            abuse=findings.attacks(tables),
+            attempts=findings.wrong_passwords(tables)[["tries", "accounts", "wrong"]],
+            quality=measures.quality(tables),
+            legacy_data=_in_percent(measures.legacy_data(tables), "share of those asked about, %"),
             export_problems=export_problems,
             stragglers=_spaced(people.rename("people").reset_index().sort_values("people", ascending=False)),
         )
@@ -133,25 +131,25 @@ class Report:
 
     def _csvs(self) -> dict[str, pd.DataFrame]:
         tables = self.tables
-        groups = [cohorts.cohorts(tables, by).assign(dimension=by) for by in dimensions(tables)]
+        compared = [groups.cohorts(tables, by).assign(dimension=by) for by in dimensions(tables)]
         effects = [each.effect.cells.assign(campaign=each.at) for each in campaigns(tables) if each.effect is not None]
         return {
-            "curve": metrics.curve(tables),
+            "curve": measures.curve(tables),
             "daily": pace(tables),
-            "states": states.table(tables),
-            "outcomes": metrics.outcomes(tables),
-            "failures": metrics.failures(tables),
-            "remaining": stuck.remaining(tables),
-            "latency": metrics.durations(tables),
+            "states": states.state_table(tables),
+            "outcomes": measures.outcomes(tables),
+            "failures": measures.failures(tables),
+            "remaining": states.remaining(tables),
+            "latency": measures.durations(tables),
             "interruptions": interruptions(tables),
             "forecast": self.forecast.days,
             "cut_over": self.choice.dates,
-            "reconciliation": reconcile.matrix(tables),
-            "cohorts": _joined(groups, ["dimension", "cohort"]),
+            "reconciliation": states.matrix(tables),
+            "cohorts": _joined(compared, ["dimension", "cohort"]),
             "campaigns": _joined(effects, ["campaign", "group"]),
-            "abuse": abuse.attempts(tables),
-            "quality": quality.quality(tables),
-            "legacy_data": quality.legacy_data(tables),
+            "abuse": findings.wrong_passwords(tables),
+            "quality": measures.quality(tables),
+            "legacy_data": measures.legacy_data(tables),
             "stragglers": stragglers(tables),
         }
 
@@ -192,7 +190,7 @@ def _write(path: Path, text: str) -> None:
 
 def moved(tables: Tables) -> str:
     """Say how many users moved, and how many of them a sign-in confirms."""
-    counts, confirmed = metrics.totals(tables), states.summary(tables)["confirmed"]
+    counts, confirmed = measures.totals(tables), states.count_states(tables)["confirmed"]
     if not counts["in_scope"]:
         return "No user is in scope."
     words = f"{counts['migrated']:,} of {_people(counts['in_scope'])} moved ({100 * counts['migrated_share']:.1f} %)."
@@ -223,11 +221,11 @@ def fast(tables: Tables) -> str:
 
 def left(tables: Tables) -> str:
     """Say how many users are left, how many of them tried, and the most frequent reason."""
-    reasons = stuck.remaining(tables)
+    reasons = states.remaining(tables)
     whole = int(reasons["users"].sum())
     if not whole:
         return "Nobody: everybody is moved." if len(tables.users) else "No user is in scope."
-    tried = reasons[reasons["reason"] != stuck.NEVER_TRIED]
+    tried = reasons[reasons["reason"] != states.NEVER_TRIED]
     count = int(tried["users"].sum())
     if not count or not tables.logged:
         return f"{_people(whole)} left, and no log shows an attempt to sign in."
@@ -235,7 +233,7 @@ def left(tables: Tables) -> str:
         f"{_people(whole)} left. {whole - count:,} of them have not tried to sign in. {count:,} have; the largest "
         f"group of these, {tried['users'].iloc[0]:,}: {tried['reason'].iloc[0]}."
     )
-    counts = states.summary(tables)
+    counts = states.count_states(tables)
     blocked, cannot = counts["states"]["blocked"], counts["cannot_migrate"]
     are = f"{blocked:,} {'is' if blocked == 1 else 'are'}"
     if not blocked:

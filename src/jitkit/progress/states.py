@@ -1,51 +1,202 @@
-"""Where each user stands: one state a user, made of the flag, the sign-in log and the endpoint's ledger."""
+"""Where each user stands and why, from the flag, the sign-in log and the ledger, and where these three disagree."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-from jitkit.progress.stuck import BLOCKED, DISABLED, FLAG_LEFT, NEVER_TRIED, reasons
-from jitkit.progress.tables import PATHS, Tables, micros, once
+from jitkit.explanations import callout_cause, fix, meaning, sign_in_result
+from jitkit.progress.measures import (
+    call_times,
+    calls,
+    counted,
+    failures,
+    last_success,
+    latency,
+    missing_days,
+    totals,
+)
+from jitkit.progress.outages import health
+from jitkit.progress.tables import KINDS, NEVER, PATHS, TEXTS, Tables, isin, micros, moments, once
+from jitkit.protocol import BLOCK, MIGRATE, RETRY, UPDATE
 
-__all__ = ["CANNOT", "MOVED", "STATES", "last_success", "states", "summary", "table"]
+NEVER_TRIED: Final = "never tried to sign in"
+UNTOLD: Final = "not moved, and no log shows an attempt"
+FLAG_LEFT: Final = (
+    "the endpoint said yes, and the flag is still set",
+    "signed in after a call, and the flag is still set",
+)
+BLOCKED: Final = "blocked: "
+BROKEN: Final = "failed: "
+(_LOCKED, _WHEN_LOCKED), (DISABLED, _WHEN_DISABLED) = sign_in_result(50053), sign_in_result(50057)
+_NOT_ASKED: Final = "tried, and the endpoint was not asked"
+_CAME_IN: Final = "signed in without a call, and the flag is still set"
+_NO_LEDGER: Final = "tried, and no ledger shows what the endpoint answered"
+# Codes of the sign-in log that come before any call.
+_STOPPED: Final = {0: _CAME_IN, 50053: _LOCKED, 50057: DISABLED}
+_DECIDED: Final = {
+    RETRY: "typed a password that the legacy system does not know",
+    UPDATE: "was asked for a new password and has not chosen one",
+    MIGRATE: FLAG_LEFT[0],
+}
+_CHANGE: Final = "Check that forceChangePasswordNextSignIn is false for these users."
+_ADVICE: Final = {
+    NEVER_TRIED: "Wait, or send a reminder.",
+    UNTOLD: "Give the tenant's sign-in log as well, if it is missing.",
+    _NOT_ASKED: "Check that the app is in the listener's list, and that the flag is set.",
+    _CAME_IN: "Check that the app is in the listener's list; a sign-in without a password moves nobody.",
+    _LOCKED: _WHEN_LOCKED,
+    DISABLED: _WHEN_DISABLED,
+    _NO_LEDGER: "Collect the endpoint's ledger as well.",
+    _DECIDED[RETRY]: "Point people to “Forgot password”: a new password moves them as well.",
+    _DECIDED[UPDATE]: "Check that password reset by e-mail code is on, then remind these people.",
+    FLAG_LEFT[0]: _CHANGE,
+    FLAG_LEFT[1]: _CHANGE,
+}
 
 MOVED: Final = ("migrated_by_call", "migrated_silently", "migrated_by_reset", "migrated_unknown", "unconfirmed")
 """States of users whose flag is false."""
 
-STATES: Final = {
-    "staged": "in the tenant, and not flagged yet",
-    "flagged": "flagged, and no log reaches past that",
-    "never_seen": "flagged, and never tried since",
-    "attempted": "tried, and the tenant has not moved them",
-    "blocked": "the account is barred until somebody acts",
-    "stuck": "proved the password, and the flag is still set",
-    "migrated_by_call": "moved by a call, and signed in",
-    "migrated_silently": "moved by a stored password that matched, and signed in",
-    "migrated_by_reset": "moved by a new password, and signed in",
-    "migrated_unknown": "moved and signed in, and no log tells how",
-    "unconfirmed": "the flag is false, and no sign-in since confirms it",
-}
+STATES: Final[dict[str, str]] = TEXTS["states"]
 """Every state, in the order in which a user may pass through them, and what it means."""
 
 CANNOT: Final = ("ambiguous", "disabled", "locked", "malformed", "mfa")
-"""Causes of a Block that lie in the account: waiting mends none of them. The others lie in the legacy system."""
+"""Causes of a Block that lie in the account: waiting fixes none of them. The others lie in the legacy system."""
 
-_BY_PATH: Final = dict(zip(PATHS, MOVED, strict=False))
-# Barred in the legacy system, as the export's column `status` says.
-_BARRED: Final = ("blocked", "closed", "deleted", "disabled", "inactive", "suspended")
-# A sign-in is logged when it begins, the flag a moment later.
+# Blocked in the legacy system, as the export's column `status` says.
+_BLOCKED_STATUS: Final = ("blocked", "closed", "deleted", "disabled", "inactive", "suspended")
+# A sign-in is logged when it begins, the flag a moment later, and not by the same clock.
 _APART: Final = pd.Timedelta(minutes=5)
+# Columns that would say who a user is; names can be joined to the ids.
+_NAMES: Final = (
+    "username",
+    "upn",
+    "userprincipalname",
+    "mail",
+    "email",
+    "display_name",
+    "displayname",
+    "name",
+    "phone",
+)
+
+
+def summary(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dict[str, Any]:
+    """Gather the figures that `metrics.json` holds for other programs.
+
+    Args:
+        tables: what is known.
+        certificate_ends: until when the encryption certificate is valid; None if that is not known.
+    """
+    causes, took = failures(tables), latency(tables)
+    return {
+        "as_of": tables.as_of.isoformat().replace("+00:00", "Z") if tables.as_of is not None else None,
+        **totals(tables),
+        **count_states(tables),
+        "failures": dict(zip(causes["cause"], map(int, causes["count"]), strict=True)),
+        "latency_ms": {name: took[name] for name in ("p50", "p95", "p99")},
+        "health": health(tables, certificate_ends),
+        "missing_days": missing_days(tables),
+    }
+
+
+def remaining(tables: Tables) -> pd.DataFrame:
+    """Count why each user who is not moved yet is not: one reason a user, the latest.
+
+    Returns:
+        `reason`, `users`, `fix`; the most frequent first. `users` sums to what `totals` calls remaining.
+    """
+    found = reasons(tables)
+    counts = (found if tables.logged else found.replace(NEVER_TRIED, UNTOLD)).value_counts()
+    frame = pd.DataFrame(
+        {"reason": map(in_words, counts.index), "fix": map(advice, counts.index), "users": counts.to_numpy()}
+    )
+    # Causes that mean the same are one reason.
+    users = frame.groupby("reason")["users"].sum()
+    fixes = frame.sort_values(["users", "fix"], ascending=[False, True]).drop_duplicates("reason").set_index("reason")
+    result = counted(users, "reason").rename(columns={"count": "users"})
+    return result.assign(fix=result["reason"].map(fixes["fix"]).astype("str"))
+
+
+def in_words(reason: str) -> str:
+    """Put one of `reasons` into words that fit after a person: `blocked: the legacy account is locked`."""
+    kind, colon, cause = reason.partition(": ")
+    return f"{kind}: {meaning(cause)}" if colon else reason
+
+
+def advice(reason: str) -> str:
+    """Say what to do about one of `reasons`."""
+    return _ADVICE.get(reason) or fix(reason.partition(": ")[2])
+
+
+@once
+def reasons(tables: Tables) -> pd.Series:
+    """Give each remaining user the reason in the latest row about them, of those since the flag was set.
+
+    Returns:
+        the reason, with the user id as index: a sentence, or `blocked`, `refused` or `failed`, a colon and the cause.
+    """
+    waiting = tables.users["migrated_at"].isna().to_numpy()
+    result = np.full(len(waiting), NEVER_TRIED, dtype=object)
+    logged, answered = _logged(tables, waiting), _answered(tables, waiting)
+    # A sign-in that both logs have counts once: the ledger says what the endpoint refused or blocked, the sign-in log
+    # what broke on the way, and the ledger the rest.
+    final = answered.loc[answered["final"], "correlation_id"].dropna()
+    broken = logged.loc[logged["broken"] & ~isin(logged["correlation_id"], final), "correlation_id"].dropna()
+    answered = answered[answered["final"] | ~isin(answered["correlation_id"], broken)]
+    logged = logged[~isin(logged["correlation_id"], answered["correlation_id"])]
+    latest = pd.concat([part[["row", "time", "reason"]] for part in (logged, answered)])
+    latest = latest.sort_values(["time", "reason"], kind="stable").drop_duplicates("row", keep="last")
+    result[latest["row"].to_numpy(dtype="int64")] = latest["reason"].to_numpy(dtype=object)
+    ids = pd.Index(tables.users["user_id"][waiting], name="user_id")
+    return pd.Series(result[waiting], index=ids, dtype="object")
+
+
+def _logged(tables: Tables, waiting: np.ndarray) -> pd.DataFrame:
+    which = _about(tables, waiting, tables.people, tables.sign_ins["time"])
+    rows = tables.sign_ins[["time", "correlation_id", "result_code", "callout_error"]][which]
+    codes, errors = rows["result_code"], rows["callout_error"]
+    reason = _each(codes, lambda code: _STOPPED.get(code, _NOT_ASKED), _NOT_ASKED)
+    asked, broken = errors.notna().to_numpy(), (errors > 0).fillna(False).to_numpy()
+    reason[asked] = np.where((codes == 0).fillna(False), FLAG_LEFT[1], _NO_LEDGER)[asked]
+    reason[broken] = _each(errors[broken], lambda code: BROKEN + callout_cause(code), _NO_LEDGER)
+    return rows.assign(row=tables.people[which], reason=reason, broken=broken)
+
+
+def _answered(tables: Tables, waiting: np.ndarray) -> pd.DataFrame:
+    called, times = calls(tables), call_times(tables)
+    callers = tables.callers[called.index.to_numpy()]
+    which = _about(tables, waiting, callers, times)
+    rows = called.loc[which, ["correlation_id", "action", "cause"]].assign(time=times[which], row=callers[which])
+    decided = rows["action"].isin(_DECIDED)
+    kinds = rows["action"].map({BLOCK: BLOCKED}).astype("object").fillna("refused: ")
+    cause = kinds + rows["cause"].fillna("no cause given").astype("object")
+    return rows.assign(reason=cause.mask(decided, rows["action"].map(_DECIDED)), final=~decided)
+
+
+def _about(tables: Tables, waiting: np.ndarray, people: np.ndarray, times: pd.Series) -> np.ndarray:
+    """Mark the rows about users who wait, from the time on when their flag was set."""
+    marked: np.ndarray = np.append(waiting, False)[people]
+    since = micros(tables.users["flagged_at"] - _APART)
+    marked[marked] = micros(times)[marked] >= since[people[marked]]
+    return marked
+
+
+def _each(codes: pd.Series, words: Callable[[int], str], nothing: str) -> np.ndarray:
+    """Put each code into words, each different one once."""
+    numbers, found = pd.factorize(codes)
+    return np.array([*(words(int(code)) for code in found), nothing], dtype="O")[numbers]
 
 
 @once
 def states(tables: Tables) -> pd.Series:
     """Give each user in scope exactly one state.
 
-    The flag has the first word, the latest row about the user (`stuck.reasons`) the second. From the top, the first
-    line that holds counts:
+    The flag counts first, the latest row about the user (`reasons`) second. From the top, the first line that holds
+    counts:
 
     | state | flag | and |
     |---|---|---|
@@ -55,13 +206,9 @@ def states(tables: Tables) -> pd.Series:
     | stuck | true | the latest call proved the password and did not break on its way back |
     | blocked | true | the latest call was blocked for a cause in `CANNOT`, or the account is disabled in the tenant |
     | attempted | true | any other row since the flag was set |
-    | blocked | true | no row, and the column `status` of users says that the old account is barred |
+    | blocked | true | no row, and the column `status` of users says that the old account is blocked |
     | never_seen | true | no row, and a log reaches past the moment at which the flag was set |
     | flagged | true | no row, and no log reaches that far |
-
-    A user passes from staged to flagged when the flag is set; from there to attempted, blocked or stuck with each try,
-    in any order; to unconfirmed or migrated when the flag becomes false; from unconfirmed to migrated with the next
-    sign-in; and back to flagged, or what the rows since tell, if somebody sets the flag again.
 
     Returns:
         a category of `STATES`, with the user id as index, in the order of `tables.users`.
@@ -69,15 +216,36 @@ def states(tables: Tables) -> pd.Series:
     users = tables.users
     moved = users["migrated_at"].notna().to_numpy()
     result = np.full(len(users), "unconfirmed", dtype=object)
-    confirmed = moved & _confirmed(tables)
-    paths = users["path"].map(_BY_PATH).astype("object").fillna("migrated_unknown").to_numpy()
-    result[confirmed] = paths[confirmed]
+    confirmed = moved & (last_success(tables) >= micros(users["migrated_at"] - _APART))
+    paths = users["path"].map(dict(zip(PATHS, MOVED, strict=False))).astype("object").fillna("migrated_unknown")
+    result[confirmed] = paths.to_numpy()[confirmed]
     result[~moved] = _waiting(tables, users[~moved])
     index = pd.Index(users["user_id"], name="user_id")
     return pd.Series(pd.Categorical(result, categories=[*STATES]), index=index, name="state")
 
 
-def summary(tables: Tables) -> dict[str, Any]:
+def _waiting(tables: Tables, users: pd.DataFrame) -> np.ndarray:
+    codes, words = pd.factorize(reasons(tables))
+    state = np.array([_state_of(word) for word in words], dtype=object)[codes]
+    unseen = (reasons(tables) == NEVER_TRIED).to_numpy()
+    ends = [log["time"].iloc[-1] for log in (tables.sign_ins, tables.ledger) if len(log)]
+    state[unseen & ((users["flagged_at"] > max(ends)).to_numpy() if ends else True)] = "flagged"
+    if "status" in users:
+        state[unseen & users["status"].astype("str").str.lower().isin(_BLOCKED_STATUS).to_numpy()] = "blocked"
+    if tables.users["flagged_at"].notna().any():
+        state[users["flagged_at"].isna().to_numpy()] = "staged"
+    return state
+
+
+def _state_of(reason: str) -> str:
+    if reason in FLAG_LEFT:
+        return "stuck"
+    if reason == DISABLED or reason.removeprefix(BLOCKED) in CANNOT:
+        return "blocked"
+    return "never_seen" if reason == NEVER_TRIED else "attempted"
+
+
+def count_states(tables: Tables) -> dict[str, Any]:
     """Count the users in each state.
 
     Returns:
@@ -88,67 +256,131 @@ def summary(tables: Tables) -> dict[str, Any]:
     by_state = {state: int(counts.get(state, 0)) for state in STATES}
     confirmed = sum(by_state[state] for state in MOVED) - by_state["unconfirmed"]
     waiting = tables.users["migrated_at"].isna().to_numpy()
-    barred = (states(tables)[waiting] == "blocked").to_numpy()
+    blocked = (states(tables)[waiting] == "blocked").to_numpy()
     locked = (reasons(tables) == f"{BLOCKED}locked").to_numpy()
-    cannot = int((barred & ~locked).sum())
-    return {"states": by_state, "confirmed": confirmed, "cannot_migrate": cannot}
+    return {"states": by_state, "confirmed": confirmed, "cannot_migrate": int((blocked & ~locked).sum())}
 
 
-def table(tables: Tables) -> pd.DataFrame:
-    """Put the states into words.
-
-    Returns:
-        `state`, `users`, `share` (of the users in scope, 0 to 1) and `meaning`; every state, also the empty ones.
-    """
-    counts = summary(tables)["states"]
+def state_table(tables: Tables) -> pd.DataFrame:
+    """Put the states into words: `state`, `users`, `share` (0 to 1 of the users in scope), `meaning`; every state."""
+    counts = count_states(tables)["states"]
     whole = max(sum(counts.values()), 1)
     rows = [(state, count, count / whole, STATES[state]) for state, count in counts.items()]
     return pd.DataFrame(rows, columns=["state", "users", "share", "meaning"])
 
 
-def last_success(tables: Tables) -> np.ndarray:
-    """Find each user's last sign-in that succeeded.
+@once
+def stragglers(tables: Tables) -> pd.DataFrame:
+    """List the users who are not moved, and those whose migration nothing confirms.
 
     Returns:
-        microseconds since the epoch, in the order of `tables.users`; the smallest number where there is none.
+        `user_id`, `state`, `last_attempt` (UTC; empty if there was none), `last_cause` (one of `reasons`; empty for the
+        unconfirmed), `flagged_at` and the dimension columns, without names and addresses. The longest without an
+        attempt come first, then by id.
     """
-    good = (tables.sign_ins["result_code"] == 0).fillna(False).to_numpy() & (tables.people >= 0)
-    last = np.full(len(tables.users), np.iinfo("int64").min)
-    # In the order of time: of several the last one stays.
-    last[tables.people[good]] = micros(tables.sign_ins["time"])[good]
-    return last
+    users = tables.users
+    state = states(tables).reset_index(drop=True)
+    waiting = users["migrated_at"].isna().to_numpy()
+    cause = np.full(len(users), None, dtype=object)
+    cause[waiting] = reasons(tables).to_numpy()
+    last, called = np.full(len(users), NEVER), calls(tables)
+    for people, times in (
+        (tables.people, tables.sign_ins["time"]),
+        (tables.callers[called.index.to_numpy()], called["time"]),
+    ):
+        np.maximum.at(last, people[people >= 0], micros(times)[people >= 0])
+    extra = [name for name in users.columns if name not in KINDS["users"] and name.lower() not in _NAMES]
+    frame = pd.DataFrame(
+        {
+            "user_id": users["user_id"],
+            "state": state.astype("str"),
+            "last_attempt": moments(last),
+            "last_cause": pd.Series(cause, dtype="str"),
+            "flagged_at": users["flagged_at"],
+            **{name: users[name] for name in extra},
+        }
+    )[~state.isin(MOVED[:-1])]
+    return frame.sort_values(["last_attempt", "user_id"], na_position="first", ignore_index=True)
 
 
-def _confirmed(tables: Tables) -> np.ndarray:
-    since = micros(tables.users["migrated_at"] - _APART)
-    confirmed: np.ndarray = last_success(tables) >= since
-    return confirmed
+FLAGS: Final = ("false", "true", "not set", "not in scope")
+LOG: Final = (
+    "nothing",
+    "came in after a call",
+    "came in without a call",
+    "the call broke",
+    "turned away after a call",
+    "turned away without a call",
+)
+LEDGER: Final = ("nothing", MIGRATE, UPDATE, BLOCK, RETRY, "refused", "another answer")
 
 
-def _waiting(tables: Tables, users: pd.DataFrame) -> np.ndarray:
-    codes, words = pd.factorize(reasons(tables))
-    state = np.array([_told(word) for word in words], dtype=object)[codes]
-    unseen = (reasons(tables) == NEVER_TRIED).to_numpy()
-    ends = [log["time"].iloc[-1] for log in (tables.sign_ins, tables.ledger) if len(log)]
-    if ends:
-        state[unseen & (users["flagged_at"] > max(ends)).to_numpy()] = "flagged"
-    else:
-        state[unseen] = "flagged"
-    state[unseen & _barred(users)] = "blocked"
-    if tables.users["flagged_at"].notna().any():
-        state[users["flagged_at"].isna().to_numpy()] = "staged"
-    return state
+@once
+def testimonies(tables: Tables) -> pd.DataFrame:
+    """Return what the flag, the sign-in log and the ledger say about each user.
+
+    Of several rows the strongest one counts: a success before a failure, and MigratePassword before UpdatePassword,
+    Block, Retry and refusals.
+
+    Returns:
+        `flag`, `log`, `ledger` as categories, one row a user in the order of `tables.users`.
+    """
+    users, sign_ins, called = tables.users, tables.sign_ins, calls(tables)
+    known = users["flagged_at"].notna().to_numpy()
+    flag = np.where(users["migrated_at"].notna(), 0, np.where(known if known.any() else True, 1, 2))
+    good = (sign_ins["result_code"] == 0).fillna(False).to_numpy()
+    asked, broken = sign_ins["callout_error"].notna().to_numpy(), (sign_ins["callout_error"] > 0).fillna(False)
+    logged = np.select([broken.to_numpy(), good & asked, good, asked], [3, 1, 2, 4], default=5).astype("int8")
+    action = called["action"]
+    answered = action.map({name: code for code, name in enumerate(LEDGER)}).fillna(len(LEDGER) - 1)
+    answers = answered.where(action.notna(), LEDGER.index("refused")).to_numpy(dtype="int8")
+    codes = {
+        "flag": (FLAGS, flag.astype("int8")),
+        "log": (LOG, _strongest(logged, tables.people, len(users))),
+        "ledger": (LEDGER, _strongest(answers, tables.callers[called.index.to_numpy()], len(users))),
+    }
+    return pd.DataFrame({name: pd.Categorical.from_codes(each, pd.Index(of)) for name, (of, each) in codes.items()})
 
 
-def _barred(users: pd.DataFrame) -> np.ndarray:
-    if "status" not in users:
-        return np.zeros(len(users), dtype=bool)
-    return users["status"].astype("str").str.lower().isin(_BARRED).to_numpy()
+@once
+def matrix(tables: Tables) -> pd.DataFrame:
+    """Count the users for each combination of what the three records say, with the likely cause of disagreements.
+
+    Returns:
+        `flag`, `log`, `ledger`, `users`, `agree`, `cause`, `remedy`; disagreements first, the largest first. The users
+        of all rows whose flag is not `not in scope` sum to the users in scope.
+    """
+    found = testimonies(tables).groupby(["flag", "log", "ledger"], observed=True).size().rename("users").reset_index()
+    found = found.astype({"flag": "str", "log": "str", "ledger": "str"})
+    if strangers := _strangers(tables):
+        others = {"flag": ["not in scope"], "log": ["a row"], "ledger": ["or a call"], "users": [strangers]}
+        found = pd.concat([found, pd.DataFrame(others)], ignore_index=True)
+    logs = found["log"] if len(tables.sign_ins) else ["not collected"] * len(found)
+    ledgers = found["ledger"] if len(tables.ledger) else ["not collected"] * len(found)
+    judged = [_judge(*row) for row in zip(found["flag"], logs, ledgers, strict=True)]
+    words = pd.DataFrame(judged, columns=["cause", "remedy"], index=found.index).astype("str")
+    result = found.assign(agree=words["cause"] == "", cause=words["cause"], remedy=words["remedy"])
+    order = ["agree", "users", "flag", "log", "ledger"]
+    return result.sort_values(order, ascending=[True, False, True, True, True], ignore_index=True)
 
 
-def _told(reason: str) -> str:
-    if reason in FLAG_LEFT:
-        return "stuck"
-    if reason == DISABLED or reason.removeprefix(BLOCKED) in CANNOT:
-        return "blocked"
-    return "never_seen" if reason == NEVER_TRIED else "attempted"
+def _judge(flag: str, log: str, ledger: str) -> tuple[str, str]:
+    for each in TEXTS["disagreement"]:
+        if each["flag"] == flag and log in each.get("log", [log]) and ledger in each.get("ledger", [ledger]):
+            return each["cause"], each["remedy"]
+    return "", ""
+
+
+def _strongest(codes: np.ndarray, people: np.ndarray, users: int) -> np.ndarray:
+    """Keep the lowest code of each user that is not 0; 0 where there is none."""
+    result = np.zeros(users, dtype="int8")
+    for code in range(7, 0, -1):
+        result[people[(codes == code) & (people >= 0)]] = code
+    return result
+
+
+def _strangers(tables: Tables) -> int:
+    """Count the ids that ran a callout and are not in scope."""
+    asked = tables.sign_ins["callout_error"].notna().to_numpy() & (tables.people < 0)
+    ids = [tables.sign_ins["user_id"][asked], tables.ledger["user_id"][tables.callers < 0]]
+    return int(pd.concat([each.astype("str") for each in ids]).dropna().nunique())

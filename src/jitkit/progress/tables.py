@@ -7,9 +7,11 @@ only rows that share time and user are compared with each other.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
+from importlib.resources import files
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -59,6 +61,9 @@ NEEDED: Final = {
 NEVER: Final = np.iinfo("int64").min
 """What `micros` returns for a missing time; pandas reads it as no time again."""
 
+TEXTS: Final[dict[str, Any]] = tomllib.loads((files("jitkit.progress") / "texts.toml").read_text(encoding="utf-8"))
+"""What the figures say in words."""
+
 _FORMS: Final = {"time": "a time such as 2026-11-22T09:30:00Z", "number": "a whole number", "decimal": "a number"}
 _LARGEST: Final = 2**31 - 1
 
@@ -71,6 +76,12 @@ class Remark:
     rows: int
     cause: str
     remedy: str
+
+
+def remark(name: str, rows: int, detail: str = "") -> Remark:
+    """Write a remark of `texts.toml` with its number of rows."""
+    words = TEXTS["quality"][name]
+    return Remark(words["finding"], rows, words["cause"].format(detail), words["remedy"])
 
 
 @dataclass(frozen=True, eq=False)

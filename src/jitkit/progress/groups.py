@@ -1,0 +1,336 @@
+"""Compares groups of users: which lag behind, by any column of the users table, and what a campaign did."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from jitkit.errors import BadTable
+from jitkit.progress.measures import kaplan_meier, quantile, wilson
+from jitkit.progress.tables import KINDS, Tables, in_utc, isin, once
+
+NOTHING: Final = "(empty)"
+"""The cohort of users whose cell is empty."""
+
+COLUMN: Final = "campaign"
+"""The column of users with who was reminded: `reached 2026-07-21`, and `control 2026-07-21` for who was not."""
+
+_DAY: Final = pd.Timedelta(days=1)
+_CONFIDENCE: Final = 0.95
+
+_MOST: Final = 40  # cohorts; the smaller ones are put together
+_JUDGED: Final = 20  # users from which on a cohort is called lagging
+_BANDS: Final = 5
+_YOUNG: Final = 0.1  # of the time over which the most can be compared
+
+_CELL: Final = re.compile(r"(reached|control) (\d{4}-\d{2}-\d{2})")
+_COMPARED: Final = 14  # days before and after a campaign
+_USERS, _EVENTS, _DAYS = 50, 10, 3  # at least so many users and migrations in each group, and days on each side
+
+
+def dimensions(tables: Tables) -> list[str]:
+    """Name the columns of the users table by which users can be grouped."""
+    return [name for name in tables.users.columns if name not in KINDS["users"]]
+
+
+def cohorts(tables: Tables, by: str) -> pd.DataFrame:
+    """Compare groups of users at equal exposure, the one that lags furthest first.
+
+    Groups that were flagged later had less time, so their plain shares say little. The fair share is the Kaplan-Meier
+    share that has moved so many days after its own flag as the youngest group was watched. A group watched for less
+    than a tenth of the time over which the most can be compared (where days times users are the most) is too young: it
+    has no fair share, does not shorten the time of the others, and comes last. A group lags when the whole of its
+    interval lies below the share of all other users; the intervals are wide enough for all groups at once.
+    Dates and numbers with many values are cut into five bands of equal size.
+
+    Args:
+        tables: what is known.
+        by: a column of users, such as `country`, `app`, `hash_scheme`, `last_legacy_sign_in`.
+
+    Returns:
+        `cohort`, `users`, `migrated`, `remaining`, `share`, `share_low`, `share_high` (Wilson, 95 %), `days` (the
+        exposure), `fair_share`, `fair_low`, `fair_high`, `others` (the fair share of all other users), `lagging`,
+        `behind` (how many more had moved if the group were like the others). `users` sums to the users in scope.
+
+    Raises:
+        BadTable: there is no such column.
+    """
+    known = dimensions(tables)
+    if by not in known:
+        raise BadTable(
+            f"The table users has no column {by} to group by.",
+            next_step=f"Use {', '.join(known)}." if known else "Add columns such as country or app to the users table.",
+        )
+    if (cohorts, by) not in tables.kept:
+        tables.kept[cohorts, by] = _compared(tables, by)
+    result: pd.DataFrame = tables.kept[cohorts, by]
+    return result
+
+
+def _compared(tables: Tables, by: str) -> pd.DataFrame:
+    codes, names = pd.factorize(_grouped(tables.users[by]), sort=True)
+    moved = tables.users["migrated_at"].notna().to_numpy()
+    whole, hits = np.bincount(codes, minlength=len(names)), np.bincount(codes[moved], minlength=len(names))
+    low, high = wilson(hits, np.maximum(whole, 1), quantile(_CONFIDENCE))
+    plain = {
+        "cohort": names.astype("str"),
+        "users": whole,
+        "migrated": hits,
+        "remaining": whole - hits,
+        "share": hits / np.maximum(whole, 1),
+        "share_low": low,
+        "share_high": high,
+    }
+    fair = _fair(tables, codes, len(names), moved, quantile(_CONFIDENCE, max(len(names), 1)))
+    result = pd.concat([pd.DataFrame(plain), fair], axis=1)
+    result["lagging"] = (result["fair_high"] < result["others"]) & (result["users"] >= _JUDGED)
+    gap = (result["others"] - result["fair_share"]) * result["users"]
+    result["behind"] = gap.clip(lower=0).round().fillna(0).astype("int64")
+    result["young"] = result["fair_share"].isna()
+    order = ["young", "lagging", "behind", "share", "cohort"]
+    result = result.sort_values(order, ascending=[True, False, False, True, True], ignore_index=True)
+    return result.drop(columns="young")
+
+
+def _grouped(column: pd.Series) -> pd.Series:
+    """Put a column's values into words: few groups, and every user in one."""
+    if not isinstance(column.dtype, pd.CategoricalDtype) and column.nunique() > _MOST:
+        column = _in_bands(column)
+    words = column.astype("str").fillna(NOTHING).replace("", NOTHING)
+    small = words.value_counts().sort_index().sort_values(ascending=False, kind="stable").index[_MOST:]
+    return words.mask(words.isin(small), "(all others)") if len(small) else words
+
+
+def _in_bands(column: pd.Series) -> pd.Series:
+    """Cut dates and numbers into bands of equal size; leave texts as they are."""
+    values = column
+    if not pd.api.types.is_datetime64_any_dtype(column) and not pd.api.types.is_numeric_dtype(column):
+        values = pd.to_numeric(column, errors="coerce")
+        if values.notna().sum() < column.notna().sum():
+            values = pd.to_datetime(column, errors="coerce", utc=True, format="ISO8601")
+        if values.notna().sum() < column.notna().sum():
+            return column
+    bands = pd.qcut(values, _BANDS, duplicates="drop")
+    form = "{:%Y-%m-%d} to {:%Y-%m-%d}" if pd.api.types.is_datetime64_any_dtype(values) else "{:,g} to {:,g}"
+    words = [form.format(band.left, band.right) for band in bands.cat.categories]
+    return bands.cat.rename_categories(words) if len(set(words)) == len(words) else bands
+
+
+def _fair(tables: Tables, codes: np.ndarray, groups: int, moved: np.ndarray, z: float) -> pd.DataFrame:
+    names = ["days", "fair_share", "fair_low", "fair_high", "others"]
+    flagged = tables.users["flagged_at"]
+    seen = flagged.notna().to_numpy()
+    if not seen.any() or tables.as_of is None:
+        return pd.DataFrame(np.nan, index=range(groups), columns=names)
+    watched = (tables.as_of - flagged).to_numpy() / _DAY.to_numpy()
+    days = np.maximum((tables.users["migrated_at"].fillna(tables.as_of) - flagged).to_numpy() / _DAY.to_numpy(), 0)
+    # Sorted once here, the estimates of all the groups find them in order.
+    order = np.argsort(days, kind="stable")
+    days, watched, seen, codes, moved = days[order], watched[order], seen[order], codes[order], moved[order]
+    longest = [watched[seen & (codes == code)].max(initial=0.0) for code in range(groups)]
+    sizes = np.bincount(codes[seen], minlength=groups)
+    judged = [group for group in zip(longest, sizes, strict=True) if group[1] >= _JUDGED]
+    judged = judged or list(zip(longest, sizes, strict=True))
+    most = max(judged, key=lambda group: group[0] * sum(size for exposure, size in judged if exposure >= group[0]))
+    old = _YOUNG * most[0]
+    at = min(exposure for exposure, _ in judged if exposure >= old)
+    rows = []
+    for code in range(groups):
+        own, rest = seen & (codes == code) & (longest[code] >= old), seen & (codes != code)
+        others = kaplan_meier(days[rest], moved[rest], at, z)[0] if rest.any() else np.nan
+        shares = kaplan_meier(days[own], moved[own], at, z) if own.any() else (np.nan,) * 3
+        rows.append((at, *shares, others))
+    return pd.DataFrame(rows, columns=names)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a campaign did.
+
+    Args:
+        extra: the migrations among those reached that would not have come in these days.
+        low: the lower end of its 95 % interval.
+        high: the upper end.
+        days: how many days before and after were compared.
+        cells: `group` (reached, control), `period` (before, after), `users`, `migrated`, `user_days`, `hazard`.
+        words: the result in a sentence.
+    """
+
+    extra: float
+    low: float
+    high: float
+    days: int
+    cells: pd.DataFrame
+    words: str
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A reminder: when it went out, the ids of those who got it and did not, and its effect, if that is known."""
+
+    at: pd.Timestamp
+    reached: pd.Series
+    control: pd.Series
+    effect: Effect | None
+    words: str
+
+
+@once
+def campaigns(tables: Tables) -> list[Campaign]:
+    """Measure each campaign that the column `campaign` of the users names; later ones than `as_of` are left out.
+
+    Raises:
+        BadTable: a cell of the column is neither empty nor of the form `reached 2026-07-21` or `control 2026-07-21`.
+    """
+    if COLUMN not in tables.users:
+        return []
+    cells = tables.users[COLUMN].astype("str")
+    dates = set()
+    for cell in filter(None, cells.dropna().unique()):
+        found = _CELL.fullmatch(cell)
+        if found is None:
+            raise BadTable(
+                f"The column {COLUMN} of users holds “{cell}”.",
+                next_step="Write `reached 2026-07-21` for who was reminded then, `control 2026-07-21` for who was not.",
+            )
+        dates.add(found[2])
+    sent = []
+    for date in sorted(dates):
+        at = pd.Timestamp(date, tz="UTC")
+        if tables.as_of is None or at > tables.as_of:
+            continue
+        reached, control = (tables.users.loc[cells == f"{group} {date}", "user_id"] for group in ("reached", "control"))
+        try:
+            effect = campaign(tables, at, reached, control)
+            sent.append(Campaign(at, reached, control, effect, effect.words))
+        except BadTable as refused:
+            sent.append(Campaign(at, reached, control, None, f"Its effect is not known: {refused.happened}"))
+    return sent
+
+
+def course(tables: Tables, sent: Campaign) -> pd.DataFrame:
+    """Follow both groups through the days around a campaign.
+
+    Returns:
+        `day` (from the campaign, -14 to 14, as far as the tables reach), `reached`, `control`: the share of the group
+        (0 to 1) that has moved by the end of that day.
+    """
+    users = tables.users.set_index("user_id")["migrated_at"]
+    days = range(-_COMPARED, 0 if tables.as_of is None else min(_COMPARED, (tables.as_of - sent.at) // _DAY))
+    rows: dict[str, Any] = {"day": list(days)}
+    for name in ("reached", "control"):
+        moved = (users[getattr(sent, name)] - sent.at) / _DAY
+        rows[name] = [float((moved < each + 1).mean()) for each in days]
+    return pd.DataFrame(rows)
+
+
+def campaign(
+    tables: Tables, at: pd.Timestamp, reached: Iterable[str], control: Iterable[str], *, days: int = _COMPARED
+) -> Effect:
+    """Measure a campaign by difference in differences of the daily hazard.
+
+    The hazard is the number of migrations for each day that a flagged user was not yet moved. What changed for
+    everybody at the time of the campaign, weekdays and holidays included, is in both groups and falls out. The interval
+    takes the wider of two spreads: that of the counts (Poisson) and that of the days.
+
+    Args:
+        tables: what is known.
+        at: when the campaign began; UTC if it names no time zone.
+        reached: ids of the users who got it.
+        control: ids of users who did not, chosen by lot at best.
+        days: how many days before and after to compare; fewer where the tables do not reach as far.
+
+    Raises:
+        BadTable: there is no control group, the groups share users, or there are too few users, migrations or days.
+    """
+    at = in_utc(at)
+    groups = _members(tables, reached, control)
+    span = _span(tables, at, days)
+    daily = {group: _daily(tables, rows, at, span) for group, rows in groups.items()}
+    cells = _cells(daily, span)
+    rate, exposure = cells["hazard"].to_numpy(), float(cells["user_days"][1])
+    effect = float((rate[1] - rate[0]) - (rate[3] - rate[2]))
+    # Half a migration more keeps a cell without any from looking certain.
+    by_counts = float(np.sqrt(((cells["migrated"] + 0.5) / cells["user_days"] ** 2).sum()))
+    half = quantile(_CONFIDENCE) * max(by_counts, _spread_of_days(daily, span))
+    extra, low, high = (exposure * each for each in (effect, effect - half, effect + half))
+    if low > 0:
+        said = f"moved about {extra:,.0f} more people than would have come anyway"
+    elif high < 0:
+        said = f"went with {-extra:,.0f} fewer migrations than the control group leads to expect"
+    else:
+        said = "cannot be told from no effect"
+    words = f"Within {span} days the campaign {said} (95 % interval {low:,.0f} to {high:,.0f})."
+    return Effect(extra, low, high, span, cells, words)
+
+
+def _members(tables: Tables, reached: Iterable[str], control: Iterable[str]) -> dict[str, np.ndarray]:
+    ids = {"reached": [*reached], "control": [*control]}
+    if not ids["control"]:
+        raise BadTable(
+            "Without a control group it is not known what a campaign did and what would have happened anyway.",
+            next_step="Name users who did not get it, chosen by lot before; for the next one, hold some back.",
+        )
+    users = tables.users["user_id"]
+    rows = {name: isin(users, pd.Series(given, dtype="str").str.lower()) for name, given in ids.items()}
+    both = int((rows["reached"] & rows["control"]).sum())
+    if both:
+        raise BadTable(f"{both:,} users are in both groups.", next_step="Take them out of one.")
+    return rows
+
+
+def _span(tables: Tables, at: pd.Timestamp, days: int) -> int:
+    flagged = tables.users["flagged_at"].min()
+    if pd.isna(flagged) or tables.as_of is None:
+        raise BadTable(
+            "The users have no flagged_at.", next_step="Give the column: it says since when users could move."
+        )
+    whole = min((at - flagged) // _DAY, (tables.as_of - at) // _DAY, days)
+    if whole < _DAYS:
+        raise BadTable(
+            f"There are {max(whole, 0)} whole days to compare, before or after the campaign.",
+            next_step=f"Wait until there are {_DAYS} on both sides.",
+        )
+    return int(whole)
+
+
+def _daily(tables: Tables, rows: np.ndarray, at: pd.Timestamp, span: int) -> pd.DataFrame:
+    """Count migrations and the days at risk of a group, for each day around the campaign."""
+    users = tables.users[rows]
+    start = ((users["flagged_at"] - at) / _DAY).to_numpy(dtype="float64")
+    end = ((users["migrated_at"] - at) / _DAY).to_numpy(dtype="float64")
+    left = np.where(np.isnan(end), np.inf, end)
+    found = []
+    for day in range(-span, span):
+        at_risk = np.clip(np.minimum(left, day + 1) - np.maximum(start, day), 0, None)
+        moved = (end >= day) & (end < day + 1) & (start <= end)
+        found.append((int(moved.sum()), float(np.nansum(at_risk)), int((at_risk > 0).sum())))
+    return pd.DataFrame(found, columns=["migrated", "user_days", "users"])
+
+
+def _cells(daily: dict[str, pd.DataFrame], span: int) -> pd.DataFrame:
+    rows = []
+    for group, table in daily.items():
+        for period, part in (("before", table[:span]), ("after", table[span:])):
+            moved, at_risk = int(part["migrated"].sum()), float(part["user_days"].sum())
+            hazard = moved / at_risk if at_risk else np.nan
+            rows.append((group, period, int(part["users"].max()), moved, at_risk, hazard))
+        users, moved = min(row[2] for row in rows[-2:]), sum(row[3] for row in rows[-2:])
+        if users < _USERS or moved < _EVENTS:
+            raise BadTable(
+                f"The group {group} is too small: {users:,} users still to move, {moved:,} migrations.",
+                next_step=f"An interval that says something takes {_USERS} users and {_EVENTS} migrations in each.",
+            )
+    return pd.DataFrame(rows, columns=["group", "period", "users", "migrated", "user_days", "hazard"])
+
+
+def _spread_of_days(daily: dict[str, pd.DataFrame], span: int) -> float:
+    rates = [table["migrated"] / table["user_days"].where(table["user_days"] > 0) for table in daily.values()]
+    apart = (rates[0] - rates[1]).dropna()
+    before, after = apart[apart.index < span], apart[apart.index >= span]
+    return float(np.sqrt(before.var() / max(len(before), 1) + after.var() / max(len(after), 1)))

@@ -1,0 +1,438 @@
+"""Figures of a migration, as pure functions of its tables: counts, times, and what does not fit in the data."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from jitkit.errors import BadTable
+from jitkit.explanations import callout_cause, fix, meaning
+from jitkit.progress.tables import NEVER, PATHS, Remark, Tables, in_utc, index_in, isin, micros, once, remark
+from jitkit.protocol import BLOCK, CALLS_PER_SECOND, TIMEOUT_MS
+
+UNKNOWN: Final = "unknown"
+"""The path of users who are moved and no log shows how."""
+
+NEAR: Final = 45
+"""Calls in one second from which on a second counts as near the limit of `protocol.CALLS_PER_SECOND`."""
+
+# Upper ends of the steps of the latency chart, milliseconds; the last step has none.
+_STEPS: Final = (25, 50, 100, 200, 400, 800, 1500, TIMEOUT_MS)
+# How fine the curve is, by how long it is.
+_GRAINS: Final = (("10min", "1s"), ("10h", "1min"), ("10D", "1h"))
+
+# Two clocks. What a sign-in takes between its first row in the log and its call, and what networks add, is far below
+# a minute; time zones lie a quarter of an hour apart at least.
+_MINUTE_US: Final = 60_000_000
+_PAIRS: Final = 5
+
+# Causes in the ledger that concern the data in the legacy store.
+_STORE: Final = ("malformed", "ambiguous", "unknown_user", "weak", "must_change", "mfa", "locked", "disabled")
+# Days without a row are a hole where at least so many rows are usual for them: such a silence is chance once in 20,000
+# times even where every person leaves two rows, and once in 500 million where each leaves one.
+_USUAL: Final = 20.0
+_OFF: Final = (4, 5, 6)  # Friday to Sunday: which of them are quiet differs between countries
+_AROUND: Final = 28  # days on each side that show what is usual
+_MANY: Final = 20  # rows of strangers from which on they are no accident
+
+
+def day(time: Any) -> str:
+    """Write a day: `22 Nov 2026`."""
+    return f"{time.day} {time:%b %Y}"
+
+
+def clock(time: Any) -> str:
+    """Write a moment: `22 Nov 2026 16:20 UTC`."""
+    return f"{day(time)} {time:%H:%M} UTC"
+
+
+def days(count: int) -> str:
+    """Write a number of days: `1 day`, `12 days`."""
+    return "1 day" if count == 1 else f"{count:,} days"
+
+
+def span(length: Any) -> str:
+    """Write a length of time in its largest fitting unit: `40 minutes`, `9 hours`, `3 days`."""
+    minutes = length / pd.Timedelta(minutes=1)
+    if minutes < 90:
+        return "1 minute" if round(minutes) == 1 else f"{minutes:.0f} minutes"
+    return f"{minutes / 60:.0f} hours" if minutes < 72 * 60 else days(round(minutes / 60 / 24))
+
+
+def time_of(text: str, name: str) -> pd.Timestamp:
+    """Read a time in ISO 8601, UTC if it names no zone.
+
+    Raises:
+        BadTable: it is no time; the message calls it by `name`.
+    """
+    try:
+        time = pd.Timestamp(text)
+    except ValueError:
+        time = pd.NaT  # type: ignore[assignment]
+    if pd.isna(time):
+        raise BadTable(f"{name} {text} is no time.", next_step="Write it as 2026-09-29 or 2026-09-29T08:00Z.")
+    return in_utc(time)
+
+
+def quantile(confidence: float, comparisons: int = 1) -> float:
+    """Return the normal quantile of a two-sided interval, wide enough for several at once (Bonferroni)."""
+    return NormalDist().inv_cdf(1 - (1 - confidence) / 2 / comparisons)
+
+
+def wilson(hits: np.ndarray, whole: np.ndarray, z: float) -> tuple[np.ndarray, np.ndarray]:
+    """Bound shares after Wilson (1927): never below 0 or above 1, and usable for few users."""
+    share = hits / whole
+    middle = (share + z**2 / (2 * whole)) / (1 + z**2 / whole)
+    half = z / (1 + z**2 / whole) * np.sqrt(share * (1 - share) / whole + z**2 / (4 * whole**2))
+    return np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)
+
+
+def kaplan_meier(watched: np.ndarray, moved: np.ndarray, at: float, z: float) -> tuple[float, float, float]:
+    """Estimate the share that has moved so many days after the start, when some were watched for less time.
+
+    Args:
+        watched: how many days each user was watched, up to the migration if there was one.
+        moved: whether it ended in a migration.
+        at: the days.
+        z: the normal quantile.
+
+    Returns:
+        the share, and its lower and upper ends (Greenwood's variance on the log-log scale).
+    """
+    order = np.argsort(watched, kind="stable")
+    watched, moved = watched[order], moved[order]
+    times, starts = np.unique(watched, return_index=True)
+    events = np.add.reduceat(moved.astype("int64"), starts) if len(starts) else np.zeros(0, dtype="int64")
+    seen = (times <= at) & (events > 0)
+    risk, died = (len(watched) - starts)[seen], events[seen]
+    left = float(np.prod(1 - died / risk))
+    if not len(died) or left <= 0:
+        whole = np.array([max(len(watched), 1)])
+        low, high = wilson(whole * len(died[:1]), whole, z)
+        return float(len(died) > 0), float(low[0]), float(high[0])
+    spread = z * np.sqrt(np.sum(died / (risk * (risk - died)))) / abs(np.log(left))
+    low, high = 1 - left ** np.exp(-spread), 1 - left ** np.exp(spread)
+    return 1 - left, float(min(low, high)), float(max(low, high))
+
+
+def counted(counts: pd.Series, name: str) -> pd.DataFrame:
+    """Turn counts into a table of `name` and `count`, the most frequent first and equals in alphabetical order."""
+    frame = counts.rename_axis(name).rename("count").reset_index()
+    return frame.sort_values(["count", name], ascending=[False, True], kind="stable").reset_index(drop=True)
+
+
+def totals(tables: Tables) -> dict[str, Any]:
+    """Count who is moved and who is not.
+
+    Returns:
+        `in_scope`, `migrated`, `remaining`, `migrated_share` (None when nobody is in scope) and `by_path`, whose parts
+        sum to `migrated`; a part `unknown` appears only if no log shows how some were moved.
+    """
+    users = tables.users
+    moved = users["migrated_at"].notna()
+    in_scope, migrated = len(users), int(moved.sum())
+    how = users.loc[moved, "path"].fillna(UNKNOWN).value_counts()
+    return {
+        "in_scope": in_scope,
+        "migrated": migrated,
+        "remaining": in_scope - migrated,
+        "migrated_share": round(migrated / in_scope, 6) if in_scope else None,
+        "by_path": {path: int(how.get(path, 0)) for path in (*PATHS, UNKNOWN) if path != UNKNOWN or UNKNOWN in how},
+    }
+
+
+def curve(tables: Tables) -> pd.DataFrame:
+    """Follow the number of migrated users through time.
+
+    Returns:
+        `time` (UTC), `migrated`, and a column for each path, all cumulative: from the first flag to `as_of`, a row for
+        each second, minute, hour or day in which a user was moved. Empty when nothing has a time.
+    """
+    columns = [*PATHS, UNKNOWN]
+    users = tables.users
+    moved = users[users["migrated_at"].notna()]
+    starts = [column.min() for column in (users["flagged_at"], users["migrated_at"]) if column.notna().any()]
+    if not starts or tables.as_of is None:
+        return pd.DataFrame({"time": pd.to_datetime([], utc=True), "migrated": []} | {path: [] for path in columns})
+    start, end = min(starts), tables.as_of
+    grain = next((grain for limit, grain in _GRAINS if end - start <= pd.Timedelta(limit)), "1D")
+    # A step is counted at its end, so that no point of the curve shows more than had happened by then.
+    at = moved["migrated_at"].dt.ceil(grain).clip(upper=end).rename("time")
+    counts = at.groupby([at, moved["path"].fillna(UNKNOWN)]).size().unstack(fill_value=0)
+    grown = counts.reindex(columns=columns, fill_value=0).sort_index().cumsum()
+    whole = grown.reindex(sorted({*grown.index, start, end})).ffill().fillna(0).astype("int64")
+    whole.insert(0, "migrated", whole.sum(axis=1))
+    result: pd.DataFrame = whole.rename_axis("time").rename_axis(None, axis="columns").reset_index()
+    return result
+
+
+@once
+def calls(tables: Tables) -> pd.DataFrame:
+    """Return one row of the ledger for each password that was asked about, without Entra's repeated attempts."""
+    ledger = tables.ledger
+    codes, _ = pd.factorize(ledger["correlation_id"])
+    fresh = (ledger["attempt"].fillna(1) <= 1).astype("int64")
+    repeated = pd.DataFrame({"id": codes, "asked": fresh.groupby(codes).cumsum()}).duplicated(keep="last")
+    return ledger[~(repeated & (codes >= 0))]
+
+
+def outcomes(tables: Tables) -> pd.DataFrame:
+    """Count what the endpoint answered, once a sign-in: `action` (`refused` without a decision), `count`."""
+    return counted(calls(tables)["action"].fillna("refused").value_counts(), "action")
+
+
+def failures(tables: Tables) -> pd.DataFrame:
+    """Count the sign-ins that were refused, were blocked or broke, by cause. A wrong password is none of these.
+
+    A sign-in counts once. Its cause is the endpoint's own word where the endpoint refused or blocked, else the error
+    that Entra logged. Calls without a correlation id belong to no sign-in: they count only if there is no sign-in log.
+
+    Returns:
+        `cause`, `count`, `meaning`, `fix`; the most frequent first.
+    """
+    answered = calls(tables)
+    logged = tables.sign_ins[["correlation_id", "callout_error"]].dropna()
+    logged = logged[logged["callout_error"] != 0]
+    own = answered[answered["action"].isna() | (answered["action"] == BLOCK)]
+    if len(tables.sign_ins):
+        own = own[own["correlation_id"].notna()]
+    entra = logged[~isin(logged["correlation_id"], own["correlation_id"])]
+    nameless = tables.sign_ins[tables.sign_ins["correlation_id"].isna() & (tables.sign_ins["callout_error"] > 0)]
+    codes = pd.concat([entra["callout_error"], nameless["callout_error"]]).value_counts()
+    codes.index = pd.Index([callout_cause(int(code)) for code in codes.index], dtype="str")
+    counts = pd.concat([own["cause"].fillna("no cause given").value_counts(), codes])
+    frame = counted(counts.groupby(level=0).sum(), "cause")
+    return frame.assign(meaning=frame["cause"].map(meaning), fix=frame["cause"].map(fix))
+
+
+def latency(tables: Tables) -> dict[str, Any]:
+    """Measure how long the endpoint took, on every call of the ledger.
+
+    Returns:
+        `p50`, `p95`, `p99` in milliseconds (None without calls), `calls`, and `over_limit`: how many took longer than
+        Entra waits.
+    """
+    took = tables.ledger["duration_ms"].dropna()
+    points = {f"p{each}": round(float(took.quantile(each / 100)), 3) if len(took) else None for each in (50, 95, 99)}
+    return {**points, "calls": len(took), "over_limit": int((took > TIMEOUT_MS).sum())}
+
+
+def durations(tables: Tables) -> pd.DataFrame:
+    """Count the calls of the ledger by how long they took: `step`, `up_to_ms` (infinite for the last), `count`."""
+    ends = [*_STEPS, float("inf")]
+    words = [f"≤ {end:,} ms" for end in _STEPS] + [f"> {TIMEOUT_MS:,} ms"]
+    steps = pd.cut(tables.ledger["duration_ms"].dropna(), [-float("inf"), *ends], labels=words)
+    counts = steps.value_counts().reindex(words, fill_value=0)
+    return pd.DataFrame({"step": words, "up_to_ms": ends, "count": counts.to_numpy(dtype="int64")})
+
+
+def retries(tables: Tables) -> dict[str, Any]:
+    """Count the sign-ins for which Entra had to call the endpoint a second time.
+
+    Returns:
+        `calls` (sign-ins that ran a callout), `retried`, and `share` (0 to 1; None without calls). From the sign-in
+        log; from the ledger if that log shows no callout.
+    """
+    asked = tables.sign_ins["callout_error"].notna()
+    if asked.any():
+        whole, again = int(asked.sum()), int((tables.sign_ins.loc[asked, "attempts"] > 1).sum())
+    else:
+        again = int((tables.ledger["attempt"] > 1).sum())
+        whole = int(tables.ledger["action"].notna().sum()) - again
+    return {"calls": whole, "retried": again, "share": round(again / whole, 6) if whole > 0 else None}
+
+
+def busy_seconds(tables: Tables, near: int = NEAR) -> pd.DataFrame:
+    """Find the seconds in which the tenant's callouts came near their limit.
+
+    Every attempt counts, for it is calls that are limited. They are counted in the ledger, by their arrival; where
+    there is none, in the sign-in log, by the second in which the sign-in began.
+
+    Returns:
+        `time` (UTC, the second's begin), `calls`, `over` (more than the limit); the busiest first.
+    """
+    if len(tables.ledger):
+        times, weights = tables.ledger["time"], np.ones(len(tables.ledger), dtype="int64")
+    else:
+        asked = tables.sign_ins["callout_error"].notna()
+        times = tables.sign_ins.loc[asked, "time"]
+        weights = tables.sign_ins.loc[asked, "attempts"].fillna(1).to_numpy(dtype="int64")
+    seconds = micros(times) // 1_000_000
+    starts = np.flatnonzero(np.diff(seconds, prepend=-1))
+    counts = np.add.reduceat(weights, starts) if len(starts) else np.zeros(0, dtype="int64")
+    busy = counts >= near
+    time = pd.to_datetime(seconds[starts[busy]], unit="s", utc=True)
+    frame = pd.DataFrame({"time": time, "calls": counts[busy], "over": counts[busy] > CALLS_PER_SECOND})
+    return frame.sort_values(["calls", "time"], ascending=[False, True], ignore_index=True)
+
+
+def last_success(tables: Tables, *, called: bool = False) -> np.ndarray:
+    """Find each user's last sign-in that succeeded, or only of those that `called` the endpoint.
+
+    Returns:
+        microseconds since the epoch, in the order of `tables.users`; `NEVER` where there is none.
+    """
+    log = tables.sign_ins
+    succeeded = (log["result_code"] == 0) & (log["callout_error"] == 0) if called else log["result_code"] == 0
+    good = succeeded.fillna(False).to_numpy() & (tables.people >= 0)
+    last = np.full(len(tables.users), NEVER)
+    # In the order of time: of several the last one stays.
+    last[tables.people[good]] = micros(log["time"])[good]
+    return last
+
+
+@once
+def _ahead(tables: Tables) -> np.ndarray:
+    """Return the microseconds from each sign-in to its call, where both logs have it."""
+    asked = tables.sign_ins.loc[tables.sign_ins["callout_error"].notna(), ["correlation_id", "time"]]
+    asked = asked.dropna().drop_duplicates("correlation_id")
+    called = calls(tables)[["correlation_id", "time"]].dropna().drop_duplicates("correlation_id")
+    rows = index_in(called["correlation_id"], asked["correlation_id"])
+    ahead: np.ndarray = micros(called["time"])[rows >= 0] - micros(asked["time"])[rows[rows >= 0]]
+    return ahead
+
+
+@once
+def skew(tables: Tables) -> pd.Timedelta:
+    """Measure how far the endpoint's clock is ahead of Entra's: the median of the sign-ins that both logs have.
+
+    Returns:
+        zero when it is within a minute, or when fewer than five sign-ins are in both.
+    """
+    median = int(np.median(_ahead(tables))) if len(_ahead(tables)) >= _PAIRS else 0
+    return pd.Timedelta(median if abs(median) > _MINUTE_US else 0, unit="us")
+
+
+def call_times(tables: Tables) -> pd.Series:
+    """Return the times of `calls` on Entra's clock."""
+    return calls(tables)["time"] - skew(tables)
+
+
+def _other_clocks(tables: Tables) -> int:
+    """Count the calls whose clock differs from that of most others by more than a minute."""
+    ahead = _ahead(tables)
+    off = int((np.abs(ahead - np.median(ahead)) > _MINUTE_US).sum()) if len(ahead) else 0
+    return off if off >= _PAIRS else 0
+
+
+def _zone_minutes(tables: Tables) -> int:
+    """Measure by how many minutes the users' times differ from the sign-in log's, for users moved by a call.
+
+    Zero when it is within ten minutes, when fewer than five users were moved so, or when half of them or more differ
+    otherwise, as days without a time of day do.
+    """
+    last = last_success(tables, called=True)
+    moved = tables.users["migrated_at"].notna().to_numpy() & (last != NEVER)
+    ahead = micros(tables.users["migrated_at"])[moved] - last[moved]
+    if len(ahead) < _PAIRS:
+        return 0
+    median = np.median(ahead)
+    alike = (np.abs(ahead - median) <= _MINUTE_US).mean()
+    return round(abs(median) / _MINUTE_US) if abs(median) > 10 * _MINUTE_US and alike > 0.5 else 0
+
+
+@once
+def quality(tables: Tables) -> pd.DataFrame:
+    """List what does not fit in the tables, and what the collector noticed: `finding`, `rows`, `cause`, `remedy`."""
+    found = [each for each in (*_remarks(tables), *tables.remarks) if each.rows]
+    rows = [(each.finding, each.rows, each.cause, each.remedy) for each in found]
+    return pd.DataFrame(rows, columns=["finding", "rows", "cause", "remedy"])
+
+
+def _remarks(tables: Tables) -> list[Remark]:
+    users, sign_ins, ledger = tables.users, tables.sign_ins, tables.ledger
+    called = sign_ins["callout_error"].notna().to_numpy()
+    answered = sign_ins.loc[(sign_ins["callout_error"] == 0).fillna(False), "correlation_id"]
+    moved, missing, ahead = users["migrated_at"].notna(), missing_days(tables), skew(tables).total_seconds()
+    later = users["migrated_at"] > tables.as_of if tables.as_of is not None else moved
+    both = len(sign_ins) and len(ledger)
+    return [
+        remark("moved_before_flag", int((users["migrated_at"] < users["flagged_at"]).sum())),
+        remark("unknown_path", int((moved & users["path"].isna()).sum())),
+        remark("in_the_future", int(later.sum())),
+        remark("strange_ids", strange_rows(tables)),
+        remark("out_of_scope", int((called & (tables.people < 0)).sum())),
+        remark("unmatched_calls", _unmatched(ledger, sign_ins, called) if both else 0),
+        remark("unmatched_callouts", int((~isin(answered, ledger["correlation_id"])).sum()) if both else 0),
+        remark("missing_days", len(missing), ", ".join(missing[:7])),
+        remark("skew", round(abs(ahead)), "ahead" if ahead > 0 else "behind"),
+        remark("other_clocks", _other_clocks(tables)),
+        remark("zone", _zone_minutes(tables)),
+    ]
+
+
+def _unmatched(ledger: pd.DataFrame, sign_ins: pd.DataFrame, called: np.ndarray) -> int:
+    """Count calls without a sign-in; most are found among the few sign-ins that ran a callout."""
+    asked = ledger["correlation_id"].dropna()
+    left = asked[~isin(asked, sign_ins.loc[called, "correlation_id"])]
+    plain = sign_ins.loc[~called, "correlation_id"]
+    return int((~isin(left, plain[isin(plain, left)])).sum()) if len(left) else 0
+
+
+def strange_rows(tables: Tables) -> int:
+    """Count the rows with an id in the logs, if not one of them is about a user; fewer than twenty may be chance."""
+    named = int(tables.sign_ins["user_id"].notna().sum() + tables.ledger["user_id"].notna().sum())
+    known = (tables.people >= 0).any() or (tables.callers >= 0).any()
+    return named if named >= _MANY and len(tables.users) and not known else 0
+
+
+def missing_days(tables: Tables) -> list[str]:
+    """Name the days (UTC) inside the sign-in log that have no row, where the same days of the weeks around have many.
+
+    Days that are quiet every week are not missing, nor is one day of a quiet log.
+    """
+    if not len(tables.sign_ins):
+        return []
+    numbers = micros(tables.sign_ins["time"]) // 86_400_000_000
+    counts = np.bincount(numbers - numbers[0])
+    empty = np.flatnonzero(counts == 0)
+    runs = np.split(empty, np.flatnonzero(np.diff(empty) > 1) + 1)
+    first = tables.sign_ins["time"].iloc[0].floor("D")
+    missing = [each for run in runs if _usual(counts, run, first.day_of_week) >= _USUAL for each in run]
+    return [f"{first + pd.Timedelta(days=int(each)):%Y-%m-%d}" for each in missing]
+
+
+def _usual(counts: np.ndarray, run: np.ndarray, first: int) -> float:
+    """Sum up how many rows the same days of the weeks around a run of days have: the median, which no attack moves."""
+    if not len(run):
+        return 0.0
+    around = np.arange(max(run[0] - _AROUND, 0), min(run[-1] + _AROUND + 1, len(counts)))
+    around = around[(around < run[0]) | (around > run[-1])]
+    usual = 0.0
+    for each in run:
+        alike = around[(around - each) % 7 == 0]
+        if not len(alike):
+            if (first + each) % 7 in _OFF:
+                continue
+            alike = around
+        usual += float(np.quantile(counts[alike], 0.5, method="lower"))
+    return usual
+
+
+def legacy_data(tables: Tables) -> pd.DataFrame:
+    """List what the endpoint found wrong in the legacy store, and whose accounts no call can move.
+
+    A user counts once for each finding. Users who never came have not been checked.
+
+    Returns:
+        `finding`, `users`, `share` (of the users who were asked about, 0 to 1), `remedy`; only what has users.
+    """
+    asked = calls(tables)
+    people = asked["user_id"].cat.codes
+    decided = asked["action"].notna() & (people >= 0)
+    whole = people[decided].nunique()
+    rows = []
+    for name in _STORE:
+        count = people[decided & (asked["cause"] == name)].nunique()
+        rows.append((meaning(name), count, count / max(whole, 1), fix(name)))
+    if "identity" in tables.users:
+        federated = tables.users["identity"].astype("str").str.lower().isin(("federated", "social"))
+        count = int((federated & tables.users["migrated_at"].isna()).sum())
+        words = "the user signs in with another identity provider: there is no password here, and no call is ever made"
+        rows.append((words, count, count / max(len(federated), 1), "Take these users out of scope: clear their flag."))
+    frame = pd.DataFrame(rows, columns=["finding", "users", "share", "remedy"])
+    frame = frame[frame["users"] > 0]
+    return frame.sort_values(["users", "finding"], ascending=[False, True], ignore_index=True)

@@ -1,0 +1,127 @@
+"""When calls broke one after the other: an outage, an expired certificate, a permission that was taken away.
+
+With it, the figures of the endpoint's health.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from jitkit.explanations import callout_cause, fix, meaning
+from jitkit.progress.measures import busy_seconds, calls, latency, retries
+from jitkit.progress.tables import Tables, in_utc, index_in, micros, once
+from jitkit.protocol import CALLS_PER_SECOND
+
+OUTAGE: Final = ("down", "legacy_timeout", "breaker_open", "throttled", "busy", "unexpected", "no_signing_keys")
+"""Causes in the ledger that lie in the legacy system or the endpoint and hit everybody who comes at that time."""
+
+# Where one call in twenty breaks on a usual day, five in a row are chance once in three million calls.
+_IN_A_ROW: Final = 5
+_PEOPLE: Final = 3
+# A call that gets through meanwhile does not end an outage; an hour without a break does.
+_APART: Final = 3600 * 1_000_000
+_TIMES: Final = ("good_before", "since", "until")
+_COLUMNS: Final = (
+    dict.fromkeys(_TIMES, pd.DatetimeTZDtype("us", "UTC"))
+    | dict.fromkeys(("failed", "users", "came_back"), "int64")
+    | dict.fromkeys(("cause", "meaning", "fix"), "str")
+)
+
+
+@once
+def interruptions(tables: Tables) -> pd.DataFrame:
+    """Find the windows in which call after call broke.
+
+    A call breaks when Entra logs an error of the extension, or when the endpoint's own word is that it or the legacy
+    system failed (`OUTAGE`). Five in a row of three people or more make a window; windows less than an hour apart are
+    one. Unlike shares of a quarter of an hour, this also finds the outage of a quiet night.
+
+    Returns:
+        `good_before` (UTC, the last call before that got through; empty if there was none), `since`, `until` (the first
+        and last broken call), `failed` (sign-ins), `users` (people in scope hit), `came_back` (those of them who moved
+        after it), `cause` (the most frequent), `meaning`, `fix`; in the order of time.
+    """
+    asked = _asked(tables)
+    times = asked["time"].to_numpy(dtype="int64")
+    joined: list[tuple[int, int]] = []
+    for begin, end in runs(asked["broken"].to_numpy(), _IN_A_ROW):
+        if joined and times[begin] - times[joined[-1][1]] < _APART:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((begin, end))
+    rows = []
+    for begin, end in joined:
+        bad = asked.iloc[begin : end + 1].query("broken")
+        hit = np.unique(bad["row"][bad["row"] >= 0])
+        if len(hit) < _PEOPLE:
+            continue
+        before = _moment(times[begin - 1]) if begin else pd.NaT
+        since, until = _moment(times[begin]), _moment(times[end])
+        came_back = int((tables.users["migrated_at"].iloc[hit] > until).sum())
+        cause = str(bad["cause"].value_counts().sort_index().idxmax())
+        rows.append((before, since, until, len(bad), len(hit), came_back, cause, meaning(cause), fix(cause)))
+    found = pd.DataFrame(rows, columns=[*_COLUMNS])
+    return found.assign(**{name: pd.to_datetime(found[name], utc=True) for name in _TIMES}).astype(_COLUMNS)
+
+
+def runs(marked: np.ndarray, least: int) -> list[tuple[int, int]]:
+    """Find the runs of marked rows that are long enough: the first and the last row of each."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], marked.astype("int8"), [0]])))
+    return [
+        (begin, end - 1)
+        for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+        if end - begin >= least
+    ]
+
+
+def _moment(time: int) -> pd.Timestamp:
+    return pd.Timestamp(int(time), unit="us", tz="UTC")
+
+
+def _asked(tables: Tables) -> pd.DataFrame:
+    """Return each sign-in that asked the endpoint: `time` (microseconds), `row` of the user, `broken`, `cause`."""
+    called = calls(tables)
+    own = called["cause"].where(called["cause"].isin(OUTAGE))
+    log = tables.sign_ins["callout_error"].notna().to_numpy()
+    if not log.any():
+        people, cause = tables.callers[called.index.to_numpy()], pd.Series(own.to_numpy())
+        return pd.DataFrame({"time": micros(called["time"]), "row": people, "broken": cause.notna(), "cause": cause})
+    rows = tables.sign_ins.loc[log, ["time", "correlation_id", "callout_error"]]
+    codes = rows["callout_error"].to_numpy(dtype="int64")
+    # The endpoint's own cause says more than the error that Entra made of it.
+    known = np.append(own.to_numpy(dtype=object), np.array([None], dtype=object))
+    said = pd.Series(known[index_in(rows["correlation_id"], called["correlation_id"])])
+    cause = said.fillna(pd.Series(codes).map({code: callout_cause(code) for code in np.unique(codes).tolist() if code}))
+    times, people = micros(rows["time"]), tables.people[log]
+    return pd.DataFrame({"time": times, "row": people, "broken": cause.notna(), "cause": cause})
+
+
+def health(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dict[str, Any]:
+    """Gather the signs of the endpoint's health.
+
+    Args:
+        tables: what is known.
+        certificate_ends: until when the encryption certificate is valid; None if that is not known.
+
+    Returns:
+        `over_limit_share` (calls above two seconds, 0 to 1; None without calls), `retry_share`, `near_limit_seconds`
+        and `over_limit_seconds` (see `measures.busy_seconds`), `outages` and `outage_minutes` (the windows of
+        `interruptions`), and `certificate_days` (whole days from `as_of`; negative when it has expired).
+    """
+    took, busy, windows = latency(tables), busy_seconds(tables), interruptions(tables)
+    minutes = (micros(windows["until"]) - micros(windows["since"])).sum() / 60_000_000
+    left = None
+    if certificate_ends is not None and tables.as_of is not None:
+        left = (in_utc(certificate_ends) - tables.as_of).days
+    return {
+        "over_limit_share": round(took["over_limit"] / took["calls"], 6) if took["calls"] else None,
+        "retry_share": retries(tables)["share"],
+        "near_limit_seconds": len(busy),
+        "over_limit_seconds": int((busy["calls"] > CALLS_PER_SECOND).sum()),
+        "outages": len(windows),
+        "outage_minutes": round(float(minutes), 1),
+        "certificate_days": left,
+    }
