@@ -14,8 +14,8 @@ import pytest
 
 from jitkit.endpoint.app import Clock, create_app
 
-from . import issuer
-from .issuer import AskedStore, Documents
+from . import entra
+from .entra import AskedStore, Documents
 
 
 @dataclass
@@ -29,12 +29,12 @@ class Endpoint:
 
     async def post(self, body: object = None, *, token: str | None = "", **request: Any) -> httpx.Response:
         """Call as Entra does; `token` None sends none, empty sends a good one."""
-        headers = {} if token is None else {"authorization": f"Bearer {token or issuer.bearer()}"}
+        headers = {} if token is None else {"authorization": f"Bearer {token or entra.bearer()}"}
         headers |= {"content-type": "application/json"} | request.pop("headers", {})
         content = request.pop("content", None)
         if content is None:
-            content = json.dumps(issuer.envelope(issuer.context()) if body is None else body)
-        return await self.http.post(issuer.ROUTE, content=content, headers=headers, **request)
+            content = json.dumps(entra.envelope(entra.context()) if body is None else body)
+        return await self.http.post(entra.ROUTE, content=content, headers=headers, **request)
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.ledger.read_text().splitlines()]
@@ -54,7 +54,7 @@ async def open_endpoint(tmp_path: Path) -> AsyncIterator[Opener]:
             ledger = tmp_path / "ledger.jsonl"
             client = await stack.enter_async_context(documents.client())
             app = create_app(
-                issuer.settings(JIT_LEDGER=str(ledger), **changes), http=client, store=store, clock=clock or Clock()
+                entra.settings(JIT_LEDGER=str(ledger), **changes), http=client, store=store, clock=clock or Clock()
             )
             await stack.enter_async_context(app.router.lifespan_context(app))
             http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://endpoint")

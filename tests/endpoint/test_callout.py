@@ -11,9 +11,9 @@ import pytest
 
 from jitkit.endpoint.stores import Verdict
 
-from . import issuer
+from . import entra
 from .conftest import Endpoint, Opener
-from .issuer import AskedStore
+from .entra import AskedStore
 
 
 def decision(response: Any) -> tuple[str, dict[str, Any]]:
@@ -56,8 +56,8 @@ async def test_every_verdict_has_one_action(
     open_endpoint: Opener, verdict: Verdict, password: str, action: str, cause: str
 ) -> None:
     endpoint = await open_endpoint(AskedStore(verdict))
-    claims = issuer.context_claims(password)
-    response = await endpoint.post(issuer.envelope(issuer.jwe(issuer.unsigned(claims))))
+    claims = entra.context_claims(password)
+    response = await endpoint.post(entra.envelope(entra.jwe(entra.unsigned(claims))))
     name, data = decision(response)
     assert (name, data["nonce"]) == (action, claims["nonce"])
     assert endpoint.store.asked == [("ann@contoso.example", password)]
@@ -70,31 +70,31 @@ async def test_wrong_and_unknown_look_the_same(open_endpoint: Opener) -> None:
     for verdict in (Verdict.WRONG, Verdict.UNKNOWN_USER):
         endpoint = await open_endpoint(AskedStore(verdict))
         nonce = "88888888-8888-4888-8888-888888888888"
-        bodies.append((await endpoint.post(issuer.envelope(issuer.context(nonce=nonce)))).content)
+        bodies.append((await endpoint.post(entra.envelope(entra.context(nonce=nonce)))).content)
     assert bodies[0] == bodies[1]
 
 
 async def test_a_ledger_line_says_what_happened_and_no_more(endpoint: Endpoint) -> None:
     response = await endpoint.post()
-    assert response.headers["x-correlation-id"] == issuer.CORRELATION
+    assert response.headers["x-correlation-id"] == entra.CORRELATION
     (line,) = endpoint.lines()
     assert line.pop("time").endswith("+00:00")
     assert 0 < line.pop("duration_ms") < 1500
     assert line == {
-        "correlation_id": issuer.CORRELATION,
-        "user_id": issuer.USER,
-        "app_id": issuer.CLIENT,
+        "correlation_id": entra.CORRELATION,
+        "user_id": entra.USER,
+        "app_id": entra.CLIENT,
         "action": "MigratePassword",
         "cause": "right",
         "legacy": "asked",
-        "key": issuer.x5t("encryption"),
+        "key": entra.x5t("encryption"),
         "attempt": 1,
     }
     assert endpoint.ledger.stat().st_mode & 0o777 == 0o600
 
 
 async def test_health_says_nothing_that_helps_an_attacker(endpoint: Endpoint) -> None:
-    response = await endpoint.http.get(issuer.ROUTE)
+    response = await endpoint.http.get(entra.ROUTE)
     assert response.status_code == 200
     assert response.json() == {"status": "ok", "certificate_days_left": 364}
     assert not endpoint.lines()
@@ -102,7 +102,7 @@ async def test_health_says_nothing_that_helps_an_attacker(endpoint: Endpoint) ->
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
 async def test_other_methods_are_refused(endpoint: Endpoint, method: str) -> None:
-    assert (await endpoint.http.request(method, issuer.ROUTE)).status_code == 405
+    assert (await endpoint.http.request(method, entra.ROUTE)).status_code == 405
 
 
 async def test_no_body_is_read_before_the_caller_is_known(endpoint: Endpoint) -> None:
@@ -110,7 +110,7 @@ async def test_no_body_is_read_before_the_caller_is_known(endpoint: Endpoint) ->
         raise AssertionError("the body was read")
         yield b""
 
-    response = await endpoint.http.post(issuer.ROUTE, content=body(), headers={"content-type": "application/json"})
+    response = await endpoint.http.post(entra.ROUTE, content=body(), headers={"content-type": "application/json"})
     assert response.status_code == 401
 
 
@@ -142,8 +142,8 @@ async def test_what_is_no_envelope_is_400(endpoint: Endpoint, content: bytes) ->
 
 
 async def test_a_member_given_twice_is_400(endpoint: Endpoint) -> None:
-    good = json.dumps(issuer.envelope(issuer.context()))
-    twice = good.replace('"tenantId"', f'"tenantId": "{issuer.USER}", "tenantId"', 1)
+    good = json.dumps(entra.envelope(entra.context()))
+    twice = good.replace('"tenantId"', f'"tenantId": "{entra.USER}", "tenantId"', 1)
     assert (await endpoint.post(content=twice)).status_code == 400
     decision(await endpoint.post(content=good))
 
@@ -153,50 +153,50 @@ async def test_a_member_given_twice_is_400(endpoint: Endpoint) -> None:
     [("user", []), ("user", {"id": 7}), ("clientServicePrincipal", ["x"]), ("correlationId", 7), ("user", "ann")],
 )
 async def test_a_member_of_another_type_is_400(endpoint: Endpoint, member: str, value: object) -> None:
-    body = issuer.envelope(issuer.context())
+    body = entra.envelope(entra.context())
     body["data"]["authenticationContext"][member] = value
     assert (await endpoint.post(body)).status_code == 400
 
 
 async def test_unknown_members_are_ignored_and_a_minimal_envelope_is_enough(endpoint: Endpoint) -> None:
-    extended = issuer.envelope(issuer.context(), somethingNew={"deep": [1]})
+    extended = entra.envelope(entra.context(), somethingNew={"deep": [1]})
     decision(await endpoint.post(extended | {"more": 1}))
-    minimal = issuer.envelope(issuer.context())
+    minimal = entra.envelope(entra.context())
     del minimal["source"]
-    minimal["data"]["authenticationContext"] = {"user": {"id": issuer.USER}}
+    minimal["data"]["authenticationContext"] = {"user": {"id": entra.USER}}
     decision(await endpoint.post(minimal))
     assert endpoint.lines()[1]["correlation_id"] is None
 
 
 @pytest.mark.parametrize("value", [None, 7, {}, "", "not.a.jwe", "a" * 3000])
 async def test_an_unusable_password_context_is_400(endpoint: Endpoint, value: object) -> None:
-    assert (await endpoint.post(issuer.envelope(value))).status_code == 400
+    assert (await endpoint.post(entra.envelope(value))).status_code == 400
     assert not endpoint.store.asked
 
 
 async def test_other_events_are_400(endpoint: Endpoint) -> None:
-    token_issuance = issuer.envelope(issuer.context()) | {
+    token_issuance = entra.envelope(entra.context()) | {
         "type": "microsoft.graph.authenticationEvent.tokenIssuanceStart"
     }
-    other_data = issuer.envelope(issuer.context(), **{"@odata.type": "microsoft.graph.onTokenIssuanceStartCalloutData"})
+    other_data = entra.envelope(entra.context(), **{"@odata.type": "microsoft.graph.onTokenIssuanceStartCalloutData"})
     for body in (token_issuance, other_data):
         assert (await endpoint.post(body)).status_code == 400
 
 
 @pytest.mark.parametrize("user", [None, {}, {"id": None}, {"id": ""}])
 async def test_no_user_is_400(endpoint: Endpoint, user: object) -> None:
-    body = issuer.envelope(issuer.context())
+    body = entra.envelope(entra.context())
     body["data"]["authenticationContext"]["user"] = user
     assert (await endpoint.post(body)).status_code == 400
 
 
 async def test_another_tenant_in_the_envelope_is_403(endpoint: Endpoint) -> None:
-    assert (await endpoint.post(issuer.envelope(issuer.context(), tenantId=issuer.USER))).status_code == 403
+    assert (await endpoint.post(entra.envelope(entra.context(), tenantId=entra.USER))).status_code == 403
     assert not endpoint.store.asked
 
 
 async def test_a_password_that_is_not_encrypted_is_refused_and_counted(endpoint: Endpoint) -> None:
-    body = issuer.envelope(None, passwordContext={"user-password": issuer.CANARY, "nonce": issuer.USER})
+    body = entra.envelope(None, passwordContext={"user-password": entra.CANARY, "nonce": entra.USER})
     del body["data"]["encryptedPasswordContext"]
     assert (await endpoint.post(body)).status_code == 400
     assert endpoint.lines()[0]["cause"] == "plaintext_context"
@@ -204,7 +204,7 @@ async def test_a_password_that_is_not_encrypted_is_refused_and_counted(endpoint:
 
 
 async def test_ids_that_are_no_ids_do_not_reach_the_ledger_or_a_header(endpoint: Endpoint) -> None:
-    body = issuer.envelope(issuer.context())
+    body = entra.envelope(entra.context())
     body["data"]["authenticationContext"]["correlationId"] = "x\r\nset-cookie: a=b"
     body["data"]["authenticationContext"]["user"]["id"] = "ann@contoso.example"
     response = await endpoint.post(body)
@@ -220,8 +220,8 @@ async def test_a_fault_inside_is_a_kind_block_when_the_nonce_is_known(open_endpo
             raise RuntimeError(f"{username} {password}")
 
     endpoint = await open_endpoint(Broken())
-    claims = issuer.context_claims()
-    name, data = decision(await endpoint.post(issuer.envelope(issuer.jwe(issuer.unsigned(claims)))))
+    claims = entra.context_claims()
+    name, data = decision(await endpoint.post(entra.envelope(entra.jwe(entra.unsigned(claims)))))
     assert (name, data["nonce"]) == ("Block", claims["nonce"])
     assert endpoint.lines()[0]["cause"] == "unexpected"
 
@@ -238,7 +238,7 @@ async def test_a_slow_store_is_cancelled_and_answered_in_time(open_endpoint: Ope
 
 async def test_the_second_attempt_waits_for_the_first_and_gets_its_answer(open_endpoint: Opener) -> None:
     endpoint = await open_endpoint(AskedStore(delay=0.1))
-    body = issuer.envelope(issuer.context())
+    body = entra.envelope(entra.context())
     first, second = await asyncio.gather(endpoint.post(body), endpoint.post(body))
     third = await endpoint.post(body)
     assert first.content == second.content == third.content
@@ -249,8 +249,8 @@ async def test_the_second_attempt_waits_for_the_first_and_gets_its_answer(open_e
 @pytest.mark.parametrize("change", [{"password": "Another-1"}, {"username": "bob@contoso.example"}])
 async def test_a_nonce_with_other_credentials_is_refused(endpoint: Endpoint, change: dict[str, str]) -> None:
     nonce = "99999999-9999-4999-8999-999999999999"
-    decision(await endpoint.post(issuer.envelope(issuer.context(nonce=nonce))))
-    response = await endpoint.post(issuer.envelope(issuer.context(nonce=nonce, **change)))
+    decision(await endpoint.post(entra.envelope(entra.context(nonce=nonce))))
+    response = await endpoint.post(entra.envelope(entra.context(nonce=nonce, **change)))
     assert response.status_code == 400
     assert endpoint.lines()[1]["cause"] == "nonce_reused"
     assert len(endpoint.store.asked) == 1
@@ -259,8 +259,8 @@ async def test_a_nonce_with_other_credentials_is_refused(endpoint: Endpoint, cha
 async def test_a_crowd_is_bounded_and_everybody_is_answered_in_time(open_endpoint: Opener) -> None:
     endpoint = await open_endpoint(AskedStore(delay=30))
     people = [f"person-{number}@contoso.example" for number in range(120)]
-    bodies = [json.dumps(issuer.envelope(issuer.context(username=name))) for name in people]
-    token = issuer.bearer()
+    bodies = [json.dumps(entra.envelope(entra.context(username=name))) for name in people]
+    token = entra.bearer()
     responses = await asyncio.gather(*(endpoint.post(content=body, token=token) for body in bodies))
     assert {decision(response)[0] for response in responses} == {"Block"}
     assert endpoint.store.most_running == 20

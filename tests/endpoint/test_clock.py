@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from jitkit.endpoint.app import Clock
 from jitkit.endpoint.stores import Verdict
 
-from . import issuer
+from . import entra
 from .conftest import Endpoint, Opener
-from .issuer import AskedStore
+from .entra import AskedStore
 
 LATER = datetime.now(UTC).replace(microsecond=0) + timedelta(days=20)
 
@@ -31,9 +31,9 @@ def times(held: Held, life: int = 600) -> dict[str, int]:
     return {"iat": now, "nbf": now, "exp": now + life}
 
 
-async def status(endpoint: Endpoint, held: Held, password: str = issuer.CANARY, **claims: str) -> int:
-    token = issuer.bearer(**times(held, 3600))
-    body = issuer.envelope(issuer.context(password, **(times(held) | claims)))
+async def status(endpoint: Endpoint, held: Held, password: str = entra.CANARY, **claims: str) -> int:
+    token = entra.bearer(**times(held, 3600))
+    body = entra.envelope(entra.context(password, **(times(held) | claims)))
     return (await endpoint.post(body, token=token)).status_code
 
 
@@ -42,23 +42,23 @@ async def test_the_ledger_and_the_certificate_go_by_it(open_endpoint: Opener) ->
     endpoint = await open_endpoint(clock=held.clock())
     assert await status(endpoint, held) == 200
     assert datetime.fromisoformat(endpoint.lines()[0]["time"]) == LATER
-    days = (await endpoint.http.get(issuer.ROUTE)).json()["certificate_days_left"]
+    days = (await endpoint.http.get(entra.ROUTE)).json()["certificate_days_left"]
     held.seconds += 30 * 86_400
-    assert (await endpoint.http.get(issuer.ROUTE)).json()["certificate_days_left"] == days - 30
+    assert (await endpoint.http.get(entra.ROUTE)).json()["certificate_days_left"] == days - 30
 
 
 async def test_tokens_and_contexts_are_good_by_it_alone(open_endpoint: Opener) -> None:
     held = Held()
     endpoint = await open_endpoint(clock=held.clock())
-    assert (await endpoint.post(token=issuer.bearer())).status_code == 401
-    token = issuer.bearer(**times(held, 3600))
+    assert (await endpoint.post(token=entra.bearer())).status_code == 401
+    token = entra.bearer(**times(held, 3600))
     assert (await endpoint.post(token=token)).status_code == 400
-    good = issuer.envelope(issuer.context(**times(held)))
+    good = entra.envelope(entra.context(**times(held)))
     assert (await endpoint.post(good, token=token)).status_code == 200
     held.seconds += 3600
-    assert (await endpoint.post(issuer.envelope(issuer.context(**times(held))), token=token)).status_code == 200
+    assert (await endpoint.post(entra.envelope(entra.context(**times(held))), token=token)).status_code == 200
     held.seconds += 301
-    assert (await endpoint.post(issuer.envelope(issuer.context(**times(held))), token=token)).status_code == 401
+    assert (await endpoint.post(entra.envelope(entra.context(**times(held))), token=token)).status_code == 401
     causes = [line["cause"] for line in endpoint.lines()]
     assert causes == ["token_expired", "context_expired", "right", "flag_stuck", "token_expired"]
 
@@ -84,8 +84,8 @@ async def test_guesses_are_forgotten_and_a_store_is_probed_when_its_time_has_pas
     store.verdict = Verdict.DOWN
     for number in range(6):
         await endpoint.post(
-            issuer.envelope(issuer.context(username=f"ann{number}@contoso.example", **times(held))),
-            token=issuer.bearer(**times(held)),
+            entra.envelope(entra.context(username=f"ann{number}@contoso.example", **times(held))),
+            token=entra.bearer(**times(held)),
         )
     assert len(store.asked) == 9
     assert endpoint.lines()[-1]["cause"] == "breaker_open"
@@ -98,9 +98,9 @@ async def test_guesses_are_forgotten_and_a_store_is_probed_when_its_time_has_pas
 async def test_an_unknown_signing_key_is_looked_for_again_after_half_a_minute_of_it(open_endpoint: Opener) -> None:
     held = Held()
     endpoint = await open_endpoint(clock=held.clock())
-    endpoint.documents.keys[issuer.CIAM].append("new-signing")
-    token = issuer.bearer("new-signing", **times(held, 3600))
-    body = issuer.envelope(issuer.context(**times(held)))
+    endpoint.documents.keys[entra.CIAM].append("new-signing")
+    token = entra.bearer("new-signing", **times(held, 3600))
+    body = entra.envelope(entra.context(**times(held)))
     assert (await endpoint.post(body, token=token)).status_code == 401
     held.seconds += 31
     assert (await endpoint.post(body, token=token)).status_code == 200

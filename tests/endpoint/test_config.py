@@ -20,12 +20,12 @@ from cryptography.hazmat.primitives.serialization import (
 from jitkit.endpoint.settings import Settings, is_safe_url
 from jitkit.errors import SettingsError
 
-from . import issuer
+from . import entra
 
 
 def pfx(name: str, password: bytes | None = None) -> str:
     seal = BestAvailableEncryption(password) if password else NoEncryption()
-    data = pkcs12.serialize_key_and_certificates(None, issuer.rsa_key(name), issuer.certificate(name), None, seal)
+    data = pkcs12.serialize_key_and_certificates(None, entra.rsa_key(name), entra.certificate(name), None, seal)
     return base64.b64encode(data).decode()
 
 
@@ -35,7 +35,7 @@ def pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, password: bytes | N
 
 
 def certificate_pem(name: str) -> str:
-    return issuer.certificate(name).public_bytes(Encoding.PEM).decode()
+    return entra.certificate(name).public_bytes(Encoding.PEM).decode()
 
 
 # A private key of the algorithm 1.2.3, which no library knows.
@@ -46,36 +46,36 @@ UNHEARD_OF = (
 )
 
 KEYS = {
-    "key, certificate": (issuer.pair_pem("encryption"), issuer.x5t("encryption")),
-    "certificate, key": (certificate_pem("encryption") + issuer.private_pem("encryption"), issuer.x5t("encryption")),
-    "PKCS#12": (pfx("encryption"), issuer.x5t("encryption")),
-    "key alone": (issuer.private_pem("encryption"), None),
-    "on one line": (issuer.private_pem("encryption").replace("\n", "\\n"), None),
-    "PKCS#12 in lines, as base64 tools write it": (textwrap.fill(pfx("encryption"), 76), issuer.x5t("encryption")),
+    "key, certificate": (entra.pair_pem("encryption"), entra.x5t("encryption")),
+    "certificate, key": (certificate_pem("encryption") + entra.private_pem("encryption"), entra.x5t("encryption")),
+    "PKCS#12": (pfx("encryption"), entra.x5t("encryption")),
+    "key alone": (entra.private_pem("encryption"), None),
+    "on one line": (entra.private_pem("encryption").replace("\n", "\\n"), None),
+    "PKCS#12 in lines, as base64 tools write it": (textwrap.fill(pfx("encryption"), 76), entra.x5t("encryption")),
     "as openssl pkcs12 writes it": (
-        f"Bag Attributes\n    localKeyID: 01\n{issuer.private_pem('encryption')}"
+        f"Bag Attributes\n    localKeyID: 01\n{entra.private_pem('encryption')}"
         f"Bag Attributes\n    friendlyName: jit\n{certificate_pem('encryption')}",
-        issuer.x5t("encryption"),
+        entra.x5t("encryption"),
     ),
     "a chain, the authority first": (
-        issuer.private_pem("encryption") + certificate_pem("previous") + certificate_pem("encryption"),
-        issuer.x5t("encryption"),
+        entra.private_pem("encryption") + certificate_pem("previous") + certificate_pem("encryption"),
+        entra.x5t("encryption"),
     ),
-    "blanks around": (f"  {issuer.private_pem('encryption')}\n\n", None),
+    "blanks around": (f"  {entra.private_pem('encryption')}\n\n", None),
 }
 
 
 @pytest.mark.parametrize(("value", "thumbprint"), KEYS.values(), ids=KEYS)
 def test_a_key_is_read_in_every_form(value: str, thumbprint: str | None) -> None:
-    (key,) = issuer.settings(DecryptionPrivateKey=value).keys
+    (key,) = entra.settings(DecryptionPrivateKey=value).keys
     assert key.thumbprint == thumbprint
 
 
 def test_defaults() -> None:
-    settings = issuer.settings(DecryptionPrivateKeyPrevious=issuer.pair_pem("previous"))
-    assert settings.openid_configuration == issuer.METADATA
+    settings = entra.settings(DecryptionPrivateKeyPrevious=entra.pair_pem("previous"))
+    assert settings.openid_configuration == entra.METADATA
     assert (settings.deadline, settings.ledger, settings.legacy_query) == (1.5, "-", None)
-    assert [key.thumbprint for key in settings.keys] == [issuer.x5t("encryption"), issuer.x5t("previous")]
+    assert [key.thumbprint for key in settings.keys] == [entra.x5t("encryption"), entra.x5t("previous")]
 
 
 @pytest.mark.parametrize(
@@ -96,11 +96,11 @@ def test_defaults() -> None:
         ({"DecryptionPrivateKey": certificate_pem("encryption")}, "DecryptionPrivateKey"),
         ({"DecryptionPrivateKey": UNHEARD_OF}, "RSA"),
         ({"DecryptionPrivateKey": pfx("encryption", b"s3cret")}, "without a password"),
-        ({"DecryptionPrivateKey": pem(issuer.rsa_key("encryption"), b"s3cret")}, "without a password"),
+        ({"DecryptionPrivateKey": pem(entra.rsa_key("encryption"), b"s3cret")}, "without a password"),
         ({"DecryptionPrivateKey": pem(rsa.generate_private_key(65537, 1024))}, "2048"),
         ({"DecryptionPrivateKey": pem(ec.generate_private_key(ec.SECP256R1()))}, "RSA"),
         (
-            {"DecryptionPrivateKey": issuer.private_pem("encryption") + certificate_pem("previous")},
+            {"DecryptionPrivateKey": entra.private_pem("encryption") + certificate_pem("previous")},
             "another private key",
         ),
         ({"JIT_OPENID_CONFIGURATION": "http://login.example/x"}, "https"),
@@ -114,7 +114,7 @@ def test_defaults() -> None:
 )
 def test_refused(changes: Mapping[str, str], said: str) -> None:
     with pytest.raises(SettingsError) as raised:
-        issuer.settings(**changes)
+        entra.settings(**changes)
     assert said in str(raised.value)
     assert "s3cret" not in str(raised.value)
     assert raised.value.__suppress_context__ or raised.value.__context__ is None
@@ -123,7 +123,7 @@ def test_refused(changes: Mapping[str, str], said: str) -> None:
 def test_a_vault_without_its_packages_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "azure.keyvault.secrets", None)
     with pytest.raises(SettingsError, match=r"\[azure\]"):
-        issuer.settings(KeyVaultUrl="https://v.vault.azure.net", CiamJitMigrationEncryptionCertName="Jit")
+        entra.settings(KeyVaultUrl="https://v.vault.azure.net", CiamJitMigrationEncryptionCertName="Jit")
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "http://[::1]/x", "http://localhost/x", "https://a.example/x"])
@@ -148,7 +148,7 @@ def test_unsafe_urls(url: str) -> None:
 
 def test_no_secret_in_the_repr() -> None:
     settings = Settings.from_environment(
-        issuer.environment(LegacyApiConnectionString="postgresql+psycopg://u:s3cret@h/d")
+        entra.environment(LegacyApiConnectionString="postgresql+psycopg://u:s3cret@h/d")
     )
     private = settings.keys[0].jwk.export(private_key=True, as_dict=True)["d"]
     assert "s3cret" not in repr(settings)

@@ -29,8 +29,8 @@ from hypothesis import strategies as st
 
 from jitkit.endpoint.app import create_app
 
-from . import issuer
-from .issuer import AskedStore, Documents
+from . import entra
+from .entra import AskedStore, Documents
 from .test_secrets import USERNAME, traces
 
 EXAMPLES = os.environ.get("JIT_FUZZ_EXAMPLES")
@@ -64,7 +64,7 @@ class Fuzzed:
     async def open(self, ledger: str) -> None:
         client = await self.stack.enter_async_context(Documents().client())
         limits = {"JIT_GUESSES": "100", "JIT_FLAT_CONTEXT": "1"}
-        self.app = create_app(issuer.settings(JIT_LEDGER=ledger, **limits), http=client, store=self.store)
+        self.app = create_app(entra.settings(JIT_LEDGER=ledger, **limits), http=client, store=self.store)
         await self.stack.enter_async_context(self.app.router.lifespan_context(self.app))
 
     def send(self, body: bytes, headers: list[tuple[bytes, bytes]]) -> tuple[int, bytes]:
@@ -93,7 +93,7 @@ class Fuzzed:
 
     async def _call(self, body: bytes, headers: list[tuple[bytes, bytes]]) -> tuple[int, bytes, Any]:
         scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http"}
-        scope |= {"path": issuer.ROUTE, "query_string": b"", "root_path": "", "headers": headers}
+        scope |= {"path": entra.ROUTE, "query_string": b"", "root_path": "", "headers": headers}
         sent: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:
@@ -131,7 +131,7 @@ def headers(token: bytes, content_type: bytes = b"application/json") -> list[tup
 
 @functools.cache
 def good_bearer() -> str:
-    return issuer.bearer()
+    return entra.bearer()
 
 
 def good_context() -> str:
@@ -141,11 +141,11 @@ def good_context() -> str:
 
 @functools.lru_cache(1)
 def _context_of(_: int) -> str:
-    return issuer.context(issuer.CANARY, USERNAME)
+    return entra.context(entra.CANARY, USERNAME)
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40) | st.just(issuer.CANARY),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40) | st.just(entra.CANARY),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
     max_leaves=12,
 )
@@ -183,7 +183,7 @@ def bodies(draw: st.DrawFn) -> bytes:
         return draw(st.binary(max_size=300) | HOSTILE)
     if kind == 1:
         return json.dumps(draw(JSON)).encode()
-    envelope = copy.deepcopy(issuer.envelope(good_context()))
+    envelope = copy.deepcopy(entra.envelope(good_context()))
     if kind < 5:
         return draw(spoilt(json.dumps(envelope).encode()))
     place = envelope
@@ -202,7 +202,7 @@ def bodies(draw: st.DrawFn) -> bytes:
 CLAIMS = {
     "claims": st.dictionaries(
         st.sampled_from(["aud", "iss", "azp", "appid", "tid", "exp", "nbf", "iat", "scp", "ver", "oid"]),
-        JSON | st.sampled_from([issuer.APP, issuer.CIAM, issuer.ENTRA, issuer.TENANT, 0, 10**400, -1e308]),
+        JSON | st.sampled_from([entra.APP, entra.CIAM, entra.CALLER_APP_ID, entra.TENANT, 0, 10**400, -1e308]),
         max_size=3,
     ),
     "header": st.dictionaries(
@@ -215,7 +215,7 @@ CLAIMS = {
 
 def written(value: object) -> str:
     """Write a base64url segment of JSON that may hold half a surrogate pair."""
-    return issuer.b64(json.dumps(value).encode())
+    return entra.b64(json.dumps(value).encode())
 
 
 @st.composite
@@ -226,21 +226,21 @@ def bearers(draw: st.DrawFn) -> bytes:
     if kind < 4:
         return draw(spoilt(good_bearer().encode()))
     if kind == 4:
-        return draw(spoilt(issuer.encrypted_bearer(good_bearer()).encode()))
-    claims = issuer.token_claims() | draw(CLAIMS["claims"])
-    token = issuer.jws(claims, header=draw(CLAIMS["header"]))
+        return draw(spoilt(entra.encrypted_bearer(good_bearer()).encode()))
+    claims = entra.token_claims() | draw(CLAIMS["claims"])
+    token = entra.jws(claims, header=draw(CLAIMS["header"]))
     if kind < 7:
         return token.encode()
     head = {"alg": "RS256", "kid": "signing"} | draw(CLAIMS["header"])
-    unsigned = f"{written(head)}.{written(claims)}.{issuer.b64(draw(st.binary(max_size=256)))}"
-    return issuer.jwe(unsigned if kind == 7 else token, **draw(JWE_HEADERS)).encode()
+    unsigned = f"{written(head)}.{written(claims)}.{entra.b64(draw(st.binary(max_size=256)))}"
+    return entra.jwe(unsigned if kind == 7 else token, **draw(JWE_HEADERS)).encode()
 
 
 JWE_HEADERS = st.fixed_dictionaries(
     {},
     optional={
         "zip": st.sampled_from(["DEF", "GZ", "", None, 7, ["DEF"]]),
-        "x5t": JSON | st.sampled_from(["previous", issuer.x5t("previous")]),
+        "x5t": JSON | st.sampled_from(["previous", entra.x5t("previous")]),
         "crit": JSON,
         "cty": JSON,
         "kid": JSON,
@@ -251,7 +251,7 @@ JWE_HEADERS = st.fixed_dictionaries(
 )
 INNER = st.dictionaries(
     st.sampled_from(["user-password", "username", "nonce", "aud", "iss", "exp", "nbf", "iat"]),
-    JSON | st.sampled_from([issuer.APP, "", " ", "\x00", "a" * 5_000, "\ud800", "é", 10**400, -1]),
+    JSON | st.sampled_from([entra.APP, "", " ", "\x00", "a" * 5_000, "\ud800", "é", 10**400, -1]),
     max_size=3,
 )
 
@@ -264,18 +264,18 @@ def contexts(draw: st.DrawFn) -> tuple[str, dict[str, Any] | None]:
         return draw(spoilt(good_context().encode())).decode("latin-1"), None
     if kind == 2:
         parts = good_context().split(".")
-        parts[draw(st.integers(0, 4))] = issuer.b64(draw(st.binary(max_size=300)))
+        parts[draw(st.integers(0, 4))] = entra.b64(draw(st.binary(max_size=300)))
         return ".".join(parts), None
     if kind == 3:
-        return issuer.jwe(draw(st.binary(max_size=400) | HOSTILE)), None
-    claims = issuer.context_claims(issuer.CANARY, USERNAME) | draw(INNER)
+        return entra.jwe(draw(st.binary(max_size=400) | HOSTILE)), None
+    claims = entra.context_claims(entra.CANARY, USERNAME) | draw(INNER)
     if kind == 4:
-        return issuer.jwe(json.dumps(claims), **draw(JWE_HEADERS)), claims
+        return entra.jwe(json.dumps(claims), **draw(JWE_HEADERS)), claims
     header = {"alg": "none"} | (draw(CLAIMS["header"]) if kind < 7 else {})
     inner = f"{written(header)}.{written(claims)}."
     if kind == 5:
-        return issuer.jwe(draw(spoilt(inner.encode()))), None
-    return issuer.jwe(inner, **(draw(JWE_HEADERS) if kind == 9 else {})), claims
+        return entra.jwe(draw(spoilt(inner.encode()))), None
+    return entra.jwe(inner, **(draw(JWE_HEADERS) if kind == 9 else {})), claims
 
 
 @RUN
@@ -288,7 +288,7 @@ def test_any_body(fuzzed: Fuzzed, body: bytes, content_type: bytes) -> None:
 @given(token=bearers())
 def test_any_bearer(fuzzed: Fuzzed, token: bytes) -> None:
     before = len(fuzzed.store.asked)
-    status, _ = fuzzed.send(json.dumps(issuer.envelope(good_context())).encode(), headers(token))
+    status, _ = fuzzed.send(json.dumps(entra.envelope(good_context())).encode(), headers(token))
     if status == 200 and token.count(b".") == 2:
         assert accepted(token)
     if status != 200:
@@ -301,7 +301,7 @@ def accepted(token: bytes) -> bool:
         return True
     claims = json.loads(decoded(token.decode())[1])
     caller = claims.get("azp", claims.get("appid"))
-    return bool(caller == issuer.ENTRA and claims["tid"] == issuer.TENANT and claims["exp"] > time.time() - 301)
+    return bool(caller == entra.CALLER_APP_ID and claims["tid"] == entra.TENANT and claims["exp"] > time.time() - 301)
 
 
 def decoded(token: str) -> list[bytes]:
@@ -326,7 +326,7 @@ ODD_VALUES = (
 def test_any_headers(fuzzed: Fuzzed, extra: list[tuple[bytes, bytes]], scheme: bytes) -> None:
     before = len(fuzzed.store.asked)
     usual = [(b"content-type", b"application/json"), (b"authorization", scheme + good_bearer().encode())]
-    status, _ = fuzzed.send(json.dumps(issuer.envelope(good_context())).encode(), [*extra, *usual])
+    status, _ = fuzzed.send(json.dumps(entra.envelope(good_context())).encode(), [*extra, *usual])
     if any(name == b"authorization" for name, _ in extra):
         assert status == 401, "of two tokens nobody may choose the one to look at"
         assert len(fuzzed.store.asked) == before
@@ -337,7 +337,7 @@ def test_any_headers(fuzzed: Fuzzed, extra: list[tuple[bytes, bytes]], scheme: b
 def test_any_context(fuzzed: Fuzzed, made: tuple[str, dict[str, Any] | None]) -> None:
     token, claims = made
     fuzzed.store.asked.clear()
-    status, answer = fuzzed.send(json.dumps(issuer.envelope(token)).encode(), headers(good_bearer().encode()))
+    status, answer = fuzzed.send(json.dumps(entra.envelope(token)).encode(), headers(good_bearer().encode()))
     if status == 200 and claims is not None:
         assert json.loads(answer)["data"]["nonce"] == claims["nonce"]
         for asked in fuzzed.store.asked:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from . import issuer
+from . import entra
 from .test_serve import call, environment, metadata_url
 
 __all__ = ["environment", "metadata_url"]
@@ -68,7 +68,7 @@ def test_serves_with_its_own_dependencies_alone(environment: dict[str, str]) -> 
             url = json.loads(line)["url"]
             assert httpx.get(url).json()["status"] == "ok"
             assert call(url, "s3cret")["actions"][0]["@odata.type"].endswith("UpdatePassword")
-            assert call(url, issuer.CANARY)["actions"][0]["@odata.type"].endswith("Retry")
+            assert call(url, entra.CANARY)["actions"][0]["@odata.type"].endswith("Retry")
         finally:
             process.kill()
 

@@ -17,16 +17,16 @@ from typing import Any
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
 
+from jitkit.endpoint.caller import SigningKeys
 from jitkit.endpoint.ledger import Counters, Ledger, RateLimit, configure_log
 from jitkit.endpoint.serve import _listen
-from jitkit.endpoint.signing_keys import SigningKeys
+from jitkit.entra_tokens import EncryptionKey, encrypted
 from jitkit.errors import SettingsError
 
-from . import issuer
+from . import entra
 from .conftest import Endpoint, Opener
-from .issuer import AskedStore, Documents
+from .entra import AskedStore, Documents
 from .test_callout import decision
 from .test_serve import ROOT, Start, environment, metadata_url, start
 
@@ -37,7 +37,7 @@ OTHER = "88888888-8888-4888-8888-888888888888"
 
 @pytest.fixture
 def tls(tmp_path: Path) -> dict[str, str]:
-    (tmp_path / "tls.pem").write_text(issuer.pair_pem("tls"))
+    (tmp_path / "tls.pem").write_text(entra.pair_pem("tls"))
     return {"JIT_TLS_CERTIFICATE": str(tmp_path / "tls.pem"), "JIT_TLS_KEY": str(tmp_path / "tls.pem")}
 
 
@@ -73,39 +73,39 @@ def tls(tmp_path: Path) -> dict[str, str]:
 )
 def test_refuses_to_start(changes: dict[str, str], said: str) -> None:
     with pytest.raises(SettingsError) as raised:
-        issuer.settings(**changes)
+        entra.settings(**changes)
     assert said in str(raised.value)
     assert raised.value.__suppress_context__ or raised.value.__context__ is None
 
 
 def test_a_switched_off_bypass_and_a_front_end_are_no_hindrance() -> None:
-    settings = issuer.settings(JIT_PROFILE="production", JIT_BEHIND_TLS="1", JIT_BYPASS="0")
-    assert settings.transport.production
-    assert settings.openid_configuration == issuer.METADATA
+    settings = entra.settings(JIT_PROFILE="production", JIT_BEHIND_TLS="1", JIT_BYPASS="0")
+    assert settings.behind_tls
+    assert settings.openid_configuration == entra.METADATA
 
 
 def test_a_mismatched_tls_pair_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "certificate.pem").write_text(issuer.pair_pem("tls"))
-    (tmp_path / "key.pem").write_text(issuer.private_pem("previous"))
+    (tmp_path / "certificate.pem").write_text(entra.pair_pem("tls"))
+    (tmp_path / "key.pem").write_text(entra.private_pem("previous"))
     paths = {"JIT_TLS_CERTIFICATE": str(tmp_path / "certificate.pem"), "JIT_TLS_KEY": str(tmp_path / "key.pem")}
     with pytest.raises(SettingsError, match="cannot be served"):
-        issuer.settings(**paths)
+        entra.settings(**paths)
 
 
 def test_the_optional_settings_are_read() -> None:
-    settings = issuer.settings(
+    settings = entra.settings(
         JIT_ACCEPT_WEAK="yes",
         JIT_MFA="block",
         JIT_CONTEXT_ISSUER="require",
         JIT_FLAT_CONTEXT="no",
-        JIT_EXTENSION_IDS=f"{OTHER.upper()}, {issuer.USER}",
+        JIT_EXTENSION_IDS=f"{OTHER.upper()}, {entra.USER}",
         JIT_GUESSES="7",
         JIT_GUESSES_MINUTES="2",
         JIT_CONCURRENCY="3",
     )
     assert (settings.accept_weak, settings.migrate_mfa) == (True, False)
     assert (settings.require_issuer, settings.flat_context) == (True, False)
-    assert settings.extension_ids == {OTHER, issuer.USER}
+    assert settings.extension_ids == {OTHER, entra.USER}
     assert (settings.limits.guesses, settings.limits.guesses_seconds, settings.limits.concurrency) == (7, 120, 3)
 
 
@@ -123,7 +123,7 @@ def test_the_command_refuses_in_words_and_with_exit_code_1(
 def test_serves_https_itself(start: Start, tls: dict[str, str]) -> None:
     _, url = start(**tls)
     assert url.startswith("https://")
-    trust = ssl.create_default_context(cadata=issuer.pair_pem("tls").partition("-----END PRIVATE KEY-----\n")[2])
+    trust = ssl.create_default_context(cadata=entra.pair_pem("tls").partition("-----END PRIVATE KEY-----\n")[2])
     trust.check_hostname = False
     assert httpx.get(url, verify=trust).json()["status"] == "ok"
 
@@ -135,19 +135,19 @@ async def test_behind_a_front_end_a_plain_request_is_refused(
     endpoint = await open_endpoint(JIT_PROFILE="production", JIT_BEHIND_TLS="1")
     headers = {"x-forwarded-proto": forwarded} if forwarded else {}
     assert (await endpoint.post(headers=headers)).status_code == status
-    assert (await endpoint.http.get(issuer.ROUTE)).status_code == 200
+    assert (await endpoint.http.get(entra.ROUTE)).status_code == 200
     assert len(endpoint.store.asked) == (status == 200)
 
 
 async def test_pinned_extensions_and_listeners_alone_may_call(open_endpoint: Opener) -> None:
-    good = issuer.envelope(issuer.context())
+    good = entra.envelope(entra.context())
     extension, listener = (
         good["data"][f"{name}Id"] for name in ("customAuthenticationExtension", "authenticationEventListener")
     )
     endpoint = await open_endpoint(JIT_EXTENSION_IDS=extension, JIT_LISTENER_IDS=f"{OTHER},{listener.upper()}")
     decision(await endpoint.post(good))
     for changes in ({"customAuthenticationExtensionId": OTHER}, {"authenticationEventListenerId": None}):
-        assert (await endpoint.post(issuer.envelope(issuer.context(), **changes))).status_code == 403
+        assert (await endpoint.post(entra.envelope(entra.context(), **changes))).status_code == 403
     assert [line["cause"] for line in endpoint.lines()] == ["right", "extension", "listener"]
 
 
@@ -157,7 +157,7 @@ async def test_another_issuer_inside_is_counted_or_refused(
     open_endpoint: Opener, caplog: pytest.LogCaptureFixture, policy: str, status: int, named: str | None
 ) -> None:
     endpoint = await open_endpoint(JIT_CONTEXT_ISSUER=policy)
-    assert (await endpoint.post(issuer.envelope(issuer.context(iss=named)))).status_code == status
+    assert (await endpoint.post(entra.envelope(entra.context(iss=named)))).status_code == status
     assert len(endpoint.store.asked) == (status == 200)
     assert ("context_issuer" in caplog.text) is (status == 200)
 
@@ -180,16 +180,16 @@ async def test_a_store_that_prepares_does_so_beside_the_first_requests(open_endp
 async def test_a_certificate_near_and_after_its_end_still_opens_and_is_reported(
     open_endpoint: Opener, caplog: pytest.LogCaptureFixture, days: int, said: str
 ) -> None:
-    certificate = issuer.certificate("encryption", days).public_bytes(Encoding.PEM).decode()
-    endpoint = await open_endpoint(DecryptionPrivateKey=issuer.private_pem("encryption") + certificate)
-    token = issuer.jwe(issuer.unsigned(issuer.context_claims()), drop=("x5t",))
-    decision(await endpoint.post(issuer.envelope(token)))
+    key = EncryptionKey.make("ending", days=days)
+    endpoint = await open_endpoint(DecryptionPrivateKey=key.pem())
+    token = encrypted(entra.unsigned(entra.context_claims()), key)
+    decision(await endpoint.post(entra.envelope(token)))
     assert said in caplog.text
-    assert (await endpoint.http.get(issuer.ROUTE)).json()["certificate_days_left"] == days - 1
+    assert (await endpoint.http.get(entra.ROUTE)).json()["certificate_days_left"] == days - 1
 
 
 async def test_flat_json_inside_is_answered_alike_until_it_is_switched_off(open_endpoint: Opener) -> None:
-    body = issuer.envelope(issuer.jwe(json.dumps(issuer.context_claims())))
+    body = entra.envelope(entra.jwe(json.dumps(entra.context_claims())))
     assert (await (await open_endpoint(JIT_FLAT_CONTEXT="0")).post(body)).status_code == 400
     decision(await (await open_endpoint()).post(body))
 
@@ -222,9 +222,9 @@ async def test_a_clock_that_is_off_is_reported_and_refused_with_its_own_cause(
             return answer
 
     endpoint = await open_endpoint(documents=Dated())
-    assert (await endpoint.http.get(issuer.ROUTE)).json()["clock_seconds_ahead"] in (599, 600, 601)
+    assert (await endpoint.http.get(entra.ROUTE)).json()["clock_seconds_ahead"] in (599, 600, 601)
     now = int(time.time())
-    for token in (issuer.bearer(exp=now - 400), issuer.bearer(nbf=now + 600)):
+    for token in (entra.bearer(exp=now - 400), entra.bearer(nbf=now + 600)):
         assert (await endpoint.post(token=token)).status_code == 401
     assert [line["cause"] for line in endpoint.lines()] == ["clock_skew"] * 2
     # A Date header has whole seconds, so the same second more or less as above.
@@ -236,11 +236,11 @@ async def test_a_clock_that_is_off_is_reported_and_refused_with_its_own_cause(
 async def test_a_date_that_is_none_says_nothing(date: str) -> None:
     def answer(_: httpx.Request) -> httpx.Response:
         return httpx.Response(
-            200, json={"issuer": issuer.CIAM, "jwks_uri": issuer.CIAM, "keys": []}, headers={"date": date}
+            200, json={"issuer": entra.CIAM, "jwks_uri": entra.CIAM, "keys": []}, headers={"date": date}
         )
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
-        keys = SigningKeys([issuer.CIAM], client)
+        keys = SigningKeys([entra.CIAM], client)
         await keys.load()
     assert keys.clock_off is None
 
@@ -274,13 +274,13 @@ def log() -> Any:
 
 def test_log_lines_are_safe_to_ship(log: io.StringIO) -> None:
     try:
-        raise ValueError(f"could not bind with {issuer.CANARY}")
+        raise ValueError(f"could not bind with {entra.CANARY}")
     except ValueError:
-        logging.getLogger("some.library").exception("failed\nTraceback: %s\x1b[0m", issuer.CANARY)
+        logging.getLogger("some.library").exception("failed\nTraceback: %s\x1b[0m", entra.CANARY)
     logging.getLogger("some.library").info("chatter")
     (line,) = log.getvalue().splitlines()
     record = json.loads(line)
-    assert issuer.CANARY not in line
+    assert entra.CANARY not in line
     assert (record["message"], record["level"], record["logger"]) == ("failed", "ERROR", "some.library")
     assert record["error"].startswith("ValueError at test_run.py:")
     assert record["time"].endswith("+00:00")
@@ -304,13 +304,13 @@ def test_the_process_log_is_json_lines_whatever_arrives(start: Start) -> None:
     process, url = start()
     host, port = url.split("/")[2].split(":")
     with socket.create_connection((host, int(port)), timeout=5) as raw:
-        raw.sendall(b"\x16\x03\x01\x02\x00" + issuer.CANARY.encode() + b"\r\n\r\n")
+        raw.sendall(b"\x16\x03\x01\x02\x00" + entra.CANARY.encode() + b"\r\n\r\n")
         raw.recv(1000)
     assert httpx.get(url).status_code == 200
     process.terminate()
     _, text = process.communicate(timeout=10)
     assert [json.loads(line)["level"] for line in text.splitlines()] == ["WARNING"]
-    assert issuer.CANARY not in text
+    assert entra.CANARY not in text
 
 
 def test_small_answers_are_sent_at_once() -> None:
@@ -323,9 +323,9 @@ def test_a_request_that_is_being_answered_gets_its_answer_before_the_end(start: 
     """Half the body arrives, the process is asked to stop, and the other half still gets a decision."""
     process, url = start()
     host, port = url.split("/")[2].split(":")
-    body = json.dumps(issuer.envelope(issuer.context("s3cret"))).encode()
-    head = f"POST {issuer.ROUTE} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-    head += f"Content-Length: {len(body)}\r\nAuthorization: Bearer {issuer.bearer()}\r\n\r\n"
+    body = json.dumps(entra.envelope(entra.context("s3cret"))).encode()
+    head = f"POST {entra.ROUTE} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}\r\nAuthorization: Bearer {entra.bearer()}\r\n\r\n"
     with socket.create_connection((host, int(port)), timeout=5) as raw:
         raw.sendall(head.encode() + body[:100])
         time.sleep(0.3)
@@ -341,9 +341,9 @@ def test_a_request_that_is_being_answered_gets_its_answer_before_the_end(start: 
 
 
 async def test_a_crowd_of_strangers_does_not_keep_a_known_caller_waiting(endpoint: Endpoint) -> None:
-    token = issuer.bearer()
+    token = entra.bearer()
     decision(await endpoint.post(token=token))
-    strange = [issuer.encrypted_bearer(issuer.bearer(azp=issuer.CLIENT)) for _ in range(100)]
+    strange = [entra.encrypted_bearer(entra.bearer(azp=entra.CLIENT)) for _ in range(100)]
     crowd = asyncio.gather(*(endpoint.post(content=b"{}", token=other) for other in strange))
     decision(await endpoint.post(token=token))
     assert {response.status_code for response in await crowd} == {403, 503}

@@ -15,9 +15,9 @@ import pytest
 from jitkit.endpoint.crypto import open_context
 from jitkit.endpoint.stores import Verdict
 
-from . import issuer
+from . import entra
 from .conftest import Endpoint, Opener
-from .issuer import CANARY, AskedStore
+from .entra import CANARY, AskedStore
 
 USERNAME = "canary-name@contoso.example"
 NONCE = "abababab-abab-4bab-8bab-abababababab"
@@ -43,20 +43,20 @@ async def test_no_path_lets_the_password_out(
     said: list[str] = []
     for store in [*(AskedStore(verdict) for verdict in Verdict), FaultyStore(), AskedStore(delay=30)]:
         endpoint: Endpoint = await open_endpoint(store, JIT_DEADLINE_MS="500")
-        claims = issuer.context_claims(CANARY, USERNAME)
-        flat = issuer.jwe(json.dumps(claims))
-        good = issuer.envelope(flat)
-        token = issuer.bearer()
-        plain = issuer.envelope(None, passwordContext={"user-password": CANARY, "username": USERNAME})
+        claims = entra.context_claims(CANARY, USERNAME)
+        flat = entra.jwe(json.dumps(claims))
+        good = entra.envelope(flat)
+        token = entra.bearer()
+        plain = entra.envelope(None, passwordContext={"user-password": CANARY, "username": USERNAME})
         requests: list[dict[str, Any]] = [
             {"body": good},
             {"body": good},
-            {"body": issuer.envelope(issuer.context("other", nonce=claims["nonce"]))},
+            {"body": entra.envelope(entra.context("other", nonce=claims["nonce"]))},
             {"body": good, "token": None},
-            {"body": good, "token": issuer.bearer(azp=CANARY)},
+            {"body": good, "token": entra.bearer(azp=CANARY)},
             {"body": plain},
-            {"body": issuer.envelope(issuer.context(CANARY, USERNAME, exp=1))},
-            {"body": issuer.envelope(issuer.context(CANARY, USERNAME, nonce=CANARY))},
+            {"body": entra.envelope(entra.context(CANARY, USERNAME, exp=1))},
+            {"body": entra.envelope(entra.context(CANARY, USERNAME, nonce=CANARY))},
             {"content": f'{{"password": "{CANARY}"'},
             {"content": CANARY, "headers": {"content-type": CANARY}},
         ]
@@ -76,11 +76,11 @@ async def test_no_path_lets_the_password_out(
 
 
 def test_no_exception_carries_the_password() -> None:
-    settings = issuer.settings()
+    settings = entra.settings()
     for changes in ({"exp": 1}, {"aud": "x"}, {"nonce": "x"}, {"nonce": None}, {"username": None}):
-        token = issuer.context(**({"password": CANARY, "username": USERNAME} | changes))
+        token = entra.context(**({"password": CANARY, "username": USERNAME} | changes))
         try:
-            open_context(token, settings.keys, audiences=(issuer.APP,), now=1e10 if "exp" in changes else 0)
+            open_context(token, settings.keys, audiences=(entra.APP,), now=1e10 if "exp" in changes else 0)
         except Exception as error:  # noqa: BLE001 - whatever it is, its text is what is judged
             text = "".join(traceback.format_exception(error)) + repr(error.args)
         assert not [form for form in traces() if form in text]

@@ -22,7 +22,7 @@ import pytest
 from jitkit.endpoint.serve import serve
 from jitkit.errors import EndpointDown
 
-from . import issuer
+from . import entra
 
 ROOT = Path(__file__).parents[2]
 SERVE = "{before}; from jitkit.endpoint.serve import serve; serve(host='127.0.0.1', port={port})"
@@ -34,8 +34,8 @@ def metadata_url() -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            keys = {"keys": [issuer.public_jwk("signing")]}
-            metadata = {"issuer": issuer.CIAM, "jwks_uri": f"{address}/keys"}
+            keys = {"keys": [entra.public_jwk("signing")]}
+            metadata = {"issuer": entra.CIAM, "jwks_uri": f"{address}/keys"}
             body = json.dumps(keys if self.path == "/keys" else metadata).encode()
             self.send_response(200)
             self.send_header("content-length", str(len(body)))
@@ -59,7 +59,7 @@ def environment(tmp_path: Path, metadata_url: str) -> dict[str, str]:
         database.execute("CREATE TABLE legacy_users (username, password_hash, status, must_change)")
         hashed = "{SSHA}yBnyDfXLhzykPbtYzAGC9pwxT8oxMjM0NTY3OA=="
         database.execute("INSERT INTO legacy_users VALUES (' Ann@Contoso.example', ?, 'active', 0)", [hashed])
-    ours = issuer.environment(
+    ours = entra.environment(
         LegacyApiConnectionString=f"sqlite:///{tmp_path}/legacy.db",
         JIT_OPENID_CONFIGURATION=metadata_url,
         JIT_LEDGER=str(tmp_path / "ledger.jsonl"),
@@ -95,8 +95,8 @@ def start(environment: dict[str, str]) -> Iterator[Start]:
 def call(url: str, password: str) -> dict[str, Any]:
     response = httpx.post(
         url,
-        json=issuer.envelope(issuer.context(password, "ann@contoso.EXAMPLE ")),
-        headers={"authorization": f"Bearer {issuer.encrypted_bearer()}"},
+        json=entra.envelope(entra.context(password, "ann@contoso.EXAMPLE ")),
+        headers={"authorization": f"Bearer {entra.encrypted_bearer()}"},
     )
     assert response.status_code == 200
     data: dict[str, Any] = response.json()["data"]
@@ -106,14 +106,14 @@ def call(url: str, password: str) -> dict[str, Any]:
 def test_serves_over_loopback_until_it_is_asked_to_stop(start: Start, tmp_path: Path) -> None:
     process, url = start()
     assert httpx.get(url).json()["status"] == "ok"
-    actions = [call(url, password)["actions"][0]["@odata.type"] for password in ("s3cret", issuer.CANARY)]
+    actions = [call(url, password)["actions"][0]["@odata.type"] for password in ("s3cret", entra.CANARY)]
     assert actions == ["microsoft.graph.passwordSubmit.UpdatePassword", "microsoft.graph.passwordSubmit.Retry"]
     process.send_signal(signal.SIGTERM)
     output, log = process.communicate(timeout=10)
     assert (process.returncode, output, log) == (0, "", "")
     lines = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
     assert [line["cause"] for line in lines] == ["weak", "wrong"]
-    assert issuer.CANARY not in (tmp_path / "ledger.jsonl").read_text()
+    assert entra.CANARY not in (tmp_path / "ledger.jsonl").read_text()
 
 
 def test_stops_with_standard_input_when_told_so(start: Start) -> None:

@@ -15,12 +15,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import trustme
 from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
 
 from jitkit.endpoint.settings import Settings
 from jitkit.errors import SettingsError
 
-from . import issuer
+from . import entra
 
 pytest.importorskip("azure.keyvault.secrets", reason="the extra azure is not installed")
 
@@ -29,7 +30,7 @@ NAME = "CiamJit"
 
 def pfx(name: str) -> str:
     data = pkcs12.serialize_key_and_certificates(
-        None, issuer.rsa_key(name), issuer.certificate(name), None, NoEncryption()
+        None, entra.rsa_key(name), entra.certificate(name), None, NoEncryption()
     )
     return base64.b64encode(data).decode()
 
@@ -54,10 +55,10 @@ class Vault:
         if authorization != "Bearer a-token-of-the-identity":
             # The SDK wants the resource to be a parent domain of the vault's host.
             parent = self.url.replace("127.", "", 1)
-            challenge = f'Bearer authorization="https://login.example/{issuer.TENANT}", resource="{parent}"'
+            challenge = f'Bearer authorization="https://login.example/{entra.TENANT}", resource="{parent}"'
             return 401, {"WWW-Authenticate": challenge}, {}
         if self.away:
-            return 403, {}, {"error": {"code": "Forbidden", "message": f"no {issuer.CANARY}"}}
+            return 403, {}, {"error": {"code": "Forbidden", "message": f"no {entra.CANARY}"}}
         parts = urlsplit(path).path.strip("/").split("/")
         if parts[2:] == ["versions"]:
             return (
@@ -102,11 +103,10 @@ def identity(_: str, headers: Any) -> tuple[int, dict[str, str], dict[str, Any]]
 
 @pytest.fixture
 def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vault]:
-    certificate = issuer.loopback_certificate("vault")
-    (tmp_path / "vault.pem").write_text(issuer.private_pem("vault") + certificate)
-    (tmp_path / "ca.pem").write_text(certificate)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "vault.pem")
+    authority.issue_cert("127.0.0.1").configure_cert(context)
     stand_in = Vault()
     server, stand_in.url = serve(lambda path, headers: stand_in.answer(path, headers["authorization"]), context)
     tokens, tokens_url = serve(identity)
@@ -121,7 +121,7 @@ def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vault]:
 
 
 def settings(vault: Vault) -> Settings:
-    ours = issuer.environment(
+    ours = entra.environment(
         KeyVaultUrl=vault.url, CiamJitMigrationEncryptionCertName=NAME, DecryptionPrivateKey="", JIT_LEDGER="-"
     )
     return Settings.from_environment(ours)
@@ -130,18 +130,18 @@ def settings(vault: Vault) -> Settings:
 def test_the_certificate_is_read_with_the_managed_identity(vault: Vault) -> None:
     vault.add(pfx("encryption"))
     (key,) = settings(vault).keys
-    assert key.thumbprint == issuer.x5t("encryption")
+    assert key.thumbprint == entra.x5t("encryption")
 
 
 def test_the_version_before_serves_while_keys_are_changed(vault: Vault) -> None:
     for name, enabled in (("retired", True), ("previous", True), ("disabled", False), ("encryption", True)):
         vault.add(pfx(name), enabled=enabled)
-    assert [key.thumbprint for key in settings(vault).keys] == [issuer.x5t("encryption"), issuer.x5t("previous")]
+    assert [key.thumbprint for key in settings(vault).keys] == [entra.x5t("encryption"), entra.x5t("previous")]
 
 
 def test_a_pem_secret_is_read_as_well(vault: Vault) -> None:
-    vault.add(issuer.pair_pem("encryption"))
-    assert settings(vault).keys[0].thumbprint == issuer.x5t("encryption")
+    vault.add(entra.pair_pem("encryption"))
+    assert settings(vault).keys[0].thumbprint == entra.x5t("encryption")
 
 
 def test_without_the_right_to_list_versions_the_current_key_serves(
@@ -150,7 +150,7 @@ def test_without_the_right_to_list_versions_the_current_key_serves(
     vault.may_list = False
     vault.add(pfx("previous"))
     vault.add(pfx("encryption"))
-    assert [key.thumbprint for key in settings(vault).keys] == [issuer.x5t("encryption")]
+    assert [key.thumbprint for key in settings(vault).keys] == [entra.x5t("encryption")]
     assert "previous version" in caplog.text
 
 
@@ -159,10 +159,10 @@ def test_a_vault_that_refuses_stops_the_start_in_words(vault: Vault) -> None:
     vault.away = True
     with pytest.raises(SettingsError, match="could not be read") as raised:
         settings(vault)
-    assert issuer.CANARY not in str(raised.value)
+    assert entra.CANARY not in str(raised.value)
 
 
 def test_a_certificate_that_is_not_exportable_has_no_private_key(vault: Vault) -> None:
-    vault.add(issuer.pair_pem("encryption").partition("-----END PRIVATE KEY-----\n")[2])
+    vault.add(entra.pair_pem("encryption").partition("-----END PRIVATE KEY-----\n")[2])
     with pytest.raises(SettingsError, match="no RSA private key"):
         settings(vault)

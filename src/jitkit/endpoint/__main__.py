@@ -8,9 +8,7 @@ import sys
 from jitkit.endpoint.serve import serve
 from jitkit.errors import KitError
 
-
-def main() -> int:
-    """Serve until stopped; return the exit code."""
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         prog="jitkit.endpoint", description="Serve the endpoint from environment settings."
     )
@@ -20,12 +18,4 @@ def main() -> int:
     try:
         serve(host=chosen.host, port=chosen.port)
     except KitError as problem:
-        sys.stderr.write(f"\n{problem}\n")
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        sys.exit(f"\n{problem}")

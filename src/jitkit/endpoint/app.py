@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import httpx
@@ -21,14 +22,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from jitkit.endpoint.caller import Callers
-from jitkit.endpoint.crypto import PasswordContext, Workers, open_context, thumbprint_in, usable_cores
-from jitkit.endpoint.decision import Refused, answer_to, body_of, failure
-from jitkit.endpoint.envelope import Envelope, read_envelope
+from jitkit.endpoint.caller import Callers, SigningKeys
+from jitkit.endpoint.crypto import Envelope, PasswordContext, in_thread, open_context, read_envelope, thumbprint_in
+from jitkit.endpoint.decision import Answer, Refused, answer_to, body_of, failure
 from jitkit.endpoint.guard import Guard
 from jitkit.endpoint.ledger import Counters, Entry, Ledger, MigratedUsers, log_unexpected
 from jitkit.endpoint.settings import GUID, Settings
-from jitkit.endpoint.signing_keys import SigningKeys
 from jitkit.endpoint.stores import LegacyStore, Maps, Prepares, Verdict, open_store
 from jitkit.protocol import MIGRATE
 
@@ -37,43 +36,23 @@ _log = logging.getLogger(__name__)
 ROUTE: Final = "/api/JitMigrationEndpoint"
 
 _LARGEST_BODY: Final = 64 * 1024
-_START_TIMEOUT: Final = 5.0
-_EXPIRES_SOON: Final = 30
-_CORRELATION_HEADER: Final = "x-correlation-id"
-_CLOCK_OFF: Final = 60
-
+_START_SECONDS, _EXPIRES_SOON_DAYS, _CLOCK_OFF_SECONDS = 5.0, 30, 60
 # Refusals that need attention: a key that was forgotten, an attack, a clock.
-_ALARMS: Final = frozenset(
-    {
-        "clock_skew",
-        "decrypt_failed",
-        "extension",
-        "listener",
-        "nonce_replayed",
-        "nonce_reused",
-        "plain_http",
-        "plaintext_context",
-        "tenant",
-        "unknown_key",
-    }
+_ALARMS: Final = (
+    *("clock_skew", "decrypt_failed", "extension", "listener", "nonce_replayed", "nonce_reused", "plain_http"),
+    *("plaintext_context", "tenant", "unknown_key"),
 )
 
 
 @dataclass(frozen=True)
 class Clock:
-    """The time that the endpoint judges by and writes down.
+    """The time that the endpoint judges by and writes down; deadlines and delays go by the event loop's time.
 
-    The deadline and the delay of refusals go by the event loop's time instead. Only programs that run the endpoint in
-    their own process can set it, to play weeks of sign-ins in seconds. No setting reaches it, because a clock from
-    outside would let expired tokens in.
-
-    Args:
-        now: seconds since the epoch, for tokens, password contexts, certificates and the ledger.
-        monotonic: seconds that only go forward, for remembered nonces, limiter, breaker and the signing keys' age.
+    No setting reaches it, because a clock from outside would let expired tokens in.
     """
 
-    now: Callable[[], float] = time.time
-    monotonic: Callable[[], float] = time.perf_counter
+    now: Callable[[], float] = time.time  # seconds since the epoch: tokens, contexts, certificates, ledger
+    monotonic: Callable[[], float] = time.perf_counter  # seconds that only go forward: nonces, limiter, breaker, keys
 
 
 @dataclass
@@ -85,8 +64,23 @@ class _Call:
     nonce: str | None = field(default=None, repr=False)
     admitted: bool = False
 
+    def note_ids(self, envelope: Envelope) -> None:
+        """Note ids for the ledger: what does not look like an id could be a name, and is dropped."""
+        for name in ("correlation_id", "user_id", "app_id"):
+            value = getattr(envelope, name)
+            setattr(self.entry, name, value if value and GUID.fullmatch(value) else None)
+        self.entry.key = thumbprint_in(envelope.password_context)
+
+    def answer(self, answer: Answer) -> Response:
+        """Respond with a decision, or with status 500 where it is not known which nonce to repeat."""
+        self.entry.cause = answer.cause
+        if self.nonce is None:
+            return self.response(500, b"{}")
+        self.entry.action = answer.action
+        return self.response(200, body_of(answer, self.nonce))
+
     def response(self, status: int, body: bytes) -> Response:
-        headers = {_CORRELATION_HEADER: self.entry.correlation_id} if self.entry.correlation_id else {}
+        headers = {"x-correlation-id": self.entry.correlation_id} if self.entry.correlation_id else {}
         if status == 401:
             headers["www-authenticate"] = "Bearer"
         return Response(body, status, headers, "application/json")
@@ -99,7 +93,7 @@ def create_app(
     store: LegacyStore | None = None,
     clock: Clock = Clock(),
 ) -> Starlette:
-    """Make the endpoint.
+    """Make the endpoint: it fetches the signing keys when it starts, and closes what it opened when it stops.
 
     Args:
         settings: what `Settings.from_environment` read.
@@ -107,17 +101,11 @@ def create_app(
         store: the legacy store; the default is the one that the settings name.
         clock: the time to go by; the machine's by default.
 
-    Returns:
-        An ASGI application that fetches the signing keys when it starts, and closes what it opened when it stops.
-
     Raises:
         SettingsError: the legacy store or the ledger cannot be opened.
     """
     endpoint = _Endpoint(settings, http, store or open_store(settings.legacy_url, settings.legacy_query), clock)
-    return Starlette(
-        routes=[Route(ROUTE, endpoint.handle, methods=["GET", "POST"])],
-        lifespan=endpoint.lifespan,
-    )
+    return Starlette(routes=[Route(ROUTE, endpoint.handle, methods=["GET", "POST"])], lifespan=endpoint.lifespan)
 
 
 class _Endpoint:
@@ -128,35 +116,25 @@ class _Endpoint:
         self._own_client = client if http is None else None
         self._store = store
         self._ledger = Ledger(settings.ledger, clock.monotonic)
-        self._counters = Counters(clock.monotonic)
-        self._guard = Guard(
-            _question_to(store),
-            lambda verdict, password: answer_to(
-                verdict, password, accept_weak=settings.accept_weak, migrate_mfa=settings.migrate_mfa
-            ),
-            settings.limits,
-            self._counters,
-            clock.monotonic,
-        )
         self._migrated = MigratedUsers(settings.ledger)
-        self._workers = Workers(usable_cores())
-        self._signing_keys = SigningKeys(
-            settings.openid_configuration, client, now=clock.now, monotonic=clock.monotonic
-        )
-        self._callers = Callers(settings, self._signing_keys, self._workers, clock.now)
+        self._counters = Counters(clock.monotonic)
+        decide = partial(answer_to, accept_weak=settings.accept_weak, migrate_mfa=settings.migrate_mfa)
+        self._guard = Guard(self._ask, decide, settings.limits, self._counters, clock.monotonic)
+        urls = settings.openid_configuration
+        self._signing_keys = SigningKeys(urls, client, clock.now, clock.monotonic)
+        self._callers = Callers(settings, self._signing_keys, clock.now)
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.callback(self._counters.close)
             stack.callback(self._ledger.close)
-            stack.callback(self._workers.close)
             stack.push_async_callback(self._store.close)
             if self._own_client:
                 stack.push_async_callback(self._own_client.aclose)
-            await self._signing_keys.load(_START_TIMEOUT)
+            await self._signing_keys.load(_START_SECONDS)
             days = self._settings.keys[0].days_left(self._moment())
-            if days is not None and days < _EXPIRES_SOON:
+            if days is not None and days < _EXPIRES_SOON_DAYS:
                 _log.warning("the decryption certificate ends in %d days", days)
             if isinstance(self._store, Prepares):
                 preparing = asyncio.create_task(self._store.prepare(self._settings.deadline))
@@ -169,11 +147,9 @@ class _Endpoint:
     async def _health(self) -> Response:
         """Report that the process serves, and what an operator has to fix in time. Nothing of it helps a stranger."""
         health: dict[str, object] = {"status": "ok"}
-        days = self._settings.keys[0].days_left(self._moment())
-        if days is not None:
+        if (days := self._settings.keys[0].days_left(self._moment())) is not None:
             health["certificate_days_left"] = days
-        off = self._signing_keys.clock_off
-        if off is not None and abs(off) > _CLOCK_OFF:
+        if abs(off := self._signing_keys.clock_off or 0.0) > _CLOCK_OFF_SECONDS:
             health["clock_seconds_ahead"] = round(off)
         return JSONResponse(health)
 
@@ -194,7 +170,7 @@ class _Endpoint:
             response = call.response(refusal.status, b"{}")
         except Exception as error:  # noqa: BLE001 - a sign-in must end in an answer, whatever went wrong
             log_unexpected(error)
-            response = self._unexpected(call)
+            response = call.answer(failure("unexpected"))
         call.entry.duration_ms = round((self._monotonic() - started) * 1000, 1)
         if call.admitted or self._ledger.may_write_of_strangers():
             self._ledger.write(call.entry)
@@ -205,36 +181,40 @@ class _Endpoint:
     async def _decide(self, request: Request, call: _Call) -> Response:
         try:
             async with asyncio.timeout_at(call.due):
-                if self._settings.transport.in_clear(request.headers.getlist("x-forwarded-proto")):
+                if self._settings.behind_tls and not _came_by_tls(request):
                     raise Refused(403, "plain_http")
                 await self._callers.admit(request.headers.getlist("authorization"))
                 call.admitted = True
-                if _media_type(request) != "application/json":
+                if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
                     raise Refused(415, "content_type")
                 envelope = read_envelope(await _body(request))
-                self._note_ids(envelope, call.entry)
+                call.note_ids(envelope)
                 self._check_ids(envelope)
                 context = await self._open(envelope.password_context)
         except TimeoutError:
             raise Refused(503, "request_timeout") from None
         call.nonce = context.nonce
-        self._check_certificate()
-        self._check_issuer(context)
+        self._check_certificate_and_issuer(context)
         answer, attempt = await self._guard.answer(context, call.due, envelope.user_id)
-        call.entry.action, call.entry.cause, call.entry.attempt = answer.action, answer.cause, attempt
+        call.entry.attempt = attempt
+        response = call.answer(answer)
         if attempt == 1 and answer.action == MIGRATE and self._migrated.add(call.entry.user_id):
             call.entry.cause = "flag_stuck"
             self._counters.count("flag_stuck")
         elif attempt == 1 and answer.cause == Verdict.OTHER_USER:
             self._counters.count(answer.cause)
-        return call.response(200, body_of(answer, context.nonce))
+        return response
 
     async def _open(self, token: str) -> PasswordContext:
         settings = self._settings
         audiences = (settings.extension_app_id, settings.identifier_uri)
-        return await self._workers.run(
-            lambda: open_context(token, settings.keys, audiences=audiences, now=self._now(), flat=settings.flat_context)
-        )
+        opened = partial(open_context, audiences=audiences, now=self._now(), flat=settings.flat_context)
+        return await in_thread(lambda: opened(token, settings.keys))
+
+    async def _ask(self, context: PasswordContext, user_id: str) -> Verdict:
+        if isinstance(self._store, Maps):
+            return await self._store.verify_for(user_id, context.username, context.password)
+        return await self._store.verify(context.username, context.password)
 
     def _check_ids(self, envelope: Envelope) -> None:
         """Refuse other tenants, and other extensions and listeners where the settings name ours."""
@@ -246,50 +226,21 @@ class _Endpoint:
         if settings.listener_ids and (envelope.listener_id or "").lower() not in settings.listener_ids:
             raise Refused(403, "listener")
 
-    def _check_certificate(self) -> None:
-        """Count calls after the certificate's end: its key still opens them, and it should be renewed."""
+    def _check_certificate_and_issuer(self, context: PasswordContext) -> None:
+        """Count calls after the certificate's end, and contexts of another issuer, as is observed, not documented."""
         ends = self._settings.keys[0].not_after
         if ends is not None and ends.timestamp() < self._now():
             self._counters.count("certificate_ended")
-
-    def _check_issuer(self, context: PasswordContext) -> None:
-        """Compare the context's issuer with the identifier URI: that is observed, not documented, hence the choice."""
         if (context.issuer or "").lower() != self._settings.identifier_uri.lower():
             if self._settings.require_issuer:
                 raise Refused(400, "context_issuer")
             self._counters.count("context_issuer")
 
-    @staticmethod
-    def _note_ids(envelope: Envelope, entry: Entry) -> None:
-        """Note ids for the ledger: what does not look like an id could be a name, and is dropped."""
-        entry.correlation_id = _id(envelope.correlation_id)
-        entry.user_id = _id(envelope.user_id)
-        entry.app_id = _id(envelope.app_id)
-        entry.key = thumbprint_in(envelope.password_context)
 
-    @staticmethod
-    def _unexpected(call: _Call) -> Response:
-        """Block with a text where the nonce is known, so that the user reads one."""
-        call.entry.cause = "unexpected"
-        if call.nonce is None:
-            return call.response(500, b"{}")
-        answer = failure("unexpected")
-        call.entry.action = answer.action
-        return call.response(200, body_of(answer, call.nonce))
-
-
-def _question_to(store: LegacyStore) -> Callable[[PasswordContext, str], Awaitable[Verdict]]:
-    if isinstance(store, Maps):
-        return lambda context, user_id: store.verify_for(user_id, context.username, context.password)
-    return lambda context, _: store.verify(context.username, context.password)
-
-
-def _id(value: str | None) -> str | None:
-    return value if value and GUID.fullmatch(value) else None
-
-
-def _media_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def _came_by_tls(request: Request) -> bool:
+    """Return whether the front end says that the request came to it by TLS, all the way."""
+    forwarded = ",".join(request.headers.getlist("x-forwarded-proto")).split(",")
+    return all(value.strip().lower() == "https" for value in forwarded)
 
 
 async def _body(request: Request) -> bytes:

@@ -1,7 +1,8 @@
-"""Opens encrypted tokens and password contexts, strictly, with the endpoint's keys.
+"""Reads what Entra sends, strictly: encrypted tokens, password contexts, and the callout's body around them.
 
 Sources: RFC 7515, RFC 7516, RFC 7519, RFC 8725. Entra sends RSA-OAEP with A128CBC-HS256, `x5t` and `zip: DEF`.
-[how-to] for the three claims of the password context; [observed] for the unsigned token inside and its other claims.
+[how-to] for the body and the three claims of the password context; [observed] for the rest. The body is read by hand:
+seven members are not worth a library that takes a fifth of the time to start, and no member may be given twice.
 """
 
 from __future__ import annotations
@@ -10,11 +11,9 @@ import asyncio
 import base64
 import copy
 import json
-import math
 import os
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -26,8 +25,7 @@ from jitkit.endpoint.decision import Refused
 from jitkit.endpoint.keys import DecryptionKey
 from jitkit.endpoint.settings import GUID
 
-_Result = TypeVar("_Result")
-
+_LATEST: Final = 1e15  # seconds: also keeps NaN, infinity and what no float can hold out
 # Clocks of two honest machines differ by less [RFC 8725 leaves it to the application].
 SKEW: Final = 300
 
@@ -38,12 +36,13 @@ _THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{27}")
 
 # Making a JWE copies jwcrypto's whole header registry, a fifth of the cost of opening one; a shallow copy shares it.
 _EMPTY: Final = JWE(algs=[*_ALGS, *_ENCS])
-
-# A password has at most a few hundred characters; the observed context has about 700 bytes.
-_LARGEST_CONTEXT: Final = 32 * 1024
+_LARGEST_CONTEXT: Final = 32 * 1024  # the observed context has about 700 bytes
 _CONTEXT_LIFE: Final = 600.0  # seconds that the service gives a context [observed]
 _HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
 _BAD: Final = 400
+
+
+_Result = TypeVar("_Result")
 
 
 def usable_cores() -> int:
@@ -51,26 +50,12 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Workers:
-    """Run private-key operations in threads, one a core: they release the interpreter meanwhile.
+_CORES: Final = usable_cores()
 
-    On one core nothing can run meanwhile, and handing over costs as much as half the operation: there they run in
-    place.
-    """
 
-    def __init__(self, cores: int) -> None:
-        self._pool = ThreadPoolExecutor(cores, thread_name_prefix="rsa") if cores > 1 else None
-
-    async def run(self, work: Callable[[], _Result]) -> _Result:
-        """Run a private-key operation and return its result."""
-        if self._pool is None:
-            return work()
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-
-    def close(self) -> None:
-        """Let running operations end, and begin no more."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+async def in_thread(work: Callable[[], _Result]) -> _Result:
+    """Run a private-key operation in a thread, or in place on one core, where handing over costs half of it."""
+    return work() if _CORES == 1 else await asyncio.to_thread(work)
 
 
 def segments(token: str, count: int) -> list[str] | None:
@@ -92,10 +77,6 @@ def json_object(data: bytes | str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _no_constant(_: str) -> None:
-    raise ValueError("NaN and Infinity are not JSON")
-
-
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Refuse a name given twice: two readers of one token must not see two values."""
     value = dict(pairs)
@@ -104,18 +85,15 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-_DECODER: Final = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_unique)
+# NaN and Infinity are not JSON: reading them as int fails.
+_DECODER: Final = json.JSONDecoder(parse_constant=int, object_pairs_hook=_unique)
 
 
 def numeric_date(value: object) -> float | None:
     """Read a NumericDate [RFC 7519 section 2]; None when it is not a finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_LATEST < value < _LATEST:
         return None
-    try:
-        seconds = float(value)
-    except OverflowError:
-        return None
-    return seconds if math.isfinite(seconds) else None
+    return float(value)
 
 
 def audience_is(claim: object, accepted: Sequence[str]) -> bool:
@@ -133,19 +111,10 @@ def thumbprint_in(token: str) -> str | None:
 
 
 def decrypt(token: str, keys: Sequence[DecryptionKey], *, status: int, limit: int) -> bytes:
-    """Open a compact JWE with the key that its `x5t` names.
+    """Open a compact JWE with the key that its `x5t` names; `limit` bounds the plaintext after inflation.
 
     A key whose certificate is known serves its own `x5t` and tokens without one; a key without a certificate is
-    tried for every other token, in order.
-
-    Args:
-        token: five base64url segments.
-        keys: current first.
-        status: the HTTP status of a refusal.
-        limit: bytes that the plaintext may have, after inflation.
-
-    Raises:
-        Refused: with a short cause; whatever jwcrypto said stays here, because it may hold parts of the token.
+    tried for every other token, in order. What jwcrypto says of a failure may hold parts of the token, and stays here.
     """
     if segments(token, 5) is None:
         raise Refused(status, "jwe_form")
@@ -160,8 +129,7 @@ def decrypt(token: str, keys: Sequence[DecryptionKey], *, status: int, limit: in
     if not candidates:
         raise Refused(status, "unknown_key")
     for key in candidates:
-        plaintext = _open(token, key, limit)
-        if plaintext is not None:
+        if (plaintext := _open(token, key, limit)) is not None:
             return plaintext
     raise Refused(status, "decrypt_failed")
 
@@ -174,45 +142,26 @@ def _open(token: str, key: DecryptionKey, limit: int) -> bytes | None:
         jwe.decrypt(key.jwk, max_plaintext=limit)
     except JWException:
         return None
-    plaintext: bytes = jwe.payload
-    return plaintext if len(plaintext) <= limit else None
+    return jwe.payload if len(jwe.payload) <= limit else None
 
 
 @dataclass(frozen=True)
 class PasswordContext:
-    """What the user typed, for as long as one request takes.
-
-    Args:
-        username: as typed.
-        password: as typed.
-        nonce: a GUID, character for character as it came; the answer must repeat it.
-        seconds_left: how long the same context could be sent again.
-        issuer: its `iss` claim, when that is text.
-    """
+    """What the user typed, for as long as one request takes."""
 
     username: str = field(repr=False)
     password: str = field(repr=False)
-    nonce: str = field(repr=False)
-    seconds_left: float = field(default=0.0, repr=False)
+    nonce: str = field(repr=False)  # a GUID, character for character as it came; the answer must repeat it
+    seconds_left: float = field(default=0.0, repr=False)  # how long the same context could be sent again
     issuer: str | None = field(default=None, repr=False)
 
 
 def open_context(
     token: str, keys: Sequence[DecryptionKey], *, audiences: Sequence[str], now: float, flat: bool = True
 ) -> PasswordContext:
-    """Decrypt a password context and check everything that can be checked about it.
+    """Decrypt a password context and check all that can be checked; `flat` accepts JSON in place of the inner token.
 
     What is inside is unsigned, and the public key is public: that the caller is Entra must be known before.
-
-    Args:
-        token: the compact JWE.
-        keys: the decryption keys, current first.
-        audiences: the values of `aud` that mean this endpoint.
-        now: seconds since the epoch.
-        flat: whether JSON in place of the inner token is accepted.
-
-    Raises:
-        Refused: status 400 and a short cause.
     """
     plaintext = decrypt(token, keys, status=_BAD, limit=_LARGEST_CONTEXT)
     # Early samples read JSON with three members here, so only a token must name its audience and its end.
@@ -265,3 +214,56 @@ def _text(claims: dict[str, Any], name: str, cause: str) -> str:
     if not isinstance(value, str) or not value or _HALF_PAIR.search(value):
         raise Refused(_BAD, cause)
     return value
+
+
+_Kind = TypeVar("_Kind", str, dict[str, Any])
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """What the callout's request body says."""
+
+    tenant_id: str
+    user_id: str
+    password_context: str = field(repr=False)
+    correlation_id: str | None
+    app_id: str | None
+    extension_id: str | None
+    listener_id: str | None
+
+
+def read_envelope(body: bytes) -> Envelope:
+    """Read the request body, or raise Refused; a password that is not encrypted is a cause of its own."""
+    envelope = json_object(body)
+    try:
+        data = _member(envelope, "data", dict)
+        context = _member(data, "authenticationContext", dict)
+        client = context.get("clientServicePrincipal") or {}
+        read = Envelope(
+            tenant_id=_member(data, "tenantId", str),
+            user_id=_member(_member(context, "user", dict), "id", str),
+            password_context=_member(data, "encryptedPasswordContext", str),
+            correlation_id=_optional_text(context, "correlationId"),
+            app_id=_optional_text(client, "appId"),
+            extension_id=_optional_text(data, "customAuthenticationExtensionId"),
+            listener_id=_optional_text(data, "authenticationEventListenerId"),
+        )
+        kinds = _member(envelope, "type", str), _member(data, "@odata.type", str)
+    except ValueError:
+        raise Refused(400, "plaintext_context" if b'"passwordContext"' in body else "envelope") from None
+    if kinds != (protocol.EVENT_TYPE, protocol.CALLOUT_DATA_TYPE):
+        raise Refused(400, "event_type")
+    return read
+
+
+def _member(parent: object, name: str, kind: type[_Kind]) -> _Kind:
+    value = parent.get(name) if isinstance(parent, dict) else None
+    if not isinstance(value, kind) or value == "":
+        raise ValueError(name)
+    return value
+
+
+def _optional_text(parent: object, name: str) -> str | None:
+    if not isinstance(parent, dict) or not isinstance(parent.get(name), str | None):
+        raise ValueError(name)
+    return parent.get(name)

@@ -19,17 +19,11 @@ _CLASSES: Final = tuple(re.compile(pattern) for pattern in (r"[a-z]", r"[A-Z]", 
 
 
 class Refused(Exception):
-    """Refuse a request without a decision and without a hint of the cause.
-
-    Args:
-        status: the HTTP status of the answer.
-        cause: a short word for the ledger. It never leaves the endpoint.
-    """
+    """Refuse a request with a status, no decision, and a cause that goes into the ledger alone."""
 
     def __init__(self, status: int, cause: str) -> None:
         super().__init__(cause)
-        self.status = status
-        self.cause = cause
+        self.status, self.cause = status, cause
 
 
 @dataclass(frozen=True)
@@ -61,33 +55,20 @@ _BLOCKS: Final = {
         "Your account is locked",
         "There were too many attempts to sign in. Wait a while and try again, or contact support.",
     ),
-    Verdict.DISABLED: (
-        "You can't sign in with this account",
-        "Contact support and we will help you to get back in.",
-    ),
+    Verdict.DISABLED: ("You can't sign in with this account", "Contact support and we will help you to get back in."),
     Verdict.NO_PASSWORD: (
         "Your account has no password here",
         "Sign in the way you did before, with the button of the service that you used. Or contact support.",
     ),
-    Verdict.OTHER_USER: _UNCLEAR,
-    Verdict.THROTTLED: _BUSY,
-    Verdict.DOWN: _BUSY,
-    Verdict.MALFORMED: _UNCLEAR,
-    Verdict.AMBIGUOUS: _UNCLEAR,
+    **dict.fromkeys((Verdict.THROTTLED, Verdict.DOWN), _BUSY),
+    **dict.fromkeys((Verdict.OTHER_USER, Verdict.MALFORMED, Verdict.AMBIGUOUS), _UNCLEAR),
 }
 
 
 def answer_to(verdict: Verdict, password: str, *, accept_weak: bool = False, migrate_mfa: bool = True) -> Answer:
     """Choose the one action that a verdict calls for.
 
-    A verdict that proves nothing about the password is Block: while the store is down, a user must not read
-    "wrong password".
-
-    Args:
-        verdict: what the store said.
-        password: what the user typed, for the password policy alone.
-        accept_weak: whether the tenant takes weak legacy passwords.
-        migrate_mfa: whether an account that wants a second factor, and so has proved its password, is migrated.
+    One that proves nothing about the password is Block: while the store is down, a user must not read "wrong password".
     """
     match verdict:
         case Verdict.MFA if not migrate_mfa:
@@ -107,9 +88,8 @@ def answer_to(verdict: Verdict, password: str, *, accept_weak: bool = False, mig
 def meets_policy(password: str, *, accept_weak: bool = False) -> bool:
     """Return whether Entra would store this password without asking for another one.
 
-    The lists of banned passwords are Entra's to check: the global one is not published, and a password that fails them
-    leads from MigratePassword to a new password by itself [how-to]. A tenant that takes weak legacy passwords
-    (`disableStrongPassword` [how-to]) counts length and characters, not classes.
+    Lists of banned passwords are Entra's to check: after MigratePassword it asks for a new one by itself [how-to]. A
+    tenant that takes weak legacy passwords (`disableStrongPassword` [how-to]) counts no classes.
     """
     if not _ALLOWED.fullmatch(password):
         return False

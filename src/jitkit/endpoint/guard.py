@@ -2,7 +2,7 @@
 
 Entra waits 2,000 ms at most and tries once more with the same nonce [limits]. So a call goes on when Entra hangs up, at
 most until its own deadline: the second attempt then finds its answer, and the store counts one try of the user's
-instead of two. Nothing else is kept of a call.
+instead of two.
 
 Nonces are remembered in this process alone. After a restart, or at another instance, a context could be used again
 until it expires, and no longer; only a caller with a token of Entra's could send it.
@@ -38,46 +38,31 @@ _ANSWERS: Final = 10_000
 _WAITING: Final = 4
 # Seconds before the deadline from which the store is not asked any more, and a refusal is not held back any longer.
 _MARGIN: Final = 0.05
-
-_FAILURES: Final = 5
-_FIRST_REST: Final = 5.0
-_LONGEST_REST: Final = 60.0
+_FAILURES, _FIRST_REST, _LONGEST_REST = 5, 5.0, 60.0
 _ACCOUNTS: Final = 50_000
-_REFUSALS: Final = 200
-_SHARE: Final = 0.95
+_REFUSALS, _SHARE = 200, 0.95
 
 
 class Breaker:
     """Stop asking after five failures in a row, let one probe through after a rest, close when it succeeds.
 
-    Each probe that fails doubles the rest, from 5 seconds to a minute. Times are those of one clock that only goes
-    forward, in seconds.
+    Each probe that fails doubles the rest, from 5 seconds to a minute.
     """
 
-    def __init__(self) -> None:
-        self._failures = 0
-        self._rest = 0.0
-        self._until = 0.0
-        self._probing = False
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the store is not being asked."""
-        return self._rest > 0.0
+    _failures = 0
+    _rest = 0.0
+    _until = 0.0
+    _probing = False
 
     def refuses(self, now: float) -> bool:
         """Return whether a call would be refused; nothing changes."""
-        return self.is_open and (self._probing or now < self._until)
+        return self._rest > 0 and (self._probing or now < self._until)
 
     def enter(self, now: float) -> bool:
-        """Return whether the store may be asked; after True, call `succeeded`, `failed` or `left` once.
-
-        True always while closed, and for one caller at a time after the rest.
-        """
-        if self.refuses(now):
-            return False
-        self._probing = self.is_open
-        return True
+        """Return whether the store may be asked; after True, call `succeeded`, `failed` or `left` once."""
+        if not (refused := self.refuses(now)):
+            self._probing = self._rest > 0
+        return not refused
 
     def succeeded(self) -> None:
         """Note that the store answered: the breaker closes."""
@@ -86,15 +71,11 @@ class Breaker:
     def failed(self, now: float) -> bool:
         """Note a failure, and return whether this one opened the breaker."""
         self._failures += 1
-        if self.is_open:
-            if self._probing:
-                self._rest = min(self._rest * 2, _LONGEST_REST)
-                self._until, self._probing = now + self._rest, False
-            return False
-        if self._failures < _FAILURES:
-            return False
-        self._rest, self._until = _FIRST_REST, now + _FIRST_REST
-        return True
+        opens = self._rest == 0 and self._failures >= _FAILURES
+        if opens or self._probing:
+            self._rest = _FIRST_REST if opens else min(self._rest * 2, _LONGEST_REST)
+            self._until, self._probing = now + self._rest, False
+        return opens
 
     def left(self) -> None:
         """Note an answer that says nothing about the store's health: the next caller may probe."""
@@ -103,7 +84,7 @@ class Breaker:
 
 @dataclass
 class Attempts:
-    """One account's history: when tries failed, how many run now, and which tries got no answer."""
+    """One account's history: when tries failed, when they got no answer, and how many run now."""
 
     name: bytes
     failed: list[float] = field(default_factory=list)
@@ -114,43 +95,29 @@ class Attempts:
 class Limiter:
     """Allow so many wrong passwords per account in so many seconds, so that the legacy store does not lock the account.
 
-    Accounts are remembered by a keyed hash of their lookup key; the key lives as long as the process. The memory is
-    bounded: beyond 50,000 accounts the one that tried longest ago is forgotten. Each instance of the endpoint counts by
-    itself, so with several of them the legacy store sees up to that many times the limit.
-
-    A try that got no answer in time counts as well, because the store may have counted it.
+    A try that got no answer in time counts as well, because the store may have counted it. Each instance of the
+    endpoint counts by itself. Names are kept as a keyed hash.
     """
 
     def __init__(self, tries: int, seconds: float) -> None:
-        self._tries = tries
-        self._seconds = seconds
+        self._tries, self._seconds = tries, seconds
         self._accounts: OrderedDict[bytes, Attempts] = OrderedDict()
         self._salt = secrets.token_bytes(32)
 
     def account(self, username: str, now: float) -> Attempts:
         """Find an account's history, without what no longer counts."""
         name = blake2b(lookup_key(username).encode(), key=self._salt, digest_size=16).digest()
-        attempts = self._accounts.get(name)
-        if attempts is None:
-            attempts = self._accounts[name] = Attempts(name)
-            if len(self._accounts) > _ACCOUNTS:
-                self._accounts.popitem(last=False)
-            return attempts
+        attempts = self._accounts.setdefault(name, Attempts(name))
         self._accounts.move_to_end(name)
+        if len(self._accounts) > _ACCOUNTS:
+            self._accounts.popitem(last=False)
         oldest = now - self._seconds
-        attempts.failed = [moment for moment in attempts.failed if moment > oldest]
-        attempts.unanswered = [moment for moment in attempts.unanswered if moment > oldest]
+        for moments in (attempts.failed, attempts.unanswered):
+            moments[:] = [moment for moment in moments if moment > oldest]
         return attempts
 
-    def guessed_out(self, attempts: Attempts) -> bool:
-        """Return whether wrong passwords alone used the limit up, without calls that the store left unanswered."""
-        return len(attempts.failed) >= self._tries
-
     def enter(self, attempts: Attempts) -> bool:
-        """Return whether a password may be tried; after True, call `leave` once.
-
-        Tries that run count, so that many at once cannot pass together.
-        """
+        """Return whether a password may be tried; after True, call `leave` once. Tries that run count."""
         if len(attempts.failed) + len(attempts.unanswered) + attempts.running >= self._tries:
             return False
         attempts.running += 1
@@ -159,19 +126,10 @@ class Limiter:
     def leave(
         self, attempts: Attempts, now: float, *, wrong: bool = False, right: bool = False, silent: bool = False
     ) -> None:
-        """Note how a try ended: a right password clears the account, a fault of the store changes nothing.
-
-        Args:
-            attempts: what `account` returned.
-            now: the time.
-            wrong: the store said that the password is wrong, or that there is no such account.
-            right: the store said that it is right.
-            silent: the store was asked and gave no answer in time.
-        """
+        """Note how a try ended: the password was wrong or right, or the store was asked and stayed silent."""
         attempts.running -= 1
         if right:
-            attempts.failed.clear()
-            attempts.unanswered.clear()
+            attempts.failed, attempts.unanswered = [], []
         elif wrong:
             attempts.failed.append(now)
         elif silent:
@@ -184,19 +142,17 @@ class Limiter:
 class RefusalDelay:
     """Pad refused passwords to equal duration, so that timing does not reveal whether a user exists.
 
-    The duration is what 95 of the last 100 refusals took or less, unknown names and wrong passwords together: the
-    quick ones wait for it, so that both have the same distribution but for the slowest few.
+    The duration is what 95 of 100 refusals took or less, unknown names and wrong passwords together.
     """
 
     def __init__(self) -> None:
-        self._seconds: deque[float] = deque(maxlen=_REFUSALS)
+        self._noted: deque[float] = deque(maxlen=_REFUSALS)
         self.seconds = 0.0
 
     def note(self, seconds: float) -> None:
         """Remember how long the store took to refuse a password."""
-        self._seconds.append(seconds)
-        ordered = sorted(self._seconds)
-        self.seconds = ordered[min(int(len(ordered) * _SHARE), len(ordered) - 1)]
+        self._noted.append(seconds)
+        self.seconds = sorted(self._noted)[int(len(self._noted) * _SHARE)]
 
 
 @dataclass
@@ -210,15 +166,9 @@ class _Held:
 
 
 class Guard:
-    """Ask the store once per nonce, with bounded concurrency, not beyond the deadline, not while it is down, and not
-    when it is about to lock the account.
+    """Ask the store once per nonce, with bounded concurrency, in time, and not while it is down or about to lock.
 
-    Args:
-        ask: asks the legacy store about a password context and a directory account. It is cancelled when time is up.
-        answer_to: turns a verdict into an answer.
-        limits: what the operator chose.
-        counters: where alarms are counted.
-        clock: seconds that only go forward, for what is remembered; waiting goes by the event loop's own.
+    `ask` is cancelled when time is up. What is remembered goes by `clock`, waiting by the event loop's time.
     """
 
     def __init__(
@@ -229,31 +179,24 @@ class Guard:
         counters: Counters,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ask = ask
-        self._clock = clock
-        self._answer_to = answer_to
+        self._ask, self._answer_to = ask, answer_to
+        self._clock, self._counters = clock, counters
         self._most = limits.concurrency * (1 + _WAITING)
         self._slots = asyncio.Semaphore(limits.concurrency)
         self._on_their_way = 0
         self._breaker = Breaker()
+        self._guesses = limits.guesses
         self._limiter = Limiter(limits.guesses, limits.guesses_seconds)
         self._delay = RefusalDelay()
-        self._counters = counters
         self._held: OrderedDict[bytes, _Held] = OrderedDict()
         self._spent: OrderedDict[bytes, float] = OrderedDict()
         self._key = secrets.token_bytes(32)
 
     async def answer(self, context: PasswordContext, due: float, user_id: str = "") -> tuple[Answer, int]:
-        """Return the answer to a password context, and which attempt this was.
+        """Return the answer to a password context, which is due in the event loop's time, and which attempt this was.
 
-        Args:
-            context: its nonce names the call; a repeated one gets the first one's answer, and waits for it.
-            due: when the answer must be there, in the event loop's time.
-            user_id: the directory account that the callout is about.
-
-        Raises:
-            Refused: the nonce came before with another username, password or account, or longer ago than an attempt
-                can be.
+        A repeated nonce gets the first one's answer, and waits for it; it is refused with another username, password
+        or account, and when it comes later than an attempt can.
         """
         now = self._clock()
         self._forget(now)
@@ -271,7 +214,9 @@ class Guard:
         else:
             held.attempts += 1
         attempt = held.attempts
-        return await _waited_for(held.answer, due), attempt
+        # Not much longer than it is due: a store may ignore its cancellation, and the task goes on in any case.
+        done, _ = await asyncio.wait((held.answer,), timeout=due + _MARGIN - asyncio.get_running_loop().time())
+        return held.answer.result() if done else failure("legacy_timeout"), attempt
 
     async def _decide(self, context: PasswordContext, user_id: str, due: float) -> Answer:
         loop = asyncio.get_running_loop()
@@ -283,7 +228,7 @@ class Guard:
         attempts = self._limiter.account(context.username, now)
         if not self._limiter.enter(attempts):
             self._counters.count("too_many_guesses")
-            if not self._limiter.guessed_out(attempts):
+            if len(attempts.failed) < self._guesses:  # calls that the store left unanswered used the limit up
                 return failure("too_many_guesses")
             answer = Answer(protocol.RETRY, "too_many_guesses")
         else:
@@ -301,7 +246,10 @@ class Guard:
         loop = asyncio.get_running_loop()
         verdict: Verdict | None = None
         silent = False
-        if not await self._slot(due):
+        try:
+            async with asyncio.timeout_at(due):
+                await self._slots.acquire()
+        except TimeoutError:
             self._limiter.leave(attempts, self._clock())
             return failure("busy")
         started = loop.time()
@@ -328,15 +276,6 @@ class Guard:
                 self._delay.note(loop.time() - started)
         return self._answer_to(verdict, context.password)
 
-    async def _slot(self, due: float) -> bool:
-        if not self._slots.locked():
-            return await self._slots.acquire()
-        try:
-            async with asyncio.timeout_at(due):
-                return await self._slots.acquire()
-        except TimeoutError:
-            return False
-
     async def _watched(self, context: PasswordContext, user_id: str) -> Verdict:
         """Ask the legacy store, and note in the breaker how that went."""
         answered = False
@@ -361,20 +300,7 @@ class Guard:
 
     def _forget(self, now: float) -> None:
         """Drop answers after the window and nonces after their expiry, oldest first; the oldest when too many."""
-        while self._held:
-            if next(iter(self._held.values())).kept_until > now and len(self._held) < _ANSWERS:
-                break
+        while self._held and (len(self._held) >= _ANSWERS or next(iter(self._held.values())).kept_until <= now):
             self._held.popitem(last=False)
-        while self._spent:
-            if next(iter(self._spent.values())) > now and len(self._spent) < _NONCES:
-                return
+        while self._spent and (len(self._spent) >= _NONCES or next(iter(self._spent.values())) <= now):
             self._spent.popitem(last=False)
-
-
-async def _waited_for(answer: asyncio.Task[Answer], due: float) -> Answer:
-    """Wait for an answer, and not much longer than it is due: a store may ignore its cancellation.
-
-    The task goes on in any case. When Entra hangs up, its second attempt still finds this answer.
-    """
-    done, _ = await asyncio.wait((answer,), timeout=due + _MARGIN - asyncio.get_running_loop().time())
-    return answer.result() if done else failure("legacy_timeout")

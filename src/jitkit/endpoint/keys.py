@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key, pkcs12
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12
 from jwcrypto.jwk import JWK
 
 from jitkit.errors import SettingsError
@@ -29,17 +29,11 @@ _VAULT_SECONDS: Final = 5
 
 @dataclass(frozen=True)
 class DecryptionKey:
-    """One private key, and what its certificate says about it.
-
-    Args:
-        jwk: the private key as jwcrypto wants it.
-        thumbprint: base64url SHA-1 of the certificate, as the `x5t` header names it; None without a certificate.
-        not_after: when the certificate ends (UTC); None without a certificate.
-    """
+    """One private key, and what its certificate says about it, where there is one."""
 
     jwk: JWK = field(repr=False)
-    thumbprint: str | None
-    not_after: datetime | None
+    thumbprint: str | None  # base64url SHA-1 of the certificate, as the `x5t` header names it
+    not_after: datetime | None  # when the certificate ends (UTC)
 
     def days_left(self, now: datetime) -> int | None:
         """Count the whole days until the certificate ends; negative when it has ended, None when it is not known."""
@@ -56,16 +50,9 @@ def refuse_unresolved(value: str, name: str) -> None:
 
 
 def parse_key(value: str, name: str) -> DecryptionKey:
-    """Read a private key from a setting.
+    """Read a PEM private key, with its certificate or without it, or a base64 PKCS#12 without a password.
 
-    Args:
-        value: a PEM private key, with its certificate or without it, or a base64 PKCS#12 without a password.
-            Line ends may be written as backslash-n, as one-line settings hold them.
-        name: the setting's name, for the message.
-
-    Raises:
-        SettingsError: the value is an unresolved Key Vault reference, does not parse, holds no RSA key of at
-            least 2048 bits, or holds a certificate of another key.
+    Line ends may be written as backslash-n, as one-line settings hold them. Errors name the setting alone.
     """
     text = value.strip()
     refuse_unresolved(text, name)
@@ -79,14 +66,13 @@ def parse_key(value: str, name: str) -> DecryptionKey:
     jwk.get_op_key("unwrapKey")  # checks the key once, for tens of milliseconds: not within the first request
     if certificate is None:
         return DecryptionKey(jwk, None, None)
-    if _public_bytes(certificate.public_key()) != _public_bytes(private.public_key()):
+    if certificate.public_key() != private.public_key():
         raise SettingsError(
             f"The certificate in {name} belongs to another private key.",
             next_step="Export the certificate and its own private key again, and set both together.",
         )
-    digest = hashlib.sha1(certificate.public_bytes(Encoding.DER), usedforsecurity=False).digest()
-    thumbprint = base64.urlsafe_b64encode(digest).decode().rstrip("=")
-    return DecryptionKey(jwk, thumbprint, certificate.not_valid_after_utc)
+    digest = base64.urlsafe_b64encode(certificate.fingerprint(SHA1())).decode().rstrip("=")  # noqa: S303 - RFC 7515
+    return DecryptionKey(jwk, digest, certificate.not_valid_after_utc)
 
 
 def _read(text: str) -> tuple[object | None, x509.Certificate | None]:
@@ -98,7 +84,7 @@ def _read(text: str) -> tuple[object | None, x509.Certificate | None]:
             key = load_pem_private_key(pem, None)
             found = x509.load_pem_x509_certificates(pem) if b"BEGIN CERTIFICATE" in pem else []
             # Of a chain, the one of this key; with none of it, any shows that they don't belong together.
-            own = [one for one in found if _public_bytes(one.public_key()) == _public_bytes(key.public_key())]
+            own = [one for one in found if one.public_key() == key.public_key()]
             return key, next(iter(own or found), None)
         packed = base64.b64decode("".join(text.split()), validate=True)  # base64 tools break lines
         private, certificate, _ = pkcs12.load_key_and_certificates(packed, None)
@@ -107,21 +93,11 @@ def _read(text: str) -> tuple[object | None, x509.Certificate | None]:
     return private, certificate
 
 
-def _public_bytes(key: object) -> bytes | None:
-    if not isinstance(key, rsa.RSAPublicKey):
-        return None
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
 def read_vault(vault_url: str, certificate_name: str) -> tuple[DecryptionKey, ...]:
-    """Read a certificate with its private key from Azure Key Vault, and the version before it.
+    """Read a certificate with its private key from Azure Key Vault, and the enabled version before it.
 
     A Key Vault certificate's private half is the secret of the same name: base64 PKCS#12 or PEM (Microsoft Learn,
-    "About Azure Key Vault certificates"). The enabled version before the newest one serves while keys are being
-    changed; disable it in the vault, and restart, to retire it.
-
-    Raises:
-        SettingsError: a package is missing, the vault does not answer, or the secret is not a usable key.
+    "About Azure Key Vault certificates"). Disable the version before in the vault, and restart, to retire it.
     """
     try:
         from azure.core.exceptions import AzureError
@@ -151,15 +127,10 @@ def read_vault(vault_url: str, certificate_name: str) -> tuple[DecryptionKey, ..
 def _previous(client: SecretClient, name: str, current: str, refusal: type[Exception]) -> str | None:
     """Read the newest enabled version before the current one; None also without the right to list versions."""
     try:
-        versions: list[Any] = [
-            version
-            for version in client.list_properties_of_secret_versions(name)
-            if version.enabled and version.version != current
-        ]
-        if not versions:
-            return None
-        newest = max(versions, key=lambda version: version.created_on or datetime.min.replace(tzinfo=UTC))
-        return client.get_secret(name, newest.version).value
+        found = [each for each in client.list_properties_of_secret_versions(name) if each.enabled]
+        others = [each for each in found if each.version != current]
+        newest = max(others, key=lambda each: each.created_on or datetime.min.replace(tzinfo=UTC), default=None)
+        return client.get_secret(name, newest.version).value if newest else None
     except refusal as error:
         _log.warning("the previous version of the certificate could not be read: %s", type(error).__name__)
         return None

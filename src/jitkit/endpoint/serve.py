@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from typing import Any, Final
@@ -27,15 +26,11 @@ _TICKS_A_SECOND: Final = 10
 
 
 def serve(*, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; a request that is being answered gets its answer.
+    """Serve until SIGTERM or SIGINT; a request that is being answered gets its answer. Port 0 takes a free one.
 
-    Settings come from the environment. With `JIT_STOP_WITH_STDIN=1` the end of standard input stops it too, so that it
-    does not outlive the process that started it. One JSON line on standard output says where it listens, once it
-    accepts requests. The log goes to standard error, one JSON object a line.
-
-    Args:
-        host: the address to listen on.
-        port: the port, or 0 for a free one.
+    With `JIT_STOP_WITH_STDIN=1` the end of standard input stops it too, so that it does not outlive the process that
+    started it. One JSON line on standard output says where it listens, once it accepts requests. The log goes to
+    standard error, one JSON object a line.
 
     Raises:
         SettingsError: a setting is missing or cannot be used.
@@ -49,8 +44,8 @@ def serve(*, host: str, port: int) -> None:
         app,
         access_log=False,
         log_config=None,
-        ssl_certfile=settings.transport.certificate,
-        ssl_keyfile=settings.transport.key,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
         limit_concurrency=_CONNECTIONS,
         lifespan="on",
         ws="none",
@@ -58,7 +53,7 @@ def serve(*, host: str, port: int) -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=5,
     )
-    server = _Server(config, listener, "https" if settings.transport.certificate else "http")
+    server = _Server(config)
     if os.environ.get("JIT_STOP_WITH_STDIN") == "1":
         threading.Thread(target=_stop_with_stdin, args=(server,), daemon=True, name="stdin").start()
     server.run(sockets=[listener])
@@ -67,18 +62,13 @@ def serve(*, host: str, port: int) -> None:
 class _Server(uvicorn.Server):
     """Print where it listens, drop slow clients, and end quietly: uvicorn would raise the signal again at the end."""
 
-    def __init__(self, config: uvicorn.Config, listener: socket.socket, scheme: str) -> None:
-        super().__init__(config)
-        self._scheme = scheme
-        self._listener = listener
-        self._silent: set[Any] = set()
+    _silent: frozenset[Any] = frozenset()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        host, port = self._listener.getsockname()[:2]
-        name = f"[{host}]" if ":" in host else host
-        sys.stdout.write(json.dumps({"url": f"{self._scheme}://{name}:{port}{ROUTE}"}) + "\n")
-        sys.stdout.flush()
+        host, port = (sockets or [])[0].getsockname()[:2]
+        scheme, name = "https" if self.config.is_ssl else "http", f"[{host}]" if ":" in host else host
+        print(json.dumps({"url": f"{scheme}://{name}:{port}{ROUTE}"}), flush=True)  # noqa: T201 - the command's result
 
     async def on_tick(self, counter: int) -> bool:
         if counter % (_SILENT_SECONDS * _TICKS_A_SECOND) == 0:
@@ -86,11 +76,8 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _drop_silent_connections(self) -> None:
-        """Close connections that have been without a whole request since the last check: their number is limited.
-
-        Between requests a connection is silent with good reason, and uvicorn ends that after a time of its own.
-        """
-        silent = {connection for connection in self.server_state.connections if _owes_a_request(connection)}
+        """Close connections that owe a whole request since the last check; uvicorn ends those between requests."""
+        silent = frozenset(filter(_owes_a_request, self.server_state.connections))
         for connection in silent & self._silent:
             connection.transport.close()
         self._silent = silent

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import datetime
-import ipaddress
 import shutil
 import socket
 import subprocess
@@ -15,10 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+import trustme
 
 BINARY = shutil.which("slapd", path="/usr/sbin:/usr/local/sbin:/usr/libexec:/usr/bin")
 SCHEMAS = Path("/etc/ldap/schema")
@@ -171,36 +166,8 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 
 def write_certificates(here: Path) -> None:
     """Make an authority, and a server's certificate for 127.0.0.1: `ca.pem`, `server.pem`, `server.key`."""
-    now = datetime.datetime.now(datetime.UTC)
-    authority, server = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Test authority")])
-    usage = dict.fromkeys(
-        ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only"), False
-    )
-    builder = (
-        x509.CertificateBuilder()
-        .issuer_name(issuer)
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-    )
-    for name, key, extensions in (
-        (
-            "ca",
-            authority,
-            [
-                x509.BasicConstraints(ca=True, path_length=None),
-                x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, decipher_only=False, **usage),
-            ],
-        ),
-        ("server", server, [x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])]),
-    ):
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Test authority" if name == "ca" else name)])
-        made = builder.subject_name(subject).public_key(key.public_key()).serial_number(x509.random_serial_number())
-        for extension in extensions:
-            made = made.add_extension(extension, critical=name == "ca")
-        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key())
-        made = made.add_extension(identifier, critical=False)
-        made = made.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        certificate = made.sign(authority, hashes.SHA256())
-        (here / f"{name}.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
-    (here / "server.key").write_bytes(server.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    authority = trustme.CA()
+    server = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(here / "ca.pem")
+    server.cert_chain_pems[0].write_to_path(here / "server.pem")
+    server.private_key_pem.write_to_path(here / "server.key")

@@ -188,7 +188,7 @@ def test_a_label_holds_neither_salt_nor_key() -> None:
     assert cost_label("{CRYPT}" + BCRYPT) == cost_label(BCRYPT)
     assert cost_label("scrypt$16384$abcdefgh$8$5$q+SlAk8=") == "scrypt$16384"
     assert cost_label(KEYCLOAK_SHA512) == "keycloak pbkdf2-sha512 210000"
-    assert cost_label(KEYCLOAK_ARGON2) == "keycloak argon2 5 7168"
+    assert cost_label(KEYCLOAK_ARGON2) == "keycloak argon2 7168 5"
     assert cost_label("{PBKDF2-SHA256}1000$MDEy$Pz0s") != cost_label("{PBKDF2-SHA256}2000$MDEy$Pz0s")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from jitkit.endpoint.stores import Verdict
 
-from .. import issuer
+from .. import entra
 from ..conftest import Opener
 from .conftest import Opens
 from .stub import Stub
@@ -84,7 +84,7 @@ async def test_an_answer_about_another_directory_account_migrates_nobody_and_is_
     result: str, stub: Stub, opens: Opens, open_endpoint: Opener, caplog: pytest.LogCaptureFixture
 ) -> None:
     endpoint = await open_endpoint(opens(f"http://{stub.host}/"))
-    for known in (issuer.USER.upper(), None, "", issuer.CLIENT):
+    for known in (entra.USER.upper(), None, "", entra.CLIENT):
         stub.say(200, {"result": result, "username": ANN, "entra_user_id": known})
         answer = await endpoint.post()
     assert answer.json()["data"]["actions"][0]["@odata.type"] == "microsoft.graph.passwordSubmit.Block"

@@ -25,7 +25,7 @@ from starlette.responses import Response
 from jitkit.endpoint.stores import Verdict, open_store
 from jitkit.errors import SettingsError
 
-from ..issuer import CANARY
+from ..entra import CANARY
 from .conftest import Opens
 from .stub import Stub, serving
 

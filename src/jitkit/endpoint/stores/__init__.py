@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
 from urllib.parse import urlsplit
 
-from jitkit.endpoint.stores.base import LegacyStore, Maps, Prepares, Verdict
-from jitkit.errors import SettingsError
+from jitkit.endpoint.stores.base import LegacyStore, Maps, Prepares, Verdict, refuse_url
 
 __all__ = ["LegacyStore", "Maps", "Prepares", "Verdict", "open_store"]
 
+_EXTRAS: Final = {"postgresql+psycopg": "postgres", "ldaps": "ldap", "ldap": "ldap", "cognito": "cognito"}
+
 
 def open_store(url: str, query: str | None = None) -> LegacyStore:
-    """Open the legacy store that a URL names.
-
-    Args:
-        url: `sqlite:///PATH`, `postgresql+psycopg://USER:PASSWORD@HOST/DATABASE`, `ldaps://ACCOUNT:PASSWORD@HOST/BASE`,
-            `https://:KEY@HOST/PATH` for a JSON API, `oauth2+https://:SECRET@HOST/PATH?client_id=ID`, or
-            `cognito://:SECRET@REGION/POOL?client_id=ID`. The module of each kind documents its parameters.
-        query: for SQL stores, the statement to use instead of the default one.
+    """Open the legacy store that a URL names (README.md lists them); `query` replaces a SQL store's statement.
 
     Raises:
         SettingsError: the URL or the statement cannot be used, or a package is missing.
@@ -26,34 +22,31 @@ def open_store(url: str, query: str | None = None) -> LegacyStore:
         scheme = urlsplit(url).scheme
     except ValueError:
         scheme = ""
-    match scheme:
-        case "sqlite" | "postgresql+psycopg":
-            from jitkit.endpoint.stores.sql import SqlStore
+    try:
+        match scheme:
+            case "sqlite" | "postgresql+psycopg":
+                from jitkit.endpoint.stores.sql import SqlStore
 
-            return SqlStore(url, query)
-        case "https" | "http":
-            from jitkit.endpoint.stores.http import JsonApiStore
+                return SqlStore(url, query)
+            case "https" | "http":
+                from jitkit.endpoint.stores.http import JsonApiStore
 
-            return JsonApiStore(url)
-        case "oauth2+https" | "oauth2+http":
-            from jitkit.endpoint.stores.oauth import OAuthStore
+                return JsonApiStore(url)
+            case "oauth2+https" | "oauth2+http":
+                from jitkit.endpoint.stores.oauth import OAuthStore
 
-            return OAuthStore(url)
-        case "ldaps" | "ldap":
-            try:
+                return OAuthStore(url)
+            case "ldaps" | "ldap":
                 from jitkit.endpoint.stores.ldap import LdapStore
-            except ImportError:
-                raise SettingsError(
-                    "LegacyApiConnectionString names a directory, and the package for it is not installed.",
-                    next_step='Run: pip install -e ".[ldap]"',
-                ) from None
 
-            return LdapStore(url)
-        case "cognito":
-            from jitkit.endpoint.stores.cognito import CognitoStore
+                return LdapStore(url)
+            case "cognito":
+                from jitkit.endpoint.stores.cognito import CognitoStore
 
-            return CognitoStore(url)
-    raise SettingsError(
-        "LegacyApiConnectionString names a kind of store that the endpoint does not know.",
-        next_step="Begin it with sqlite:, postgresql+psycopg:, ldaps:, https:, oauth2+https: or cognito:.",
-    )
+                return CognitoStore(url)
+    except ImportError:
+        if scheme not in _EXTRAS:
+            raise
+        refuse_url("needs a package that is not installed", f'Run: pip install -e ".[{_EXTRAS[scheme]}]"')
+    known = "Begin it with sqlite:, postgresql+psycopg:, ldaps:, https:, oauth2+https: or cognito:."
+    refuse_url("names a kind of store that the endpoint does not know", known)

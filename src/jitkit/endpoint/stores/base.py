@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import tomllib
 import unicodedata
 from enum import StrEnum
-from typing import Final, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Final, NoReturn, Protocol, runtime_checkable
 from urllib.parse import urlsplit
+
+from jitkit.errors import SettingsError
 
 _BLANKS: Final = " \t\r\n\v\f"
 
@@ -32,20 +36,13 @@ class Verdict(StrEnum):
 class LegacyStore(Protocol):
     """Verify passwords against the system that users come from."""
 
-    kind: str
-    """The store's name in the ledger."""
+    kind: str  # the store's name in the ledger
 
     async def verify(self, username: str, password: str) -> Verdict:
-        """Judge a password.
-
-        An error of the store itself is a verdict (`DOWN`, `THROTTLED`, `MALFORMED`), not an exception. The call may be
-        cancelled at any await.
-        """
-        ...
+        """Judge a password. An error of the store itself is a verdict; the call may be cancelled at any await."""
 
     async def close(self) -> None:
         """Close connections and threads."""
-        ...
 
 
 @runtime_checkable
@@ -54,7 +51,6 @@ class Prepares(Protocol):
 
     async def prepare(self, budget: float) -> None:
         """Warm up, and warn in the log about what will fail in the seconds that a call has. Never raises."""
-        ...
 
 
 @runtime_checkable
@@ -62,14 +58,7 @@ class Maps(Protocol):
     """A store that may know which directory account each of its users became."""
 
     async def verify_for(self, user_id: str, username: str, password: str) -> Verdict:
-        """Judge a password as `verify` does; `OTHER_USER` where the store knows the user as another account.
-
-        Args:
-            user_id: the directory account's object id, as the callout names it.
-            username: as typed.
-            password: as typed.
-        """
-        ...
+        """Judge a password; `OTHER_USER` where the store knows the user as another account than the callout's."""
 
 
 def is_other(known: object, user_id: str) -> bool:
@@ -79,16 +68,15 @@ def is_other(known: object, user_id: str) -> bool:
 
 
 def lookup_key(username: str) -> str:
-    """Turn a typed or stored username into the key that both are compared by.
+    """Turn a typed or stored username into the key that both are compared by: as `typed_name`, in lower case.
 
-    NFC, then without ASCII blanks at both ends, then lower case. Plus tags, dots and accents are kept: they may
-    distinguish two users. The password is never changed.
+    Plus tags, dots and accents are kept: they may distinguish two users. The password is never changed.
     """
     return typed_name(username).lower()
 
 
 def typed_name(username: str) -> str:
-    """Normalise a username for a store that compares names by its own rules: as `lookup_key`, with capitals kept."""
+    """Normalise a username for a store that compares names by its own rules: NFC, without ASCII blanks around it."""
     return unicodedata.normalize("NFC", username).strip(_BLANKS)
 
 
@@ -101,6 +89,16 @@ def can_be_sent(username: str, password: str) -> bool:
         return bool(username.encode() and password.encode())
     except UnicodeEncodeError:
         return False
+
+
+def refuse_url(what: str, next_step: str) -> NoReturn:
+    """Raise SettingsError about the store's URL, which may hold a password and so is never repeated."""
+    raise SettingsError(f"LegacyApiConnectionString {what}.", next_step=next_step) from None
+
+
+def read_answers(name: str) -> Any:
+    """Read a table of `answers.toml`."""
+    return tomllib.loads(Path(__file__).with_name("answers.toml").read_text(encoding="utf-8"))[name]
 
 
 def is_safe_url(url: str) -> bool:

@@ -8,6 +8,7 @@ libpass read what they know and bound nothing; the rest, and what they read too 
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import hmac
 import json
@@ -26,23 +27,16 @@ from jitkit.endpoint.stores.base import Verdict
 
 _log = logging.getLogger(__name__)
 
+# Takes the stored text and the password; raises any exception when the text is broken.
 Verifier = Callable[[str, str], bool]
-"""Takes the stored text and the password; raises any exception when the text is broken."""
 
 # No user types more; some formats take time that grows with the password.
 _LONGEST_PASSWORD: Final = 4096
-
-_BCRYPT_COST: Final = 16
-_PBKDF2_ROUNDS: Final = 5_000_000
-_SHA_CRYPT_ROUNDS: Final = 1_000_000
-_PHPASS_LOG2: Final = 19
-_ARGON2_KIB, _ARGON2_PASSES, _ARGON2_LANES = 1024 * 1024, 20, 16
-_ARGON2_KIB_PASSES: Final = 4 * 1024 * 1024
+_BCRYPT_COST, _PBKDF2_ROUNDS, _SHA_CRYPT_ROUNDS, _PHPASS_LOG2 = 16, 5_000_000, 1_000_000, 19
+_ARGON2_KIB, _ARGON2_PASSES, _ARGON2_LANES, _ARGON2_KIB_PASSES = 1024 * 1024, 20, 16, 4 * 1024 * 1024
 _SCRYPT_BYTES, _SCRYPT_LANES, _SCRYPT_WORK = 256 * 2**20, 16, 2**30
-_LONGEST_DIGEST: Final = 1024
 # A digest that was cut short would fit more than one password.
-_SHORTEST_DIGEST: Final = 16
-
+_SHORTEST_DIGEST, _LONGEST_DIGEST = 16, 1024
 _ASCII_BLANKS: Final = " \t\r\n\v\f\0"
 # What an export holds in place of a hash: no password was set (exports, Django's "!" with random letters, shadow
 # files), or the password is locked or kept elsewhere.
@@ -52,36 +46,57 @@ _ASPNET: Final = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}")
 
 # Tags that only announce what follows: RFC 2307 directories, and Spring Security's delegating encoder.
 _ANNOUNCED: Final = re.compile(r"\{(?:crypt|argon2|bcrypt)(?:@[^}]*)?\}(?=\$)", re.IGNORECASE)
-
 _COST: Final = re.compile(
     r"(?:bcrypt(?:_sha256)?\$|\$wp)?\$2[aby]\$\d\d|(?:U?\$S|\$P|\$H)\$.|\$(?:scrypt|firescrypt)\$[^$]*"
     r"|\$fbscrypt\$v=1,n=\d+,r=\d+,p=\d+|scrypt\$\d+|\{[^}\"]+\}\d*|(?:md5|sha1)\$|AA"
 )
 
+# What libpass reads, once its rounds were compared with a bound.
+_LIBPASS: Final = (
+    *("pbkdf2_sha1", "pbkdf2_sha256", "pbkdf2_sha512", "ldap_pbkdf2_sha1", "ldap_pbkdf2_sha256", "ldap_pbkdf2_sha512"),
+    *("atlassian_pbkdf2_sha1", "sha256_crypt", "sha512_crypt", "md5_crypt", "apr_md5_crypt", "phpass"),
+)
+_WITH_ROUNDS: Final = ("$pbkdf2", "{PBKDF2", "$5$rounds", "$6$rounds")
+_ROUNDS: Final = re.compile(r"(?:\$pbkdf2[^$]*\$|\{PBKDF2[^}]*\}|\$[56]\$rounds=)(\d+)\$.*", re.DOTALL)
+_PADDING: Final = re.compile(r"=+(?=\$|$)")
+_PHP_BLANKS: Final = " \t\n\r\0\v"
+_ITOA64: Final = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_BCRYPT: Final = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")  # not `$2x$`, which the library reads wrongly
+_SCRYPT: Final = re.compile(r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,5}),p=(\d{1,3})\$([^$]+)\$([^$]+)")
+_DRUPAL: Final = re.compile(r"\$S\$([./0-9A-Za-z])([./0-9A-Za-z]{8})([./0-9A-Za-z]{43})")
+_TAG: Final = re.compile(r"\{([A-Za-z0-9_-]{1,20})\}(.*)", re.DOTALL)
+_DIGESTS: Final = {"MD5": "md5", "SHA": "sha1", "SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha512"}
+_SALTED: Final = {"SMD5": "md5"} | {f"S{tag}": name for tag, name in _DIGESTS.items() if tag != "MD5"}
+_PLAIN: Final = ("PLAIN", "CLEAR", "CLEARTEXT", "NOOP")
+_KEYCLOAK_STARTS: Final = ('{"', "{ ", "{\n")
+_KEYCLOAK_COST: Final = re.compile(r"(?:algorithm|hashIterations|memory)\W+([\w-]{1,20})")
+_KEYCLOAK_PBKDF2: Final = {"pbkdf2": "sha1", "pbkdf2-sha256": "sha256", "pbkdf2-sha512": "sha512"}
+_ARGON2_TYPES: Final = {"d": argon2.low_level.Type.D, "i": argon2.low_level.Type.I, "id": argon2.low_level.Type.ID}
+_ARGON2_VERSIONS: Final = {"1.0": 16, "1.3": 19}
+_FIREBASE: Final = {
+    "$firescrypt$": re.compile(  # as Ory writes it
+        r"\$firescrypt\$ln=(?P<n>\d{1,2}),r=(?P<r>\d{1,5}),p=(?P<p>\d{1,3})"
+        r"\$(?P<salt>[^$]+)\$(?P<digest>[^$]+)\$(?P<separator>[^$]*)\$(?P<key>[^$]+)"
+    ),
+    "$fbscrypt$": re.compile(  # as Supabase writes it
+        r"\$fbscrypt\$v=1,n=(?P<n>\d{1,2}),r=(?P<r>\d{1,5}),p=(?P<p>\d{1,3})"
+        r"(?:,ss=(?P<separator>[^,$]*))?,sk=(?P<key>[^,$]+)\$(?P<salt>[^$]+)\$(?P<digest>[^$]+)"
+    ),
+}
+
 
 def check(stored: str | None, password: str) -> Verdict:
-    """Verify a password against a stored hash.
-
-    Blanks around the stored hash are dropped: CHAR columns and CSV exports add them. The password is used as it is,
-    in UTF-8, cut to 72 bytes for bcrypt as the systems that made such hashes did.
-
-    A value says by its beginning what it is. Bare digests and plain text say nothing, and are not guessed at: have
-    the statement put a tag before them, `'{MD5}' || column` (or SHA, SHA256, SHA512; hex or base64) or
-    `'{PLAIN}' || column`.
-
-    Args:
-        stored: the stored value, or None.
-        password: what the user typed.
-
-    Returns:
-        RIGHT, WRONG, NO_PASSWORD or DISABLED for a marker that says so, or MALFORMED.
-    """
-    text = (stored or "").strip(_ASCII_BLANKS)
+    """Verify a password against a stored hash: RIGHT, WRONG, MALFORMED, or NO_PASSWORD or DISABLED for a marker."""
+    text = (stored or "").strip(_ASCII_BLANKS)  # CHAR columns and CSV exports add blanks
     if _NO_PASSWORD.fullmatch(text):
         return Verdict.NO_PASSWORD
     if _NOT_HERE.fullmatch(text):
         return Verdict.DISABLED
-    if not _may_be_right(password):
+    try:
+        secret = password.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return Verdict.WRONG
+    if not 0 < len(secret) <= _LONGEST_PASSWORD or b"\0" in secret:  # no system takes these for a password
         return Verdict.WRONG
     try:
         text = _ANNOUNCED.sub("", text, count=1)
@@ -95,24 +110,11 @@ def cost_label(stored: str) -> str:
     """Name a hash's format and cost without its salt and digest, so that hashes of equal cost share a label."""
     text = _ANNOUNCED.sub("", stored.strip(_ASCII_BLANKS), count=1)
     if text.startswith(_KEYCLOAK_STARTS):
-        return _keycloak_cost(text)
+        return " ".join(["keycloak", *sorted(_KEYCLOAK_COST.findall(text), reverse=True)])
     if fixed := _COST.match(text):
         return fixed.group()
     # ASP.NET Identity v3: its first nine bytes are format, function and rounds.
     return text.rsplit("$", 2)[0] if "$" in text else text[:12]
-
-
-def _may_be_right(password: str) -> bool:
-    """Return False for what no system takes for a password; a lone surrogate has no UTF-8 form."""
-    try:
-        secret = password.encode()
-    except UnicodeEncodeError:
-        return False
-    return 0 < len(secret) <= _LONGEST_PASSWORD and b"\0" not in secret
-
-
-class _Unusable(ValueError):
-    """The stored value is broken, too costly, or of a format that is not read."""
 
 
 def _verifier(text: str) -> Verifier:
@@ -121,28 +123,27 @@ def _verifier(text: str) -> Verifier:
             return verifier
     if _ASPNET.fullmatch(text):
         return _aspnet_identity
-    raise _Unusable("unknown format")
+    raise ValueError("unknown format")
 
 
 def _bounded(number: str | int, most: int) -> int:
     """Check a cost: a hash that would take all day is as broken as one that cannot be read."""
     value = int(number)
     if not 0 < value <= most:
-        raise _Unusable("cost out of bounds")
+        raise ValueError("cost out of bounds")
     return value
 
 
 def _bound_argon2(kib: int, passes: int, lanes: int) -> None:
+    _bounded(kib * _bounded(passes, _ARGON2_PASSES), _ARGON2_KIB_PASSES)
     _bounded(kib, _ARGON2_KIB)
-    _bounded(passes, _ARGON2_PASSES)
     _bounded(lanes, _ARGON2_LANES)
-    _bounded(kib * passes, _ARGON2_KIB_PASSES)
 
 
 def _matched(pattern: re.Pattern[str], text: str) -> re.Match[str]:
     match = pattern.fullmatch(text)
     if not match:
-        raise _Unusable("form")
+        raise ValueError("form")
     return match
 
 
@@ -155,7 +156,7 @@ def _decoded(text: str) -> bytes:
 def _same(made: bytes, digest: bytes) -> bool:
     """Compare digests in constant time; one that was cut short is broken, not wrong."""
     if len(digest) < _SHORTEST_DIGEST:
-        raise _Unusable("digest length")
+        raise ValueError("digest length")
     return hmac.compare_digest(made, digest)
 
 
@@ -180,52 +181,22 @@ def _scrypt(password: str, salt: bytes, n: int, r: int, p: int, length: int) -> 
     return hashlib.scrypt(password.encode(), salt=salt, n=n, r=r, p=p, maxmem=room, dklen=length)
 
 
-# What libpass reads, after its rounds were compared with a bound: the beginning, libpass's handler, the most rounds.
-_LIBPASS: Final = tuple(
-    (re.compile(start), handler, most)
-    for start, handler, most in (
-        (r"\$pbkdf2\$(\d+)\$", "pbkdf2_sha1", _PBKDF2_ROUNDS),
-        (r"\$pbkdf2-sha256\$(\d+)\$", "pbkdf2_sha256", _PBKDF2_ROUNDS),
-        (r"\$pbkdf2-sha512\$(\d+)\$", "pbkdf2_sha512", _PBKDF2_ROUNDS),
-        (r"\{PBKDF2\}(\d+)\$", "ldap_pbkdf2_sha1", _PBKDF2_ROUNDS),
-        (r"\{PBKDF2-SHA256\}(\d+)\$", "ldap_pbkdf2_sha256", _PBKDF2_ROUNDS),
-        (r"\{PBKDF2-SHA512\}(\d+)\$", "ldap_pbkdf2_sha512", _PBKDF2_ROUNDS),
-        (r"\{PKCS5S2\}", "atlassian_pbkdf2_sha1", None),
-        (r"\$5\$(?:rounds=(\d+)\$)?", "sha256_crypt", _SHA_CRYPT_ROUNDS),
-        (r"\$6\$(?:rounds=(\d+)\$)?", "sha512_crypt", _SHA_CRYPT_ROUNDS),
-        (r"\$1\$", "md5_crypt", None),
-        (r"\$apr1\$", "apr_md5_crypt", None),
-    )
-)
-_PADDING: Final = re.compile(r"=+(?=\$|$)")
+@functools.cache
+def _libpass_context() -> Any:
+    from passlib.context import CryptContext  # not at the start, which it would slow down: many stores need none
+
+    return CryptContext(_LIBPASS)
 
 
 def _libpass(text: str, password: str) -> bool:
-    for start, handler, most in _LIBPASS:
-        if match := start.match(text):
-            if most is not None and match[1]:
-                _bounded(match[1], most)
-            return _libpass_verifies(handler, _PADDING.sub("", text), password)
-    raise _Unusable("form")
-
-
-def _libpass_verifies(handler: str, text: str, password: str) -> bool:
-    import passlib.hash  # not at the start, which it would slow down: many stores need none of it
-
-    return bool(getattr(passlib.hash, handler).verify(password, text))
-
-
-_PHP_BLANKS: Final = " \t\n\r\0\v"
-_ITOA64: Final = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
-
-def _phpass(text: str, password: str) -> bool:
-    """Verify phpass. WordPress, which writes `$P$`, trims what is typed; phpBB, which writes `$H$`, does not."""
-    _bounded(_ITOA64.index(text[3]), _PHPASS_LOG2)
-    return _libpass_verifies("phpass", text, password.strip(_PHP_BLANKS) if text.startswith("$P$") else password)
-
-
-_BCRYPT: Final = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")  # not `$2x$`, which the library reads wrongly
+    if text.startswith(_WITH_ROUNDS):
+        most = _SHA_CRYPT_ROUNDS if text[1] in "56" else _PBKDF2_ROUNDS
+        _bounded(_matched(_ROUNDS, text)[1], most)
+    if text.startswith(("$P$", "$H$")):
+        _bounded(_ITOA64.index(text[3]), _PHPASS_LOG2)
+    if text.startswith("$P$"):  # WordPress trims what is typed; phpBB, which writes `$H$`, does not
+        password = password.strip(_PHP_BLANKS)
+    return bool(_libpass_context().verify(password, _PADDING.sub("", text)))
 
 
 def _bcrypt(text: str, password: str) -> bool:
@@ -239,14 +210,11 @@ def _argon2(text: str, password: str) -> bool:
     cost = argon2.extract_parameters(text)
     _bound_argon2(cost.memory_cost, cost.time_cost, cost.parallelism)
     if cost.hash_len < _SHORTEST_DIGEST:
-        raise _Unusable("digest length")
+        raise ValueError("digest length")
     try:
         return argon2.PasswordHasher().verify(text, password)
     except argon2.exceptions.VerifyMismatchError:  # its parent, VerificationError, means a broken hash
         return False
-
-
-_SCRYPT: Final = re.compile(r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,5}),p=(\d{1,3})\$([^$]+)\$([^$]+)")
 
 
 def _scrypt_phc(text: str, password: str) -> bool:
@@ -260,9 +228,6 @@ def _wordpress(text: str, password: str) -> bool:
     """Verify WordPress 6.8 and later: bcrypt of a keyed digest of the trimmed password."""
     digest = hmac.digest(b"wp-sha384", password.strip(_PHP_BLANKS).encode(), hashlib.sha384)
     return _bcrypt(text.removeprefix("$wp"), base64.b64encode(digest).decode())
-
-
-_DRUPAL: Final = re.compile(r"\$S\$([./0-9A-Za-z])([./0-9A-Za-z]{8})([./0-9A-Za-z]{43})")
 
 
 def _drupal(text: str, password: str) -> bool:
@@ -279,47 +244,25 @@ def _drupal(text: str, password: str) -> bool:
     return _same(h64.encode_bytes(digest)[:43], match[3].encode())
 
 
-_TAG: Final = re.compile(r"\{([A-Za-z0-9_-]{1,20})\}")
-_DIGESTS: Final = {"MD5": "md5", "SHA": "sha1", "SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha512"}
-_SALTED: Final = {"SMD5": "md5", "SSHA": "sha1", "SSHA1": "sha1", "SSHA256": "sha256", "SSHA512": "sha512"}
-_PLAIN: Final = ("PLAIN", "CLEAR", "CLEARTEXT", "NOOP")
-
-
 def _tagged(text: str, password: str) -> bool:
-    """Verify a tagged value. Exports write the tag in either case.
+    """Verify a tagged value. Exports write the tag in either case; what follows a salted digest is salt, of any length.
 
     Digests are read here: libpass takes no hex, no base64 without padding, and no salt of more than 16 bytes.
     """
-    match = _TAG.match(text)
-    if not match:
-        raise _Unusable("tag")
-    tag, rest = match[1].upper(), text[match.end() :]
-    if tag in _SALTED:
-        return _salted_digest_matches(_SALTED[tag], rest, password)
-    if tag in _DIGESTS:
-        return _digest_matches(_DIGESTS[tag], rest, password)
+    tag, rest = _matched(_TAG, text).groups()
+    tag = tag.upper()
     if tag in _PLAIN and rest:
         return hmac.compare_digest(rest.encode(), password.encode())
-    return _libpass(f"{{{tag.removesuffix('-SHA1')}}}{rest}", password)
-
-
-def _salted_digest_matches(name: str, rest: str, password: str) -> bool:
-    """Verify digest and salt in one: what follows the digest is salt, of any length."""
-    data, size = _decoded(rest), hashlib.new(name, usedforsecurity=False).digest_size
+    name = _SALTED.get(tag) or _DIGESTS.get(tag)
+    if name is None:
+        return _libpass(f"{{{tag.removesuffix('-SHA1')}}}{rest}", password)
+    size = hashlib.new(name, usedforsecurity=False).digest_size
+    is_hex = tag in _DIGESTS and len(rest) == 2 * size and re.fullmatch(r"[0-9a-fA-F]+", rest)
+    data = bytes.fromhex(rest) if is_hex else _decoded(rest)
     digest, salt = data[:size], data[size:]
-    if len(digest) != size or not salt:
-        raise _Unusable("digest or salt length")
+    if len(digest) != size or bool(salt) != (tag in _SALTED):
+        raise ValueError("digest or salt length")
     return _same(_digest(name, password.encode() + salt), digest)
-
-
-def _digest_matches(name: str, rest: str, password: str) -> bool:
-    """Verify a digest without a salt, in hex or base64."""
-    made = _digest(name, password.encode())
-    is_hex = len(rest) == 2 * len(made) and re.fullmatch(r"[0-9a-fA-F]+", rest)
-    digest = bytes.fromhex(rest) if is_hex else _decoded(rest)
-    if len(digest) != len(made):
-        raise _Unusable("digest length")
-    return _same(made, digest)
 
 
 def _django(text: str, password: str) -> bool:
@@ -345,7 +288,7 @@ def _django(text: str, password: str) -> bool:
             made = _digest(scheme, (salt + password).encode())
             if len(digest) == 2 * len(made):
                 return _same(made, bytes.fromhex(digest))
-    raise _Unusable("Django form")
+    raise ValueError("Django form")
 
 
 def _werkzeug(text: str, password: str) -> bool:
@@ -357,14 +300,11 @@ def _werkzeug(text: str, password: str) -> bool:
             return _same(_scrypt(password, salt.encode(), int(n), int(r), int(p), len(digest)), digest)
         case ["pbkdf2", "sha1" | "sha256" | "sha512" as name, rounds]:
             return _pbkdf2_matches(name, password, salt.encode(), rounds, digest)
-    raise _Unusable("Werkzeug method")
+    raise ValueError("Werkzeug method")
 
 
 def _aspnet_identity(text: str, password: str) -> bool:
-    """Verify ASP.NET Identity: 00 is version 2, 01 is version 3 with its parameters in front, big-endian.
-
-    Source: `PasswordHasher.cs` of dotnet/aspnetcore.
-    """
+    """Verify ASP.NET Identity, version 2 (00) and 3 (01) [`PasswordHasher.cs` of dotnet/aspnetcore]."""
     data = base64.b64decode(text, validate=True)
     if data[0] == 0 and len(data) == 49:
         name, rounds, salt, digest = "sha1", 1000, data[1:17], data[17:]
@@ -373,24 +313,14 @@ def _aspnet_identity(text: str, password: str) -> bool:
         end = 13 + int.from_bytes(data[9:13])
         salt, digest = data[13:end], data[end:]
     else:
-        raise _Unusable("format marker")
+        raise ValueError("format marker")
     if len(salt) < 16:
-        raise _Unusable("salt length")
+        raise ValueError("salt length")
     return _pbkdf2_matches(name, password, salt, rounds, digest)
 
 
-_KEYCLOAK_STARTS: Final = ('{"', "{ ", "{\n")
-_KEYCLOAK_PBKDF2: Final = {"pbkdf2": "sha1", "pbkdf2-sha256": "sha256", "pbkdf2-sha512": "sha512"}
-_ARGON2_TYPES: Final = {"d": argon2.low_level.Type.D, "i": argon2.low_level.Type.I, "id": argon2.low_level.Type.ID}
-_ARGON2_VERSIONS: Final = {"1.0": 16, "1.3": 19}
-
-
 def _keycloak(text: str, password: str) -> bool:
-    """Verify a Keycloak credential with `secretData` and `credentialData`, as a realm export holds it.
-
-    Both are JSON, usually inside a string. From Keycloak's own table, in PostgreSQL:
-    `json_build_object('secretData', secret_data, 'credentialData', credential_data)::text`.
-    """
+    """Verify a Keycloak credential with `secretData` and `credentialData`, JSON usually inside a string."""
     credential = json.loads(text)
     secret, data = _keycloak_part(credential, "secretData"), _keycloak_part(credential, "credentialData")
     digest, salt, rounds = _decoded(secret["value"]), _decoded(secret["salt"]), data["hashIterations"]
@@ -398,50 +328,22 @@ def _keycloak(text: str, password: str) -> bool:
     if algorithm in _KEYCLOAK_PBKDF2:
         return _pbkdf2_matches(_KEYCLOAK_PBKDF2[algorithm], password, salt, rounds, digest)
     if algorithm != "argon2":
-        raise _Unusable("Keycloak algorithm")
+        raise ValueError("Keycloak algorithm")
     more = {name: values[0] for name, values in data["additionalParameters"].items()}
     memory, lanes = int(more["memory"]), int(more["parallelism"])
     _bound_argon2(memory, int(rounds), lanes)
-    made = argon2.low_level.hash_secret_raw(
-        password.encode(),
-        salt,
-        time_cost=int(rounds),
-        memory_cost=memory,
-        parallelism=lanes,
-        hash_len=_bounded(len(digest), _LONGEST_DIGEST),
-        type=_ARGON2_TYPES[more["type"]],
-        version=_ARGON2_VERSIONS[more["version"]],
-    )
-    return _same(made, digest)
+    kind, version = _ARGON2_TYPES[more["type"]], _ARGON2_VERSIONS[more["version"]]
+    length = _bounded(len(digest), _LONGEST_DIGEST)
+    derive = argon2.low_level.hash_secret_raw
+    return _same(derive(password.encode(), salt, int(rounds), memory, lanes, length, kind, version), digest)
 
 
 def _keycloak_part(credential: dict[str, Any], name: str) -> dict[str, Any]:
     value = credential[name]
     part = json.loads(value) if isinstance(value, str) else value
     if not isinstance(part, dict):
-        raise _Unusable("Keycloak form")
+        raise ValueError("Keycloak form")
     return part
-
-
-def _keycloak_cost(text: str) -> str:
-    try:
-        data = _keycloak_part(json.loads(text), "credentialData")
-        memory = (data.get("additionalParameters") or {}).get("memory") or [""]
-        return f"keycloak {data['algorithm']} {data['hashIterations']} {memory[0]}".strip()
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return "keycloak"  # broken, and so without a cost
-
-
-_FIREBASE: Final = {
-    "$firescrypt$": re.compile(  # as Ory writes it
-        r"\$firescrypt\$ln=(?P<n>\d{1,2}),r=(?P<r>\d{1,5}),p=(?P<p>\d{1,3})"
-        r"\$(?P<salt>[^$]+)\$(?P<digest>[^$]+)\$(?P<separator>[^$]*)\$(?P<key>[^$]+)"
-    ),
-    "$fbscrypt$": re.compile(  # as Supabase writes it
-        r"\$fbscrypt\$v=1,n=(?P<n>\d{1,2}),r=(?P<r>\d{1,5}),p=(?P<p>\d{1,3})"
-        r"(?:,ss=(?P<separator>[^,$]*))?,sk=(?P<key>[^,$]+)\$(?P<salt>[^$]+)\$(?P<digest>[^$]+)"
-    ),
-}
 
 
 def _firebase(text: str, password: str) -> bool:
@@ -461,8 +363,7 @@ _VERIFIERS: Final[dict[str, Verifier]] = {
     "$scrypt$": _scrypt_phc,
     "$S$": _drupal,
     "U$S$": _drupal,
-    **dict.fromkeys(("$P$", "$H$"), _phpass),
-    **dict.fromkeys(("$pbkdf2", "$5$", "$6$", "$1$", "$apr1$"), _libpass),
+    **dict.fromkeys(("$P$", "$H$", "$pbkdf2", "$5$", "$6$", "$1$", "$apr1$"), _libpass),
     **dict.fromkeys(("pbkdf2_", "bcrypt_sha256$", "bcrypt$", "argon2$", "scrypt$", "md5$", "sha1$"), _django),
     **dict.fromkeys(("scrypt:", "pbkdf2:"), _werkzeug),
     **dict.fromkeys(_FIREBASE, _firebase),

@@ -1,40 +1,4 @@
-"""A legacy store behind a JSON API of your own, and the one HTTP client for all stores that are asked over HTTP.
-
-The contract of the JSON API, whole:
-
-    POST PATH HTTP/1.1
-    content-type: application/json
-
-    {"username": "ann@contoso.example", "password": "…"}
-
-    HTTP/1.1 200 OK
-    content-type: application/json
-
-    {"result": "right", "username": "ann@contoso.example"}
-
-`username` comes as it was typed, in NFC and without blanks around it, and is compared by the API's own rules. `result`
-is one of
-
-| `result` | meaning |
-|---|---|
-| `right` | this is the password |
-| `right_must_change` | it is, and it has expired or must be changed |
-| `mfa` | it is, and a sign-in would ask for a second factor as well |
-| `wrong` | it is not |
-| `unknown_user` | no user has this name |
-| `locked` | there were too many attempts |
-| `disabled` | the account may not be used |
-| `no_password` | it has none, as with social sign-in |
-| `ambiguous` | more than one account has this name |
-
-With the three that prove a password, `username` must be in the answer and name the same account: an answer about
-another user migrates no one. An API that knows which directory account the user became may add `entra_user_id`, its
-object id: where that is not the callout's, the user is not migrated, and an alarm is counted.
-
-Status 429 asks to try later. Everything else means that the API is out of order: another status (201 and 204 are no
-yes; 401 and 403 say that the API does not know the endpoint), a redirect, another content type, more than 64 KiB, or an
-answer later than the deadline.
-"""
+"""A legacy store behind a JSON API of your own (README.md has its contract), and what both HTTP stores share."""
 
 from __future__ import annotations
 
@@ -51,31 +15,24 @@ from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 import httpx
 
-from jitkit.endpoint.stores.base import Verdict, can_be_sent, is_other, is_safe_url, lookup_key, typed_name
+from jitkit.endpoint.stores.base import Verdict, can_be_sent, is_other, is_safe_url, lookup_key, refuse_url, typed_name
 from jitkit.errors import SettingsError
 
 _log = logging.getLogger(__name__)
 
 # The guard cancels a call at its deadline, 1.9 s at most; after that the answer is of no use.
-_SECONDS: Final = 1.9
-_CONNECT_SECONDS: Final = 1.0
-_CONNECTIONS: Final = 20
-_IDLE_SECONDS: Final = 20.0
-_LARGEST_REPLY: Final = 64 * 1024
-
+_SECONDS, _CONNECT_SECONDS, _IDLE_SECONDS = 1.9, 1.0, 20.0
+_CONNECTIONS, _LARGEST_REPLY = 20, 64 * 1024
 # The statuses whose body may say something about a password.
 _WITH_A_BODY: Final = (200, 400, 401, 403, 429)
-
 _EXAMPLE: Final = "https://:KEY@HOST/PATH or https://USER:PASSWORD@HOST/PATH"
 _PROOFS: Final = (Verdict.RIGHT, Verdict.RIGHT_MUST_CHANGE, Verdict.MFA)
-_OTHER_RESULTS: Final = (
-    *(Verdict.WRONG, Verdict.UNKNOWN_USER, Verdict.LOCKED, Verdict.DISABLED, Verdict.NO_PASSWORD, Verdict.AMBIGUOUS),
-)
+_NOT_RESULTS: Final = (Verdict.OTHER_USER, Verdict.THROTTLED, Verdict.DOWN, Verdict.MALFORMED)
 
 
 @dataclass(frozen=True)
 class Address:
-    """A store's URL in its parts: scheme, host and path; parameters; user name and password, unquoted, or None."""
+    """A store's URL in its parts: scheme, host and path; parameters; user name and password, or None."""
 
     url: str
     query: Mapping[str, str]
@@ -85,31 +42,15 @@ class Address:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a store answered: a status out of 200, 400, 401, 403 and 429, and a JSON object.
-
-    The object is empty when a 429 came with something else. It may hold tokens.
-    """
+    """What a store answered: a status, and a JSON object, which may hold tokens and is empty after many a 429."""
 
     status: int
     body: Mapping[str, Any] = field(repr=False)
 
 
 def read_address(url: str, *, scheme: str, example: str) -> Address:
-    """Split a store's URL into its parts.
-
-    Args:
-        url: `https://USER:SECRET@HOST/PATH?QUERY`, after `scheme`; http to this machine alone. User name and secret
-            are percent-encoded.
-        scheme: what precedes the `https`.
-        example: how the URL should be written, for the message.
-
-    Raises:
-        SettingsError: the URL cannot be used. The message never repeats it.
-    """
-    refused = SettingsError(
-        "LegacyApiConnectionString is not an https: URL, nor an http: URL of this machine.",
-        next_step=f"Write it as {example}.",
-    )
+    """Split `https://USER:SECRET@HOST/PATH?QUERY`, after `scheme`, into its parts; http to this machine alone."""
+    refused = "is not an https: URL, nor an http: URL of this machine", f"Write it as {example}."
     try:
         parts = urlsplit(url.removeprefix(scheme))
         pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
@@ -119,42 +60,31 @@ def read_address(url: str, *, scheme: str, example: str) -> Address:
         httpx.URL(bare)
         host.encode("idna")  # as the resolver does, whose refusal would come with every call
     except (ValueError, httpx.InvalidURL):
-        raise refused from None
+        refuse_url(*refused)
     query = dict(pairs)
     if not is_safe_url(bare) or not host.isprintable() or " " in host or parts.fragment or len(query) != len(pairs):
-        raise refused
+        refuse_url(*refused)
     user = unquote(parts.username) if parts.username else None
     secret = unquote(parts.password) if parts.password else None
     return Address(bare, query, user, secret)
 
 
-class PostClient:
-    """Post to one URL and read a bounded JSON object back.
+class HttpStore:
+    """A store that is asked by posting to one URL, and reads a bounded JSON object back.
 
     Redirects are never followed: a password goes where the setting says, and nowhere else. Cookies are never kept:
-    they would carry one user's session into the next one's call. Proxies and certificates are taken from the
-    environment (`HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`), because that is how the outside is reached from many
-    networks, and TLS runs through the proxy unopened; calls to this machine never go through a proxy.
-
-    Args:
-        url: where to post.
-        headers: what every request carries. They may hold a secret.
-
-    Raises:
-        SettingsError: the proxy or the certificates that the environment names cannot be used.
+    they would carry one user's session into the next one's call.
     """
 
-    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         self._url = url
         # Where http would be safe is this machine, and a proxy would read what it is handed.
         netloc = urlsplit(url).netloc
         direct = {f"all://{netloc}": None} if is_safe_url(f"http://{netloc}/") else None
-        limits = httpx.Limits(
-            max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=_IDLE_SECONDS
-        )
+        limits = httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=_IDLE_SECONDS)
         try:
             self._client = httpx.AsyncClient(
-                headers={"accept": "application/json", "accept-encoding": "identity", **(headers or {})},
+                headers={"accept": "application/json", "accept-encoding": "identity", **headers},
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
                 follow_redirects=False,
                 timeout=httpx.Timeout(_SECONDS, connect=_CONNECT_SECONDS),
@@ -167,12 +97,8 @@ class PostClient:
                 next_step="Check HTTPS_PROXY (http: or https:), SSL_CERT_FILE and SSL_CERT_DIR.",
             ) from None
 
-    async def post(self, content: str, media_type: str) -> Reply | Verdict:
-        """Post once; nothing is tried again, because the store may have counted the attempt.
-
-        Returns:
-            The reply, or `DOWN` when there was none that may say something about a password.
-        """
+    async def _post(self, content: str, media_type: str) -> Reply | Verdict:
+        """Post once: the store counts attempts. `DOWN` when no reply came that may say something about a password."""
         headers = {"content-type": media_type}
         try:
             async with (
@@ -191,20 +117,19 @@ class PostClient:
 
 async def _read(response: httpx.Response) -> Reply | Verdict:
     status = response.status_code
-    if status not in _WITH_A_BODY:
-        if response.is_redirect:
-            _log.error("the legacy store redirects (%d): correct the URL, a password is never sent on", status)
-        else:
-            _log.error("the legacy store answered with status %d", status)
-        return Verdict.DOWN
-    body = await _object(response)
-    if body is None and status != 429:
+    body = await _json_object(response) if status in _WITH_A_BODY else None
+    if body is not None or status == 429:
+        return Reply(status, body or {})
+    if response.is_redirect:
+        _log.error("the legacy store redirects (%d): correct the URL, a password is never sent on", status)
+    elif status in _WITH_A_BODY:
         _log.error("the legacy store answered %d with something else than a small JSON object", status)
-        return Verdict.DOWN
-    return Reply(status, body or {})
+    else:
+        _log.error("the legacy store answered with status %d", status)
+    return Verdict.DOWN
 
 
-async def _object(response: httpx.Response) -> Mapping[str, Any] | None:
+async def _json_object(response: httpx.Response) -> Mapping[str, Any] | None:
     """Read a JSON object, and stop as soon as it is too large. Encodings are not asked for, and not unpacked."""
     if response.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         return None
@@ -220,27 +145,17 @@ async def _object(response: httpx.Response) -> Mapping[str, Any] | None:
     return body if isinstance(body, dict) else None
 
 
-class JsonApiStore:
-    """Ask a JSON API (see the module's text) whether a password is right.
-
-    Args:
-        url: `https://:KEY@HOST/PATH` sends the key as a bearer token, `https://USER:PASSWORD@HOST/PATH` sends Basic
-            credentials, both percent-encoded. There is no query: URLs end up in logs.
-
-    Raises:
-        SettingsError: the URL cannot be used.
-    """
+class JsonApiStore(HttpStore):
+    """Ask a JSON API whether a password is right."""
 
     kind = "rest"
 
     def __init__(self, url: str) -> None:
         address = read_address(url, scheme="", example=_EXAMPLE)
-        if address.query or not _are_credentials(address.user, address.secret):
-            raise SettingsError(
-                "LegacyApiConnectionString has a query, or credentials that cannot be sent.",
-                next_step=f"Write it as {_EXAMPLE}.",
-            )
-        self._client = PostClient(address.url, _credentials(address.user, address.secret))
+        credentials = _credentials(address.user, address.secret)
+        if address.query or credentials is None:
+            refuse_url("has a query, or credentials that cannot be sent", f"Write it as {_EXAMPLE}.")
+        super().__init__(address.url, credentials)
 
     async def verify(self, username: str, password: str) -> Verdict:
         """Judge a password."""
@@ -251,31 +166,22 @@ class JsonApiStore:
         if not can_be_sent(username, password):
             return Verdict.WRONG
         name = typed_name(username)
-        reply = await self._client.post(json.dumps({"username": name, "password": password}), "application/json")
+        reply = await self._post(json.dumps({"username": name, "password": password}), "application/json")
         if isinstance(reply, Verdict):
             return reply
         verdict = _judge(reply, lookup_key(name))
         known = None if verdict in (Verdict.UNKNOWN_USER, Verdict.MALFORMED) else reply.body.get("entra_user_id")
         return Verdict.OTHER_USER if user_id and is_other(known, user_id) else verdict
 
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._client.close()
 
-
-def _are_credentials(user: str | None, secret: str | None) -> bool:
-    """Return whether they can be sent: no name has a colon [RFC 7617 2], and a bearer token is one ASCII word."""
+def _credentials(user: str | None, secret: str | None) -> Mapping[str, str] | None:
+    """Write the header; None when it cannot be sent: no name has a colon [RFC 7617 2], a token is one ASCII word."""
     if user:
-        return bool(secret) and ":" not in user
-    return not secret or bool(re.fullmatch(r"[!-~]+", secret))
-
-
-def _credentials(user: str | None, secret: str | None) -> Mapping[str, str]:
+        basic = base64.b64encode(f"{user}:{secret}".encode()).decode()
+        return {"authorization": f"Basic {basic}"} if secret and ":" not in user else None
     if not secret:
         return {}
-    if not user:
-        return {"authorization": f"Bearer {secret}"}
-    return {"authorization": "Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode()}
+    return {"authorization": f"Bearer {secret}"} if re.fullmatch(r"[!-~]+", secret) else None
 
 
 def _judge(reply: Reply, key: str) -> Verdict:
@@ -285,7 +191,7 @@ def _judge(reply: Reply, key: str) -> Verdict:
         _log.error("the legacy API refused the endpoint itself with status %d: check its key", reply.status)
         return Verdict.DOWN
     result, name = reply.body.get("result"), reply.body.get("username")
-    verdict = next((word for word in (*_PROOFS, *_OTHER_RESULTS) if result == word), None)
+    verdict = next((word for word in Verdict if result == word and word not in _NOT_RESULTS), None)
     if verdict is None:
         _log.error("the legacy API answered without one of the results that the contract has")
         return Verdict.MALFORMED

@@ -1,25 +1,6 @@
-"""A legacy store in a directory: LDAP, and Active Directory by LDAP.
+"""A legacy store in a directory: LDAP, and Active Directory by LDAP (README.md has the URL's parameters).
 
-    ldaps://ACCOUNT:PASSWORD@HOST:PORT/BASE?filter=…&ca=…
-    ldaps://HOST:PORT/?bind=…&ca=…
-
-ACCOUNT is the name of a service account as the directory takes it in a bind, BASE the entry to search under. What has
-a meaning in a URL (`@ : / ? # % &` and a blank) is percent-encoded. The parameters:
-
-- `filter`: the search, with `{username}` for the escaped name; the default is `DEFAULT_FILTER`.
-- `bind`: instead of an account and a search, the name to bind to, with `{username}`: `CONTOSO\\{username}`,
-  `{username}` where users type their user principal name, or `uid={username},ou=people,dc=contoso,dc=example`.
-- `ca`: a file with the certificates of the authorities to trust (PEM); the default is the system's.
-
-`ldap:`, without TLS, is accepted for this machine alone.
-
-With a service account, the name is searched for first and the entry found is bound to; two entries for one name are
-ambiguous. A referral is never followed, and an empty password, which directories take for an anonymous bind, is wrong
-without asking.
-
-Sources: RFC 4511 for the result codes; draft-behera-ldap-password-policy for the control; the sub-codes of Active
-Directory are Windows error numbers in hexadecimal. Each was tried against OpenLDAP or Samba's Active Directory, except
-525 and 532, which only a real one gives.
+Sources: RFC 4511 for the result codes; draft-behera-ldap-password-policy for the control.
 """
 
 from __future__ import annotations
@@ -34,14 +15,14 @@ import ssl
 import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn
+from functools import partial
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from jitkit.endpoint.stores.base import Verdict, can_be_sent, is_loopback, typed_name
-from jitkit.errors import SettingsError
+from jitkit.endpoint.stores.base import Verdict, can_be_sent, is_loopback, read_answers, refuse_url, typed_name
 
 with warnings.catch_warnings():
     # ldap3 2.9 uses names of pyasn1 that are to go.
@@ -56,59 +37,39 @@ with warnings.catch_warnings():
 
 _log = logging.getLogger(__name__)
 
+_Result = TypeVar("_Result")
+
 DEFAULT_FILTER: Final = "(&(objectClass=person)(|(mail={username})(userPrincipalName={username})(uid={username})))"
 POLICY_CONTROL: Final = "1.3.6.1.4.1.42.2.27.8.5.1"
 
+_FORM: Final = "Write ldaps://ACCOUNT:PASSWORD@HOST/BASE, or ldaps://HOST/?bind=TEMPLATE with {username} in it."
 _PORTS: Final = {"ldaps": 636, "ldap": 389}
 _PARAMETERS: Final = {"filter", "bind", "ca"}
 _NAME: Final = "{username}"
-
 _CONNECTIONS: Final = 20
 _IDLE_SECONDS: Final = 60  # load balancers forget a silent connection after a few minutes, without a word
-_BUDGET: Final = 1.5
 _SPARE: Final = 0.1  # so that the store gives up before its caller does
 _STEP_SECONDS: Final = 2  # ldap3 takes whole seconds; a call is cut off before
+_CONNECTION: Final = {
+    **{"auto_referrals": False, "auto_escape": False, "check_names": False, "raise_exceptions": False},
+    "receive_timeout": _STEP_SECONDS,
+}
 
 # What has a meaning in `DOMAIN\name`, in a DN or in a list of names, and does not belong in one name.
 _NOT_IN_A_NAME: Final = re.compile(r'[\\,;=<>"]')
-
 _SUCCESS, _TOO_MANY, _CONSTRAINT, _NO_OBJECT, _INVALID_CREDENTIALS, _BUSY, _UNWILLING = 0, 4, 19, 32, 49, 51, 53
 _EXPIRED, _LOCKED, _CHANGE_AFTER_RESET = 0, 1, 2
-
-# Only 775 comes for a wrong password too, and 525 and 52e for nothing else; the rest prove the password.
-_ACTIVE_DIRECTORY: Final = {
-    "525": Verdict.UNKNOWN_USER,
-    "52e": Verdict.WRONG,
-    "52f": Verdict.DISABLED,  # account restriction
-    "530": Verdict.DISABLED,  # outside of logon hours
-    "531": Verdict.DISABLED,  # not from this workstation
-    "532": Verdict.RIGHT_MUST_CHANGE,  # password expired
-    "533": Verdict.DISABLED,
-    "701": Verdict.DISABLED,  # account expired
-    "773": Verdict.RIGHT_MUST_CHANGE,  # must change at next logon
-    "775": Verdict.LOCKED,
-}
+_ACTIVE_DIRECTORY: Final = {code: Verdict(word) for code, word in read_answers("active_directory").items()}
 _SUB_CODE: Final = re.compile(r"AcceptSecurityContext error, data ([0-9a-f]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the URL says.
-
-    Args:
-        host: the directory's name or address.
-        port: its port.
-        context: how TLS verifies it, or None on this machine.
-        base: the entry under which names are searched for.
-        user: the service account's name, or empty.
-        password: its password.
-        filter: the search, with `{username}`; empty when `bind` is used.
-        bind: the name to bind to, with `{username}`; empty when the name is searched for.
-    """
+    """What the URL says: `filter` with a service account, or `bind`; the other one is empty."""
 
     host: str
     port: int
-    context: ssl.SSLContext | None
+    context: ssl.SSLContext | None  # how TLS verifies the directory; None on this machine
     base: str
     user: str
     password: bytes = field(repr=False)
@@ -117,98 +78,77 @@ class Plan:
 
 
 def read_url(url: str) -> Plan:
-    """Read the directory's URL (see the module's text).
-
-    Raises:
-        SettingsError: the URL cannot be used. The message holds no part of it.
-    """
+    """Read the directory's URL, or raise SettingsError, whose text holds no part of it."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or _PORTS[parts.scheme]
         parameters = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
     except (ValueError, KeyError):
-        _refuse("cannot be read as the URL of a directory")
+        refuse_url("cannot be read as the URL of a directory", _FORM)
     if not host or parts.fragment:
-        _refuse("names no host, or holds a # that is not written as %23")
+        refuse_url("names no host, or holds a # that is not written as %23", _FORM)
     if not parameters.keys() <= _PARAMETERS:
-        _refuse("has a parameter that is none of filter, bind and ca")
+        refuse_url("has a parameter that is none of filter, bind and ca", _FORM)
     if parts.scheme == "ldap" and not is_loopback(host):
-        _refuse("would send passwords in clear: without TLS, ldap: is for this machine alone")
+        refuse_url("would send passwords in clear: without TLS, ldap: is for this machine alone", _FORM)
     user, base = unquote(parts.username or ""), unquote(parts.path.removeprefix("/"))
     password, template = unquote(parts.password or ""), parameters.get("bind", "")
     search = "" if template else parameters.get("filter", DEFAULT_FILTER)
     if template and (user or "filter" in parameters):
-        _refuse("has bind next to an account or a filter: use one or the other")
+        refuse_url("has bind next to an account or a filter: use one or the other", _FORM)
     if not template and not (user and password and base):
-        _refuse("lacks a service account, its password or the base to search under, and has no bind")
+        refuse_url("lacks a service account, its password or the base to search under, and has no bind", _FORM)
     if _NAME not in (template or search):
-        _refuse("has a filter or bind without {username}")
-    context = None if parts.scheme == "ldap" else _trusting(parameters.get("ca"))
-    return Plan(host, port, context, base, user, password.encode(), search, template)
-
-
-def _trusting(ca: str | None) -> ssl.SSLContext:
+        refuse_url("has a filter or bind without {username}", _FORM)
     try:
-        return ssl.create_default_context(cafile=ca)
-    except (OSError, ssl.SSLError):
-        _refuse("names a file for ca that is not there or holds no certificate")
-
-
-def _refuse(what: str) -> NoReturn:
-    raise SettingsError(
-        f"LegacyApiConnectionString {what}.",
-        next_step="Write ldaps://ACCOUNT:PASSWORD@HOST/BASE, or ldaps://HOST/?bind=TEMPLATE with {username} in it.",
-    ) from None
-
-
-def _is_filter(text: str) -> bool:
-    try:
-        parse_filter(text, None, False, True, None, False)
+        if search:
+            parse_filter(search.replace(_NAME, "ann"), None, False, True, None, False)
     except (LDAPInvalidFilterError, IndexError, ValueError):
-        return False
-    return True
+        refuse_url("has a filter that is not as RFC 4515 says, in brackets, with & as %26", _FORM)
+    try:
+        context = None if parts.scheme == "ldap" else ssl.create_default_context(cafile=parameters.get("ca"))
+    except OSError:  # ssl.SSLError is one
+        refuse_url("names a file for ca that is not there or holds no certificate", _FORM)
+    return Plan(host, port, context, base, user, password.encode(), search, template)
 
 
 def _context(number: int, kind: Any) -> Any:
     return kind.subtype(implicitTag=tag.Tag(tag.tagClassContext, tag.tagFormatSimple, number))
 
 
-class _Warning(univ.Choice):  # type: ignore[misc]
-    componentType = namedtype.NamedTypes(
+_WARNING: Final = univ.Choice(
+    componentType=namedtype.NamedTypes(
         namedtype.NamedType("timeBeforeExpiration", _context(0, univ.Integer())),
         namedtype.NamedType("graceAuthNsRemaining", _context(1, univ.Integer())),
     )
-
-
-class _PolicyResponse(univ.Sequence):  # type: ignore[misc]
-    componentType = namedtype.NamedTypes(
-        namedtype.OptionalNamedType(
-            "warning",
-            _Warning().subtype(explicitTag=tag.Tag(tag.tagClassContext, tag.tagFormatConstructed, 0)),
-        ),
+).subtype(explicitTag=tag.Tag(tag.tagClassContext, tag.tagFormatConstructed, 0))
+_POLICY: Final = univ.Sequence(
+    componentType=namedtype.NamedTypes(
+        namedtype.OptionalNamedType("warning", _WARNING),
         namedtype.OptionalNamedType("error", _context(1, univ.Enumerated())),
     )
+)
 
 
 def judge(result: Mapping[str, Any]) -> Verdict:
-    """Turn the result of a bind with a name and a password into a verdict.
-
-    Args:
-        result: ldap3's `Connection.result`: `result` (code), `message` (diagnostic text), `controls`.
-
-    Raises:
-        Exception: the control cannot be decoded.
-    """
+    """Turn ldap3's result of a bind with a name and a password into a verdict; raise where it cannot be decoded."""
     code, text = result["result"], str(result.get("message") or "")
-    error, grace = _policy((result.get("controls") or {}).get(POLICY_CONTROL, {}).get("value"))
+    error, grace = -1, False
+    if control := (result.get("controls") or {}).get(POLICY_CONTROL, {}).get("value"):
+        policy, _ = decoder.decode(control, asn1Spec=_POLICY)
+        error = int(policy["error"]) if policy["error"].isValue else error
+        # Logins that an expired password has left.
+        grace = policy["warning"].isValue and policy["warning"].getName() == "graceAuthNsRemaining"
     if code == _SUCCESS:
         return Verdict.RIGHT_MUST_CHANGE if error == _CHANGE_AFTER_RESET or grace else Verdict.RIGHT
-    if code == _INVALID_CREDENTIALS:
-        return _judge_refusal(text, error)
-    if code == _NO_OBJECT:
-        return Verdict.UNKNOWN_USER
-    if code == _BUSY:
-        return Verdict.THROTTLED
+    if code == _INVALID_CREDENTIALS and (found := _SUB_CODE.search(text)):
+        if found[1].lower() not in _ACTIVE_DIRECTORY:
+            _log.error("the directory refused a bind with sub-code %s", found[1])
+        return _ACTIVE_DIRECTORY.get(found[1].lower(), Verdict.DOWN)
+    if code == _INVALID_CREDENTIALS:  # "expired" comes only after the right password
+        return {_EXPIRED: Verdict.RIGHT_MUST_CHANGE, _LOCKED: Verdict.LOCKED}.get(error, Verdict.WRONG)
+    if code in (_NO_OBJECT, _BUSY):
+        return Verdict.UNKNOWN_USER if code == _NO_OBJECT else Verdict.THROTTLED
     # 389 Directory Server's own words for a locked and an inactivated account.
     if code == _CONSTRAINT and "retry limit" in text.lower():
         return Verdict.LOCKED
@@ -219,40 +159,15 @@ def judge(result: Mapping[str, Any]) -> Verdict:
     return Verdict.DOWN
 
 
-def _judge_refusal(text: str, error: int | None) -> Verdict:
-    """Find what "invalid credentials" means."""
-    if found := _SUB_CODE.search(text):
-        verdict = _ACTIVE_DIRECTORY.get(found[1].lower())
-        if verdict is None:
-            _log.error("the directory refused a bind with sub-code %s", found[1])
-        return verdict or Verdict.DOWN
-    if error == _EXPIRED:  # only after the right password
-        return Verdict.RIGHT_MUST_CHANGE
-    return Verdict.LOCKED if error == _LOCKED else Verdict.WRONG
-
-
-def _policy(value: bytes | None) -> tuple[int | None, bool]:
-    """Decode the password-policy response: its error, and whether an expired password has logins left."""
-    if not value:
-        return None, False
-    response, _ = decoder.decode(value, asn1Spec=_PolicyResponse())
-    error, warning = response["error"], response["warning"]
-    grace = warning.isValue and warning.getName() == "graceAuthNsRemaining"
-    return int(error) if error.isValue else None, bool(grace)
-
-
 class _Tls(ldap3.Tls):  # type: ignore[misc]
     """TLS by one shared context, which verifies chain and host name; ldap3's own verifies nothing by default."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, context: ssl.SSLContext, host: str) -> None:
         super().__init__(validate=ssl.CERT_REQUIRED)
-        self._plan = plan
+        self._wrap = partial(context.wrap_socket, server_hostname=host)
 
     def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:
-        assert self._plan.context is not None
-        connection.socket = self._plan.context.wrap_socket(
-            connection.socket, server_hostname=self._plan.host, do_handshake_on_connect=do_handshake
-        )
+        connection.socket = self._wrap(connection.socket, do_handshake_on_connect=do_handshake)
 
 
 class _Cutter:
@@ -285,44 +200,27 @@ class _Cutter:
                     socket.socket.shutdown(wire, socket.SHUT_RDWR)
 
 
-class _NotAsked(Exception):
-    """The directory refuses the service account or its search: nothing was said about the user's password."""
-
-
 class LdapStore:
-    """Verify passwords by binding to a directory (see the module's text).
-
-    Raises:
-        SettingsError: the URL cannot be used, or the packages are not installed.
-    """
+    """Verify passwords by binding to a directory."""
 
     kind = "ldap"
 
     def __init__(self, url: str) -> None:
         self._plan: Plan = read_url(url)
-        if self._plan.filter and not _is_filter(self._plan.filter.replace(_NAME, "ann")):
-            raise SettingsError(
-                "The filter in LegacyApiConnectionString cannot be read.",
-                next_step="Write it as RFC 4515 says, in brackets, with & as %26: filter=(%26(mail={username})(a=b)).",
-            )
         self._threads = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="legacy-ldap")
         self._idle: list[tuple[float, Any]] = []
         self._lock = threading.Lock()
-        self._seconds = _BUDGET - _SPARE
+        self._seconds = 1.5 - _SPARE
 
     async def prepare(self, budget: float) -> None:
         """Bind the service account once, and warn in the log when that fails."""
         self._seconds = budget - _SPARE
         if not self._plan.filter:
             return
-        cutter = _Cutter()
         try:
-            async with asyncio.timeout(self._seconds):
-                await asyncio.get_running_loop().run_in_executor(self._threads, self._find, cutter, _no_ones_name())
+            await self._in_time(self._find, _no_ones_name())
         except Exception as error:  # noqa: BLE001 - whatever it is, the endpoint starts, and says so
             _log.warning("the directory cannot be searched yet: %s", type(error).__name__)
-        finally:
-            cutter.cut()
 
     async def verify(self, username: str, password: str) -> Verdict:
         """Judge a password; an unknown name costs a bind too."""
@@ -331,14 +229,18 @@ class LdapStore:
             return Verdict.WRONG
         if not name.isprintable():
             return Verdict.UNKNOWN_USER
-        cutter = _Cutter()
-        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._seconds):
-                return await loop.run_in_executor(self._threads, self._judge, cutter, name, password.encode())
+            return await self._in_time(self._judge, name, password.encode())
         except TimeoutError:
             _log.error("the directory did not answer in time")
             return Verdict.DOWN
+
+    async def _in_time(self, work: Callable[..., _Result], *arguments: Any) -> _Result:
+        """Run blocking work in a thread; end its wait for the directory when time is up or the call is cancelled."""
+        cutter = _Cutter()
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, work, cutter, *arguments)
         finally:
             cutter.cut()
 
@@ -350,7 +252,11 @@ class LdapStore:
 
     def _judge(self, cutter: _Cutter, name: str, secret: bytes) -> Verdict:
         try:
-            found = self._find(cutter, name) if self._plan.filter else self._from_template(name)
+            if self._plan.filter:
+                found = self._find(cutter, name)
+            else:
+                escaped = str(escape_rdn(name)) if "=" in self._plan.bind else name
+                found = [] if _NOT_IN_A_NAME.search(name) else [self._plan.bind.replace(_NAME, escaped)]
             if len(found) > 1:
                 return Verdict.AMBIGUOUS
             if not found:
@@ -372,18 +278,8 @@ class LdapStore:
             cutter.hold(None)
             _unbind(connection)
 
-    def _from_template(self, name: str) -> list[str]:
-        if _NOT_IN_A_NAME.search(name):
-            return []
-        template = self._plan.bind
-        return [template.replace(_NAME, str(escape_rdn(name)) if "=" in template else name)]
-
     def _find(self, cutter: _Cutter, name: str) -> list[str]:
-        """Search for a name.
-
-        The directory may have closed a connection that was kept: then on a new one, which shows whether the directory
-        can be reached.
-        """
+        """Search for a name, on a kept connection, or on a new one where the directory has closed those."""
         text = self._plan.filter.replace(_NAME, str(escape_filter_chars(name)))
         while (connection := self._take()) is not None:
             try:
@@ -396,7 +292,7 @@ class LdapStore:
         if verdict not in (Verdict.RIGHT, Verdict.RIGHT_MUST_CHANGE):
             _unbind(connection)
             _log.error("the directory refuses the service account: %s", verdict)
-            raise _NotAsked
+            raise PermissionError
         return self._search(cutter, connection, text)
 
     def _search(self, cutter: _Cutter, connection: Any, text: str) -> list[str]:
@@ -409,7 +305,7 @@ class LdapStore:
             code = connection.result["result"]
             if code != _SUCCESS and not (code == _TOO_MANY and len(found) > 1):
                 _log.error("the directory answered the search with result code %d", code)
-                raise _NotAsked
+                raise PermissionError
             cutter.hold(None)
         except BaseException:
             _unbind(connection)
@@ -430,31 +326,13 @@ class LdapStore:
             _unbind(connection)
 
     def _connect(self, cutter: _Cutter, user: str, password: bytes) -> Any:
-        """Open a connection for one identity, not bound yet.
-
-        The password is bytes: ldap3 would pass text through SASLprep, which changes some passwords. A server object is
-        not shared: connections in other threads would overwrite its state.
-        """
+        """Open a connection for one identity, not bound yet."""
+        # The password is bytes: ldap3 would pass text through SASLprep, which changes some passwords. A server object
+        # is not shared: connections in other threads would overwrite its state.
         plan = self._plan
-        server = ldap3.Server(
-            plan.host,
-            plan.port,
-            use_ssl=plan.context is not None,
-            tls=_Tls(plan) if plan.context else None,
-            get_info=ldap3.NONE,
-            connect_timeout=_STEP_SECONDS,
-        )
-        connection = ldap3.Connection(
-            server,
-            user=user,
-            password=password,
-            authentication=ldap3.SIMPLE,
-            auto_referrals=False,
-            auto_escape=False,
-            check_names=False,
-            raise_exceptions=False,
-            receive_timeout=_STEP_SECONDS,
-        )
+        tls = {"use_ssl": True, "tls": _Tls(plan.context, plan.host)} if plan.context else {}
+        server = ldap3.Server(plan.host, plan.port, get_info=ldap3.NONE, connect_timeout=_STEP_SECONDS, **tls)
+        connection = ldap3.Connection(server, user, password, authentication=ldap3.SIMPLE, **_CONNECTION)
         cutter.hold(connection)
         try:
             connection.open(read_server_info=False)
