@@ -30,19 +30,12 @@ RECYCLE_BIN = (
 
 @dataclass(frozen=True, kw_only=True)
 class Registration(Card):
-    """An app registration and its service principal.
+    """An app registration and its service principal."""
 
-    Args:
-        object_id: the application's object id.
-        app_id: its client id.
-        service_principal_id: the object id of its service principal.
-        identifier_uri: the identifier URI that the kit uses, or an empty string.
-    """
-
-    object_id: str
-    app_id: str
-    service_principal_id: str
-    identifier_uri: str = ""
+    object_id: str  # the application's object id
+    app_id: str  # its client id
+    service_principal_id: str  # the object id of its service principal
+    identifier_uri: str = ""  # the identifier URI that the kit uses, or an empty string
 
 
 class _App(NamedTuple):

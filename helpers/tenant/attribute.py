@@ -17,21 +17,13 @@ __all__ = ["Flag", "MigrationFlag"]
 
 @dataclass(frozen=True, kw_only=True)
 class Flag(Card):
-    """The migration flag as the tenant has it.
+    """The migration flag as the tenant has it."""
 
-    Args:
-        full_name: the name to use in user objects and in the listener: `extension_{appId without hyphens}_{name}`.
-        name: the short name.
-        property_id: the id of the attribute's definition.
-        owner_object_id: the object id of the application that owns it.
-        owner_app_id: that application's client id.
-    """
-
-    full_name: str
-    name: str
-    property_id: str
-    owner_object_id: str
-    owner_app_id: str
+    full_name: str  # the name to use in user objects and in the listener: `extension_{appId without hyphens}_{name}`
+    name: str  # the short name
+    property_id: str  # the id of the attribute's definition
+    owner_object_id: str  # the object id of the application that owns it
+    owner_app_id: str  # that application's client id
 
 
 class MigrationFlag(ObjectStep[Application, ExtensionProperty, Flag]):

@@ -22,15 +22,10 @@ G = TypeVar("G", AppRoleAssignment, OAuth2PermissionGrant)
 
 @dataclass(frozen=True, kw_only=True)
 class Consent(Card):
-    """A permission that an administrator granted to an application.
+    """A permission that an administrator granted to an application."""
 
-    Args:
-        consent_id: the id of the grant.
-        permissions: what it grants.
-    """
-
-    consent_id: str
-    permissions: tuple[str, ...]
+    consent_id: str  # the id of the grant
+    permissions: tuple[str, ...]  # what it grants
 
 
 class _Ends(NamedTuple):

@@ -16,13 +16,12 @@ from uuid import uuid4
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509 import Certificate, load_pem_x509_certificate
-from msgraph.generated.applications.item.application_item_request_builder import ApplicationItemRequestBuilder
 from msgraph.generated.models.application import Application
 from msgraph.generated.models.key_credential import KeyCredential
 
 from helpers.tenant import step
 from helpers.tenant.apps import ExtensionApp
-from helpers.tenant.step import Step, missing, recording_errors
+from helpers.tenant.step import Step, missing, query, recording_errors
 from jitkit.certificates import make_certificate, thumbprint, x5t
 from jitkit.display import Card, Sent
 from jitkit.errors import NotReady, SettingsError, Taken
@@ -37,25 +36,15 @@ VALID_DAYS = 365
 
 @dataclass(frozen=True, kw_only=True)
 class Key(Card):
-    """The public side of the key in use.
+    """The public side of the key in use."""
 
-    Args:
-        key_id: its id among the registration's key credentials.
-        thumbprint: SHA-1 of the certificate, hexadecimal.
-        x5t: the same in the form that the header of an encrypted token carries.
-        ends: when the certificate expires, UTC.
-        days_left: whole days until then.
-        path: the owner-only file with the private half and the certificate.
-        previous_path: the file of the key before, or None.
-    """
-
-    key_id: str
-    thumbprint: str
-    x5t: str
-    ends: datetime
-    days_left: int
-    path: Path
-    previous_path: Path | None
+    key_id: str  # its id among the registration's key credentials
+    thumbprint: str  # SHA-1 of the certificate, hexadecimal
+    x5t: str  # the same in the form that the header of an encrypted token carries
+    ends: datetime  # when the certificate expires, UTC
+    days_left: int  # whole days until then
+    path: Path  # the owner-only file with the private half and the certificate
+    previous_path: Path | None  # the file of the key before, or None
 
 
 class EncryptionKey(Step):
@@ -168,13 +157,8 @@ class EncryptionKey(Step):
 
     async def _read(self, object_id: str) -> Application:
         # `key` is null everywhere but in a GET of one application that selects it.
-        builder = ApplicationItemRequestBuilder
-        query = builder.ApplicationItemRequestBuilderGetQueryParameters(
-            select=["id", "keyCredentials", "tokenEncryptionKeyId"]
-        )
-        app = await self._client.applications.by_application_id(object_id).get(
-            builder.ApplicationItemRequestBuilderGetRequestConfiguration(query_parameters=query)
-        )
+        selected = query(select=["id", "keyCredentials", "tokenEncryptionKeyId"])
+        app = await self._client.applications.by_application_id(object_id).get(selected)
         assert app is not None
         return app
 
@@ -282,17 +266,7 @@ class EncryptionKey(Step):
 
 
 def make_pair(path: Path) -> Certificate:
-    """Make an RSA key with a self-signed certificate and write both to one owner-only file, whole or not at all.
-
-    Args:
-        path: the file; what it held is replaced.
-
-    Returns:
-        The certificate.
-
-    Raises:
-        SettingsError: the file cannot be written.
-    """
+    """Make an RSA key with a self-signed certificate and write both to one owner-only file, whole or not at all."""
     private, certificate = make_certificate(SUBJECT, days=VALID_DAYS)
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     write_private(path, pem + certificate.public_bytes(Encoding.PEM))
@@ -300,17 +274,7 @@ def make_pair(path: Path) -> Certificate:
 
 
 def read_pair(path: Path) -> Certificate | None:
-    """Read the certificate of a key file and check that the private key in it belongs to it.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The certificate, or None when there is no file.
-
-    Raises:
-        SettingsError: the file cannot be read, or its halves do not belong together.
-    """
+    """Read the certificate of a key file and check that the private key in it belongs to it."""
     try:
         content = path.read_bytes()
         private = load_pem_private_key(content, password=None)

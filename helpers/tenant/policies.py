@@ -45,32 +45,20 @@ PRIORITY: Final = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Extension(Card):
-    """The custom authentication extension as the tenant has it.
+    """The custom authentication extension as the tenant has it."""
 
-    Args:
-        extension_id: its id.
-        target_url: the address that Entra calls.
-        resource_id: the identifier URI that Entra's token is for.
-        warnings: what the tenant's own validation warned about when it was created or updated.
-    """
-
-    extension_id: str
-    target_url: str
-    resource_id: str
-    warnings: tuple[str, ...] = ()
+    extension_id: str  # its id
+    target_url: str  # the address that Entra calls
+    resource_id: str  # the identifier URI that Entra's token is for
+    warnings: tuple[str, ...] = ()  # what the tenant's own validation warned about when it was created or updated
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings(Table):
-    """What the tenant's own validation says: one row a finding, with what fixes it.
+    """What the tenant's own validation says: one row a finding, with what fixes it."""
 
-    Args:
-        errors: the codes of what makes callouts fail.
-        warnings: the codes of what the tenant warns about.
-    """
-
-    errors: tuple[str, ...]
-    warnings: tuple[str, ...]
+    errors: tuple[str, ...]  # the codes of what makes callouts fail
+    warnings: tuple[str, ...]  # the codes of what the tenant warns about
 
     def __repr__(self) -> str:
         return f"<Validation: {len(self.errors)} errors, {len(self.warnings)} warnings>"
@@ -78,20 +66,13 @@ class Findings(Table):
 
 @dataclass(frozen=True, kw_only=True)
 class EventListener(Card):
-    """The listener as the tenant has it.
+    """The listener as the tenant has it."""
 
-    Args:
-        listener_id: its id.
-        migration_property: the full name of the flag that it looks at.
-        extension_id: the extension that it calls.
-        app_ids: the client ids of the applications it listens to.
-        rivals: other password-submit listeners that cover an application of this one, each with its priority.
-    """
-
-    listener_id: str
-    migration_property: str
-    extension_id: str
-    app_ids: tuple[str, ...]
+    listener_id: str  # its id
+    migration_property: str  # the full name of the flag that it looks at
+    extension_id: str  # the extension that it calls
+    app_ids: tuple[str, ...]  # the client ids of the applications it listens to
+    # Other password-submit listeners that cover an application of this one, each with its priority.
     rivals: tuple[str, ...] = ()
 
 

@@ -21,22 +21,6 @@ from jitkit.errors import NotReady, Stopped, Taken
 if TYPE_CHECKING:
     from msgraph.graph_service_client import GraphServiceClient
 
-__all__ = [
-    "MADE_BY",
-    "TAG",
-    "ObjectStep",
-    "Step",
-    "all_pages",
-    "missing",
-    "none_if_absent",
-    "none_if_exists",
-    "quoted",
-    "recording_errors",
-    "retry_while_unknown",
-    "taken",
-    "wait_until_visible",
-]
-
 TAG: Final = "JitMigrationKit"
 MADE_BY: Final = f"Made by the JIT migration kit ({TAG})."
 
@@ -52,13 +36,7 @@ Shown = TypeVar("Shown", bound=Card)
 
 
 class Step:
-    """Hold the tenant, the profile and the state folder that every step works with.
-
-    Args:
-        graph: the client of the tenant.
-        profile: which tenant, which names.
-        folder: the kit's state folder.
-    """
+    """Hold the tenant, the profile and the state folder that every step works with."""
 
     def __init__(self, graph: Graph, profile: Profile, folder: Path) -> None:
         self._graph = graph
@@ -189,14 +167,7 @@ class ObjectStep(Step, ABC, Generic[Around, Found, Shown]):
 
 @contextlib.contextmanager
 def recording_errors(doing: str) -> Iterator[list[Sent]]:
-    """Collect the requests that are sent inside the block, and explain errors of Graph and interruptions.
-
-    Args:
-        doing: what the block does, to follow "could not".
-
-    Yields:
-        The list of requests, which fills up.
-    """
+    """Collect the requests that are sent inside the block, and explain errors of Graph and interruptions."""
     with recording() as sent, explained(doing):
         try:
             yield sent
@@ -213,17 +184,16 @@ class _Query:
         return f"%24{name}"
 
 
-async def all_pages(builder: Any, *, filter: str | None = None, select: list[str] | None = None) -> list[Any]:
-    """Read a collection to its last page.
+def query(*, filter: str | None = None, select: list[str] | None = None) -> RequestConfiguration[Any]:
+    """Return the SDK's request configuration for `$filter` and `$select`."""
+    parameters: Any = _Query(filter, select)
+    return RequestConfiguration(query_parameters=parameters)
 
-    Args:
-        builder: the SDK's request builder of the collection.
-        filter: the `$filter`, or None.
-        select: the properties to read; all of them when None.
-    """
+
+async def all_pages(builder: Any, *, filter: str | None = None, select: list[str] | None = None) -> list[Any]:
+    """Read a collection to its last page."""
     items: list[Any] = []
-    query: Any = _Query(filter, select)
-    page = await builder.get(request_configuration=RequestConfiguration(query_parameters=query))
+    page = await builder.get(request_configuration=query(filter=filter, select=select))
     while page is not None:
         items += page.value or []
         if not page.odata_next_link:
@@ -254,11 +224,7 @@ async def none_if_exists(call: Awaitable[T]) -> T | None:
 
 
 async def retry_while_unknown(call: Callable[[], Awaitable[T]]) -> T:
-    """Make a call that needs an object created a moment ago; try again while the tenant does not know that object.
-
-    Args:
-        call: makes the call; it is called up to six times within 33 seconds.
-    """
+    """Make a call that needs an object created a moment ago; repeat it while the tenant does not know that object."""
     for wait in LAG_WAITS:
         try:
             return await call()
@@ -271,11 +237,7 @@ async def retry_while_unknown(call: Callable[[], Awaitable[T]]) -> T:
 
 
 async def wait_until_visible(show: Callable[[], Awaitable[object]]) -> None:
-    """Wait until the tenant shows what was created a moment ago; the next step would not find it, or create it again.
-
-    Args:
-        show: reads it, and raises NotReady while it is not there; it is called up to six times within 33 seconds.
-    """
+    """Wait up to 33 seconds until the tenant shows what was created; else the next step would create it again."""
     for wait in (0.0, *LAG_WAITS):
         await asyncio.sleep(wait)
         with contextlib.suppress(NotReady):
@@ -301,11 +263,5 @@ def missing(what: str, notebook: str) -> NotReady:
 
 
 def taken(happened: str, *, found: str, next_step: str) -> Taken:
-    """Return the error for a name that belongs to something that the kit must not change.
-
-    Args:
-        happened: one sentence.
-        found: what Graph lists under that name.
-        next_step: what to do now.
-    """
+    """Return the error for a name that belongs to something that the kit must not change."""
     return Taken(happened, status=0, code="", service=f"Graph lists {found}", next_step=next_step)

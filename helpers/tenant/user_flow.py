@@ -46,17 +46,11 @@ _EMAIL = r"^[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]+@[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)*$"
 
 @dataclass(frozen=True, kw_only=True)
 class Flow(Card):
-    """A user flow.
+    """A user flow."""
 
-    Args:
-        flow_id: its id.
-        name: its display name.
-        app_ids: the client ids of the applications in it.
-    """
-
-    flow_id: str
-    name: str
-    app_ids: tuple[str, ...]
+    flow_id: str  # its id
+    name: str  # its display name
+    app_ids: tuple[str, ...]  # the client ids of the applications in it
 
 
 class UserFlow(ObjectStep[str, EventsFlow, Flow]):

@@ -9,6 +9,7 @@ import os
 import secrets
 import string
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -30,11 +31,7 @@ T = TypeVar("T")
 
 
 class Journal:
-    """An owner-only file of what was done to users: one JSON line each, with the object id and no other personal data.
-
-    Args:
-        path: the file; the first line creates it.
-    """
+    """An owner-only file of what was done to users: one JSON line each, with the object id and nothing personal."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -99,58 +96,34 @@ class Pace:
         self.at_once = max(1, self.at_once // 2) if pressed else min(_MOST_AT_ONCE, self.at_once + 1)
 
 
+@dataclass
 class UserWriter:
-    """Write users and count the results.
+    """Write users and count the results."""
 
-    Args:
-        graph: the client of the tenant.
-        journal: where object ids are recorded.
-        flag: the migration flag's full name.
-        progress: called with how many are done and how many there are in all, or None.
-    """
-
-    def __init__(
-        self, graph: Graph, journal: Journal, flag: str, progress: Callable[[int, int], object] | None = None
-    ) -> None:
-        self._graph = graph
-        self._journal = journal
-        self._flag = flag
-        self._progress = progress
-        self._pace = Pace()
-        self._doing = "write the users"
-        self._done = self.total = 0
-        self.created = self.marked = self.there = self.stayed = 0
-        self.refused: list[tuple[str, str]] = []
+    graph: Graph
+    journal: Journal
+    flag: str  # the migration flag's full name
+    progress: Callable[[int, int], object] | None = None  # called with how many are done, and how many in all
+    pace: Pace = field(default_factory=Pace)
+    total: int = 0
+    done: int = 0
+    created: int = 0
+    marked: int = 0
+    there: int = 0  # turned out to exist already, or to have the flag
+    stayed: int = 0  # not removed, because they have migrated
+    refused: list[tuple[str, str]] = field(default_factory=list)  # user, the service's words
 
     async def write(self, create: Sequence[LegacyUser], mark: Mapping[str, str], issuer: str) -> None:
-        """Create these people, and set the flag of these users.
-
-        Args:
-            create: rows of the export.
-            mark: object id to sign-in name.
-            issuer: the tenant's initial domain.
-
-        Raises:
-            GraphRefused: what is refused to one would be refused to all.
-        """
+        """Create these people, and set the flag of these users."""
         self.total = len(create) + len(mark)
         self._advance(0)
         await self._run(create, lambda people: self._create(people, issuer))
         await self._run(mark.items(), self._mark)
 
     async def remove(self, delete: Iterable[str], unmark: Iterable[str]) -> None:
-        """Delete some users and take the flag off others; each is read again just before, and who has migrated stays.
-
-        Args:
-            delete: object ids.
-            unmark: object ids.
-
-        Raises:
-            GraphRefused: what is refused to one would be refused to all.
-        """
-        self._doing = "remove users"
+        """Delete some users and unmark others; each is read again just before, and those who have migrated stay."""
         items = [(each, BatchItem("DELETE", f"/users/{each}")) for each in delete]
-        items += [(each, BatchItem("PATCH", f"/users/{each}", {self._flag: None})) for each in unmark]
+        items += [(each, BatchItem("PATCH", f"/users/{each}", {self.flag: None})) for each in unmark]
         await self._run(items, self._remove)
 
     async def _run(self, items: Iterable[T], send: Callable[[list[T]], Awaitable[None]]) -> None:
@@ -163,7 +136,7 @@ class UserWriter:
         under_way: dict[asyncio.Future[None], int] = {}
         try:
             while True:
-                free = max(0, self._pace.at_once - len(under_way))
+                free = max(0, self.pace.at_once - len(under_way))
                 under_way |= {asyncio.ensure_future(send(each)): len(each) for each in itertools.islice(waiting, free)}
                 if not under_way:
                     return
@@ -178,10 +151,10 @@ class UserWriter:
 
     async def _create(self, people: Sequence[LegacyUser], issuer: str) -> None:
         answers = await self._batch(
-            [BatchItem("POST", "/users", _creation(each, self._flag, issuer)) for each in people]
+            [BatchItem("POST", "/users", _creation(each, self.flag, issuer)) for each in people]
         )
         made = [answer.body["id"] for answer in answers if answer.status == 201]
-        self._journal.add("created", made)
+        self.journal.add("created", made)
         self.created += len(made)
         self._judge([each.username for each in people], answers, 201)
 
@@ -190,11 +163,11 @@ class UserWriter:
         now = await self._flags([id for id, _ in users])
         self._judge([name for _, name in users], now, 200)
         shown = [(user, answer) for user, answer in zip(users, now, strict=True) if answer.status == 200]
-        unset = [user for user, answer in shown if answer.body.get(self._flag) is None]
+        unset = [user for user, answer in shown if answer.body.get(self.flag) is None]
         self.there += len(shown) - len(unset)
-        answers = await self._batch([BatchItem("PATCH", f"/users/{id}", {self._flag: True}) for id, _ in unset])
+        answers = await self._batch([BatchItem("PATCH", f"/users/{id}", {self.flag: True}) for id, _ in unset])
         marked = [id for (id, _), answer in zip(unset, answers, strict=True) if answer.status == 204]
-        self._journal.add("marked", marked)
+        self.journal.add("marked", marked)
         self.marked += len(marked)
         self._judge([name for _, name in unset], answers, 204)
 
@@ -203,29 +176,29 @@ class UserWriter:
         # 404, here and below: someone else deleted the user in the meantime.
         self._judge([id for id, _ in items], now, 200, 404)
         there = [(item, answer) for item, answer in zip(items, now, strict=True) if answer.status == 200]
-        flagged = [item for item, answer in there if answer.body.get(self._flag) is True]
+        flagged = [item for item, answer in there if answer.body.get(self.flag) is True]
         self.stayed += len(there) - len(flagged)
         gone = [id for (id, _), answer in zip(items, now, strict=True) if answer.status == 404]
         answers = await self._batch([item for _, item in flagged])
         gone += [id for (id, _), answer in zip(flagged, answers, strict=True) if answer.status in (204, 404)]
-        self._journal.add("removed", gone)
+        self.journal.add("removed", gone)
         self._judge([id for id, _ in flagged], answers, 204, 404)
 
     async def _flags(self, ids: Sequence[str]) -> list[BatchAnswer]:
-        return await self._batch([BatchItem("GET", f"/users/{each}?$select=id,{self._flag}") for each in ids])
+        return await self._batch([BatchItem("GET", f"/users/{each}?$select=id,{self.flag}") for each in ids])
 
     async def _batch(self, items: Sequence[BatchItem]) -> list[BatchAnswer]:
         if not items:
             return []
-        answers = await self._graph.batch(items)
-        self._pace.learn(any(answer.pressed for answer in answers))
+        answers = await self.graph.batch(items)
+        self.pace.learn(any(answer.pressed for answer in answers))
         return answers
 
     def _judge(self, names: Sequence[str], answers: Sequence[BatchAnswer], *good: int) -> None:
         """Count refusals; raise what would be refused to every other user too: no permission, or lasting throttling."""
         for answer in answers:
             if answer.status in (401, 403, 429, 503, 504):
-                raise refusal(self._doing, answer.status, answer.code, answer.message)
+                raise refusal("write the users", answer.status, answer.code, answer.message)
         for name, answer in zip(names, answers, strict=True):
             if answer.status in (400, 409) and "already exists" in answer.message:
                 self.there += 1
@@ -233,9 +206,9 @@ class UserWriter:
                 self.refused.append((name, f"{answer.status} {answer.code}: {answer.message}"))
 
     def _advance(self, by: int) -> None:
-        self._done += by
-        if self._progress is not None:
-            self._progress(self._done, self.total)
+        self.done += by
+        if self.progress is not None:
+            self.progress(self.done, self.total)
 
 
 def temporary_password() -> str:

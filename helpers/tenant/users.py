@@ -28,51 +28,31 @@ _DISABLED = "Disabled in the legacy store; the account that is there already sta
 
 @dataclass(frozen=True, kw_only=True)
 class Counts(Card):
-    """How far the tenant says the migration is.
+    """How far the tenant says the migration is."""
 
-    Args:
-        to_migrate: users whose flag is true.
-        migrated: users whose flag is false.
-        unmarked: users who have no flag.
-    """
-
-    to_migrate: int
-    migrated: int
-    unmarked: int
+    to_migrate: int  # users whose flag is true
+    migrated: int  # users whose flag is false
+    unmarked: int  # users who have no flag
 
 
 @dataclass(frozen=True, kw_only=True)
 class Person(Card):
-    """One user.
+    """One user."""
 
-    Args:
-        user_id: the object id.
-        flag: true: to be migrated; false: migrated; None: not part of the migration.
-        enabled: whether they may sign in.
-    """
-
-    user_id: str
-    flag: bool | None
-    enabled: bool
+    user_id: str  # the object id
+    flag: bool | None  # true: to be migrated; false: migrated; None: not part of the migration
+    enabled: bool  # whether they may sign in
 
 
 @dataclass(frozen=True, kw_only=True)
 class Applied(Card):
-    """What `apply` did.
+    """What `apply` did."""
 
-    Args:
-        created: how many were created.
-        marked: how many got the flag.
-        there: how many turned out to be there already.
-        left: how many of the plan were left for a later run.
-        refused: whom Graph refused, and in which words.
-    """
-
-    created: int
-    marked: int
-    there: int
-    left: int
-    refused: tuple[tuple[str, str], ...] = field(repr=False)
+    created: int  # how many were created
+    marked: int  # how many got the flag
+    there: int  # how many turned out to be there already
+    left: int  # how many of the plan were left for a later run
+    refused: tuple[tuple[str, str], ...] = field(repr=False)  # whom Graph refused, and in which words
 
     def _repr_html_(self) -> str:
         if not self.refused:
@@ -84,55 +64,34 @@ class Applied(Card):
 
 @dataclass(frozen=True)
 class TenantUser:
-    """A user whom the tenant has already.
+    """A user whom the tenant has already."""
 
-    Args:
-        user_id: the object id.
-        flag: the migration flag, or None when it was never set.
-        local: whether they can sign in with e-mail and password.
-    """
-
-    user_id: str
-    flag: bool | None
-    local: bool
+    user_id: str  # the object id
+    flag: bool | None  # the migration flag, or None when it was never set
+    local: bool  # whether they can sign in with e-mail and password
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A person whom a plan skips.
+    """A person whom a plan skips."""
 
-    Args:
-        username: the sign-in name as exported; it may be empty.
-        reason: why, in words.
-        line: the line of the export, or None when it is not known.
-    """
-
-    username: str
-    reason: str
-    line: int | None = None
+    username: str  # the sign-in name as exported; it may be empty
+    reason: str  # why, in words
+    line: int | None = None  # the line of the export, or None when it is not known
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(Table):
-    """What `apply` would do. Nothing was written.
+    """What `apply` would do. Nothing was written."""
 
-    Args:
-        create: who would be created.
-        mark: who is there without the flag and would get it: object id to sign-in name.
-        marked: how many have the flag set already.
-        migrated: how many have migrated already; their flag stays false.
-        skipped: who is skipped, and why.
-        flag: the full name of the migration flag.
-        issuer: the tenant's initial domain, which issues the sign-in names.
-    """
-
-    create: tuple[LegacyUser, ...] = field(repr=False)
+    create: tuple[LegacyUser, ...] = field(repr=False)  # who would be created
+    # Who is there without the flag and would get it: object id to sign-in name.
     mark: Mapping[str, str] = field(repr=False)
-    marked: int
-    migrated: int
-    skipped: tuple[Skipped, ...] = field(repr=False)
-    flag: str
-    issuer: str
+    marked: int  # how many have the flag set already
+    migrated: int  # how many have migrated already; their flag stays false
+    skipped: tuple[Skipped, ...] = field(repr=False)  # who is skipped, and why
+    flag: str  # the full name of the migration flag
+    issuer: str  # the tenant's initial domain, which issues the sign-in names
 
     def __repr__(self) -> str:
         return (
@@ -369,12 +328,7 @@ class Users(Step):
 
 
 def index_users(rows: Iterable[Mapping[str, Any]], flag: str) -> dict[str, TenantUser]:
-    """Index the tenant's users by sign-in name, and those who sign in elsewhere by mail address.
-
-    Args:
-        rows: users as Graph shows them, with id, identities, mail and the flag.
-        flag: the flag's full name.
-    """
+    """Index the tenant's users by sign-in name, and those who sign in elsewhere by mail address."""
     found: dict[str, TenantUser] = {}
     for row in rows:
         names = [each for each in row.get("identities") or [] if each.get("signInType") == "emailAddress"]
@@ -394,16 +348,7 @@ def make_plan(
     issuer: str,
     sent: Iterable[Sent] = (),
 ) -> Plan:
-    """Sort everybody into create, mark, leave and skip.
-
-    Args:
-        people: the usable rows of the export.
-        problems: what is wrong with the export.
-        tenant: who is there, by sign-in name.
-        flag: the flag's full name.
-        issuer: the tenant's initial domain.
-        sent: the requests behind it.
-    """
+    """Sort everybody into create, mark, leave and skip."""
     skipped = [Skipped(each.username, each.cause, each.line) for each in problems if each.set_aside]
     create: dict[str, LegacyUser] = {}
     mark: dict[str, str] = {}
