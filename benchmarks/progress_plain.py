@@ -25,10 +25,10 @@ ledger = pd.concat(read("ledger")).sort_values("time").drop_duplicates("correlat
 own = ledger[ledger["action"].isna() | (ledger["action"] == "Block")]
 failures = own["cause"].value_counts()
 
-told = set(own["correlation_id"])
+answered = set(own["correlation_id"])
 for part in pd.read_json(folder / "sign_ins.jsonl", lines=True, engine=engine, **parts) if parts else read("sign_ins"):
     broken = part[part["callout_error"].fillna(0) != 0]
-    broken = broken[~broken["correlation_id"].isin(told)]
+    broken = broken[~broken["correlation_id"].isin(answered)]
     failures = failures.add(broken["callout_error"].astype(int).astype(str).value_counts(), fill_value=0)
 
 (folder / "plain.json").write_text(

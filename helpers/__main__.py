@@ -100,7 +100,7 @@ def _report(chosen: argparse.Namespace) -> None:
         as_of=chosen.as_of,
         target=chosen.target,
         certificate_ends=chosen.certificate_ends,
-        tell=print,
+        say=print,
     )
 
 

@@ -88,7 +88,7 @@ def test_users_alone_make_a_report(tmp_path: Path, capsys: pytest.CaptureFixture
     ("words", "said"),
     [
         (["--as-of", "yesterday-ish"], "--as-of yesterday-ish is no time"),
-        (["--as-of", "2020-01-01"], "By 2020-01-01 nobody was in scope"),
+        (["--as-of", "2020-01-01"], "By 2020-01-01 no user was in scope"),
         (["--target", "95"], "A target of 95 makes no sense"),
         (["--ledger", "nowhere.csv"], "There is no file nowhere.csv"),
         (["--ledger", str(SAMPLE / "users.parquet")], "The table ledger has no column"),
@@ -130,5 +130,5 @@ def test_a_migration_that_is_only_planned_has_no_report_yet(tmp_path: Path, caps
     path.write_text("user_id,flagged_at,migrated_at,path\na,2990-01-01T00:00:00Z,,\n")
     assert main(["report", "--users", str(path), "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
-    assert "nobody was in scope: the first flag was set on 2990-01-01" in said
+    assert "no user was in scope: the first flag was set on 2990-01-01" in said
     assert "Correct flagged_at, or wait for that day." in said

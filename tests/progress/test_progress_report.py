@@ -166,8 +166,8 @@ def test_the_answers_are_true_of_one_of_everybody_and_of_a_slow_pace() -> None:
     evening = all_moved.assign(flagged_at=flagged + 9.9 * day, migrated_at=[*moved[1:], pd.NaT])
     assert report.fast(Tables(users=evening, as_of=flagged + 12.5 * day)) == "1 people a day, over the last 2 days."
     assert report.fast(Tables(users=evening, as_of=flagged + 10.7 * day)) == "The first whole day is not over yet."
-    assert report.never(done.forecast) == "Nobody is left."
-    assert report.when(done.forecast, done.cut_over()) == "Now: everybody is moved."
+    assert report.never(done.forecast) == "No user is left."
+    assert report.when(done.forecast, done.cut_over()) == "Now: all users are moved."
     alone = Tables(users=users().tail(1), sign_ins=sign_ins())
     assert report.moved(alone) == "0 of 1 person is moved (0.0 %)."
     assert report.left(alone).startswith("1 person is left")
@@ -181,7 +181,7 @@ def test_the_page_says_what_the_forecast_assumes_and_how_often_it_was_right(tmp_
     people = pd.DataFrame({"user_id": [f"u{n}" for n in range(400)], "flagged_at": flagged, "migrated_at": moved})
     figures = Figures(Tables(users=people, as_of=flagged + 21 * day))
     page = Page(figures.report(tmp_path).read_text(encoding="utf-8")).text
-    assert "no new reminder, no outage, nobody added" in page
+    assert "no new reminder, no outage, no users added" in page
     measured = (Path(__file__).parents[2] / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
     for said, row in (
         ("78 times in 100 what came in 30 days and 72 times what came in 90", "| 30 | 209 | 1 | 78 | 5 | 17 |"),

@@ -45,7 +45,7 @@ __all__ = [
     "rows_of",
 ]
 
-# Okabe and Ito's colours, told apart by people who see few colours. They never carry a meaning alone.
+# Okabe and Ito's colours, which people who see few colours can tell apart. They never carry a meaning alone.
 _BLACK, _BLUE, _VERMILION, _GREEN, _PURPLE, _GREY = "#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#595959"
 
 # Column of the curve -> its words, colour, line style and marker.
@@ -57,7 +57,7 @@ _LINES: Final = {
     "unknown": ("unknown how", _PURPLE, (0, (5, 1, 1, 1, 1, 1)), "v"),
 }
 PATH_WORDS: Final = {name: words for name, (words, *_) in _LINES.items()}
-# Kind of a finding -> its colour in the pace chart; the letter at the top tells which it is.
+# Kind of a finding -> its colour in the pace chart; the letter at the top names it.
 _MARKED: Final = {"interruption": _VERMILION, "stall": _PURPLE, "rush": _GREEN, "campaign": _GREEN}
 _UNITS: Final = (("Seconds", 1.0, 180.0), ("Minutes", 60.0, 180 * 60.0), ("Hours", 3600.0, 72 * 3600.0))
 _DAY: Final = pd.Timedelta(days=1)
@@ -340,7 +340,7 @@ def cohort_chart(tables: Tables, by: str, ax: Axes | None = None) -> Chart:
     ax = _axes(ax, height=1.4 + 0.4 * max(len(shown), 2))
     numbers = _cohort_numbers(groups)
     if not np.isfinite(shown["fair_share"]).any():
-        return _nothing(ax, f"Moved, by {name} {as_of}", "No table tells when users were flagged.", numbers)
+        return _nothing(ax, f"Moved, by {name} {as_of}", "No table says when users were flagged.", numbers)
     time = span(pd.Timedelta(days=shown["days"].iloc[0]))
     heights = np.arange(len(shown))[::-1]
     share = 100 * shown[["fair_low", "fair_share", "fair_high"]].to_numpy(dtype=float)

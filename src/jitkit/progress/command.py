@@ -28,7 +28,7 @@ def report(
     as_of: str | None = None,
     target: float = 0.95,
     certificate_ends: str | None = None,
-    tell: Callable[[str], None],
+    say: Callable[[str], None],
 ) -> None:
     """Read the tables, write the report and print what it says.
 
@@ -38,7 +38,7 @@ def report(
         as_of: the report's last moment, ISO 8601, UTC if it names no zone; the last one in the files if left out.
         target: which share of the users is to be moved before the old system is switched off.
         certificate_ends: until when the certificate is valid, in the same form.
-        tell: prints text on the screen.
+        say: prints text on the screen.
 
     Raises:
         BadTable: a file, a time or the target does not fit, or no user was in scope by then.
@@ -46,7 +46,7 @@ def report(
     tables = _tables(files, time_of(as_of, "--as-of") if as_of else None)
     figures = Figures(tables).aim(target, certificate_ends or "")
     page = figures.report(out)
-    tell(f"{figures.in_words()}\n\nReport     {page}")
+    say(f"{figures.in_words()}\n\nReport     {page}")
 
 
 def read(folder: Path | str) -> Tables:
@@ -78,7 +78,7 @@ def _tables(files: dict[str, Path], moment: pd.Timestamp | None = None) -> Table
     if not len(earlier.users):
         first = tables.users["flagged_at"].min()
         raise BadTable(
-            f"By {earlier.as_of:%Y-%m-%d} nobody was in scope: the first flag was set on {first:%Y-%m-%d}.",
+            f"By {earlier.as_of:%Y-%m-%d} no user was in scope: the first flag was set on {first:%Y-%m-%d}.",
             next_step="Give a later --as-of, or leave it out."
             if moment
             else "Correct flagged_at, or wait for that day.",

@@ -112,7 +112,7 @@ def cut_over(forecast: Forecast, target_share: float = 0.05, *, tickets_per_rese
 
 def _reason(forecast: Forecast, left: np.ndarray, target: int, date: pd.Timestamp | None) -> str:
     if forecast.migrated == forecast.in_scope:
-        return "Now: everybody is moved."
+        return "Now: all users are moved."
     if date is not None:
         return f"From {day(date)} on, at most {target:,} users are left, with 90 % certainty."
     low, _, high = interval(left[:, -1])

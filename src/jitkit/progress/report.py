@@ -224,7 +224,7 @@ def left(tables: Tables) -> str:
     reasons = states.remaining(tables)
     whole = int(reasons["users"].sum())
     if not whole:
-        return "Nobody: everybody is moved." if len(tables.users) else "No user is in scope."
+        return "No user: all are moved." if len(tables.users) else "No user is in scope."
     tried = reasons[reasons["reason"] != states.NEVER_TRIED]
     count = int(tried["users"].sum())
     if not count or not tables.logged:
@@ -250,7 +250,7 @@ def never(forecast: Forecast) -> str:
     if forecast.too_early:
         return str(forecast)
     if forecast.never_return is None or forecast.migrated == forecast.in_scope:
-        return "Nobody is left."
+        return "No user is left."
     low, middle, high = (round(forecast.never_return[name] * forecast.in_scope) for name in ("low", "estimate", "high"))
     return (
         f"About {middle:,} people ({low:,} to {high:,}), {100 * forecast.never_return['estimate']:.0f} % of all, "
