@@ -20,7 +20,7 @@ from helpers.legacy_export.table import write_table
 from helpers.simulated_days import live
 from helpers.tenant.encryption_key import make_pair, read_pair
 from jitkit.errors import KitError
-from jitkit.rehearsal.ids import seeded
+from jitkit.rehearsal.directory import seeded
 from jitkit.rehearsal.population.joining import take_over
 from jitkit.rehearsal.population.people import People
 from jitkit.rehearsal.population.plan import Plan

@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from jitkit.endpoint.app import Clock, create_app
 from jitkit.endpoint.settings import Settings
 from jitkit.endpoint.stores import LegacyStore, Verdict, open_store
-from jitkit.rehearsal.ids import seeded
+from jitkit.rehearsal.directory import seeded
 from jitkit.rehearsal.population.crowd import Crowd
 from jitkit.rehearsal.population.loop import TenantLoop
 from jitkit.rehearsal.population.people import People

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from jitkit.protocol import CALLS_PER_SECOND
 
 if TYPE_CHECKING:
-    from jitkit.rehearsal.sign_in_result import SignIn
+    from jitkit.rehearsal.sign_in import SignIn
     from jitkit.rehearsal.tenant import RehearsalTenant
 
 __all__ = ["roll"]

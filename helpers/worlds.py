@@ -340,7 +340,7 @@ async def _organization(graph: Graph) -> TenantFacts:
 def _volunteers(export: Path, people: Mapping[str, str]) -> dict[str, str]:
     """Choose the invented users whose old account is in order and whose password External ID accepts."""
     from helpers.legacy_export import read_export
-    from jitkit.rehearsal.password_policy import problem
+    from jitkit.rehearsal.accounts import password_problem
 
     read = read_export(export)
     awkward = {each.username for each in read.problems}
@@ -348,5 +348,5 @@ def _volunteers(export: Path, people: Mapping[str, str]) -> dict[str, str]:
         each.username: people[each.username]
         for each in read.users
         if each.status == "active" and not each.must_change and each.username not in awkward
-        if each.username in people and not problem(people[each.username])
+        if each.username in people and not password_problem(people[each.username])
     }

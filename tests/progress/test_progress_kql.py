@@ -28,8 +28,8 @@ from jitkit.progress.queries import QUERIES, queries, query
 from jitkit.progress.table_files import read_audits, read_table
 from jitkit.progress.tables import Tables
 from jitkit.protocol import MIGRATE
-from jitkit.rehearsal.ids import seeded
-from jitkit.rehearsal.journal import audit
+from jitkit.rehearsal.directory import seeded
+from jitkit.rehearsal.log_rows import audit
 from jitkit.rehearsal.population.plan import Habit, Plan, Stuffing, Trouble
 from jitkit.rehearsal.tenant import RehearsalTenant
 

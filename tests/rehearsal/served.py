@@ -36,7 +36,7 @@ def serving(seeded: Path, home: Path, *options: str) -> Iterator[dict[str, Any]]
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "JIT_KIT_HOME": str(home)},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", "JIT_KIT_HOME": str(home)},
     )
     assert process.stdout
     try:

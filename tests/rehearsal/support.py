@@ -24,10 +24,10 @@ from jwcrypto import jwe, jwk
 from starlette.requests import Request
 from starlette.responses import Response
 
-from jitkit.rehearsal.passwords import hash_password
-from jitkit.rehearsal.sign_in_result import SignIn
+from jitkit.rehearsal.accounts import hash_password
+from jitkit.rehearsal.directory import User
+from jitkit.rehearsal.sign_in import SignIn
 from jitkit.rehearsal.tenant import RehearsalTenant
-from jitkit.rehearsal.users import User
 
 GRAPH_APP_ID = "00000003-0000-0000-c000-000000000000"
 RECEIVE_PAYLOAD = "214e810f-fda8-4fd7-a475-29461495eb00"

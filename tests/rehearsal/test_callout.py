@@ -20,11 +20,10 @@ from jwcrypto import jwk, jws
 from starlette.responses import Response
 
 from jitkit.errors import NotReady
-from jitkit.rehearsal import callout as callouts
 from jitkit.rehearsal import switches
-from jitkit.rehearsal.callout_answer import RESPONSE_LIMIT
+from jitkit.rehearsal.callout_messages import RESPONSE_LIMIT
 from jitkit.rehearsal.prerequisites import CalloutImpossible
-from jitkit.rehearsal.sign_in_result import SignIn
+from jitkit.rehearsal.sign_in import SignIn
 from rehearsal.support import (
     CALLER,
     GRAPH_APP_ID,
@@ -236,7 +235,7 @@ async def test_action_types_are_read_in_any_case(world: World, endpoint: Scripte
 
 async def test_compose_is_what_a_sign_in_sends(world: World, endpoint: ScriptedEndpoint) -> None:
     user = world.add_user()
-    composed = await callouts.compose(world.tenant, "ada@woodgrove.example", LEGACY, nonce="n-1")
+    composed = await world.tenant.compose_callout("ada@woodgrove.example", LEGACY, nonce="n-1")
     assert not endpoint.received
     _, plaintext = endpoint.open(composed.context)
     assert json.loads(base64.urlsafe_b64decode(plaintext.split(b".")[1] + b"=="))["nonce"] == composed.nonce == "n-1"
@@ -256,7 +255,7 @@ async def received_like(world: World, endpoint: ScriptedEndpoint) -> Received:
 
 
 async def test_compose_stands_in_for_somebody_who_has_no_account_yet(world: World) -> None:
-    composed = await callouts.compose(world.tenant, "new@woodgrove.example", LEGACY)
+    composed = await world.tenant.compose_callout("new@woodgrove.example", LEGACY)
     user = composed.body["data"]["authenticationContext"]["user"]
     assert user["mail"] == "new@woodgrove.example"
     assert uuid.UUID(user["id"])
@@ -265,11 +264,11 @@ async def test_compose_stands_in_for_somebody_who_has_no_account_yet(world: Worl
 async def test_compose_says_what_is_missing(world: World) -> None:
     world.directory.discard("appRoleAssignment", world.consent["id"], recycle=False)
     with pytest.raises(CalloutImpossible, match="1003021") as caught:
-        await callouts.compose(world.tenant, "ada@woodgrove.example", LEGACY)
+        await world.tenant.compose_callout("ada@woodgrove.example", LEGACY)
     assert LEGACY not in str(caught.value)
     world.directory.discard("authenticationEventListener", world.listener["id"], recycle=False)
     with pytest.raises(NotReady, match="No listener"):
-        await callouts.compose(world.tenant, "ada@woodgrove.example", LEGACY)
+        await world.tenant.compose_callout("ada@woodgrove.example", LEGACY)
 
 
 # --- the numbers: nothing is sent ----------------------------------------------------------------------------------
@@ -395,14 +394,16 @@ async def test_1003004_more_callouts_in_a_second_than_the_tenant_may_make(
     world: World, endpoint: ScriptedEndpoint
 ) -> None:
     endpoint.script = "Retry"
-    switches.write(world.directory, "callouts_per_second", 3)
+    world.directory.clock.hold(1_800_000_000)
+    for _ in range(47):
+        assert world.tenant.caller.admit()
     names = [f"u{number}@woodgrove.example" for number in range(4)]
     for name in names:
         world.add_user(name)
     done = await asyncio.gather(*(world.sign_in(LEGACY, name) for name in names))
     assert [each.callout_error for each in done if each.callout_error] == [1003004]
     assert len(endpoint.received) == 3
-    await asyncio.sleep(1)
+    world.directory.clock.forward(1)
     assert (await world.sign_in(LEGACY, names[0])).callout_error is None
 
 
@@ -412,8 +413,8 @@ def test_fifty_callouts_in_a_second_are_let_through_and_no_more(world: World) ->
 
 async def test_1003004_is_logged_without_a_call(world: World, endpoint: ScriptedEndpoint) -> None:
     world.add_user()
-    switches.write(world.directory, "callouts_per_second", 0)
-    failed(world, await world.sign_in(LEGACY), 1003004, attempts=0)
+    with world.tenant.faults.inject("service-throttled"):
+        failed(world, await world.sign_in(LEGACY), 1003004, attempts=0)
     assert not endpoint.received
 
 
@@ -533,7 +534,7 @@ async def test_the_time_allowed_is_one_second_by_default_and_two_at_most(
     world: World, configured: int | None, waits: float
 ) -> None:
     world.patience(timeoutInMilliseconds=configured, maximumRetries=0)
-    composed = await callouts.compose(world.tenant, "ada@woodgrove.example", LEGACY)
+    composed = await world.tenant.compose_callout("ada@woodgrove.example", LEGACY)
     assert composed.timeout == waits
 
 

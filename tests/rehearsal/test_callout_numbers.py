@@ -15,8 +15,7 @@ import pytest
 from starlette.responses import Response
 
 from jitkit.explanations import CALLOUT_ERRORS
-from jitkit.rehearsal import switches
-from jitkit.rehearsal.callout_answer import NEVER_FOR_PASSWORDS
+from jitkit.rehearsal.callout_messages import NEVER_FOR_PASSWORDS, RESPONSE_LIMIT
 from rehearsal.support import (
     CALLER,
     GRAPH_APP_ID,
@@ -73,8 +72,12 @@ def changed(**members: Any) -> Cause:
     return answers(make)
 
 
-def switched(name: str, value: switches.Value) -> Cause:
-    return lambda world, _: switches.write(world.directory, name, value)
+def faulty(name: str) -> Cause:
+    def spoil(world: World, _: ScriptedEndpoint) -> None:
+        world.fault = world.tenant.faults.inject(name)  # type: ignore[attr-defined]
+        world.fault.__enter__()  # type: ignore[attr-defined]
+
+    return spoil
 
 
 def nobody_listens(world: World, _: ScriptedEndpoint) -> None:
@@ -93,10 +96,10 @@ def never_answers(world: World, endpoint: ScriptedEndpoint) -> None:
 UNKNOWN = [{"@odata.type": "microsoft.graph.passwordSubmit.Allow"}]
 CAUSES: dict[int, Cause] = {
     1003000: lambda world, _: world.change("application", world.extension_app, tokenEncryptionKeyId=None),
-    1003001: switched("callout_fault", 1003001),
+    1003001: faulty("service-error"),
     1003002: answers(lambda got: as_json({}, 401)),
     1003003: answers(lambda got: Response("{broken", media_type="application/json")),
-    1003004: switched("callouts_per_second", 0),
+    1003004: faulty("service-throttled"),
     1003005: never_answers,
     1003006: answers(lambda got: Response(json.dumps(answer("Retry", got.claims["nonce"])), media_type="text/html")),
     1003009: answers(lambda got: Response("", media_type="application/json")),
@@ -113,7 +116,7 @@ CAUSES: dict[int, Cause] = {
     1003021: lambda world, _: world.directory.discard("appRoleAssignment", world.consent["id"], recycle=False),
     1003022: lambda world, _: deleted(world, GRAPH_APP_ID),
     1003023: target("https://graph.microsoft.com/v1.0/me"),
-    1003024: switched("response_limit_bytes", 10),
+    1003024: answers(lambda got: as_json("x" * (RESPONSE_LIMIT + 1))),
     1003027: nobody_listens,
 }
 # What would lead to these numbers in the events that they belong to.
@@ -158,15 +161,14 @@ async def test_not_reachable_by_a_submitted_password(world: World, endpoint: Scr
     assert NEVER_FOR_PASSWORDS[number].endswith(".")
 
 
-@pytest.mark.parametrize("number", [1003000, 1003001, 1003023])
+@pytest.mark.parametrize(("fault", "number"), [("handler-error", 1003000), ("service-error", 1003001)])
 async def test_a_failure_of_the_service_itself_sends_nothing_until_it_is_over(
-    world: World, endpoint: ScriptedEndpoint, number: int
+    world: World, endpoint: ScriptedEndpoint, fault: str, number: int
 ) -> None:
     world.add_user()
-    switches.write(world.directory, "callout_fault", number)
-    assert (await world.sign_in(LEGACY)).callout_error == number
+    with world.tenant.faults.inject(fault):
+        assert (await world.sign_in(LEGACY)).callout_error == number
     assert not endpoint.received
-    switches.write(world.directory, "callout_fault", 0)
     assert (await world.sign_in(LEGACY)).path == "callout"
 
 
@@ -177,16 +179,3 @@ async def test_1003023_for_each_host_of_the_service_itself(world: World, endpoin
     world.add_user()
     target(f"https://{host}/api")(world, endpoint)
     assert (await world.sign_in(LEGACY)).callout_error == 1003023
-
-
-@pytest.mark.parametrize(
-    ("switch", "number", "cause"),
-    [("missing_key_error", 1003001, CAUSES[1003000]), ("wrong_nonce_error", 1003001, changed(nonce="other"))],
-)
-async def test_a_number_that_is_assumed_can_be_chosen(
-    world: World, endpoint: ScriptedEndpoint, switch: str, number: int, cause: Cause
-) -> None:
-    world.add_user()
-    cause(world, endpoint)
-    switches.write(world.directory, switch, number)
-    assert (await world.sign_in(LEGACY)).callout_error == number

@@ -70,7 +70,7 @@ async def test_two_processes_go_by_one_clock_and_neither_sets_it_back(tmp_path: 
     other.directory.clock.forward(WEEK)
     tenant.directory.clock.forward(60)
     assert tenant.directory.clock.ahead == WEEK + 60
-    other.caller.setup.refresh()
+    other.state.refresh()
     assert other.directory.clock.ahead == WEEK + 60
     other.close()
     tenant.close()

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from jitkit.rehearsal import switches
 from rehearsal.support import LEGACY, STORED, ScriptedEndpoint, World
 
 ABSENT = object()
@@ -108,26 +107,6 @@ async def test_refused_account_is_not_called_whatever_the_row(
     assert flag_of(world, user) is FLAGS[row.flag]
     assert (world.last_row()["status"]["errorCode"], world.last_row()["appliedEventListeners"]) == (code, [])
     assert done.user_sees != WRONG_TEXT
-
-
-@pytest.mark.parametrize(
-    ("typed", "flag", "called", "outcome", "code"),
-    [
-        pytest.param(STORED, True, False, "account disabled", 50057, id="password-equal-flag-true"),
-        pytest.param(STORED, False, False, "account disabled", 50057, id="password-equal-flag-false"),
-        pytest.param(LEGACY, True, True, "account disabled", 50057, id="password-not-equal-flag-true"),
-        pytest.param(LEGACY, False, False, "wrong password", 50126, id="password-not-equal-flag-false"),
-    ],
-)
-async def test_disabled_account_when_its_state_comes_after_the_password(
-    world: World, endpoint: ScriptedEndpoint, typed: str, flag: bool, called: bool, outcome: str, code: int
-) -> None:
-    user = world.add_user(flag=flag, enabled=False)
-    switches.write(world.directory, "account_state_after_password", True)
-    done = await world.sign_in(typed)
-    assert (done.outcome, done.code, done.called_endpoint) == (outcome, code, called)
-    assert flag_of(world, user) is flag
-    assert done.migrated is False
 
 
 @pytest.mark.parametrize("action", ["MigratePassword", "UpdatePassword", "Retry", "Block"])

@@ -8,7 +8,6 @@ import httpx
 import pytest
 
 from jitkit.errors import KitError
-from jitkit.rehearsal.calls import KEPT
 from jitkit.rehearsal.faults import FAULTS
 from jitkit.rehearsal.tenant import RehearsalTenant
 from rehearsal.support import LEGACY, World
@@ -79,18 +78,6 @@ async def test_an_answer_that_is_lost_was_done_all_the_same(tenant: RehearsalTen
     assert "Done" in [each["displayName"] for each in tenant.directory.all("application")]
 
 
-async def test_a_new_object_is_unknown_for_its_first_looks(tenant: RehearsalTenant) -> None:
-    tenant.faults.delays.set("application", 2)
-    made = (await send(tenant, "POST", "/applications", {"displayName": "Late"})).json()
-    statuses = [(await send(tenant, "GET", f"/applications/{made['id']}")).status_code for _ in range(3)]
-    assert statuses == [404, 404, 200]
-    statuses = [(await send(tenant, "GET", f"/applications(appId='{made['appId']}')")).status_code for _ in range(3)]
-    assert statuses == [404, 404, 200]
-    tenant.faults.clear()
-    made = (await send(tenant, "POST", "/applications", {"displayName": "On time"})).json()
-    assert (await send(tenant, "GET", f"/applications/{made['id']}")).status_code == 200
-
-
 @pytest.mark.parametrize("name", CALLOUTS)
 async def test_the_service_fails_at_its_own_end_and_the_log_has_its_number(world: World, name: str) -> None:
     world.add_user()
@@ -110,11 +97,9 @@ async def test_a_retry_gets_through_when_the_first_attempt_alone_fails(world: Wo
 
 
 @pytest.mark.parametrize("name", ["nonsense", ""])
-def test_an_unknown_fault_or_kind_is_refused(tenant: RehearsalTenant, name: str) -> None:
+def test_an_unknown_fault_is_refused(tenant: RehearsalTenant, name: str) -> None:
     with pytest.raises(KitError, match="no fault"), tenant.faults.inject(name):
         pass
-    with pytest.raises(KitError, match="cannot be late"):
-        tenant.faults.delays.set(name, 1)
 
 
 async def test_calls_are_noted_without_query_body_or_token(world: World) -> None:
@@ -130,9 +115,9 @@ async def test_calls_are_noted_without_query_body_or_token(world: World) -> None
 
 
 def test_the_log_of_calls_is_bounded_and_a_reset_clears_it(tenant: RehearsalTenant) -> None:
-    for number in range(KEPT + 5):
+    for number in range(1000 + 5):
         tenant.calls.add(float(number), "graph", "GET", "/users", 200)
-    assert len(tenant.calls) == KEPT
+    assert len(tenant.calls) == 1000
     assert next(iter(tenant.calls)).number == 6
     tenant.reset()
     assert len(tenant.calls) == 0

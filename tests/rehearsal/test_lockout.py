@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from jitkit.rehearsal import switches
 from rehearsal.support import LEGACY, NEW, STORED, ScriptedEndpoint, World
 
 
@@ -46,21 +45,6 @@ async def test_each_further_wrong_password_locks_again_and_for_longer(world: Wor
     world.directory.clock.forward(61)
     assert (await world.sign_in(STORED)).code == 50053
     world.directory.clock.forward(60)
-    assert (await world.sign_in(STORED)).outcome == "signed in"
-
-
-async def test_threshold_seconds_and_growth_are_switches(world: World) -> None:
-    world.add_user(flag=False)
-    world.directory.clock.hold(1_800_000_000)
-    switches.write(world.directory, "lockout_threshold", 2)
-    switches.write(world.directory, "lockout_seconds", 5)
-    switches.write(world.directory, "lockout_growth", 10)
-    await guess(world, 1, 2)
-    world.directory.clock.forward(6)
-    assert await guess(world, 3) == [50126]
-    world.directory.clock.forward(49)
-    assert (await world.sign_in(STORED)).code == 50053
-    world.directory.clock.forward(2)
     assert (await world.sign_in(STORED)).outcome == "signed in"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jitkit.errors import KitError, NotReady
-from jitkit.rehearsal.misconfigurations import MISCONFIGURATIONS, configure, misconfigure, wrong_now
+from jitkit.rehearsal.misconfigurations import MISCONFIGURATIONS, misconfigure, undo, wrong_now
 from jitkit.rehearsal.tenant import RehearsalTenant
 from rehearsal.support import LEGACY, World
 
@@ -32,7 +32,7 @@ def everything(world: World) -> dict[str, Any]:
     """All that an administrator can see, but for the log."""
     objects = world.directory.rows("SELECT id, kind, key, parent, body FROM objects ORDER BY id")
     users = world.directory.rows("SELECT * FROM users ORDER BY id")
-    ways = world.directory.rows("SELECT name, value FROM meta WHERE name LIKE 'way:%' AND value LIKE '%true%'")
+    ways = world.directory.rows("SELECT name, value FROM meta WHERE name LIKE 'gateway:%' AND value <> '{}'")
     return {
         "objects": [(*tuple(row)[:4], json.loads(row["body"])) for row in objects],
         "users": [{**dict(row), "body": json.loads(row["body"])} for row in users],
@@ -57,7 +57,7 @@ async def test_a_mistake_has_its_symptom_and_is_over_when_it_is_taken_back(world
     assert (done.outcome, done.callout_error, done.called_endpoint) == (outcome, error, called)
     assert world.flag_of(user) is not False
     world.directory.update_user(user.id, failed=0)
-    assert configure(world.directory, name) == [name]
+    assert undo(world.directory, name) == [name]
     assert everything(world) == before
     assert (await world.sign_in(LEGACY)).migrated
 
@@ -67,11 +67,11 @@ async def test_what_somebody_mended_by_hand_stays_as_they_left_it(world: World, 
     world.add_user()
     good = everything(world)
     misconfigure(world.directory, name)
-    configure(world.directory, name)
+    undo(world.directory, name)
     misconfigure(world.directory, name)
     # Somebody renames what can be renamed: that is not the mistake's to take back.
     world.change("authenticationEventListener", world.directory.all("authenticationEventListener")[0], displayName="X")
-    configure(world.directory)
+    undo(world.directory)
     listener = world.directory.all("authenticationEventListener")[0]
     assert listener["displayName"] == "X"
     world.directory.replace("authenticationEventListener", {k: v for k, v in listener.items() if k != "displayName"})
@@ -83,7 +83,7 @@ async def test_a_consent_that_was_granted_anew_is_not_granted_twice(world: World
     misconfigure(world.directory, 1)
     assert world.directory.all("appRoleAssignment") == []
     world.directory.add("appRoleAssignment", {k: v for k, v in world.consent.items() if k != "id"})
-    configure(world.directory, 1)
+    undo(world.directory, 1)
     assert len(world.directory.all("appRoleAssignment")) == 1
 
 
@@ -93,7 +93,7 @@ async def test_a_mistake_that_was_mended_can_be_made_again(world: World) -> None
     misconfigure(world.directory, "flag-misspelt")
     listener = world.directory.all("authenticationEventListener")[0]
     assert listener["handler"]["migrationPropertyId"] != world.flag
-    configure(world.directory)
+    undo(world.directory)
     assert world.directory.all("authenticationEventListener") == [world.listener]
 
 
@@ -102,7 +102,7 @@ async def test_two_on_one_object_are_taken_back_in_any_order(world: World) -> No
         misconfigure(world.directory, "app-not-included")
         misconfigure(world.directory, "flag-misspelt")
         for name in order:
-            configure(world.directory, name)
+            undo(world.directory, name)
         assert world.directory.all("authenticationEventListener") == [world.listener]
 
 
@@ -119,7 +119,7 @@ def test_what_is_so_already_is_not_changed_and_not_taken_back(world: World) -> N
     before, written = everything(world), len(world.tenant.audit_rows())
     for name in ("app-not-included", "flag-not-set"):
         misconfigure(world.directory, name)
-        assert (wrong_now(world.directory), configure(world.directory, name)) == ([], [])
+        assert (wrong_now(world.directory), undo(world.directory, name)) == ([], [])
     assert (everything(world), len(world.tenant.audit_rows())) == (before, written)
 
 

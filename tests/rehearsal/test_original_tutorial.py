@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from starlette.responses import Response
 
-from jitkit.rehearsal.sign_in_result import SignIn
+from jitkit.rehearsal.sign_in import SignIn
 from jitkit.rehearsal.tenant import RehearsalTenant
 
 from .graph.bodies import message, person

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jitkit.errors import KitError
-from jitkit.rehearsal import password_policy
+from jitkit.rehearsal import accounts
 from jitkit.rehearsal.clock import Clock
 from jitkit.rehearsal.population import crowd
 from jitkit.rehearsal.population.loop import TenantLoop
@@ -120,8 +120,8 @@ def test_whoever_is_asked_to_come_again_does(people: People) -> None:
 def test_weak_people_have_passwords_that_the_tenant_refuses_and_nobody_has_an_attackers(people: People) -> None:
     for who in range(500):
         own = people.password(who)
-        assert (password_policy.problem(own) is not None) == bool(people.weak[who])
-        assert password_policy.problem(people.password(who, 1)) is None
+        assert (accounts.password_problem(own) is not None) == bool(people.weak[who])
+        assert accounts.password_problem(people.password(who, 1)) is None
         assert own != people.password(who, 1)
         assert own not in crowd._TRIED
     assert len({people.password(who) for who in np.flatnonzero(~people.weak)[:500].tolist()}) == 500

@@ -246,7 +246,7 @@ async def test_a_migration_that_another_process_finished_first_is_not_overwritte
     user = world.add_user()
 
     def elsewhere(got: Received) -> object:
-        from jitkit.rehearsal.passwords import hash_password
+        from jitkit.rehearsal.accounts import hash_password
 
         world.directory.update_user(user.id, password_hash=hash_password(NEW))
         world.directory.set_user_value(user.id, world.flag, False)
@@ -379,7 +379,7 @@ async def test_a_canary_password_is_kept_nowhere(world: World, endpoint: Scripte
     kept = "".join(each._repr_html_() for each in seen)
     seen.append(await world.tenant.reset_password("cleo@woodgrove.example", weak))
     seen.append(await world.tenant.reset_password("cleo@woodgrove.example", reset))
-    kept += repr(seen) + repr(vars(world.tenant.caller)) + repr(vars(world.tenant.caller.lockout))
+    kept += repr(seen) + repr(vars(world.tenant.caller)) + repr(vars(world.tenant.sign_ins.lockout))
     kept += json.dumps([world.tenant.sign_in_rows(), world.tenant.audit_rows()])
     files = list(world.tenant.path.parent.glob("rehearsal.sqlite3*"))
     assert any(file.name.endswith("-wal") for file in files)

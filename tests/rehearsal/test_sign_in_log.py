@@ -270,18 +270,3 @@ async def test_audits_are_found_by_activity_time_and_target_and_say_who_did_it(
     assert by_service["initiatedBy"] == {"user": None, "app": None}
     one = await graph.get(f"{path}/{reset['id']}")
     assert one.json()["activityDisplayName"] == "Reset password (self-service)"
-
-
-async def test_both_spellings_of_an_extensions_audit_are_known(world: World) -> None:
-    from jitkit.rehearsal.journal import audit
-
-    audit(world.directory, "Create customAuthenticationExtension", target_id="1")
-    switches.write(world.directory, "older_audit_names", True)
-    audit(world.directory, "Create customAuthenticationExtension", target_id="1")
-    audit(world.directory, "Update user", target_id="2")
-    assert [row["activityDisplayName"] for row in world.tenant.audit_rows()] == [
-        "Update user",
-        "Add custom authentication extension",
-        "Create customAuthenticationExtension",
-    ]
-    assert {row["category"] for row in world.tenant.audit_rows()} == {"UserManagement", "Authorization"}

@@ -24,7 +24,7 @@ def test_every_switch_reads_as_its_default_takes_another_value_and_is_set_back_b
     tenant.close()
 
 
-@pytest.mark.parametrize(("name", "value"), [("nonsense", True), ("callouts_per_second", True), ("allow_loopback", 1)])
+@pytest.mark.parametrize(("name", "value"), [("nonsense", True), ("log_delay", True), ("allow_loopback", 1)])
 def test_an_unknown_switch_or_a_value_of_another_kind_is_refused(
     tmp_path: Path, name: str, value: switches.Value
 ) -> None:

@@ -74,11 +74,9 @@ async def test_a_file_that_somebody_holds_is_explained(tenant: RehearsalTenant) 
 
 
 def test_a_host_leads_to_one_place_until_it_is_taken_back(tenant: RehearsalTenant) -> None:
-    from jitkit.rehearsal.publications import publication
-
     tenant.publish("JIT.example", "http://127.0.0.1:7071/")
-    assert publication(tenant.directory, "jit.EXAMPLE") == "http://127.0.0.1:7071"
+    assert tenant.directory.publications()["jit.example"] == "http://127.0.0.1:7071"
     tenant.publish("jit.example", "http://127.0.0.1:7072")
-    assert publication(tenant.directory, "jit.example") == "http://127.0.0.1:7072"
+    assert tenant.directory.publications()["jit.example"] == "http://127.0.0.1:7072"
     tenant.unpublish("jit.example")
-    assert publication(tenant.directory, "jit.example") is None
+    assert tenant.directory.publications() == {}

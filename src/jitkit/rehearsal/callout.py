@@ -1,4 +1,4 @@
-"""Compose the password-submit callout and send it.
+"""Composes the password-submit callout and sends it to the endpoint, as Entra does.
 
 [Microsoft Learn, "Just-in-time password migration" and "Troubleshoot custom authentication extensions"]
 """
@@ -6,9 +6,13 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import json
+import secrets
+import uuid
+import weakref
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
@@ -16,28 +20,35 @@ import httpx
 from jitkit import protocol
 from jitkit.errors import NotReady
 from jitkit.explanations import CALLOUT_ERRORS
-from jitkit.rehearsal import client_app as clients
-from jitkit.rehearsal.callout_answer import Action, Unusable, Verdict, judge, read
-from jitkit.rehearsal.client_app import ClientApp
-from jitkit.rehearsal.delivery import at, deliver, nowhere, reachable
-from jitkit.rehearsal.directory import Body, Directory
-from jitkit.rehearsal.ids import new_id
-from jitkit.rehearsal.journal import timestamp
-from jitkit.rehearsal.password_context import password_context
-from jitkit.rehearsal.users import User
+from jitkit.rehearsal import identity
+from jitkit.rehearsal.callout_messages import Action, Unusable, judge, password_context, read, seal
+from jitkit.rehearsal.clock import timestamp
+from jitkit.rehearsal.directory import Body, Directory, User, new_id
+from jitkit.rehearsal.prerequisites import (
+    LOOPBACK,
+    CalloutImpossible,
+    ClientApp,
+    Refused,
+    Target,
+    callout_target,
+    client_app,
+    coverage,
+    only_app_id,
+)
+from jitkit.rehearsal.state import State
 
-if TYPE_CHECKING:
-    from jitkit.rehearsal.caller import Caller
-    from jitkit.rehearsal.tenant import RehearsalTenant
+__all__ = ["Caller", "Callout", "CalloutImpossible", "Submission", "Verdict", "gateway_name"]
 
-# Which failures are worth a second attempt is not published either; these are the transient ones.
+_TOKEN_LIFETIME: Final = 3600
+_RENEW_BEFORE: Final = 300
+# Which failures are tried a second time is not published; these are the transient ones.
 _TRANSIENT: Final = frozenset({429, 500, 502, 503, 504})
 _USER_PROPERTIES: Final = ("companyName", "displayName", "givenName", "mail", "preferredLanguage", "surname")
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A password that somebody submitted for a user, in an app that a listener covers."""
+    """A password that was submitted for a user, in an app that a listener covers."""
 
     client: ClientApp
     listener: Body
@@ -62,7 +73,7 @@ class Callout:
         nonce: what the answer has to repeat.
         correlation_id: the sign-in's correlation id.
         timeout: seconds to wait for each attempt.
-        retries: further attempts after one that failed in passing.
+        retries: further attempts after a transient failure.
     """
 
     target_url: str
@@ -76,128 +87,280 @@ class Callout:
     retries: int
 
 
-async def compose(
-    tenant: RehearsalTenant, username: str, password: str, *, client_app_id: str | None = None, nonce: str | None = None
-) -> Callout:
-    """Build the request that a sign-in would send, without sending it.
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of a callout.
 
     Args:
-        tenant: the stand-in tenant.
-        username: a sign-in name; one that no user of the tenant has yet stands for an invented person.
-        password: what the person would type.
-        client_app_id: the app to sign in to; None for the only one there is.
-        nonce: a nonce to use; None for a fresh one.
-
-    Raises:
-        NotReady: the app or a listener for it does not exist.
-        CalloutImpossible: something the callout needs is missing.
+        started: when the first attempt began, in seconds since the epoch.
+        attempts: how many requests were sent.
+        action: what the endpoint decided; None when something went wrong.
+        error: the 1003xxx number when something did.
+        http_status: the status of the last answer; None when there was none.
+        detail: a sentence about what went wrong.
     """
-    directory, setup = tenant.directory, tenant.caller.setup
-    setup.refresh()
-    app_id = (client_app_id or clients.only_app_id(directory)).lower()
-    try:
-        client = setup.client(app_id)
-    except clients.Refused as refused:
-        raise NotReady(refused.reason, next_step="Complete the test client first (notebook 02).") from None
-    user = directory.user_by_sign_in_name(username.strip()) or _invented(directory, username)
-    listener = setup.coverage(app_id).listener
-    if listener is None:
-        raise NotReady(f"No listener includes {client.name}.", next_step="Create the listener first (notebook 03).")
-    submission = Submission(client, listener, user, username, password, nonce=nonce or new_id())
-    return build(tenant.caller, submission)
+
+    started: float
+    attempts: int
+    action: Action | None = None
+    error: int | None = None
+    http_status: int | None = 200
+    detail: str = ""
 
 
-def build(caller: Caller, submission: Submission) -> Callout:
-    """Build the request for one submitted password.
+def gateway_name(host: str) -> str:
+    """Return the directory fact that says what stands in front of a public host, as JSON with up to two members.
+
+    `guarded`: a gateway wants a token that it can read, and answers 401. It cannot read an encrypted one [observed: the
+    built-in authentication of a web app, once tokenEncryptionKeyId is set]. `seconds`: how much longer a request takes.
+    """
+    return f"gateway:{host.lower()}"
+
+
+class Caller:
+    """Calls endpoints for one tenant.
+
+    `transport` may be set before the first call: requests then go to an endpoint in this process, without a socket.
 
     Args:
-        caller: the tenant's calling side.
-        submission: who submitted what, where.
-
-    Raises:
-        CalloutImpossible: something the callout needs is missing.
+        state: the tenant's state.
     """
-    target = caller.setup.target(submission.listener)
-    context = password_context(
-        target.recipient,
-        username=submission.username,
-        password=submission.password,
-        nonce=submission.nonce,
-        audience=target.app_id,
-        issuer=target.resource_id,
-        now=caller.clock.signing_time(),
-    )
-    return Callout(
-        target_url=target.url,
-        base_url=reachable(caller, target.url),
-        headers={
-            "Host": urlsplit(target.url).netloc,
-            "Authorization": f"Bearer {caller.bearer(target)}",
-            "Content-Type": "application/json",
-        },
-        body=_envelope(caller.tenant_id, submission, target.extension_id, context),
-        context=context,
-        nonce=submission.nonce,
-        correlation_id=submission.correlation_id,
-        timeout=target.timeout,
-        retries=target.retries,
-    )
 
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._directory, self._clock = state.directory, state.clock
+        self.transport: httpx.AsyncBaseTransport | None = None
+        self._tenant_id = state.directory.meta("tenant_id") or ""
+        self._bearers: dict[tuple[object, ...], tuple[float, str]] = {}
+        self._recent: collections.deque[float] = collections.deque()
+        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
+            weakref.WeakKeyDictionary()
+        )
 
-async def call(caller: Caller, callout: Callout) -> Verdict:
-    """Send a callout as a sign-in does: within the time allowed, a second time if that may help, always the same.
+    # --- what is sent ----------------------------------------------------------------------------------------------
 
-    Args:
-        caller: the tenant's calling side.
-        callout: the request.
+    def compose(
+        self, username: str, password: str, *, client_app_id: str | None = None, nonce: str | None = None
+    ) -> Callout:
+        """Build the request that a sign-in would send, without sending it.
 
-    Returns:
-        The endpoint's action, or the error for the sign-in log.
-    """
-    started, attempts = caller.clock.now(), 0
-    if (fault := int(caller.setup.switch("callout_fault"))) in CALLOUT_ERRORS:
-        return Verdict(started, 0, None, fault, None, "The service itself failed: the switch callout_fault is set.")
-    while True:
-        attempts += 1
+        Args:
+            username: a sign-in name; one that no user of the tenant has is used for an invented user.
+            password: what the user would type.
+            client_app_id: the app to sign in to; None for the only one there is.
+            nonce: a nonce to use; None for a fresh one.
+
+        Raises:
+            NotReady: the app or a listener for it does not exist.
+            CalloutImpossible: something the callout needs is missing.
+        """
+        self._state.refresh()
+        app_id = (client_app_id or only_app_id(self._directory)).lower()
         try:
-            action = await _attempt(caller, callout)
-        except Unusable as problem:
-            transient = problem.error in (1003005, 1003027) or problem.http_status in _TRANSIENT
-            if transient and attempts <= callout.retries:
-                continue
-            sent = attempts - (problem.error == 1003004)
-            return Verdict(started, sent, None, problem.error, problem.http_status, problem.detail)
-        return Verdict(started, attempts, action)
+            client = client_app(self._state, app_id)
+        except Refused as refused:
+            raise NotReady(refused.reason, next_step="Complete the test client first (notebook 02).") from None
+        user = self._directory.user_by_sign_in_name(username.strip()) or _invented(self._directory, username)
+        listener = coverage(self._state, app_id).listener
+        if listener is None:
+            raise NotReady(f"No listener includes {client.name}.", next_step="Create the listener first (notebook 03).")
+        return self.build(Submission(client, listener, user, username, password, nonce=nonce or new_id()))
 
+    def build(self, submission: Submission) -> Callout:
+        """Build the request for one submitted password.
 
-async def _attempt(caller: Caller, callout: Callout) -> Action:
-    if not caller.admit():
-        raise Unusable(1003004, "The tenant makes too many callouts at once.")
-    client = caller.client()
-    try:
-        async with asyncio.timeout(callout.timeout):
-            response = await deliver(caller, _request(client, callout))
+        Raises:
+            CalloutImpossible: something the callout needs is missing.
+        """
+        target = callout_target(self._state, submission.listener)
+        context = password_context(
+            target.recipient,
+            username=submission.username,
+            password=submission.password,
+            nonce=submission.nonce,
+            audience=target.app_id,
+            issuer=target.resource_id,
+            now=self._clock.signing_time(),
+        )
+        return Callout(
+            target_url=target.url,
+            base_url=self._reachable(target.url),
+            headers={
+                "Host": urlsplit(target.url).netloc,
+                "Authorization": f"Bearer {self._bearer(target)}",
+                "Content-Type": "application/json",
+            },
+            body=_envelope(self._tenant_id, submission, target.extension_id, context),
+            context=context,
+            nonce=submission.nonce,
+            correlation_id=submission.correlation_id,
+            timeout=target.timeout,
+            retries=target.retries,
+        )
+
+    def _bearer(self, target: Target) -> str:
+        """Return the token that shows the endpoint who calls; one token is used until it is about to expire."""
+        thumbprint = target.recipient.thumbprint
+        wanted = (target.app_id, target.resource_id, target.token_version, target.caller_id, thumbprint)
+        renew_at, token = self._bearers.get(wanted, (0.0, ""))
+        now = self._clock.signing_time()
+        if now >= renew_at:
+            token = self._issue(target, int(now))
+            self._bearers = {wanted: (now + _TOKEN_LIFETIME - _RENEW_BEFORE, token)}
+        return token
+
+    def _issue(self, target: Target, now: int) -> str:
+        """Sign a token and encrypt it, as every token for an app with a `tokenEncryptionKeyId` is."""
+        app_id, tenant_id = protocol.CALLER_APP_ID, self._tenant_id
+        principal_id = target.caller_id or str(uuid.uuid5(uuid.UUID(tenant_id), app_id))
+        uti = secrets.token_urlsafe(16)
+        claims: dict[str, Any] = {
+            "iat": now,
+            "nbf": now,
+            "exp": now + _TOKEN_LIFETIME,
+            "oid": principal_id,
+            "sub": principal_id,
+            "tid": tenant_id,
+            "uti": uti,
+        }
+        if target.token_version == 2:  # [observed]
+            issuer = identity.ciam_issuer(self._directory)
+            claims |= {"aud": target.app_id, "iss": issuer, "azp": app_id, "azpacr": "2", "ver": "2.0"}
+        else:  # [Microsoft Learn, "Access token claims reference"]
+            issuer = f"https://sts.windows.net/{tenant_id}/"
+            claims |= {"aud": target.resource_id, "iss": issuer, "appid": app_id, "appidacr": "2", "ver": "1.0"}
+        signed = identity.sign(self._directory, claims, use="callout")
+        return seal(target.recipient, signed.encode(), {"xms_hd_uti": uti, "xms_hd_iat": now})
+
+    # --- how it is sent --------------------------------------------------------------------------------------------
+
+    async def call(self, callout: Callout) -> Verdict:
+        """Send a callout as a sign-in does: within the time allowed, and the same request again if that may help."""
+        started, attempts = self._clock.now(), 0
+        while True:
+            attempts += 1
             try:
-                content = await read(response, int(caller.setup.switch("response_limit_bytes")))
-                return judge(response, content, callout.nonce, int(caller.setup.switch("wrong_nonce_error")))
-            finally:
-                await response.aclose()
-    except (TimeoutError, httpx.TimeoutException):
-        raise Unusable(1003005, f"There was no answer within {callout.timeout * 1000:.0f} ms.") from None
-    except (httpx.TransportError, httpx.InvalidURL) as problem:
-        detail = str(problem) or f"The connection broke ({type(problem).__name__})."
-        raise Unusable(1003027, detail) from None
+                action = await self._attempt(callout)
+            except Unusable as problem:
+                transient = problem.error in (1003005, 1003027) or problem.http_status in _TRANSIENT
+                if transient and attempts <= callout.retries:
+                    continue
+                sent = attempts - (problem.error == 1003004)
+                return Verdict(started, sent, None, problem.error, problem.http_status, problem.detail)
+            return Verdict(started, attempts, action)
+
+    async def reach(self, url: str) -> httpx.Response:
+        """Send a GET to a public address, over the route that a callout takes.
+
+        Raises:
+            httpx.TransportError: nothing answers there.
+        """
+        self._state.refresh()
+        base_url = self._reachable(url)
+        if base_url is None:
+            raise _leads_nowhere(url)
+        headers = {"Host": urlsplit(url).netloc}
+        try:
+            response = await self._send(self._client().build_request("GET", _at(base_url, url), headers=headers))
+        except Unusable as fault:
+            raise httpx.ConnectError(fault.detail) from None
+        try:
+            await response.aread()
+        finally:
+            await response.aclose()
+        return response
+
+    def admit(self) -> bool:
+        """Count one call, unless the tenant already made as many within a second as the service allows.
+
+        [Microsoft Learn, "Service limits" of External ID]
+        """
+        now = self._clock.now()
+        while self._recent and self._recent[0] <= now - 1:
+            self._recent.popleft()
+        if len(self._recent) >= protocol.CALLS_PER_SECOND:
+            return False
+        self._recent.append(now)
+        return True
+
+    async def _attempt(self, callout: Callout) -> Action:
+        if not self.admit():
+            raise Unusable(1003004, "The tenant makes too many callouts at once.")
+        try:
+            async with asyncio.timeout(callout.timeout):
+                response = await self._send(self._request(callout))
+                try:
+                    return judge(response, await read(response), callout.nonce)
+                finally:
+                    await response.aclose()
+        except (TimeoutError, httpx.TimeoutException):
+            raise Unusable(1003005, f"There was no answer within {callout.timeout * 1000:.0f} ms.") from None
+        except (httpx.TransportError, httpx.InvalidURL) as problem:
+            detail = str(problem) or f"The connection broke ({type(problem).__name__})."
+            raise Unusable(1003027, detail) from None
+
+    def _request(self, callout: Callout) -> httpx.Request:
+        if callout.base_url is None:
+            raise _leads_nowhere(callout.target_url)
+        content = json.dumps(callout.body).encode()
+        url = _at(callout.base_url, callout.target_url)
+        return self._client().build_request("POST", url, headers=dict(callout.headers), content=content)
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        """Send a request past the faults and the gateway of its host; the answer is not read yet."""
+        for fault in self._state.faults.met("endpoint"):
+            raise Unusable(fault.error, f"The service reports {CALLOUT_ERRORS[fault.error]}.")
+        status: int | None = None
+        try:
+            gateway = self._gateway(request.headers["Host"].partition(":")[0])
+            await asyncio.sleep(gateway.get("seconds", 0.0))
+            if gateway.get("guarded"):
+                response = httpx.Response(401, headers={"WWW-Authenticate": "Bearer"}, request=request)
+            else:
+                response = await self._client().send(request, stream=True)
+            status = response.status_code
+            return response
+        finally:
+            self._state.calls.add(self._clock.now(), "endpoint", request.method, request.url.path, status)
+
+    def _gateway(self, host: str) -> dict[str, Any]:
+        name = gateway_name(host)
+        return self._state.once("gateway", host, lambda: json.loads(self._directory.meta(name) or "{}"))
+
+    def _reachable(self, url: str) -> str | None:
+        """Return the loopback address behind a public one, or None. Nothing else is ever called."""
+        parts = urlsplit(url)
+        if parts.hostname in LOOPBACK:
+            return f"{parts.scheme}://{parts.netloc}"
+        base_url = self._state.published(parts.hostname or "")
+        return base_url if base_url and urlsplit(base_url).hostname in LOOPBACK else None
+
+    def _client(self) -> httpx.AsyncClient:
+        """Return the HTTP client of the running event loop.
+
+        It keeps no idle connection, so there is nothing to close, and an endpoint may stop and start between two calls.
+        """
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+            seconds, transport = protocol.TIMEOUT_MS / 1000, self.transport
+            client = httpx.AsyncClient(limits=limits, trust_env=False, timeout=seconds, transport=transport)
+            self._clients[loop] = client
+        return client
 
 
-def _request(client: httpx.AsyncClient, callout: Callout) -> httpx.Request:
-    if callout.base_url is None:
-        raise nowhere(callout.target_url)
-    url = at(callout.base_url, callout.target_url)
-    return client.build_request("POST", url, headers=dict(callout.headers), content=json.dumps(callout.body).encode())
+def _at(base_url: str, url: str) -> str:
+    parts = urlsplit(url)
+    return base_url + parts.path + (f"?{parts.query}" if parts.query else "")
+
+
+def _leads_nowhere(url: str) -> httpx.ConnectError:
+    return httpx.ConnectError(f"The host {urlsplit(url).hostname} leads nowhere.")
 
 
 def _invented(directory: Directory, username: str) -> User:
-    id = new_id()
+    id, now = new_id(), directory.clock.now()
     return User(
         id=id,
         upn=f"{id}@{directory.meta('domain')}",
@@ -207,47 +370,43 @@ def _invented(directory: Directory, username: str) -> User:
         enabled=True,
         failed=0,
         locked_until=0,
-        body={"mail": username, "displayName": username, "createdDateTime": timestamp(directory.clock.now())},
-        created=directory.clock.now(),
+        body={"mail": username, "displayName": username, "createdDateTime": timestamp(now)},
+        created=now,
     )
 
 
 def _envelope(tenant_id: str, submission: Submission, extension_id: str, context: str) -> Body:
+    client, user = submission.client, submission.user
+    given = {name: user.body[name] for name in _USER_PROPERTIES if user.body.get(name)}
     return {
         "type": protocol.EVENT_TYPE,
-        "source": f"/tenants/{tenant_id}/applications/{submission.client.app_id}",
+        "source": f"/tenants/{tenant_id}/applications/{client.app_id}",
         "data": {
             "@odata.type": protocol.CALLOUT_DATA_TYPE,
             "tenantId": tenant_id,
             "authenticationEventListenerId": submission.listener["id"],
             "customAuthenticationExtensionId": extension_id,
             "encryptedPasswordContext": context,
-            "authenticationContext": _authentication_context(submission),
+            "authenticationContext": {
+                "correlationId": submission.correlation_id,
+                "client": {"ip": submission.ip, "locale": "en-us", "market": "en-us"},
+                "protocol": "OAUTH2.0",
+                "clientServicePrincipal": {
+                    "id": client.principal["id"],
+                    "appId": client.app_id,
+                    "appDisplayName": client.name,
+                    "displayName": client.name,
+                },
+                "resourceServicePrincipal": None,
+                "user": {
+                    **given,
+                    "createdDateTime": user.body.get("createdDateTime"),
+                    "id": user.id,
+                    "userPrincipalName": user.upn,
+                    "userType": user.body.get("userType") or "Member",
+                },
+            },
             "userSignUpInfo": None,
             "otpContext": None,
-        },
-    }
-
-
-def _authentication_context(submission: Submission) -> Body:
-    client, user = submission.client, submission.user
-    given = {name: user.body[name] for name in _USER_PROPERTIES if user.body.get(name)}
-    return {
-        "correlationId": submission.correlation_id,
-        "client": {"ip": submission.ip, "locale": "en-us", "market": "en-us"},
-        "protocol": "OAUTH2.0",
-        "clientServicePrincipal": {
-            "id": client.principal["id"],
-            "appId": client.app_id,
-            "appDisplayName": client.name,
-            "displayName": client.name,
-        },
-        "resourceServicePrincipal": None,
-        "user": {
-            **given,
-            "createdDateTime": user.body.get("createdDateTime"),
-            "id": user.id,
-            "userPrincipalName": user.upn,
-            "userType": user.body.get("userType") or "Member",
         },
     }

@@ -1,15 +1,16 @@
-"""The tenant's clock: this machine's, moved or held by whoever rehearses."""
+"""The rehearsal tenant's clock, which can be moved on or held, and how Graph writes its time."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
-__all__ = ["Clock"]
+__all__ = ["Clock", "timestamp"]
 
 
 class Clock:
-    """Tell the tenant's time.
+    """Returns the tenant's time.
 
     Everything that the tenant keeps, counts and logs goes by `now()`. What it signs for the endpoint goes by
     `signing_time()`: an endpoint is another program, and its clock stays the machine's when the tenant's is moved.
@@ -17,7 +18,7 @@ class Clock:
     Args:
         ahead: seconds by which the clock is ahead of this machine's.
         remember: called with the new `ahead` whenever the clock is moved.
-        recall: returns the `ahead` that was last remembered, by whichever process.
+        recall: returns the `ahead` that was last remembered, by any process that opened the tenant.
     """
 
     def __init__(
@@ -46,7 +47,10 @@ class Clock:
         """Move the clock on.
 
         Args:
-            seconds: by how much; a clock does not go back.
+            seconds: by how much.
+
+        Raises:
+            ValueError: the number is negative.
         """
         if seconds < 0:
             raise ValueError("A tenant's clock does not go back; reset the tenant or restore a snapshot.")
@@ -59,12 +63,12 @@ class Clock:
             self._remember(self.ahead)
 
     def follow(self) -> None:
-        """Go by what another process made of the same tenant's clock."""
+        """Take over a change that another process made to the same tenant's clock."""
         if self._recall:
             self.ahead = self._recall()
 
     def hold(self, moment: float) -> None:
-        """Let the clock stand at a moment: simulated people and an endpoint that shares this clock live by it.
+        """Stop the clock at a moment, for a simulation that moves it itself.
 
         Args:
             moment: seconds since the epoch.
@@ -72,16 +76,17 @@ class Clock:
         self._held = moment
 
     def release(self) -> None:
-        """Let a held clock go on from where it stands."""
+        """Let a held clock run on from where it stands."""
         if self._held is not None:
             self.ahead, self._held = max(self.ahead, self._held - time.time()), None
             if self._remember:
                 self._remember(self.ahead)
 
     def restart(self, ahead: float = 0.0) -> None:
-        """Go by this machine's time again, for a tenant that starts afresh or goes back to a snapshot.
-
-        Args:
-            ahead: seconds by which the clock is ahead.
-        """
+        """Go by this machine's time again, after a reset or a restored snapshot."""
         self.ahead, self._held = ahead, None
+
+
+def timestamp(moment: float) -> str:
+    """Write seconds since the epoch as Graph does in logs, in UTC."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

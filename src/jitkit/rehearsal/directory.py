@@ -1,4 +1,4 @@
-"""The stand-in tenant's directory: one SQLite file that holds objects, users, keys and logs.
+"""The rehearsal tenant's directory: one SQLite file that holds objects, users, keys, logs and published hosts.
 
 Everything but users is kept as Graph-shaped JSON by kind. Users have columns for what a sign-in reads.
 """
@@ -10,28 +10,104 @@ import itertools
 import json
 import math
 import os
+import re
 import sqlite3
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from random import Random, SystemRandom
 from typing import Any, Final
 
 from jitkit.rehearsal.clock import Clock
-from jitkit.rehearsal.ids import new_id
-from jitkit.rehearsal.tables import prepare
-from jitkit.rehearsal.users import Body, User, row_of, sign_in_names, user_of
 
-__all__ = ["Body", "Directory"]
+__all__ = ["Body", "Directory", "User", "new_id", "seeded", "user_of"]
 
-_AT_ONCE: Final = 1000
+Body = dict[str, Any]
+
+# Raised whenever the tables change: a file of another version is not touched.
+_VERSION: Final = 3
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS objects (
+    id TEXT PRIMARY KEY, kind TEXT NOT NULL, key TEXT, parent TEXT, body TEXT NOT NULL,
+    created REAL NOT NULL, deleted REAL
+);
+CREATE INDEX IF NOT EXISTS objects_by_kind ON objects (kind, deleted);
+CREATE INDEX IF NOT EXISTS objects_by_key ON objects (kind, key);
+CREATE INDEX IF NOT EXISTS objects_by_parent ON objects (kind, parent);
+CREATE TABLE IF NOT EXISTS users (
+    id TEXT PRIMARY KEY, upn TEXT NOT NULL UNIQUE COLLATE NOCASE, sign_in_name TEXT, password_hash TEXT NOT NULL,
+    force_change INTEGER NOT NULL, enabled INTEGER NOT NULL, failed INTEGER NOT NULL DEFAULT 0,
+    locked_until REAL NOT NULL DEFAULT 0, body TEXT NOT NULL, created REAL NOT NULL, deleted REAL
+);
+CREATE TABLE IF NOT EXISTS sign_in_names (
+    name TEXT PRIMARY KEY COLLATE NOCASE, user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS sign_in_names_by_user ON sign_in_names (user_id);
+CREATE TABLE IF NOT EXISTS log (id TEXT PRIMARY KEY, kind TEXT NOT NULL, time REAL NOT NULL, body TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS log_by_time ON log (kind, time);
+"""
+_ROWS_AT_ONCE: Final = 1000
+_LATE_FLAG: Final = "lateFlag"
+_PUBLICATIONS: Final = "publications"
+
+_id_source: ContextVar[Random] = ContextVar("ids", default=SystemRandom())  # noqa: B039 - it keeps no state
+
+
+def new_id() -> str:
+    """Make a GUID, version 4: random, unless a simulation seeded it."""
+    return str(uuid.UUID(int=_id_source.get().getrandbits(128), version=4))
+
+
+@contextlib.contextmanager
+def seeded(seed: str) -> Iterator[None]:
+    """Derive the ids made inside the block, in this task and in those it starts, from a seed."""
+    token = _id_source.set(Random(seed))  # noqa: S311 - ids are no secrets
+    try:
+        yield
+    finally:
+        _id_source.reset(token)
+
+
+@dataclass
+class User:
+    """A user as a sign-in sees it; `body` holds the other Graph properties, extension values among them."""
+
+    id: str
+    upn: str
+    sign_in_name: str | None
+    password_hash: str = field(repr=False)
+    force_change: bool
+    enabled: bool
+    failed: int
+    locked_until: float
+    body: Body
+    created: float
+    deleted: float | None = None
+
+    @property
+    def sign_in_names(self) -> list[str]:
+        """The names a user signs in by: every local identity except the synthetic `userPrincipalName`."""
+        local = [item for item in self.body.get("identities", []) if item.get("signInType") != "federated"]
+        names = [item["issuerAssignedId"].lower() for item in local if item.get("signInType") != "userPrincipalName"]
+        return list(dict.fromkeys(names + ([self.sign_in_name.lower()] if self.sign_in_name else [])))
+
+
+def user_of(row: sqlite3.Row) -> User:
+    """Build a user from a row of the table `users`."""
+    columns = {each.name: row[each.name] for each in fields(User)}
+    columns["force_change"], columns["enabled"] = bool(row["force_change"]), bool(row["enabled"])
+    return User(**{**columns, "body": json.loads(row["body"])})
 
 
 class Directory:
-    """Keep the tenant's objects in one owner-only SQLite file.
+    """Keeps the tenant's objects in one SQLite file that only its owner can read.
 
     Args:
-        path: the file; it is made, readable by its owner only, when absent.
+        path: the file; it is made when absent.
 
     Raises:
         sqlite3.DatabaseError: the file is something else, or its tables are of another version.
@@ -48,7 +124,7 @@ class Directory:
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
         self._db.row_factory = sqlite3.Row
         try:
-            prepare(self._db)
+            _prepare(self._db)
         except sqlite3.DatabaseError:
             self._db.close()
             raise
@@ -94,11 +170,8 @@ class Directory:
             self._db.executemany(sql, parameters)
 
     def version(self) -> tuple[int, int]:
-        """Tell two states of objects and facts apart: another value after any change here, or by another process."""
+        """Return a value that differs after any change to objects or facts, here or in another process."""
         return self._changes, self.rows("PRAGMA data_version")[0][0]
-
-    def _ahead(self) -> float:
-        return float(self.meta("clock_ahead") or 0)
 
     def copy_to(self, other: sqlite3.Connection) -> None:
         """Copy everything into another, empty database."""
@@ -110,15 +183,13 @@ class Directory:
         with self._lock:
             other.backup(self._db)
             self._changes += 1
-            # Delta links tell of what was undone.
-            self.set_meta("seeded", new_id())
         self.clock.restart(self._ahead())
 
     def clear(self) -> None:
         """Empty the directory. The tenant's id, domain, keys and administrator stay."""
         kept = ("tenant_id", "domain", "subdomain", "signing_keys", "admin_client_id", "admin_client_secret")
         with self.transaction():
-            for table in ("sign_in_names", "users", "user_changes", "objects", "log"):
+            for table in ("sign_in_names", "users", "objects", "log"):
                 self.rows(f"DELETE FROM {table}")  # noqa: S608
             self.rows(f"DELETE FROM meta WHERE name NOT IN ({', '.join('?' * len(kept))})", kept)  # noqa: S608
         self.clock.restart()
@@ -135,6 +206,28 @@ class Directory:
         self.rows(
             "INSERT INTO meta VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value", (name, value)
         )
+
+    def publications(self) -> dict[str, str]:
+        """Return which public hosts lead to which loopback address, as a tunnel or hosting would."""
+        found: dict[str, str] = json.loads(self.meta(_PUBLICATIONS) or "{}")
+        return found
+
+    def publish(self, host: str, base_url: str | None) -> None:
+        """Let `https://{host}` lead to a loopback address, for every process that opens the tenant.
+
+        Args:
+            host: the public host name, without scheme or port.
+            base_url: where it leads, such as `http://127.0.0.1:7071`; None for nowhere.
+        """
+        with self.transaction():
+            kept = self.publications()
+            kept.pop(host.lower(), None)
+            if base_url is not None:
+                kept[host.lower()] = base_url.rstrip("/")
+            self.set_meta(_PUBLICATIONS, json.dumps(kept))
+
+    def _ahead(self) -> float:
+        return float(self.meta("clock_ahead") or 0)
 
     # --- objects -----------------------------------------------------------------------------------------------
 
@@ -207,15 +300,13 @@ class Directory:
 
     def add_users(self, users: Iterable[User]) -> None:
         """Add many users in one transaction. Raises `sqlite3.IntegrityError` as `add_user` does; then none is added."""
+        columns = ("id", "upn", "sign_in_name", "password_hash", "force_change", "enabled", "created")
+        insert = f"INSERT INTO users ({', '.join(columns)}, body) VALUES ({', '.join('?' * len(columns))}, ?)"  # noqa: S608
         rest = iter(users)
         with self.transaction():
-            while some := list(itertools.islice(rest, _AT_ONCE)):
-                self.many(
-                    "INSERT INTO users (id, upn, sign_in_name, password_hash, force_change, enabled, body, created)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    map(row_of, some),
-                )
-                names = ((name, user.id) for user in some for name in sign_in_names(user))
+            while some := list(itertools.islice(rest, _ROWS_AT_ONCE)):
+                self.many(insert, ((*(getattr(u, name) for name in columns), json.dumps(u.body)) for u in some))
+                names = ((name, user.id) for user in some for name in user.sign_in_names)
                 self.many("INSERT INTO sign_in_names VALUES (?, ?)", names)
 
     def set_sign_in_names(self, id: str, names: Iterable[str]) -> None:
@@ -226,7 +317,7 @@ class Directory:
                 self.rows("INSERT INTO sign_in_names VALUES (?, ?)", (name.lower(), id))
 
     def sign_in_name_taken(self, name: str) -> bool:
-        """Tell whether a user signs in by this name already."""
+        """Return whether a user signs in by this name already."""
         return bool(self.rows("SELECT 1 FROM sign_in_names WHERE name = ?", (name.lower(),)))
 
     def user(self, id_or_upn: str, *, made_by: float = math.inf) -> User | None:
@@ -258,13 +349,35 @@ class Directory:
         assignments = ", ".join(f"{name} = ?" for name in columns)
         self.rows(f"UPDATE users SET {assignments} WHERE id = ?", (*columns.values(), id))  # noqa: S608
 
-    def set_user_value(self, id: str, name: str, value: Any) -> None:
-        """Set one Graph property of a user, or remove it with None, in one statement."""
+    def set_user_value(self, id: str, name: str, value: Any, *, due: float = 0.0) -> None:
+        """Set one Graph property of a user, or remove it with None.
+
+        Args:
+            id: the object id.
+            name: the property.
+            value: its value.
+            due: when reads find it, in seconds since the epoch: later than now in a directory that replicates slowly.
+        """
+        if due > self.clock.now():
+            self.add(_LATE_FLAG, {"user": id, "name": name, "value": value, "due": due})
+            return
         path = f'$."{name}"'
         if value is None:
             self.rows("UPDATE users SET body = json_remove(body, ?) WHERE id = ?", (path, id))
         else:
             self.rows("UPDATE users SET body = json_set(body, ?, json(?)) WHERE id = ?", (path, json.dumps(value), id))
+
+    def any_late_values(self) -> bool:
+        """Return whether a value was set that reads do not find yet."""
+        return bool(self.all(_LATE_FLAG))
+
+    def apply_late_values(self) -> None:
+        """Write the late values that have arrived by now. Readers of users call this first."""
+        for late in self.all(_LATE_FLAG):
+            if late["due"] <= self.clock.now():
+                with self.transaction():
+                    self.set_user_value(late["user"], late["name"], late["value"])
+                    self.discard(_LATE_FLAG, late["id"], recycle=False)
 
     # --- logs --------------------------------------------------------------------------------------------------
 
@@ -282,3 +395,23 @@ class Directory:
         """List a log, newest first, as Graph does."""
         found = self.rows("SELECT body FROM log WHERE kind = ? ORDER BY time DESC, rowid DESC", (kind,))
         return [json.loads(row["body"]) for row in found]
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    """Make the tables in a new file; leave a file of another version, or of another kind, as it was."""
+    if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version != _VERSION:
+            raise sqlite3.DatabaseError(f"its tables have version {version}, not {_VERSION}")
+    else:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT")
+    db.execute("PRAGMA synchronous=NORMAL")
+    db.execute("PRAGMA foreign_keys=ON")
+    db.create_function("has_word", 2, _has_word, deterministic=True)
+
+
+def _has_word(text: str, beginning: str) -> bool:
+    """Return whether a word of a text begins so; words also begin at capitals, as `Web` in `DotNetWeb-App`."""
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", text) + re.findall(r"\w+", text)
+    return any(word.lower().startswith(beginning.lower()) for word in words)

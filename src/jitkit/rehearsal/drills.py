@@ -15,8 +15,8 @@ from jitkit.errors import NotReady
 from jitkit.explanations import callout_cause
 from jitkit.rehearsal import switches
 from jitkit.rehearsal.faults import FAULTS, Injected
-from jitkit.rehearsal.misconfigurations import MISCONFIGURATIONS, configure, misconfigure, wrong_now
-from jitkit.rehearsal.sign_in_result import SignIn
+from jitkit.rehearsal.misconfigurations import MISCONFIGURATIONS, misconfigure, undo, wrong_now
+from jitkit.rehearsal.sign_in import SignIn
 from jitkit.rehearsal.snapshots import Snapshots
 from jitkit.rehearsal.tenant import RehearsalTenant
 
@@ -143,7 +143,7 @@ class Drills:
         Args:
             which: a case number or a name; None for all.
         """
-        undone = configure(self._tenant.directory, which)
+        undone = undo(self._tenant.directory, which)
         title = "Every case" if which is None else f"Case {which}"
         return Card(title=title, status="undone" if undone else "was not on")
 

@@ -1,7 +1,7 @@
-"""Faults that come and go: Graph refuses, the network breaks, the service fails at its own end.
+"""Faults that can be switched on: Graph refuses, the network breaks, the service fails at its own end.
 
 Each is switched on by name for as long as a block lasts, for every call or at exact call numbers, or for a share of the
-calls that a seed decides: every run meets the same ones.
+calls that a seed decides, the same in every run.
 
 Sources: [Microsoft Graph: error responses; throttling], [Microsoft Learn, "Troubleshoot custom authentication
 extensions"].
@@ -9,22 +9,17 @@ extensions"].
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
-import httpx
-
 from jitkit.errors import KitError
-from jitkit.explanations import CALLOUT_ERRORS
-from jitkit.rehearsal.callout_answer import Unusable
-from jitkit.rehearsal.delay import Delays
-from jitkit.rehearsal.graph.wire import Answer, GraphError
 
 __all__ = ["FAULTS", "Fault", "Faults", "Injected"]
+
+At = Literal["graph", "network", "endpoint"]
 
 _SLOW_SECONDS: Final = 3.0
 
@@ -46,7 +41,7 @@ class Fault:
     """
 
     name: str
-    at: Literal["graph", "network", "endpoint"]
+    at: At
     means: str
     status: int = 0
     code: str = ""
@@ -63,7 +58,7 @@ _ALL: Final = (
     Fault(
         "graph-down",
         "graph",
-        "Graph answers 503 and asks for a second's patience.",
+        "Graph answers 503 and asks to wait a second.",
         503,
         "serviceNotAvailable",
         "The service is temporarily unavailable.",
@@ -73,7 +68,7 @@ _ALL: Final = (
     Fault(
         "graph-throttled",
         "graph",
-        "Graph answers 429 and asks for a second's patience.",
+        "Graph answers 429 and asks to wait a second.",
         429,
         "TooManyRequests",
         "Too many requests.",
@@ -113,7 +108,7 @@ class Injected:
         calls: the numbers of the calls that meet it, from 1; empty for every call.
         share: which share of the calls meet it.
         dice: decides which.
-        seen: how many calls came by.
+        seen: how many calls there were.
         met: the numbers of those that met it.
     """
 
@@ -125,7 +120,7 @@ class Injected:
     met: list[int] = field(default_factory=list)
 
     def meets(self) -> bool:
-        """Count a call, and tell whether it meets the fault."""
+        """Count a call, and return whether it meets the fault."""
         self.seen += 1
         hit = self.dice.random() < self.share and (not self.calls or self.seen in self.calls)
         if hit:
@@ -134,11 +129,10 @@ class Injected:
 
 
 class Faults:
-    """The faults that are switched on in one opened tenant, and the delays of new objects."""
+    """The faults that are switched on in one opened tenant."""
 
     def __init__(self) -> None:
         self._on: list[Injected] = []
-        self.delays: Final = Delays()
 
     @contextlib.contextmanager
     def inject(
@@ -158,63 +152,20 @@ class Faults:
         Raises:
             KitError: there is no such fault.
         """
-        injected = self.switch_on(name, calls=calls, share=share, seed=seed)
-        try:
-            yield injected
-        finally:
-            self._on.remove(injected)
-
-    def switch_on(self, name: str, *, calls: Collection[int] = (), share: float = 1.0, seed: int = 0) -> Injected:
-        """Switch a fault on until `clear`; the arguments are those of `inject`."""
         if name not in FAULTS:
             raise KitError(f"There is no fault {name}.", next_step=f"Choose one of {', '.join(sorted(FAULTS))}.")
         injected = Injected(FAULTS[name], frozenset(calls), share, random.Random(seed))  # noqa: S311
         self._on.append(injected)
-        return injected
+        try:
+            yield injected
+        finally:
+            if injected in self._on:
+                self._on.remove(injected)
 
     def clear(self) -> None:
-        """Switch every fault and delay off."""
+        """Switch every fault off."""
         self._on.clear()
-        self.delays.clear()
 
-    async def intercept(self, path: str) -> Answer | None:
-        """Let a request to Graph meet what is switched on.
-
-        Args:
-            path: the path after the version.
-
-        Returns:
-            The refusal that it meets, or None.
-        """
-        for fault in self._met("graph"):
-            await asyncio.sleep(fault.seconds)
-            if fault.status:
-                refusal = GraphError(fault.status, fault.code, fault.message).answer({})
-                return replace(refusal, headers={"Retry-After": str(fault.retry_after)} if fault.retry_after else {})
-        return self.delays.look(path)
-
-    def network(self, request: httpx.Request) -> bool:
-        """Let a request meet a broken network before it arrives.
-
-        Returns:
-            Whether the answer will be lost on its way back.
-
-        Raises:
-            httpx.ConnectError: nothing arrives.
-        """
-        names = {fault.name for fault in self._met("network")}
-        if "network-down" in names:
-            raise httpx.ConnectError("The connection could not be made.", request=request)
-        return "answer-lost" in names
-
-    def before_endpoint(self) -> None:
-        """Let a call of an endpoint meet what is switched on.
-
-        Raises:
-            Unusable: no answer comes of it.
-        """
-        for fault in self._met("endpoint"):
-            raise Unusable(fault.error, f"The service reports {CALLOUT_ERRORS[fault.error]}.")
-
-    def _met(self, at: str) -> list[Fault]:
+    def met(self, at: At) -> list[Fault]:
+        """Count a call, and return the faults that it meets."""
         return [each.fault for each in list(self._on) if each.fault.at == at and each.meets()]

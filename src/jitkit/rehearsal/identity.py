@@ -1,16 +1,18 @@
-"""The tenant's keys, the tokens signed with them, and the OpenID documents that publish them.
+"""The tenant's keys, the tokens signed with them, and the OpenID documents and token endpoint that serve them.
 
 The tenant is known under two hosts, and their documents hold overlapping but different keys, as for a real external
 tenant: the bearer token of a callout is signed with a key that only the ciamlogin.com document lists.
 [observed; OpenID Connect Discovery 1.0; RFC 7515; Microsoft Learn, "Access tokens in the Microsoft identity platform"]
 
-Asked in process, the host chooses the document. Asked on loopback, the path does: `/{tenant}/v2.0/…` is the
-ciamlogin.com document and `/login.microsoftonline.com/{tenant}/v2.0/…` the other. The addresses inside a document lead
-back to where it was asked for; `issuer` always reads as it does for a real tenant.
+In process, the host chooses the document. On loopback, the path does: `/{tenant}/v2.0/…` is the ciamlogin.com document
+and `/login.microsoftonline.com/{tenant}/v2.0/…` the other. The addresses inside a document lead back to where it was
+requested; `issuer` always reads as it does for a real tenant.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import secrets
 import time
@@ -18,6 +20,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Literal
+from urllib.parse import parse_qsl
 
 from jwcrypto import jwk, jws
 from jwcrypto.common import JWException
@@ -26,7 +29,21 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from jitkit.protocol import GRAPH_APP_ID
-from jitkit.rehearsal.directory import Directory
+from jitkit.rehearsal.directory import Directory, User
+
+__all__ = [
+    "ADMINISTRATOR_PERMISSIONS",
+    "GRAPH",
+    "LOGIN_HOST",
+    "ciam_issuer",
+    "document_routes",
+    "ensure_keys",
+    "id_token",
+    "issue_token",
+    "read_access_token",
+    "sign",
+    "token_routes",
+]
 
 Use = Literal["callout", "shared", "graph"]
 
@@ -49,14 +66,11 @@ ADMINISTRATOR_PERMISSIONS: Final = (
 
 _CIAM_KEYS: Final[tuple[Use, ...]] = ("callout", "shared")
 _LOGIN_KEYS: Final[tuple[Use, ...]] = ("shared", "graph")
+_LIFETIME: Final = 3600
 
 
 def ensure_keys(directory: Directory) -> None:
-    """Make the tenant's signing keys and its administrator client once.
-
-    Args:
-        directory: the tenant's directory; its `tenant_id` is already set.
-    """
+    """Make the tenant's signing keys and its administrator client once; its `tenant_id` is already set."""
     if directory.meta("signing_keys"):
         return
     keys = {use: json.loads(jwk.JWK.generate(kty="RSA", size=2048).export()) for use in ("callout", "shared", "graph")}
@@ -91,7 +105,7 @@ def issue_token(
     roles: Sequence[str] = (),
     scopes: Sequence[str] = (),
     subject: str | None = None,
-    lifetime: float = 3600,
+    lifetime: float = _LIFETIME,
 ) -> str:
     """Issue an access token.
 
@@ -101,7 +115,7 @@ def issue_token(
         client_app_id: the app it is issued to.
         roles: application permissions.
         scopes: delegated permissions.
-        subject: the object id of whom it speaks for; None for the client itself.
+        subject: the object id of the user it is issued for; None for the client itself.
         lifetime: seconds until it expires.
 
     Returns:
@@ -127,72 +141,95 @@ def issue_token(
 
 
 def read_access_token(directory: Directory, token: str) -> Mapping[str, Any] | None:
-    """Read a token that was sent to Graph.
+    """Return the claims of a token that was sent to Graph.
 
     Args:
         directory: the tenant's directory.
         token: the compact JWS.
 
     Returns:
-        Its claims, or None when this tenant did not sign it, it is out of its time, or it is meant for somebody else.
-    """
-    claims = read_signed(directory, token, use="graph")
-    if claims is None or claims.get("aud") not in (GRAPH, f"{GRAPH}/", GRAPH_APP_ID):
-        return None
-    in_time = claims["nbf"] - 300 <= directory.clock.now() < claims["exp"]
-    return claims if in_time else None
-
-
-def read_signed(directory: Directory, token: str, *, use: Use) -> dict[str, Any] | None:
-    """Read what this tenant signed.
-
-    Args:
-        directory: the tenant's directory.
-        token: the compact JWS.
-        use: with which key.
-
-    Returns:
-        Its claims, whatever they say, or None when this tenant did not sign it so.
+        The claims, or None when this tenant did not sign it, it is not valid now, or it has another audience.
     """
     signed = jws.JWS()
     signed.allowed_algs = ["RS256"]
     try:
-        signed.deserialize(token, _keys(directory)[use])
+        signed.deserialize(token, _keys(directory)["graph"])
         claims: dict[str, Any] = json.loads(signed.payload)
     except (JWException, ValueError):
         return None
-    return claims
+    if claims.get("aud") not in (GRAPH, f"{GRAPH}/", GRAPH_APP_ID):
+        return None
+    return claims if claims["nbf"] - 300 <= directory.clock.now() < claims["exp"] else None
+
+
+def id_token(directory: Directory, user: User, app_id: str, *, now: float) -> str:
+    """Issue the ID token that an app receives when a user has signed in.
+
+    [Microsoft Learn, "ID token claims reference"]
+
+    Args:
+        directory: the tenant's directory.
+        user: who signed in.
+        app_id: the app they signed in to.
+        now: when, in seconds since the epoch.
+
+    Returns:
+        An RS256 JWT.
+    """
+    moment, pair = int(now), f"{user.id}{app_id}".encode()
+    claims = {
+        "aud": app_id,
+        "iss": ciam_issuer(directory),
+        "iat": moment,
+        "nbf": moment,
+        "exp": moment + _LIFETIME,
+        "name": user.body.get("displayName") or "unknown",
+        "preferred_username": user.sign_in_name or user.upn,
+        "nonce": secrets.token_urlsafe(16),
+        "oid": user.id,
+        "sub": base64.urlsafe_b64encode(hashlib.sha256(pair).digest()).rstrip(b"=").decode(),
+        "tid": _tenant_id(directory),
+        "uti": secrets.token_urlsafe(16),
+        "ver": "2.0",
+    }
+    return sign(directory, claims, use="shared")
 
 
 def ciam_issuer(directory: Directory) -> str:
-    """Name the issuer of an external tenant's own tokens [observed]."""
+    """Return the issuer of an external tenant's own tokens [observed]."""
     tenant_id = _tenant_id(directory)
     return f"https://{tenant_id}.ciamlogin.com/{tenant_id}/v2.0"
 
 
-def routes() -> list[Route]:
-    """List the routes: OpenID configuration and keys, for both hosts."""
-    return [
-        Route(f"{prefix}/{{tenant}}{path}", endpoint, methods=["GET"])
-        for prefix in ("", f"/{LOGIN_HOST}")
-        for path, endpoint in (
-            ("/v2.0/.well-known/openid-configuration", _configuration),
-            ("/discovery/v2.0/keys", _key_set),
-        )
-    ]
+def document_routes() -> list[Route]:
+    """List the routes of the OpenID configuration and keys, for both hosts; `app.state.directory` serves them."""
+    return _at_both_hosts("/v2.0/.well-known/openid-configuration", _configuration, "GET") + _at_both_hosts(
+        "/discovery/v2.0/keys", _key_set, "GET"
+    )
+
+
+def token_routes() -> list[Route]:
+    """List the routes of the token endpoint: it serves the administrator's client, which sends its secret.
+
+    [RFC 6749, 4.4; codes: Microsoft Learn, "AADSTS error codes"]
+    """
+    return _at_both_hosts("/oauth2/v2.0/token", _token, "POST")
+
+
+def _at_both_hosts(path: str, endpoint: Any, method: str) -> list[Route]:
+    return [Route(f"{prefix}/{{tenant}}{path}", endpoint, methods=[method]) for prefix in ("", f"/{LOGIN_HOST}")]
 
 
 async def _configuration(request: Request) -> JSONResponse:
-    directory = _directory(request)
-    if refusal := unknown_tenant(request, directory):
+    directory: Directory = request.app.state.directory
+    if refusal := _unknown_tenant(request, directory):
         return refusal
     tenant_id = _tenant_id(directory)
-    at_login = _at_login(request)
     prefix = f"/{LOGIN_HOST}" if request.url.path.startswith(f"/{LOGIN_HOST}/") else ""
     base = f"{request.url.scheme}://{request.url.netloc}{prefix}/{tenant_id}"
     return JSONResponse(
         {
-            "issuer": f"https://{LOGIN_HOST}/{tenant_id}/v2.0" if at_login else ciam_issuer(directory),
+            "issuer": f"https://{LOGIN_HOST}/{tenant_id}/v2.0" if _at_login(request) else ciam_issuer(directory),
             "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
             "token_endpoint": f"{base}/oauth2/v2.0/token",
             "jwks_uri": f"{base}/discovery/v2.0/keys",
@@ -206,8 +243,8 @@ async def _configuration(request: Request) -> JSONResponse:
 
 
 async def _key_set(request: Request) -> JSONResponse:
-    directory = _directory(request)
-    if refusal := unknown_tenant(request, directory):
+    directory: Directory = request.app.state.directory
+    if refusal := _unknown_tenant(request, directory):
         return refusal
     keys = _keys(directory)
     return JSONResponse(
@@ -220,28 +257,36 @@ async def _key_set(request: Request) -> JSONResponse:
     )
 
 
-def unknown_tenant(request: Request, directory: Directory) -> JSONResponse | None:
-    """Refuse a request whose path names another tenant; None when it is this one."""
+async def _token(request: Request) -> JSONResponse:
+    directory: Directory = request.app.state.directory
+    if refusal := _unknown_tenant(request, directory):
+        return refusal
+    form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+    for name in ("grant_type", "client_id", "client_secret", "scope"):
+        if not form.get(name):
+            return _refuse(400, "invalid_request", 900144, f"The request body must contain the parameter '{name}'.")
+    if form["grant_type"] != "client_credentials":
+        return _refuse(400, "unsupported_grant_type", 70003, "The app requested an unsupported grant type.")
+    if form["client_id"] != directory.meta("admin_client_id"):
+        return _refuse(400, "unauthorized_client", 700016, "The application was not found in the directory.")
+    if not secrets.compare_digest(form["client_secret"], directory.meta("admin_client_secret") or ""):
+        return _refuse(401, "invalid_client", 7000215, "Invalid client secret provided.")
+    if form["scope"] not in (f"{GRAPH}/.default", f"{GRAPH}//.default", f"{GRAPH_APP_ID}/.default"):
+        return _refuse(400, "invalid_resource", 500011, "The resource principal was not found in the tenant.")
+    token = issue_token(directory, audience=GRAPH, client_app_id=form["client_id"], roles=ADMINISTRATOR_PERMISSIONS)
+    body = {"token_type": "Bearer", "expires_in": _LIFETIME, "ext_expires_in": _LIFETIME, "access_token": token}
+    return JSONResponse(body, headers={"Cache-Control": "no-store, no-cache"})
+
+
+def _unknown_tenant(request: Request, directory: Directory) -> JSONResponse | None:
     asked = request.path_params["tenant"].lower()
     if asked in (_tenant_id(directory), directory.meta("domain")):
         return None
-    return refuse(400, "invalid_tenant", 90002, f"Tenant '{asked}' not found.")
+    return _refuse(400, "invalid_tenant", 90002, f"Tenant '{asked}' not found.")
 
 
-def missing(name: str) -> JSONResponse:
-    """Refuse a request that lacks a parameter."""
-    return refuse(400, "invalid_request", 900144, f"The request body must contain the parameter '{name}'.")
-
-
-def refuse(status: int, error: str, code: int, text: str) -> JSONResponse:
-    """Refuse a request the way the sign-in service does.
-
-    Args:
-        status: the HTTP status.
-        error: the word of RFC 6749.
-        code: the number after AADSTS.
-        text: the sentence after it.
-    """
+def _refuse(status: int, error: str, code: int, text: str) -> JSONResponse:
+    """Refuse a request as the sign-in service does: a word of RFC 6749, the number after AADSTS, the sentence."""
     trace, correlation = str(uuid.uuid4()), str(uuid.uuid4())
     moment = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime())
     return JSONResponse(
@@ -261,11 +306,6 @@ def refuse(status: int, error: str, code: int, text: str) -> JSONResponse:
 
 def _at_login(request: Request) -> bool:
     return request.url.hostname == LOGIN_HOST or request.url.path.startswith(f"/{LOGIN_HOST}/")
-
-
-def _directory(request: Request) -> Directory:
-    directory: Directory = request.app.state.tenant.directory
-    return directory
 
 
 def _tenant_id(directory: Directory) -> str:

@@ -1,34 +1,53 @@
-"""What Entra does with a name and a password: the stored password first, then the flag, then the endpoint.
+"""Signs users in as the tenant's sign-in page does: the stored password first, then the flag, then the endpoint.
 
 [Microsoft Learn, "Just-in-time password migration": how the process works, and its questions and answers]
 
-What the documents leave open is a switch (`switches`): whether a disabled account is refused before the endpoint is
-asked, whether Retry counts towards the lock, what a new password does to the flag. Chosen here without one: the numbers
-in the log for a reset (50125) and a forced change (50055).
+Where the documents leave something open, a switch decides (`switches`), or this was assumed: a disabled account is
+refused before the endpoint is called; a new password chosen after UpdatePassword marks the user as migrated; Block is
+1100001 in the log, a reset 50125 and a forced change 50055.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import asyncio
+import functools
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
 
 from jitkit import protocol
+from jitkit.display import Table
 from jitkit.explanations import CALLOUT_ERRORS
-from jitkit.rehearsal import accounts, passwords, sign_in_rows
-from jitkit.rehearsal import client_app as clients
-from jitkit.rehearsal.attempt import Attempt
-from jitkit.rehearsal.callout import Submission, build, call
-from jitkit.rehearsal.callout_answer import Action, Verdict
-from jitkit.rehearsal.prerequisites import CalloutImpossible
-from jitkit.rehearsal.sign_in_result import Course, SignIn
-from jitkit.rehearsal.users import User
+from jitkit.rehearsal import accounts, log_rows
+from jitkit.rehearsal.callout import Caller, CalloutImpossible, Submission, Verdict
+from jitkit.rehearsal.callout_messages import Action
+from jitkit.rehearsal.directory import User, new_id
+from jitkit.rehearsal.identity import id_token
+from jitkit.rehearsal.prerequisites import ClientApp, Coverage, Refused, client_app, coverage, is_attribute, only_app_id
+from jitkit.rehearsal.state import State
 
-if TYPE_CHECKING:
-    from jitkit.rehearsal.tenant import RehearsalTenant
+__all__ = ["PasswordReset", "SignIn", "SignIns", "Step"]
 
-__all__ = ["SignIn", "sign_in"]
+Outcome = Literal[
+    "signed in",
+    "wrong password",
+    "unknown user",
+    "account disabled",
+    "locked out",
+    "blocked",
+    "new password needed",
+    "no password",
+    "blocked by policy",
+    "error",
+]
+Actor = Literal["Person", "Entra", "Your endpoint", "Directory"]
+Path = Literal["callout", "silent", "reset"]
 
 _RESET: Final = 50125
 _CHANGE: Final = 50055
+_SEES_WRONG: Final = "Your e-mail address or password is not right."
+_SEES_POLICY: Final = "You cannot access this right now. Your sign-in was successful but does not meet the criteria."
 _SEES_LOCKED: Final = (
     "Your account is temporarily locked to prevent unauthorized use. Try again later, and if you still have trouble, "
     "contact your admin."
@@ -41,206 +60,428 @@ _BLOCK_TITLE: Final = "You cannot sign in"
 _BLOCK_MESSAGE: Final = "Contact the people who run this service."
 
 
-async def sign_in(
-    tenant: RehearsalTenant,
-    username: str,
-    password: str,
-    *,
-    client_app_id: str | None = None,
-    new_password: str | None = None,
-    ip: str = "127.0.0.1",
-) -> SignIn:
-    """Sign a person in with name and password, as the sign-in page of the tenant does.
+@dataclass(frozen=True)
+class Step:
+    """One thing that happened: when (milliseconds after the start), who did it, what, and why."""
+
+    at_ms: float
+    actor: Actor
+    what: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignIn:
+    """The outcome of a sign-in and its steps, without a secret.
 
     Args:
-        tenant: the stand-in tenant.
-        username: what the person types as their e-mail address or user name.
-        password: what they type as their password.
-        client_app_id: the app they sign in to; None for the only one there is.
-        new_password: what they choose when they are asked for a new password; None when they give up there.
-        ip: the address they come from.
-
-    Returns:
-        What came of it. The tenant's sign-in log has a row for it.
-
-    Raises:
-        NotReady: no app was named, and there is none or more than one.
+        username: the sign-in name as typed.
+        outcome: the result in words.
+        code: the AADSTS number in the sign-in log; 0 when the user is signed in.
+        user_sees: what the user reads on the page.
+        title: the title of the block page, when the endpoint blocks.
+        message: the message of the block page, when the endpoint blocks.
+        migrated: whether this sign-in turned the migration flag to false.
+        path: how it did: callout (the endpoint said MigratePassword), silent (the stored password already matched) or
+            reset (the user chose a new password).
+        called_endpoint: whether a request reached out to the endpoint.
+        attempts: how many requests were sent to it.
+        callout_error: the 1003xxx number in the sign-in log, or None.
+        http_status: the status of the endpoint's last answer, or None.
+        correlation_id: names this sign-in in the tenant's log and in the endpoint's ledger.
+        user_id: the user's object id, or None for an unknown user.
+        app_id: the app that was signed in to.
+        ip: the address it came from.
+        duration_ms: how long it took.
+        steps: what happened, in order.
     """
-    directory = tenant.directory
-    app_id = (client_app_id or clients.only_app_id(directory)).lower()
-    course = Course(username, app_id, directory.clock, ip=ip)
-    return await _Journey(tenant, course, password, new_password).run()
+
+    username: str
+    outcome: Outcome
+    code: int
+    user_sees: str
+    title: str | None = None
+    message: str | None = None
+    migrated: bool = False
+    path: Path | None = None
+    called_endpoint: bool = False
+    attempts: int = 0
+    callout_error: int | None = None
+    http_status: int | None = None
+    correlation_id: str
+    user_id: str | None = None
+    app_id: str
+    ip: str = "127.0.0.1"
+    duration_ms: float
+    steps: tuple[Step, ...] = field(repr=False)
+
+    @property
+    def id_token(self) -> str | None:
+        """The token the app would receive, when the app accepts id tokens. It is signed when it is read."""
+        issue: Callable[[], str] | None = self.__dict__.get("_issue")
+        return issue() if issue else None
+
+    def _repr_html_(self) -> str:
+        return Table(
+            caption=f"Sign-in of {self.username}: {self.outcome}" + (", migrated" if self.migrated else ""),
+            columns=("After", "Who", "What", "Detail"),
+            rows=[(f"{step.at_ms:.0f} ms", step.actor, step.what, step.detail) for step in self.steps],
+            note=f"The person sees: {self.user_sees}",
+        )._repr_html_()
 
 
-class _Journey(Attempt):
+@dataclass(frozen=True, kw_only=True)
+class PasswordReset:
+    """The outcome of a self-service password reset: in words, and what the user reads at the end."""
+
+    username: str
+    outcome: Literal["password reset", "unknown user", "account disabled", "not offered", "password refused"]
+    user_sees: str
+    user_id: str | None = None
+
+
+class SignIns:
+    """Signs users in to one opened tenant.
+
+    Args:
+        state: the tenant's state.
+        caller: calls endpoints.
+    """
+
+    def __init__(self, state: State, caller: Caller) -> None:
+        self.state, self.caller = state, caller
+        self.lockout = accounts.Lockout(state)
+        self.usual_hash = ""
+        self._turns: weakref.WeakKeyDictionary[
+            asyncio.AbstractEventLoop, weakref.WeakValueDictionary[str, asyncio.Lock]
+        ] = weakref.WeakKeyDictionary()
+
+    async def sign_in(
+        self, username: str, password: str, *, client_app_id: str | None, new_password: str | None, ip: str
+    ) -> SignIn:
+        """Sign a user in; the tenant's sign-in log gets a row. `RehearsalTenant.sign_in` explains the arguments."""
+        app_id = (client_app_id or only_app_id(self.state.directory)).lower()
+        return await _Attempt(self, username, password, new_password, app_id, ip).run()
+
+    async def reset_password(self, username: str, new_password: str, *, ip: str) -> PasswordReset:
+        """Let a user replace a forgotten password, with a one-time code sent to their e-mail address.
+
+        The migration flag stays as it is; the next sign-in then matches the stored password, and that marks the user as
+        migrated. [Microsoft Learn, "Enable self-service password reset" for external tenants; "Prevent attacks using
+        smart lockout" for what a reset does to a lock]
+        """
+        state, directory = self.state, self.state.directory
+        state.refresh()
+        user = directory.user_by_sign_in_name(username.strip())
+        if user is None:
+            sees = "We couldn't find an account with this email address."
+            return PasswordReset(username=username, outcome="unknown user", user_sees=sees)
+
+        def ended(outcome: Any, sees: str) -> PasswordReset:
+            return PasswordReset(username=username, outcome=outcome, user_sees=sees, user_id=user.id)
+
+        if not user.enabled:
+            return ended("account disabled", _SEES_DISABLED)
+        if not (accounts.can_read_mail(user) and user.password_hash):
+            return ended("not offered", "You cannot reset your own password here.")
+        if problem := accounts.problem_with(state, user, new_password):
+            return ended("password refused", problem)
+        stored = await hashed_like(new_password, self.usual_hash)
+        async with self.turn(user.id):
+            with directory.transaction():
+                now = directory.user(user.id) or user
+                activity, by = "Reset password (self-service)", log_rows.by_user(now, ip)
+                accounts.store_password(state, now, stored, activity=activity, by=by)
+        return ended("password reset", "Your password is reset. Sign in with it.")
+
+    def turn(self, user_id: str) -> asyncio.Lock:
+        """Return the lock that lets the sign-ins of one user run one after the other."""
+        turns = self._turns.setdefault(asyncio.get_running_loop(), weakref.WeakValueDictionary())
+        return turns.setdefault(user_id, asyncio.Lock())
+
+
+async def hashed_like(password: str, other: str) -> str:
+    """Hash a password as another hash was made, in a thread unless that is a quick one."""
+    if accounts.is_invented(other):
+        return accounts.hash_password(password, invented=True)
+    return await asyncio.to_thread(accounts.hash_password, password)
+
+
+class _Attempt:
+    """One sign-in in progress: what is known so far, and the steps that lead to its end."""
+
+    def __init__(
+        self, service: SignIns, username: str, password: str, new_password: str | None, app_id: str, ip: str
+    ) -> None:
+        self.service, self.state, self.directory = service, service.state, service.state.directory
+        self.username, self.app_id, self.ip = username, app_id, ip
+        self.password, self.new_password = password, new_password
+        self.correlation_id = new_id()
+        self.started, self.began = self.state.clock.now(), self.state.clock.stopwatch()
+        self.steps: list[Step] = []
+        self.client: ClientApp | None = None
+        self.user: User | None = None
+        self.coverage = Coverage(None)
+        self.verdict: Verdict | None = None
+
     async def run(self) -> SignIn:
-        self.setup.refresh()
+        """Sign the user in and write the row of the sign-in log."""
+        self.state.refresh()
         done = await self._sign_in()
-        listener = self.coverage.listener if self.coverage else None
-        row = sign_in_rows.made(done, self.course.started, self.user, self.client, listener, self.verdict)
-        self.directory.append_log("signIn", row, time=self.course.started)
+        listener, verdict, result = self.coverage.listener, self.verdict, None
+        if listener and verdict:
+            result = log_rows.listener_result(
+                listener,
+                started=verdict.started,
+                attempts=verdict.attempts,
+                error=verdict.error,
+                http_status=verdict.http_status,
+            )
+        row = log_rows.sign_in_row(
+            started=self.started,
+            duration_ms=done.duration_ms,
+            user=self.user,
+            app_id=self.app_id,
+            app_name=self.client.name if self.client else "",
+            ip=self.ip,
+            correlation_id=self.correlation_id,
+            code=done.code,
+            listener=result,
+        )
+        self.directory.append_log("signIn", row, time=self.started)
         return done
 
+    # --- from the name to the stored password ----------------------------------------------------------------------
+
     async def _sign_in(self) -> SignIn:
-        course = self.course
-        course.step("Person", "types a name and a password", f"App {course.app_id}.")
+        self.step("Person", "types a name and a password", f"App {self.app_id}.")
         try:
-            self.client = self.setup.client(course.app_id)
-        except clients.Refused as refused:
-            course.step("Entra", "refuses the app", refused.reason)
+            self.client = client_app(self.state, self.app_id)
+        except Refused as refused:
+            self.step("Entra", "refuses the app", refused.reason)
             return self.end("error", refused.code, f"AADSTS{refused.code}: {refused.reason}")
-        self.setup.settle_late_flags()
+        self.state.apply_late_values()
         user = self._find()
         if user is None:
-            # As much work as for a known user, so that the time taken does not tell who exists.
-            await self.compare(passwords.decoy(self.caller.usual_hash))
-            return self.unknown()
-        turn = self.caller.turn(user.id)
+            # As much work as for a known user, so that the time taken does not reveal who exists.
+            await self._matches(accounts.decoy(self.service.usual_hash))
+            return self._unknown()
+        turn = self.service.turn(user.id)
         waited = turn.locked()
         async with turn:
             return await self._known((self.directory.user(user.id) or user) if waited else user)
 
     def _find(self) -> User | None:
-        name = self.course.username.strip()
+        name = self.username.strip()
         if found := self.directory.user_by_sign_in_name(name):
             return found
         found = self.directory.user(name.lower())
         return found if found and found.upn.lower() == name.lower() else None
 
     async def _known(self, user: User) -> SignIn:
-        self.user, course = user, self.course
-        self.caller.usual_hash = user.password_hash
-        late = bool(self.setup.switch("account_state_after_password"))
-        if not user.enabled and not late:
-            return self._disabled()
-        if self.caller.lockout.is_locked(user):
-            course.step("Entra", "refuses: smart lockout", "Too many wrong passwords. Your endpoint is not asked.")
+        self.user = user
+        self.service.usual_hash = user.password_hash
+        if not user.enabled:
+            self.step("Entra", "refuses: the account is disabled", "Your endpoint is not called.")
+            return self.end("account disabled", 50057, _SEES_DISABLED)
+        if self.service.lockout.is_locked(user):
+            self.step("Entra", "refuses: smart lockout", "Too many wrong passwords. Your endpoint is not called.")
             return self.end("locked out", 50053, _SEES_LOCKED)
         if not user.password_hash:
-            course.step("Entra", "refuses: the account has no password", "Federated people never reach your endpoint.")
+            self.step("Entra", "refuses: the account has no password", "Federated users never reach your endpoint.")
             return self.end("no password", 50056, _SEES_NO_PASSWORD)
-        self.coverage = self.setup.coverage(course.app_id)
-        if await self.compare(user.password_hash):
-            return self._disabled() if not user.enabled else await self._matched(user)
-        course.step("Directory", "compares: not the stored password")
-        if not self.flagged(user):
-            course.step("Entra", "does not ask your endpoint", self._why_not())
-            return self.wrong(user, count=True)
-        return await self._ask(user)
-
-    def _disabled(self) -> SignIn:
-        asked = "" if self.verdict else "Your endpoint is not asked."
-        self.course.step("Entra", "refuses: the account is disabled", asked)
-        return self.end("account disabled", 50057, _SEES_DISABLED)
+        self.coverage = coverage(self.state, self.app_id)
+        if await self._matches(user.password_hash):
+            return await self._matched(user)
+        self.step("Directory", "compares: not the stored password")
+        if not self._flagged(user):
+            self.step("Entra", "does not call your endpoint", self._why_not())
+            return self._wrong(user, count=True)
+        return await self._call(user)
 
     async def _matched(self, user: User) -> SignIn:
-        course = self.course
-        course.step("Directory", "compares: the stored password matches", "Your endpoint is not asked.")
-        flagged = self.flagged(user)
+        self.step("Directory", "compares: the stored password matches", "Your endpoint is not called.")
+        flagged = self._flagged(user)
         if user.force_change:
-            course.step("Entra", "asks for a new password", "The account must change it at the next sign-in.")
+            self.step("Entra", "requires a new password", "The account must change it at the next sign-in.")
             return await self._choose(user, _CHANGE, clear_flag=flagged)
         if flagged:
-            audited = bool(self.setup.switch("silent_migration_is_audited"))
             with self.directory.transaction():
-                accounts.mark_migrated(self.directory, self.setup, user, self.flag, audited=audited)
-            course.step("Entra", "marks the user as migrated", f"{self.flag} is now false.")
-        return self.admitted(user, migrated=flagged, path="silent" if flagged else None)
+                accounts.mark_migrated(self.state, user, self.flag)
+            self.step("Entra", "marks the user as migrated", self._marked())
+        return self._admitted(user, migrated=flagged, path="silent" if flagged else None)
 
-    async def _ask(self, user: User) -> SignIn:
-        course, client, coverage = self.course, self.client, self.coverage
-        if client is None or coverage is None or coverage.listener is None:
+    async def _matches(self, stored: str) -> bool:
+        if accounts.is_invented(stored):
+            return accounts.matches(self.password, stored)
+        return await asyncio.to_thread(accounts.matches, self.password, stored)
+
+    @property
+    def flag(self) -> str:
+        """The full name of the flag that the listener names; empty without a listener."""
+        return self.coverage.flag
+
+    def _flagged(self, user: User) -> bool:
+        """Return whether the migration flag is true: null and no value are not."""
+        return bool(self.flag) and user.body.get(self.flag) is True
+
+    def _why_not(self) -> str:
+        if self.coverage.listener is None:
+            return f"No listener includes the app {self.app_id}, whatever the user's flag is."
+        if not is_attribute(self.state, self.flag):
+            return f"The listener's flag {self.flag} is not an attribute of this tenant."
+        return f"{self.flag} is not true for this user."
+
+    # --- the endpoint ----------------------------------------------------------------------------------------------
+
+    async def _call(self, user: User) -> SignIn:
+        client, listener = self.client, self.coverage.listener
+        if client is None or listener is None:
             raise AssertionError("only a covered app leads here")
-        listener = coverage.listener
-        course.step("Directory", f"says that {self.flag} is true", f"Listener {listener.get('displayName') or ''}")
-        if coverage.tied:
-            course.step("Entra", "has several listeners of the same priority", "Which one it takes is not documented.")
+        self.step("Directory", f"says that {self.flag} is true", f"Listener {listener.get('displayName') or ''}")
+        if self.coverage.tied:
+            self.step("Entra", "has several listeners of the same priority", "Which one it takes is not documented.")
         submission = Submission(
-            client, listener, user, course.username, self.password, correlation_id=course.correlation_id, ip=course.ip
+            client, listener, user, self.username, self.password, correlation_id=self.correlation_id, ip=self.ip
         )
         try:
-            callout = build(self.caller, submission)
+            callout = self.service.caller.build(submission)
         except CalloutImpossible as missing:
-            self.verdict = Verdict(self.directory.clock.now(), 0, None, missing.code, None, missing.happened)
-            course.step("Entra", "cannot call your endpoint", f"{missing.service}. {missing.happened}")
-            return self.failed()
-        course.step("Entra", "encrypts the password and calls your endpoint", callout.target_url)
-        self.verdict = verdict = await call(self.caller, callout)
+            self.verdict = Verdict(self.state.clock.now(), 0, None, missing.code, None, missing.happened)
+            self.step("Entra", "cannot call your endpoint", f"{missing.service}. {missing.happened}")
+            return self._failed()
+        self.step("Entra", "encrypts the password and calls your endpoint", callout.target_url)
+        self.verdict = verdict = await self.service.caller.call(callout)
         attempts = "" if verdict.attempts < 2 else f" after {verdict.attempts} attempts"
         if verdict.action is None:
             name = f"{verdict.error} {CALLOUT_ERRORS[verdict.error or 0]}"
-            course.step("Entra", f"has no usable answer{attempts}", f"{name}. {verdict.detail}")
-            return self.failed()
-        course.step("Your endpoint", f"answers {verdict.action.name}{attempts}")
+            self.step("Entra", f"has no usable answer{attempts}", f"{name}. {verdict.detail}")
+            return self._failed()
+        self.step("Your endpoint", f"answers {verdict.action.name}{attempts}")
         return await self._follow(user, verdict.action)
 
     async def _follow(self, user: User, action: Action) -> SignIn:
         if action.name == protocol.RETRY:
-            return self.wrong(user, count=bool(self.setup.switch("retry_counts_for_lockout")))
+            return self._wrong(user, count=bool(self.state.switch("retry_counts_for_lockout")))
         if action.name == protocol.BLOCK:
             title, message = action.title or _BLOCK_TITLE, action.message or _BLOCK_MESSAGE
-            self.course.step("Entra", "shows a block page")
-            code = int(self.setup.switch("block_page_error"))
-            return self.end("blocked", code, f"{title}: {message}", title=title, message=message)
-        if not user.enabled:
-            return self._disabled()
+            self.step("Entra", "shows a block page")
+            return self.end("blocked", 1100001, f"{title}: {message}", title=title, message=message)
         if action.name == protocol.MIGRATE:
             return await self._migrate(user)
-        self.course.step("Entra", "asks for a new password", "After a one-time code sent to the e-mail address.")
+        self.step("Entra", "requires a new password", "After a one-time code sent to the e-mail address.")
         return await self._reset(user)
 
     async def _migrate(self, user: User) -> SignIn:
-        # The service has a setting that accepts legacy passwords which are only too plain; where it is kept is not
-        # documented. Here it is the switch `disable_strong_password`.
-        plain_allowed = bool(self.setup.switch("disable_strong_password"))
-        if problem := accounts.problem_with(self.setup, user, self.password, complexity=not plain_allowed):
-            self.course.step("Entra", "does not store the password and asks for a new one", problem)
+        # The service has a setting that accepts legacy passwords without enough character classes; where it is kept is
+        # not documented. Here it is the switch `disable_strong_password`.
+        complexity = not self.state.switch("disable_strong_password")
+        if problem := accounts.problem_with(self.state, user, self.password, complexity=complexity):
+            self.step("Entra", "does not store the password and requires a new one", problem)
             return await self._reset(user)
         if user.force_change:
-            self.course.step("Entra", "asks for a new password", f"The account must change it. {self.flag} stays true.")
+            self.step("Entra", "requires a new password", f"The account must change it. {self.flag} stays true.")
             return await self._choose(user, _CHANGE, clear_flag=False)
-        stored = await self.hashed(self.password, user)
+        stored = await hashed_like(self.password, user.password_hash)
         with self.directory.transaction():
             now = self.directory.user(user.id)
-            still_flagged = now is not None and self.flagged(now)
+            still_flagged = now is not None and self._flagged(now)
             if now is not None and still_flagged:
-                self.store(now, stored, "Change user password", clear_flag=True, by_person=False)
+                accounts.store_password(self.state, now, stored, activity="Change user password", flag=self.flag)
         if not still_flagged:
-            self.course.step("Directory", "says that another sign-in came first", "Entra compares again.")
-            return await self._known(now) if now else self.unknown()
-        self.course.step("Directory", "stores the password and marks the user as migrated", self._marked())
-        return self.admitted(user, migrated=True, path="callout")
+            self.step("Directory", "says that another sign-in came first", "Entra compares again.")
+            return await self._known(now) if now else self._unknown()
+        self.step("Directory", "stores the password and marks the user as migrated", self._marked())
+        return self._admitted(user, migrated=True, path="callout")
+
+    # --- a new password --------------------------------------------------------------------------------------------
 
     async def _reset(self, user: User) -> SignIn:
-        if not (self.setup.switch("email_one_time_passcode") and accounts.can_read_mail(user)):
-            self.course.step("Entra", "has no address for a one-time code", "Or e-mail one-time passcodes are off.")
+        if not accounts.can_read_mail(user):
+            self.step("Entra", "has no address for a one-time code")
             return self.end("new password needed", _RESET, _SEES_NO_MAIL)
-        return await self._choose(user, _RESET, clear_flag=bool(self.setup.switch("update_password_clears_flag")))
+        return await self._choose(user, _RESET, clear_flag=True)
 
     async def _choose(self, user: User, code: int, *, clear_flag: bool) -> SignIn:
         if self.new_password is None:
             return self.end("new password needed", code, _SEES_CHOOSE)
-        problem = accounts.problem_with(self.setup, user, self.new_password)
+        problem = accounts.problem_with(self.state, user, self.new_password)
         if code == _CHANGE and self.new_password == self.password:
             problem = "The new password is the old one."
         if problem:
-            self.course.step("Entra", "does not accept the new password", problem)
+            self.step("Entra", "does not accept the new password", problem)
             return self.end("new password needed", code, problem)
-        stored = await self.hashed(self.new_password, user)
-        activity = "Reset password" if code == _RESET else "Change user password"
+        stored = await hashed_like(self.new_password, user.password_hash)
+        activity, flag = "Reset password" if code == _RESET else "Change user password", self.flag if clear_flag else ""
         with self.directory.transaction():
             now = self.directory.user(user.id) or user
-            self.store(now, stored, activity, clear_flag=clear_flag, by_person=True)
-        self.course.step("Directory", "stores the new password", self._marked() if clear_flag else "")
-        return self.admitted(user, migrated=clear_flag, path="reset" if clear_flag else None)
+            by = log_rows.by_user(now, self.ip)
+            accounts.store_password(self.state, now, stored, activity=activity, flag=flag, by=by)
+        self.step("Directory", "stores the new password", self._marked() if clear_flag else "")
+        return self._admitted(user, migrated=clear_flag, path="reset" if clear_flag else None)
 
     def _marked(self) -> str:
-        lag = self.setup.switch("flag_lag")
-        return f"{self.flag} will read false in {lag:.0f} s." if lag else f"{self.flag} is now false."
+        delay = self.state.switch("replication_delay")
+        return f"{self.flag} will read false in {delay:.0f} s." if delay else f"{self.flag} is now false."
 
-    def _why_not(self) -> str:
-        if self.coverage is None or self.coverage.listener is None:
-            return f"No listener includes the app {self.course.app_id}, whatever the user's flag says."
-        if not self.setup.is_attribute(self.flag):
-            return f"The listener's flag {self.flag} is not an attribute of this tenant."
-        return f"{self.flag} is not true for this user."
+    # --- how it ends -----------------------------------------------------------------------------------------------
+
+    def _wrong(self, user: User, *, count: bool) -> SignIn:
+        if count:
+            self.service.lockout.count(user, self.password)
+        return self.end("wrong password", 50126, _SEES_WRONG)
+
+    def _unknown(self) -> SignIn:
+        """End for a name that no user has: the page reads the same as for a wrong password."""
+        self.user = None
+        self.step("Entra", "finds no such user", "Your endpoint is not called: an account has to exist first.")
+        return self.end("unknown user", 50034, _SEES_WRONG)
+
+    def _failed(self) -> SignIn:
+        """End with the one code that the user sees whatever went wrong with a callout."""
+        sees = f"AADSTS1100001: Something went wrong. Correlation ID: {self.correlation_id}"
+        return self.end("error", 1100001, sees)
+
+    def _admitted(self, user: User, *, migrated: bool, path: Path | None) -> SignIn:
+        """End after the password was right, unless a policy blocks the user."""
+        self.service.lockout.forgive(user)
+        if self.state.switch("conditional_access_blocks"):
+            self.step("Entra", "refuses by Conditional Access", "After the password was checked.")
+            return self.end("blocked by policy", 53003, _SEES_POLICY, migrated=migrated, path=path)
+        client, now = self.client, self.state.clock.now()
+        name = client.name if client else self.app_id
+        issues = bool(client and client.issues_id_tokens)
+        self.step("Entra", "signs the user in", f"The app {name} receives a token." if issues else "")
+        done = self.end("signed in", 0, f"{name}, signed in.", migrated=migrated, path=path)
+        if client and issues:
+            done.__dict__["_issue"] = functools.partial(id_token, self.directory, user, client.app_id, now=now)
+        return done
+
+    def step(self, actor: Actor, what: str, detail: str = "") -> None:
+        """Note that something happened now."""
+        self.steps.append(Step(self._elapsed(), actor, what, detail))
+
+    def end(self, outcome: Outcome, code: int, user_sees: str, **facts: Any) -> SignIn:
+        """Build the result from what is known."""
+        verdict = self.verdict
+        self.step("Person", f"sees: {user_sees}")
+        return SignIn(
+            username=self.username,
+            outcome=outcome,
+            code=code,
+            user_sees=user_sees,
+            called_endpoint=bool(verdict and verdict.attempts),
+            attempts=verdict.attempts if verdict else 0,
+            callout_error=verdict.error if verdict else None,
+            http_status=verdict.http_status if verdict else None,
+            correlation_id=self.correlation_id,
+            user_id=self.user.id if self.user else None,
+            app_id=self.app_id,
+            ip=self.ip,
+            duration_ms=self._elapsed(),
+            steps=tuple(self.steps),
+            **facts,
+        )
+
+    def _elapsed(self) -> float:
+        return (self.state.clock.stopwatch() - self.began) * 1000

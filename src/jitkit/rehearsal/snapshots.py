@@ -1,4 +1,4 @@
-"""Keep a tenant as it is now, with the files that belong to it, and bring it back."""
+"""Takes and restores snapshots of a tenant, together with the files that belong to it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import shutil
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from jitkit.errors import KitError
 from jitkit.rehearsal.tenant import RehearsalTenant
 
 __all__ = ["Snapshots"]
 
-_BESIDE = "files"
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_TENANT: Final = "tenant.sqlite3"
+_FILES: Final = "files"
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class Snapshots:
@@ -23,9 +25,8 @@ class Snapshots:
     Args:
         tenant: the tenant.
         folder: holds the snapshots.
-        files: what goes with the tenant, files and folders: without the private key that its certificate belongs to, it
-            is of no use. Whoever takes a snapshot without them, as the control plane does, keeps the tenant alone, and
-            no file is touched when that comes back.
+        files: what belongs to the tenant, files and folders. Without the private key of its certificate it is of no
+            use. A snapshot that was taken without them restores the tenant alone.
     """
 
     def __init__(self, tenant: RehearsalTenant, folder: Path, files: Sequence[Path] = ()) -> None:
@@ -33,7 +34,7 @@ class Snapshots:
 
     def names(self) -> list[str]:
         """List the snapshots that are there."""
-        return sorted(each.name for each in self._folder.glob("*") if (each / "tenant.sqlite3").is_file())
+        return sorted(each.name for each in self._folder.glob("*") if (each / _TENANT).is_file())
 
     def take(self, name: str) -> Path:
         """Keep the tenant under a name. A snapshot of that name is replaced.
@@ -52,25 +53,24 @@ class Snapshots:
         shutil.rmtree(fresh, ignore_errors=True)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh.mkdir(mode=0o700)
-        copy = fresh / "tenant.sqlite3"
+        copy = fresh / _TENANT
         copy.touch(mode=0o600)
         with sqlite3.connect(copy) as kept:
             self._tenant.directory.copy_to(kept)
         kept.close()
         if self._files:
-            beside = fresh / _BESIDE
-            beside.mkdir(mode=0o700)
-            for file in self._files:
-                if file.is_dir():
-                    shutil.copytree(file, beside / file.name)
-                elif file.is_file():
-                    shutil.copy2(file, beside / file.name)
+            (fresh / _FILES).mkdir(mode=0o700)
+        for file in self._files:
+            if file.is_dir():
+                shutil.copytree(file, fresh / _FILES / file.name)
+            elif file.is_file():
+                shutil.copy2(file, fresh / _FILES / file.name)
         shutil.rmtree(target, ignore_errors=True)
         fresh.rename(target)
         return target
 
     def restore(self, name: str) -> None:
-        """Bring the tenant back as it was; its id, keys and clock included. Faults are switched off.
+        """Bring the tenant back as it was, its id, keys and clock included. Faults are switched off.
 
         Args:
             name: the snapshot.
@@ -79,17 +79,17 @@ class Snapshots:
             KitError: there is no such snapshot.
         """
         source = self._at(name)
-        if not (source / "tenant.sqlite3").is_file():
+        if not (source / _TENANT).is_file():
             there = ", ".join(self.names()) or "none"
             raise KitError(f"There is no snapshot {name}.", next_step=f"There are these: {there}.")
-        kept = sqlite3.connect(source / "tenant.sqlite3")
+        kept = sqlite3.connect(source / _TENANT)
         try:
             self._tenant.directory.copy_from(kept)
         finally:
             kept.close()
-        if (source / _BESIDE).is_dir():
+        if (source / _FILES).is_dir():
             for file in self._files:
-                _bring_back(source / _BESIDE / file.name, file)
+                _bring_back(source / _FILES / file.name, file)
         self._tenant.faults.clear()
 
     def _at(self, name: str) -> Path:
@@ -106,7 +106,7 @@ def _bring_back(kept: Path, file: Path) -> None:
     if kept.is_dir():
         shutil.copytree(kept, file)
     elif kept.is_file():
-        # Into the same file: an endpoint that runs goes on writing to the ledger that it has open.
+        # Into the same file: a running endpoint keeps writing to the ledger that it has open.
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file.touch(mode=0o600)
         file.write_bytes(kept.read_bytes())

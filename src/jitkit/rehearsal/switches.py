@@ -1,20 +1,37 @@
-"""What the service's documents leave open, or what a trainer may want otherwise, as named switches of the tenant.
+"""Switches of the tenant: what the service's documents leave open, or what a trainer may want to be different.
 
-Every behaviour that is assumed rather than documented or observed has one. They are kept in the tenant's file; a reset
-sets them back.
+They are kept in the tenant's file; a reset restores the defaults.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from jitkit.errors import KitError
-from jitkit.protocol import CALLS_PER_SECOND
 from jitkit.rehearsal.directory import Directory
-from jitkit.rehearsal.sign_in_switches import SIGN_IN
-from jitkit.rehearsal.switch import Switch, Value
 
 __all__ = ["SWITCHES", "Switch", "Value", "is_on", "read", "write"]
+
+Value = bool | float
+
+
+@dataclass(frozen=True)
+class Switch:
+    """One choice.
+
+    Args:
+        name: what it is called.
+        default: what a new tenant does.
+        means: what it changes, in a sentence.
+        why: what is documented, or what is not.
+    """
+
+    name: str
+    default: Value
+    means: str
+    why: str
+
 
 _ALL: Final = (
     Switch(
@@ -24,23 +41,16 @@ _ALL: Final = (
         "The service refuses it; a tenant served to other programs allows it.",
     ),
     Switch(
-        "callouts_per_second",
-        float(CALLS_PER_SECOND),
-        "So many callouts a second are made for the whole tenant; more are answered 1003004.",
-        "Documented: 50 [Microsoft Learn, External ID service limits].",
+        "conditional_access_blocks",
+        False,
+        "Conditional Access refuses every sign-in after the password was checked: 53003.",
+        "That it comes after the first factor is documented; that the password is migrated by then is inferred.",
     ),
     Switch(
         "deleted_apps_keep_uris",
         False,
         "The identifier URIs of an application in the recycle bin cannot be given to another one.",
         "Not documented. A restore is known to fail when another application has the URI by then, so it can be given.",
-    ),
-    Switch(
-        "delta_queries",
-        True,
-        "Changes to users can be read with delta queries.",
-        "The pages disagree: the service limits of external tenants list them as supported, the overview of delta "
-        "queries says that external tenants do not support them.",
     ),
     Switch(
         "directory_quota",
@@ -51,7 +61,7 @@ _ALL: Final = (
     Switch(
         "disable_strong_password",
         False,
-        "A legacy password that is only too plain is stored.",
+        "A legacy password is stored although it lacks character classes.",
         "The setting is documented; where it is kept is not.",
     ),
     Switch(
@@ -61,9 +71,22 @@ _ALL: Final = (
         "Documented [Microsoft Graph service-specific throttling limits]. Off, for bulk work that is not to wait.",
     ),
     Switch(
+        "log_delay",
+        0.0,
+        "Graph shows a row of a log so many seconds after it happened.",
+        "Documented: minutes, not how many.",
+    ),
+    Switch(
+        "p1_licence",
+        True,
+        "The tenant has the licence that Graph asks for to read sign-ins.",
+        "Documented: Microsoft Entra ID P1; without it Graph answers 403 [observed].",
+    ),
+    Switch(
         "replication_delay",
         0.0,
-        "For so many seconds, reads and references do not find an object that was made.",
+        "For so many seconds, reads and references do not find a new object, and the migration flag of a user who "
+        "just migrated still reads true.",
         "Documented as possible and observed; how long it takes is not documented.",
     ),
     Switch(
@@ -74,7 +97,7 @@ _ALL: Final = (
     ),
 )
 
-SWITCHES: Final = {switch.name: switch for switch in sorted((*_ALL, *SIGN_IN), key=lambda switch: switch.name)}
+SWITCHES: Final = {switch.name: switch for switch in _ALL}
 
 
 def read(directory: Directory, name: str) -> Value:
@@ -85,7 +108,7 @@ def read(directory: Directory, name: str) -> Value:
         name: its name.
 
     Returns:
-        What it is set to, of the same type as its default.
+        Its value, of the same type as its default.
     """
     default, kept = SWITCHES[name].default, directory.meta(name)
     if kept is None:
@@ -94,7 +117,7 @@ def read(directory: Directory, name: str) -> Value:
 
 
 def is_on(directory: Directory, name: str) -> bool:
-    """Tell whether a switch is on."""
+    """Return whether a switch is on."""
     return bool(read(directory, name))
 
 

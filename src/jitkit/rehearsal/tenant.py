@@ -1,4 +1,4 @@
-"""A stand-in external tenant that lives in one file.
+"""A rehearsal tenant that lives in one file: an external tenant to set up, sign in to and break on purpose.
 
 The seam to everything else is HTTP: `transport()` answers the URLs of Graph and of the sign-in service in this process,
 without a socket, and refuses every other host.
@@ -6,31 +6,42 @@ without a socket, and refuses every other host.
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import json
 import sqlite3
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl
 
 import httpx
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from jitkit.errors import KitError
-from jitkit.rehearsal import identity, publications
-from jitkit.rehearsal.calls import CallLog
-from jitkit.rehearsal.credential import Credential
+from jitkit.rehearsal import identity
+from jitkit.rehearsal.callout import Caller, Callout
 from jitkit.rehearsal.directory import Directory
+from jitkit.rehearsal.faults import Faults
+from jitkit.rehearsal.graph.router import Router
+from jitkit.rehearsal.graph.wire import Answer, GraphError, not_simulated
+from jitkit.rehearsal.seed import seed
+from jitkit.rehearsal.sign_in import PasswordReset, SignIn, SignIns
+from jitkit.rehearsal.state import CallLog, State
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
+    from azure.core.credentials import AccessToken
 
-    from jitkit.rehearsal.caller import Caller
-    from jitkit.rehearsal.callout import Callout
-    from jitkit.rehearsal.faults import Faults
-    from jitkit.rehearsal.graph.wire import Answer
-    from jitkit.rehearsal.self_service import Journey
-    from jitkit.rehearsal.sign_in_result import SignIn
+__all__ = ["Credential", "RehearsalTenant"]
 
-_GRAPH_HOST = "graph.microsoft.com"
+_GRAPH_HOST: Final = "graph.microsoft.com"
+_METHODS: Final = ["GET", "POST", "PATCH", "PUT", "DELETE"]
+_JSON: Final = "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8"
+_TOKEN_LIFETIME: Final = 3600
 
 
 class RehearsalTenant:
@@ -42,10 +53,10 @@ class RehearsalTenant:
     """
 
     def __init__(self, path: Path, permissions: Collection[str]) -> None:
-        self.path = path
-        self.directory = Directory(path)
+        self.path: Final = path
+        self.directory: Final = Directory(path)
         self._permissions = tuple(permissions)
-        self.calls: Final = CallLog()
+        self.state: Final = State(self.directory)
 
     @classmethod
     def open(cls, path: Path, *, permissions: Collection[str] | None = None) -> RehearsalTenant:
@@ -68,38 +79,52 @@ class RehearsalTenant:
     @property
     def tenant_id(self) -> str:
         """The tenant's id, a GUID."""
-        return self._fact("tenant_id")
+        return self.directory.meta("tenant_id") or ""
 
     @property
     def domain(self) -> str:
         """The initial and default domain, `<subdomain>.onmicrosoft.com`."""
-        return self._fact("domain")
+        return self.directory.meta("domain") or ""
 
     @property
     def subdomain(self) -> str:
         """The first label of the tenant's ciamlogin.com host."""
-        return self._fact("subdomain")
+        return self.directory.meta("subdomain") or ""
 
-    @functools.cached_property
-    def app(self) -> Starlette:
-        """The ASGI application: Graph, tokens and OpenID documents."""
-        from jitkit.rehearsal.app import make_app
+    @property
+    def faults(self) -> Faults:
+        """The faults that are switched on for as long as this tenant is open."""
+        return self.state.faults
 
-        return make_app(self)
+    @property
+    def calls(self) -> CallLog:
+        """The last calls to Graph and to endpoints."""
+        return self.state.calls
 
     @functools.cached_property
     def caller(self) -> Caller:
         """What calls the endpoint at a sign-in."""
-        from jitkit.rehearsal.caller import Caller
-
-        return Caller(self.directory, self.faults, self.calls)
+        return Caller(self.state)
 
     @functools.cached_property
-    def faults(self) -> Faults:
-        """The faults that are switched on for as long as this tenant is open."""
-        from jitkit.rehearsal.faults import Faults
+    def sign_ins(self) -> SignIns:
+        """What signs users in."""
+        return SignIns(self.state, self.caller)
 
-        return Faults()
+    @functools.cached_property
+    def app(self) -> Starlette:
+        """The ASGI application: Graph under `/v1.0` and `/beta`, tokens and OpenID documents next to it."""
+        app = Starlette(
+            routes=[
+                *identity.document_routes(),
+                *identity.token_routes(),
+                Route("/v1.0/{path:path}", self._graph, methods=_METHODS),
+                Route("/beta/{path:path}", self._graph, methods=_METHODS),
+                Route("/{path:path}", _not_simulated, methods=_METHODS),
+            ]
+        )
+        app.state.directory = self.directory
+        return app
 
     def credential(self) -> Credential:
         """Make a credential of the tenant's administrator, as azure-identity's asynchronous ones."""
@@ -107,8 +132,7 @@ class RehearsalTenant:
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """Make an httpx transport that hands requests for Graph and for sign-in to this tenant, and no other."""
-        hosts = {_GRAPH_HOST, identity.LOGIN_HOST, f"{self.subdomain}.ciamlogin.com", f"{self.tenant_id}.ciamlogin.com"}
-        return _InProcess(self, frozenset(hosts))
+        return _InProcess(self)
 
     async def sign_in(
         self,
@@ -122,44 +146,51 @@ class RehearsalTenant:
         """Sign a user in, as the browser journey of a user flow does.
 
         Args:
-            username: what the person types as e-mail address or user name.
-            password: what the person types as password.
+            username: what the user types as e-mail address or user name.
+            password: what the user types as password.
             client_app_id: the app they sign in to; None means the only one that is set up for it.
-            new_password: what they type if the journey asks for a new password.
+            new_password: what they choose when a new password is needed; None when they give up there.
             ip: the address they come from.
-        """
-        from jitkit.rehearsal import sign_in
 
-        return await sign_in.sign_in(
-            self, username, password, client_app_id=client_app_id, new_password=new_password, ip=ip
+        Returns:
+            The outcome. The tenant's sign-in log has a row for it.
+
+        Raises:
+            NotReady: no app was named, and there is none or more than one.
+        """
+        return await self.sign_ins.sign_in(
+            username, password, client_app_id=client_app_id, new_password=new_password, ip=ip
         )
 
-    async def reset_password(self, username: str, new_password: str, *, reads_mail: bool = True) -> Journey:
-        """Let a person choose a forgotten password anew, with a one-time passcode sent to their e-mail address.
+    async def reset_password(self, username: str, new_password: str, *, ip: str = "127.0.0.1") -> PasswordReset:
+        """Let a user replace a forgotten password, with a one-time code sent to their e-mail address.
 
         Args:
             username: the e-mail address they sign in with.
             new_password: what they choose.
-            reads_mail: whether they can read the passcode.
+            ip: the address they come from.
         """
-        from jitkit.rehearsal import self_service
+        return await self.sign_ins.reset_password(username, new_password, ip=ip)
 
-        return await self_service.reset_password(self, username, new_password, reads_mail=reads_mail)
-
-    async def compose_callout(self, username: str, password: str, *, client_app_id: str | None = None) -> Callout:
+    async def compose_callout(
+        self, username: str, password: str, *, client_app_id: str | None = None, nonce: str | None = None
+    ) -> Callout:
         """Compose what a sign-in would send to the endpoint, without sending it.
 
         Args:
-            username: the user it is about.
+            username: the user it is about; an unknown name is used for an invented user.
             password: the password to encrypt into it.
             client_app_id: the app they sign in to; None means the only one that is set up for it.
-        """
-        from jitkit.rehearsal import callout
+            nonce: the nonce to use; None for a fresh one.
 
-        return await callout.compose(self, username, password, client_app_id=client_app_id)
+        Raises:
+            NotReady: the app or a listener for it does not exist.
+            CalloutImpossible: something the callout needs is missing.
+        """
+        return self.caller.compose(username, password, client_app_id=client_app_id, nonce=nonce)
 
     async def reach(self, url: str) -> httpx.Response:
-        """Send a GET to a public address, on the way that a callout takes.
+        """Send a GET to a public address, over the route that a callout takes.
 
         Args:
             url: the address.
@@ -167,27 +198,20 @@ class RehearsalTenant:
         Raises:
             httpx.TransportError: nothing answers there.
         """
-        from jitkit.rehearsal.delivery import reach
-
-        return await reach(self.caller, url)
-
-    def observe(self, method: str, path: str, answer: Answer) -> None:
-        """Note an answer of Graph in `calls`, and what it made."""
-        self.faults.delays.note(method, path, answer)
-        self.calls.add(self.directory.clock.now(), "graph", method, path, answer.status)
+        return await self.caller.reach(url)
 
     def publish(self, host: str, base_url: str) -> None:
-        """Let `https://{host}` reach a loopback address: the stand-in for a tunnel or for hosting.
+        """Let `https://{host}` lead to a loopback address, as a tunnel or hosting would.
 
         Args:
             host: the public host name.
             base_url: where it leads, such as `http://127.0.0.1:7071`.
         """
-        publications.publish(self.directory, host, base_url)
+        self.directory.publish(host, base_url)
 
     def unpublish(self, host: str) -> None:
         """Let a public host lead nowhere again."""
-        publications.unpublish(self.directory, host)
+        self.directory.publish(host, None)
 
     def sign_in_rows(self) -> list[dict[str, Any]]:
         """List the sign-in log, newest first, in the shape of Graph's beta `signIn`."""
@@ -210,41 +234,130 @@ class RehearsalTenant:
 
     def _seed(self) -> None:
         if self.directory.meta("seeded") is None:
-            from jitkit.rehearsal.seed import seed
-
             seed(self.directory)
 
-    def _fact(self, name: str) -> str:
-        return self.directory.meta(name) or ""
+    # --- Graph -----------------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _router(self) -> Router:
+        return Router(self.directory, self._meet_faults, self._note_call)
+
+    async def _graph(self, request: Request) -> Response:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        raw = await request.body()
+        try:
+            body = json.loads(raw) if raw else None
+        except ValueError:
+            return _response(self._router.unreadable(headers))
+        self.directory.clock.follow()
+        self.directory.apply_late_values()
+        answer = await self._router.respond(
+            method=request.method,
+            base=f"{request.url.scheme}://{request.url.netloc}",
+            version=request.scope["path"].split("/")[1],
+            path="/" + request.path_params["path"],
+            query=dict(parse_qsl(request.url.query, keep_blank_values=True)),
+            headers=headers,
+            body=body,
+        )
+        return _response(answer)
+
+    async def _meet_faults(self, path: str) -> Answer | None:
+        """Return the refusal that a switched-on fault gives a request to Graph, or None."""
+        for fault in self.faults.met("graph"):
+            await asyncio.sleep(fault.seconds)
+            if fault.status:
+                refusal = GraphError(fault.status, fault.code, fault.message).answer({})
+                return replace(refusal, headers={"Retry-After": str(fault.retry_after)} if fault.retry_after else {})
+        return None
+
+    def _note_call(self, method: str, path: str, answer: Answer) -> None:
+        self.calls.add(self.directory.clock.now(), "graph", method, path, answer.status)
+
+
+class Credential:
+    """The administrator's access tokens for Graph, issued by the tenant itself: what azure-identity has for a real one.
+
+    Args:
+        directory: the tenant's directory.
+        permissions: what the tokens allow.
+    """
+
+    def __init__(self, directory: Directory, permissions: tuple[str, ...]) -> None:
+        self._directory, self._permissions = directory, permissions
+        self._token: AccessToken | None = None
+
+    async def get_token(self, *scopes: str, **_: Any) -> AccessToken:
+        """Return a token that is valid for at least five minutes; whatever the scopes, it is one for Graph."""
+        from azure.core.credentials import AccessToken
+
+        now = int(self._directory.clock.now())
+        # A reset or a snapshot may have set the clock back: a token of the time that was undone is not valid yet.
+        if self._token is None or not now + 300 <= self._token.expires_on <= now + _TOKEN_LIFETIME:
+            text = identity.issue_token(
+                self._directory,
+                audience=identity.GRAPH,
+                client_app_id=self._directory.meta("admin_client_id") or "",
+                roles=self._permissions,
+                lifetime=_TOKEN_LIFETIME,
+            )
+            self._token = AccessToken(text, now + _TOKEN_LIFETIME)
+        return self._token
+
+    async def close(self) -> None:
+        """Forget the token."""
+        self._token = None
+
+    async def __aenter__(self) -> Credential:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
 
 class _InProcess(httpx.AsyncBaseTransport):
-    """Hand requests to an ASGI application; refuse hosts it does not stand in for."""
+    """Hands requests to the tenant's application; refuses hosts that are not the tenant's."""
 
-    def __init__(self, tenant: RehearsalTenant, hosts: frozenset[str]) -> None:
+    def __init__(self, tenant: RehearsalTenant) -> None:
         self._tenant = tenant
         self._asgi = httpx.ASGITransport(app=tenant.app)
-        self._hosts = hosts
+        hosts = (f"{name}.ciamlogin.com" for name in (tenant.subdomain, tenant.tenant_id))
+        self._hosts = {_GRAPH_HOST, identity.LOGIN_HOST, *hosts}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if request.url.host not in self._hosts:
             raise httpx.ConnectError(
-                f"The rehearsal tenant does not stand in for {request.url.host}: nothing was sent.", request=request
+                f"The rehearsal tenant does not serve {request.url.host}: nothing was sent.", request=request
             )
-        lost = self._tenant.faults.network(request)
+        faults = {fault.name for fault in self._tenant.faults.met("network")}
+        if "network-down" in faults:
+            raise httpx.ConnectError("The connection could not be made.", request=request)
         try:
             answer = await self._asgi.handle_async_request(request)
         except sqlite3.DatabaseError as error:
             raise _unusable(self._tenant.path, error) from None
-        if lost:
+        if "answer-lost" in faults:
             raise httpx.ReadError("The connection broke before the answer arrived.", request=request)
         return answer
+
+
+async def _not_simulated(request: Request) -> Response:
+    return _response(not_simulated(f"{request.method} {request.url.path}").answer({}))
+
+
+def _response(answer: Answer) -> Response:
+    headers = dict(answer.headers)
+    if answer.text is not None:
+        return Response(answer.text, answer.status, headers, "text/plain")
+    if answer.body is None:
+        return Response(None, answer.status, headers)
+    return Response(json.dumps(answer.body, ensure_ascii=False).encode(), answer.status, headers, _JSON)
 
 
 def _unusable(path: Path, error: Exception) -> KitError:
     if "locked" in str(error):
         return KitError(
-            f"The rehearsal tenant {path} is in use by something that does not let go of it.",
+            f"The rehearsal tenant {path} is in use by another program that does not release it.",
             service=str(error),
             next_step="Restart the kernels of other notebooks that use it, then run this again.",
         )

@@ -13,9 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from jitkit.rehearsal.directory import User
 from jitkit.rehearsal.graph.applications import new_application, new_service_principal
 from jitkit.rehearsal.tenant import RehearsalTenant
-from jitkit.rehearsal.users import User
 
 Example = dict[str, Any]
 

@@ -11,12 +11,11 @@ import sqlite3
 from dataclasses import replace
 from typing import Any, Final
 
-from jitkit.rehearsal import journal
-from jitkit.rehearsal.directory import Body
+from jitkit.rehearsal import log_rows
+from jitkit.rehearsal.directory import Body, user_of
 from jitkit.rehearsal.graph import applications, odata, users
 from jitkit.rehearsal.graph.resource import Resource, directory_size
 from jitkit.rehearsal.graph.wire import Answer, Call, GraphRoute, bad_request, not_found, not_simulated, written
-from jitkit.rehearsal.users import user_of
 
 
 class Groups(Resource):
@@ -132,7 +131,7 @@ def _restore(call: Call) -> Answer:
         if kind == "application":
             applications.check_uris_free(call, row["id"], body["identifierUris"])
         call.directory.restore(kind, row["id"])
-    journal.audit(call.directory, f"Restore {_words(kind)}", target_id=row["id"], target_name=name)
+    log_rows.audit(call.directory, f"Restore {_words(kind)}", target_id=row["id"], target_name=name)
     return call.entity(200, "directoryObjects", body)
 
 
@@ -143,7 +142,7 @@ def _delete(call: Call) -> Answer:
         call.directory.rows("DELETE FROM users WHERE id = ?", (row["id"],))
     else:
         call.directory.discard(kind, row["id"], recycle=False)
-    journal.audit(call.directory, f"Hard Delete {_words(kind)}", target_id=row["id"])
+    log_rows.audit(call.directory, f"Hard Delete {_words(kind)}", target_id=row["id"])
     return Answer(204)
 
 

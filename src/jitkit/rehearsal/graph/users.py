@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from jitkit.rehearsal import journal, password_policy, passwords
-from jitkit.rehearsal.directory import Body, Directory
+from jitkit.rehearsal import accounts, log_rows
+from jitkit.rehearsal.directory import Body, Directory, User, user_of
 from jitkit.rehearsal.graph import odata, schema
 from jitkit.rehearsal.graph.applications import registered
 from jitkit.rehearsal.graph.resource import Resource, check_room, check_values, defaults
@@ -32,7 +32,6 @@ from jitkit.rehearsal.graph.wire import (
     unsupported,
     written,
 )
-from jitkit.rehearsal.users import User, user_of
 
 _READ: Final = ("User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All")
 _WRITE: Final = ("User.ReadWrite.All", "Directory.ReadWrite.All")
@@ -108,7 +107,7 @@ class Users(Resource):
     async def create(self, call: Call) -> Answer:
         """The password is hashed in a thread, so that a batch does not hold up other requests."""
         new = _read(call, new=True)
-        hashed = await asyncio.to_thread(passwords.hash_password, new.password) if new.password else ""
+        hashed = await asyncio.to_thread(accounts.hash_password, new.password) if new.password else ""
         id, identities, moment = new_id(), new.identities or [], call.directory.clock.now()
         upn = new.upn or f"{id}@{call.domain}"
         body = {name: value for name, value in new.body.items() if value is not None}
@@ -132,14 +131,14 @@ class Users(Resource):
             check_values(body)
             _check_free(call.directory, upn, identities)
             call.directory.add_user(user)
-            journal.audit(call.directory, "Add user", target_id=id, target_name=upn)
+            log_rows.audit(call.directory, "Add user", target_id=id, target_name=upn)
         return call.entity(201, "users", shown(user))
 
     async def update(self, call: Call) -> Answer:
         changes = _read(call, new=False)
         if changes.identities is not None and _IDENTITIES not in call.caller.permissions:
             raise GraphError(403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
-        hashed = await asyncio.to_thread(passwords.hash_password, changes.password) if changes.password else None
+        hashed = await asyncio.to_thread(accounts.hash_password, changes.password) if changes.password else None
         with call.directory.transaction():
             user: User = self.find(call)
             _apply(call, user, changes, hashed)
@@ -152,7 +151,7 @@ class Users(Resource):
         gone = f"{user.id.replace('-', '')}{user.upn}"
         call.directory.set_sign_in_names(user.id, [])
         call.directory.update_user(user.id, deleted=call.directory.clock.now(), upn=gone)
-        journal.audit(call.directory, "Delete user", target_id=user.id, target_name=user.upn)
+        log_rows.audit(call.directory, "Delete user", target_id=user.id, target_name=user.upn)
         return Answer(204)
 
 
@@ -266,9 +265,9 @@ def _audit_changes(call: Call, user: User, changes: _Changes, *, password: bool)
     if changes.enabled is not None and changes.enabled != user.enabled:
         changed["accountEnabled"] = (user.enabled, changes.enabled)
     if changed or not password:
-        journal.audit(call.directory, "Update user", target_id=user.id, target_name=user.upn, changed=changed)
+        log_rows.audit(call.directory, "Update user", target_id=user.id, target_name=user.upn, changed=changed)
     if password:
-        journal.audit(call.directory, "Reset password", target_id=user.id, target_name=user.upn)
+        log_rows.audit(call.directory, "Reset password", target_id=user.id, target_name=user.upn)
 
 
 def _own_identities(user: User) -> list[Body]:
@@ -346,7 +345,7 @@ def _check_upn(upn: str, domain: str) -> None:
 
 def _check_password(password: str, policies: str | None) -> None:
     weak_allowed = "DisableStrongPassword" in (policies or "")
-    if password_policy.problem(password, complexity=not weak_allowed):
+    if accounts.password_problem(password, complexity=not weak_allowed):
         raise bad_request(
             "The specified password does not comply with password complexity requirements. Please provide a different "
             "password."

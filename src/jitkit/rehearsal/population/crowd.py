@@ -11,11 +11,9 @@ from jitkit.rehearsal.population.people import People
 from jitkit.rehearsal.population.plan import HOUR, Stuffing
 from jitkit.rehearsal.population.setup import Setup
 from jitkit.rehearsal.population.visits import Calendar, Visit
-from jitkit.rehearsal.self_service import reset_password
-from jitkit.rehearsal.sign_in import sign_in
 
 if TYPE_CHECKING:
-    from jitkit.rehearsal.sign_in_result import SignIn
+    from jitkit.rehearsal.sign_in import SignIn
     from jitkit.rehearsal.tenant import RehearsalTenant
 
 __all__ = ["Crowd"]
@@ -112,7 +110,7 @@ class Crowd:
         """Choose a new password, with a code from the mailbox."""
         await asyncio.sleep(self._dice.uniform(30, 120))
         new = self._people.password(who, int(self._people.chosen[who]) + 1)
-        done = await reset_password(self._tenant, self._people.name(who), new, ip=_address(who))
+        done = await self._tenant.reset_password(self._people.name(who), new, ip=_address(who))
         self._people.chosen[who] += done.outcome == "password reset"
 
     async def _attack(self, stuffing: Stuffing, day: int) -> None:
@@ -131,7 +129,7 @@ class Crowd:
 
     async def _sign_in(self, name: str, password: str, app: int, new: str | None, address: str) -> SignIn:
         app_id = self._setup.app_ids[app]
-        done = await sign_in(self._tenant, name, password, client_app_id=app_id, new_password=new, ip=address)
+        done = await self._tenant.sign_in(name, password, client_app_id=app_id, new_password=new, ip=address)
         self.ends[done.outcome] += 1
         return done
 

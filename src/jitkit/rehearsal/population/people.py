@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from jitkit.rehearsal.journal import timestamp
-from jitkit.rehearsal.passwords import hash_password
+from jitkit.rehearsal.accounts import hash_password
+from jitkit.rehearsal.clock import timestamp
+from jitkit.rehearsal.directory import User
 from jitkit.rehearsal.population.plan import Plan
-from jitkit.rehearsal.users import User
 
 __all__ = ["TREATED", "People"]
 

@@ -6,8 +6,7 @@ import base64
 from dataclasses import dataclass
 
 from jitkit.protocol import GRAPH_APP_ID, RECEIVE_PAYLOAD_ROLE_ID
-from jitkit.rehearsal.directory import Body, Directory
-from jitkit.rehearsal.ids import new_id
+from jitkit.rehearsal.directory import Body, Directory, new_id
 from jitkit.rehearsal.population.plan import Plan
 from jitkit.rehearsal.tenant import RehearsalTenant
 
