@@ -24,7 +24,7 @@ class _FlagStep(Protocol):
 class Progress:
     """Collect a migration's figures from the tenant's logs and the endpoint's ledger.
 
-    What was collected is kept beside the ledger, one folder a flag, for longer than the tenant keeps it.
+    What was collected is kept next to the ledger, one folder a flag, for longer than the tenant keeps it.
 
     Args:
         graph: the tenant's Graph.
@@ -63,7 +63,7 @@ class Progress:
             dimensions: `user_id` and any columns to group by, such as country or app.
 
         Returns:
-            The figures, as of now. Their data-quality list names the days that nobody collected.
+            The figures, as of now. Their data-quality list names the days that were not collected.
 
         Raises:
             NotReady: there is no migration flag, or another run collects at this moment.
@@ -81,7 +81,7 @@ class Progress:
         archive, now = Archive(self._ledger.parent / "history" / flag), pd.Timestamp.now("UTC").floor("us")
         with archive.alone():
             with explained("collect the migration's figures"):
-                await collect(self._graph, flag, archive, now)
+                await collect(self._graph.send, flag, archive, now)
             if self._ledger.exists():
                 archive.append("ledger", read_table(self._ledger, "ledger"))
             return Figures(from_archive(archive, now, dimensions))

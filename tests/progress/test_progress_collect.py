@@ -98,7 +98,7 @@ def tenant() -> Tenant:
 
 
 async def collected(tenant: Tenant, archive: Archive) -> Tables:
-    await collect(tenant, FLAG, archive, tenant.now)
+    await collect(tenant.send, FLAG, archive, tenant.now)
     return from_archive(archive, tenant.now)
 
 

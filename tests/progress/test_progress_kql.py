@@ -255,6 +255,7 @@ def test_retries_and_near_limit_seconds_are_the_reports(recorded: Recorded, tmp_
     assert (row["NearLimitSeconds"], row["OverLimitSeconds"]) == (len(seconds), seconds["over"].sum()) == (2, 1)
 
 
+@pytest.mark.slow
 def test_other_casing_text_instead_of_objects_and_the_ledgers_own_lines_change_nothing(
     recorded: Recorded, workspace: Workspace, tmp_path: Path
 ) -> None:
@@ -297,6 +298,7 @@ def test_a_sampled_row_counts_for_those_that_it_stands_for(recorded: Recorded, t
     assert answers[:2] == answers[2:]
 
 
+@pytest.mark.slow
 def test_a_workspace_without_rows_is_answered(recorded: Recorded, tmp_path: Path) -> None:
     empty = Workspace({name: [] for name in COLUMNS}, recorded.flag, tmp_path)
     assert [empty.ask(name) for name in ("curve", "failures", "states")] == [[], [], []]

@@ -19,13 +19,7 @@ _PASSWORD_APART: Final = pd.Timedelta(seconds=30)
 
 
 def from_archive(archive: Archive, now: pd.Timestamp, dimensions: pd.DataFrame | None = None) -> Tables:
-    """Assemble what was collected, with remarks on what is missing.
-
-    Args:
-        archive: of this tenant and flag, after `collect.collect`.
-        now: the moment (UTC).
-        dimensions: `user_id` and any columns to group by.
-    """
+    """Assemble what was collected until now, with remarks on what is missing and with further columns to group by."""
     users = archive.users()
     logs = {kind: archive.read(kind) for kind in ("sign_ins", "audits", "ledger")}
     latest = [log["time"].max() for log in logs.values() if len(log)]
@@ -57,9 +51,6 @@ def assemble(
         audits: the table of `log_analytics.audits_from_graph`.
         ledger: the endpoint's ledger.
         dimensions: `user_id` and any columns to group by.
-
-    Returns:
-        the three tables, as of `seen_at`.
     """
     seen = users[users["flag"].notna() & users["gone_at"].isna()].sort_values("user_id", ignore_index=True)
     audits = _rows(audits, seen)

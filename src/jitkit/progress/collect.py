@@ -9,11 +9,11 @@ from __future__ import annotations
 import io
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import httpx
 import pandas as pd
@@ -43,15 +43,8 @@ _USERS: Final = {"user_id": "str", "flag": "boolean", "again": "bool"} | dict.fr
 )
 
 Row = Mapping[str, Any]
-
-
-class Reader(Protocol):
-    """What `helpers.graph.Graph` offers for this."""
-
-    async def send(
-        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, version: str = "v1.0"
-    ) -> Any:
-        """Send one request, and return the parsed JSON."""
+Send = Callable[..., Awaitable[Any]]
+"""Sends a request (method, path, headers, version) and returns the parsed JSON, as `helpers.graph.Graph.send` does."""
 
 
 class Archive:
@@ -85,7 +78,7 @@ class Archive:
             yield
 
     def append(self, kind: str, rows: pd.DataFrame) -> None:
-        """Add rows to a log. One that is there already, known by its id or by all columns, is replaced."""
+        """Add rows to a log; one that is there already, known by its id or by all columns, is replaced."""
         rows = rows.reindex(columns=_COLUMNS[kind])
         rows = rows[rows["time"].notna()]
         for day, part in rows.groupby(rows["time"].dt.strftime("%Y-%m-%d")):
@@ -252,13 +245,13 @@ _LOGS: Final = (
 _Keep = Callable[[list[Row], str | None], None]
 
 
-async def collect(graph: Reader, flag: str, archive: Archive, now: pd.Timestamp) -> None:
+async def collect(send: Send, flag: str, archive: Archive, now: pd.Timestamp) -> None:
     """Bring the archive up to what the tenant shows now.
 
     An interrupted reading goes on at the page at which it stopped.
 
     Args:
-        graph: the tenant's Graph.
+        send: sends a request to the tenant's Graph.
         flag: the flag's full name, `extension_…`.
         archive: of this tenant and flag.
         now: the moment (UTC).
@@ -267,26 +260,26 @@ async def collect(graph: Reader, flag: str, archive: Archive, now: pd.Timestamp)
         httpx.HTTPStatusError: Graph refused; what was read until then is kept.
     """
     begun = pd.Timestamp(archive.noted("users").get("begun", now))
-    if not await _resume(graph, _DIRECTORY, archive, _keep_users(archive, flag, begun, now)):
-        await _follow(graph, _DIRECTORY, f"{_DIRECTORY.path}{flag}", _keep_users(archive, flag, now, now))
+    if not await _resume(send, _DIRECTORY, archive, _keep_users(archive, flag, begun, now)):
+        await _follow(send, _DIRECTORY, f"{_DIRECTORY.path}{flag}", _keep_users(archive, flag, now, now))
     for log in _LOGS:
         noted = archive.noted(log.kind)
         if "next" in noted:
             start = pd.Timestamp(noted["since"]) if "since" in noted else None
-            await _resume(graph, log, archive, _keep_log(archive, log, flag, start, pd.Timestamp(noted["until"])))
+            await _resume(send, log, archive, _keep_log(archive, log, flag, start, pd.Timestamp(noted["until"])))
         until = archive.covered_until(log.kind)
         since = until - _OVERLAP if until is not None else None
         later = f"&$filter={log.time} ge {since:%Y-%m-%dT%H:%M:%SZ}" if since is not None else ""
-        await _follow(graph, log, log.path + later, _keep_log(archive, log, flag, since, now))
+        await _follow(send, log, log.path + later, _keep_log(archive, log, flag, since, now))
 
 
-async def _resume(graph: Reader, listing: _Listing, archive: Archive, keep: _Keep) -> bool:
+async def _resume(send: Send, listing: _Listing, archive: Archive, keep: _Keep) -> bool:
     """Go on at the page at which a reading stopped; False if there is none, or its link is no longer valid."""
     link = archive.noted(listing.kind).get("next")
     if link is None:
         return False
     try:
-        await _follow(graph, listing, link, keep)
+        await _follow(send, listing, link, keep)
     except httpx.HTTPStatusError as refused:
         if refused.response.status_code not in _REFUSED:
             raise
@@ -294,14 +287,14 @@ async def _resume(graph: Reader, listing: _Listing, archive: Archive, keep: _Kee
     return True
 
 
-async def _follow(graph: Reader, listing: _Listing, link: str, keep: _Keep) -> None:
+async def _follow(send: Send, listing: _Listing, link: str, keep: _Keep) -> None:
     """Read page after page, and keep the rows with the link of the page that follows them."""
     rows: list[Row] = []
     following: str | None = link
     with _bar(listing.kind.replace("_", "-").capitalize()) as bar:
         while following:
             try:
-                page = await graph.send("GET", following, headers=listing.headers, version=listing.version)
+                page = await send("GET", following, headers=listing.headers, version=listing.version)
             except httpx.HTTPStatusError:
                 # Graph may have throttled for too long: the next reading goes on here.
                 if rows:

@@ -60,16 +60,9 @@ _LABELS: Final = {
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that a reader should know.
+    """Something that a reader should know: what it is with its numbers, what to do, when it was, how many users it hit.
 
-    Args:
-        kind: interruption, stall, rush, campaign, lagging, guessing, certificate, slow, limit, missing days
-            or strange ids.
-        words: what it is, with its numbers.
-        next_step: what to do about it, or an empty string.
-        since: when it began, or None if it lies at no time.
-        until: when it ended.
-        users: how many people it is about; 0 where it is not about people.
+    Kinds: interruption, stall, rush, campaign, lagging, guessing, certificate, slow, limit, missing days, strange ids.
     """
 
     kind: str
@@ -86,12 +79,7 @@ class Finding:
 
 
 def findings(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> list[Finding]:
-    """List what stands out: first what went wrong and when, then who lags behind, then the rest.
-
-    Args:
-        tables: what is known.
-        certificate_ends: until when the certificate is valid; None if that is not known.
-    """
+    """List what stands out: first what went wrong and when, then who lags behind, then the rest."""
     return [
         *_interruptions(tables, certificate_ends),
         *_odd_days(tables),
@@ -109,10 +97,7 @@ def pace(tables: Tables) -> pd.DataFrame:
 
     What is usual follows from how many could still move, how long ago they were flagged and the day of the week: a day
     is odd when chance and these explain its count too badly (`survival.find_rhythm`, which the forecast rests on).
-
-    Returns:
-        `day` (UTC, its beginning), `moved`, `usual` (NaN for a day like the others); from the first flag to `as_of`,
-        of which the last day may not be over. Empty when no user is flagged.
+    `usual` is NaN for a day like the others. The last day may not be over.
     """
     history = None if tables.as_of is None else count_history(tables.users, tables.as_of)
     if history is None:
@@ -132,10 +117,8 @@ def pace(tables: Tables) -> pd.DataFrame:
 def attacks(tables: Tables) -> dict[str, int]:
     """Count what points to guessing, to stolen lists of passwords, and to calls that were recorded and sent again.
 
-    Returns:
-        `wrong` (attempts with a wrong password), `accounts` (with at least one), `most` (attempts at one account),
-        `unknown` (attempts with a name that no user has), `replays` (calls refused because they came before) and
-        `strangers` (calls without a token of Entra).
+    `wrong` are attempts with a wrong password, at so many `accounts` and at `most` so many at one; `unknown` those with
+    a name that no user has; `replays` calls that came before; `strangers` calls without a token of Entra.
     """
     found, cause = _wrong_passwords(tables), tables.ledger["cause"]
     unknown = (tables.sign_ins["result_code"] == _UNKNOWN_NAME).sum() + (calls(tables)["cause"] == "unknown_user").sum()
@@ -151,11 +134,7 @@ def attacks(tables: Tables) -> dict[str, int]:
 
 
 def wrong_passwords(tables: Tables) -> pd.DataFrame:
-    """Count accounts by how many wrong passwords were tried at them: many at few is guessing, few at many is a list.
-
-    Returns:
-        `tries` in words, `at_least`, `accounts`, `wrong` (attempts in all); every step, also the empty ones.
-    """
+    """Count accounts by how many wrong passwords were tried at them: many at few is guessing, few at many is a list."""
     counts = _wrong_passwords(tables)
     rows = []
     for low, high in zip(_TRIES, (*_TRIES[1:], np.inf), strict=True):

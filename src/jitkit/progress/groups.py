@@ -48,17 +48,8 @@ def cohorts(tables: Tables, by: str) -> pd.DataFrame:
     interval lies below the share of all other users; the intervals are wide enough for all groups at once.
     Dates and numbers with many values are cut into five bands of equal size.
 
-    Args:
-        tables: what is known.
-        by: a column of users, such as `country`, `app`, `hash_scheme`, `last_legacy_sign_in`.
-
-    Returns:
-        `cohort`, `users`, `migrated`, `remaining`, `share`, `share_low`, `share_high` (Wilson, 95 %), `days` (the
-        exposure), `fair_share`, `fair_low`, `fair_high`, `others` (the fair share of all other users), `lagging`,
-        `behind` (how many more had moved if the group were like the others). `users` sums to the users in scope.
-
-    Raises:
-        BadTable: there is no such column.
+    `others` is the fair share of all other users, `days` the exposure, and `behind` how many more had moved if the
+    group were like the others. `users` sums to the users in scope. Raises BadTable if users have no column `by`.
     """
     known = dimensions(tables)
     if by not in known:
@@ -150,16 +141,7 @@ def _fair(tables: Tables, codes: np.ndarray, groups: int, moved: np.ndarray, z: 
 
 @dataclass(frozen=True)
 class Effect:
-    """What a campaign did.
-
-    Args:
-        extra: the migrations among those reached that would not have come in these days.
-        low: the lower end of its 95 % interval.
-        high: the upper end.
-        days: how many days before and after were compared.
-        cells: `group` (reached, control), `period` (before, after), `users`, `migrated`, `user_days`, `hazard`.
-        words: the result in a sentence.
-    """
+    """What a campaign did: the extra migrations among those reached, from low to high (95 %), and what was compared."""
 
     extra: float
     low: float
@@ -184,8 +166,7 @@ class Campaign:
 def campaigns(tables: Tables) -> list[Campaign]:
     """Measure each campaign that the column `campaign` of the users names; later ones than `as_of` are left out.
 
-    Raises:
-        BadTable: a cell of the column is neither empty nor of the form `reached 2026-07-21` or `control 2026-07-21`.
+    Raises BadTable if a cell of the column is neither empty nor of the form that `COLUMN` describes.
     """
     if COLUMN not in tables.users:
         return []
@@ -214,12 +195,7 @@ def campaigns(tables: Tables) -> list[Campaign]:
 
 
 def course(tables: Tables, sent: Campaign) -> pd.DataFrame:
-    """Follow both groups through the days around a campaign.
-
-    Returns:
-        `day` (from the campaign, -14 to 14, as far as the tables reach), `reached`, `control`: the share of the group
-        (0 to 1) that has moved by the end of that day.
-    """
+    """Follow the share of both groups (0 to 1) that has moved by the end of each `day` around a campaign, -14 to 14."""
     users = tables.users.set_index("user_id")["migrated_at"]
     days = range(-_COMPARED, 0 if tables.as_of is None else min(_COMPARED, (tables.as_of - sent.at) // _DAY))
     rows: dict[str, Any] = {"day": list(days)}
@@ -236,17 +212,10 @@ def campaign(
 
     The hazard is the number of migrations for each day that a flagged user was not yet moved. What changed for
     everybody at the time of the campaign, weekdays and holidays included, is in both groups and falls out. The interval
-    takes the wider of two spreads: that of the counts (Poisson) and that of the days.
+    takes the wider of two spreads: that of the counts (Poisson) and that of the days. Fewer `days` are compared where
+    the tables do not reach as far.
 
-    Args:
-        tables: what is known.
-        at: when the campaign began; UTC if it names no time zone.
-        reached: ids of the users who got it.
-        control: ids of users who did not, chosen by lot at best.
-        days: how many days before and after to compare; fewer where the tables do not reach as far.
-
-    Raises:
-        BadTable: there is no control group, the groups share users, or there are too few users, migrations or days.
+    Raises BadTable if there is no control group, the groups share users, or users, migrations or days are too few.
     """
     at = in_utc(at)
     groups = _members(tables, reached, control)

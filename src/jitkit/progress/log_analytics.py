@@ -59,14 +59,9 @@ def _sign_in(row: Row) -> tuple[Any, ...]:
 
 
 def audits_from_graph(rows: Iterable[Row], flag: str) -> pd.DataFrame:
-    """Make a table of what the audit log says about flags and passwords.
+    """Make a table of what `directoryAudit` objects say about the flag (by its full name) and about passwords.
 
-    Args:
-        rows: `directoryAudit` objects.
-        flag: the flag's full name, `extension_…`.
-
-    Returns:
-        `id`, `time`, `user_id`, `event`: flag_false, flag_true, reset (of the password) or change.
+    Its columns are `id`, `time`, `user_id` and `event`: flag_false, flag_true, reset (of the password) or change.
     """
     found = pd.DataFrame(
         [(audit.get("id"), audit.get("activityDateTime"), *event) for audit in rows for event in _events(audit, flag)],
@@ -91,13 +86,9 @@ def _events(audit: Row, flag: str) -> Iterator[tuple[str, str]]:
 
 
 def password_callout(listeners: Any) -> Row:
-    """Find the result of the password-submit callout among the event listeners of a sign-in.
+    """Find the password-submit callout's `handlerResult`, names in lower case, among a sign-in's event listeners.
 
-    Args:
-        listeners: `appliedEventListeners` as objects, or as the JSON text of them; None if there were none.
-
-    Returns:
-        the `handlerResult` with names in lower case; empty where the endpoint was not asked.
+    These are objects, or the JSON text of them. The result is empty where the endpoint was not asked.
     """
     ran = [_lower(listener) for listener in _dynamic(listeners) or () if isinstance(listener, Mapping)]
     for event in _EVENTS:
@@ -110,8 +101,7 @@ def password_callout(listeners: Any) -> Row:
 def translated(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Give an export of Log Analytics the columns of a kind of table; return any other table as it is.
 
-    Raises:
-        BadTable: times are local, the export is a sample, or it does not show which sign-ins ran a callout.
+    Raises BadTable if times are local, the export is a sample, or it does not show which sign-ins ran a callout.
     """
     if kind == "sign_ins" and _DOWNLOADED in frame.columns:
         raise BadTable(
@@ -129,11 +119,7 @@ def translated(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 
 def audits(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Make `directoryAudit` objects of an audit log's export.
-
-    Raises:
-        BadTable: it is no audit log.
-    """
+    """Make `directoryAudit` objects of an audit log's export. Raises BadTable if it is none."""
     if frame.empty:
         return []
     frame = _in_utc(frame)

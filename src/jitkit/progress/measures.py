@@ -63,11 +63,7 @@ def span(length: Any) -> str:
 
 
 def time_of(text: str, name: str) -> pd.Timestamp:
-    """Read a time in ISO 8601, UTC if it names no zone.
-
-    Raises:
-        BadTable: it is no time; the message calls it by `name`.
-    """
+    """Read a time in ISO 8601, UTC if it names no zone; raises BadTable, which calls it by `name`, if it is none."""
     try:
         time = pd.Timestamp(text)
     except ValueError:
@@ -91,16 +87,10 @@ def wilson(hits: np.ndarray, whole: np.ndarray, z: float) -> tuple[np.ndarray, n
 
 
 def kaplan_meier(watched: np.ndarray, moved: np.ndarray, at: float, z: float) -> tuple[float, float, float]:
-    """Estimate the share that has moved so many days after the start, when some were watched for less time.
+    """Estimate the share that has moved `at` so many days after the start, when some were watched for less time.
 
-    Args:
-        watched: how many days each user was watched, up to the migration if there was one.
-        moved: whether it ended in a migration.
-        at: the days.
-        z: the normal quantile.
-
-    Returns:
-        the share, and its lower and upper ends (Greenwood's variance on the log-log scale).
+    `watched` are each user's days up to the migration, if it ended in one (`moved`). Returns the share with the ends of
+    its interval: Greenwood's variance on the log-log scale, for the normal quantile `z`.
     """
     order = np.argsort(watched, kind="stable")
     watched, moved = watched[order], moved[order]
@@ -127,9 +117,7 @@ def counted(counts: pd.Series, name: str) -> pd.DataFrame:
 def totals(tables: Tables) -> dict[str, Any]:
     """Count who is moved and who is not.
 
-    Returns:
-        `in_scope`, `migrated`, `remaining`, `migrated_share` (None when nobody is in scope) and `by_path`, whose parts
-        sum to `migrated`; a part `unknown` appears only if no log shows how some were moved.
+    The parts of `by_path` sum to `migrated`; a part `unknown` appears only if no log shows how some were moved.
     """
     users = tables.users
     moved = users["migrated_at"].notna()
@@ -145,11 +133,9 @@ def totals(tables: Tables) -> dict[str, Any]:
 
 
 def curve(tables: Tables) -> pd.DataFrame:
-    """Follow the number of migrated users through time.
+    """Follow the number of migrated users through time, in all and for each path, cumulative.
 
-    Returns:
-        `time` (UTC), `migrated`, and a column for each path, all cumulative: from the first flag to `as_of`, a row for
-        each second, minute, hour or day in which a user was moved. Empty when nothing has a time.
+    A row stands for a second, minute, hour or day in which a user was moved, from the first flag to `as_of`.
     """
     columns = [*PATHS, UNKNOWN]
     users = tables.users
@@ -189,9 +175,6 @@ def failures(tables: Tables) -> pd.DataFrame:
 
     A sign-in counts once. Its cause is the endpoint's own word where the endpoint refused or blocked, else the error
     that Entra logged. Calls without a correlation id belong to no sign-in: they count only if there is no sign-in log.
-
-    Returns:
-        `cause`, `count`, `meaning`, `fix`; the most frequent first.
     """
     answered = calls(tables)
     logged = tables.sign_ins[["correlation_id", "callout_error"]].dropna()
@@ -209,12 +192,7 @@ def failures(tables: Tables) -> pd.DataFrame:
 
 
 def latency(tables: Tables) -> dict[str, Any]:
-    """Measure how long the endpoint took, on every call of the ledger.
-
-    Returns:
-        `p50`, `p95`, `p99` in milliseconds (None without calls), `calls`, and `over_limit`: how many took longer than
-        Entra waits.
-    """
+    """Measure how many milliseconds the calls of the ledger took; `over_limit` took longer than Entra waits."""
     took = tables.ledger["duration_ms"].dropna()
     points = {f"p{each}": round(float(took.quantile(each / 100)), 3) if len(took) else None for each in (50, 95, 99)}
     return {**points, "calls": len(took), "over_limit": int((took > TIMEOUT_MS).sum())}
@@ -230,12 +208,7 @@ def durations(tables: Tables) -> pd.DataFrame:
 
 
 def retries(tables: Tables) -> dict[str, Any]:
-    """Count the sign-ins for which Entra had to call the endpoint a second time.
-
-    Returns:
-        `calls` (sign-ins that ran a callout), `retried`, and `share` (0 to 1; None without calls). From the sign-in
-        log; from the ledger if that log shows no callout.
-    """
+    """Count the sign-ins that ran a callout and those for which Entra called again; from the ledger if no log does."""
     asked = tables.sign_ins["callout_error"].notna()
     if asked.any():
         whole, again = int(asked.sum()), int((tables.sign_ins.loc[asked, "attempts"] > 1).sum())
@@ -249,10 +222,7 @@ def busy_seconds(tables: Tables, near: int = NEAR) -> pd.DataFrame:
     """Find the seconds in which the tenant's callouts came near their limit.
 
     Every attempt counts, for it is calls that are limited. They are counted in the ledger, by their arrival; where
-    there is none, in the sign-in log, by the second in which the sign-in began.
-
-    Returns:
-        `time` (UTC, the second's begin), `calls`, `over` (more than the limit); the busiest first.
+    there is none, in the sign-in log, by the second in which the sign-in began. The busiest come first.
     """
     if len(tables.ledger):
         times, weights = tables.ledger["time"], np.ones(len(tables.ledger), dtype="int64")
@@ -270,11 +240,7 @@ def busy_seconds(tables: Tables, near: int = NEAR) -> pd.DataFrame:
 
 
 def last_success(tables: Tables, *, called: bool = False) -> np.ndarray:
-    """Find each user's last sign-in that succeeded, or only of those that `called` the endpoint.
-
-    Returns:
-        microseconds since the epoch, in the order of `tables.users`; `NEVER` where there is none.
-    """
+    """Find each user's last sign-in (`micros`) that succeeded, of all or of those that `called` the endpoint."""
     log = tables.sign_ins
     succeeded = (log["result_code"] == 0) & (log["callout_error"] == 0) if called else log["result_code"] == 0
     good = succeeded.fillna(False).to_numpy() & (tables.people >= 0)
@@ -299,8 +265,7 @@ def _ahead(tables: Tables) -> np.ndarray:
 def skew(tables: Tables) -> pd.Timedelta:
     """Measure how far the endpoint's clock is ahead of Entra's: the median of the sign-ins that both logs have.
 
-    Returns:
-        zero when it is within a minute, or when fewer than five sign-ins are in both.
+    It is zero when it is within a minute, or when fewer than five sign-ins are in both.
     """
     median = int(np.median(_ahead(tables))) if len(_ahead(tables)) >= _PAIRS else 0
     return pd.Timedelta(median if abs(median) > _MINUTE_US else 0, unit="us")
@@ -415,10 +380,7 @@ def _usual(counts: np.ndarray, run: np.ndarray, first: int) -> float:
 def legacy_data(tables: Tables) -> pd.DataFrame:
     """List what the endpoint found wrong in the legacy store, and whose accounts no call can move.
 
-    A user counts once for each finding. Users who never came have not been checked.
-
-    Returns:
-        `finding`, `users`, `share` (of the users who were asked about, 0 to 1), `remedy`; only what has users.
+    A user counts once for each finding. `share` is of the users who were asked about: others have not been checked.
     """
     asked = calls(tables)
     people = asked["user_id"].cat.codes

@@ -39,10 +39,8 @@ def interruptions(tables: Tables) -> pd.DataFrame:
     system failed (`OUTAGE`). Five in a row of three people or more make a window; windows less than an hour apart are
     one. Unlike shares of a quarter of an hour, this also finds the outage of a quiet night.
 
-    Returns:
-        `good_before` (UTC, the last call before that got through; empty if there was none), `since`, `until` (the first
-        and last broken call), `failed` (sign-ins), `users` (people in scope hit), `came_back` (those of them who moved
-        after it), `cause` (the most frequent), `meaning`, `fix`; in the order of time.
+    `good_before` is the last call before that got through, `since` and `until` are the first and the last broken call,
+    `failed` counts sign-ins, `users` people in scope, and `came_back` those of them who moved after it.
     """
     asked = _asked(tables)
     times = asked["time"].to_numpy(dtype="int64")
@@ -102,14 +100,8 @@ def _asked(tables: Tables) -> pd.DataFrame:
 def health(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dict[str, Any]:
     """Gather the signs of the endpoint's health.
 
-    Args:
-        tables: what is known.
-        certificate_ends: until when the encryption certificate is valid; None if that is not known.
-
-    Returns:
-        `over_limit_share` (calls above two seconds, 0 to 1; None without calls), `retry_share`, `near_limit_seconds`
-        and `over_limit_seconds` (see `measures.busy_seconds`), `outages` and `outage_minutes` (the windows of
-        `interruptions`), and `certificate_days` (whole days from `as_of`; negative when it has expired).
+    `over_limit_share` are the calls above two seconds (0 to 1; None without calls), `outages` the windows of
+    `interruptions`, and `certificate_days` the whole days from `as_of` until the certificate ends.
     """
     took, busy, windows = latency(tables), busy_seconds(tables), interruptions(tables)
     minutes = (micros(windows["until"]) - micros(windows["since"])).sum() / 60_000_000

@@ -36,15 +36,7 @@ class Queries(dict[str, str]):
 
 
 def query(name: str, flag: str) -> str:
-    """Write one query, whole: it can be pasted into Log Analytics as it is.
-
-    Args:
-        name: one of `QUERIES`.
-        flag: the migration flag's full name, `extension_…`.
-
-    Raises:
-        KitError: there is no such query, or the flag has another form.
-    """
+    """Write one of `QUERIES` for the migration flag with this full name, whole: it can be pasted as it is."""
     if name not in QUERIES:
         raise KitError(f"There is no query {name}.", next_step=f"Ask for one of {', '.join(QUERIES)}.")
     if not _FLAG.fullmatch(flag):

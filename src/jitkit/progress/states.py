@@ -85,12 +85,7 @@ _NAMES: Final = (
 
 
 def summary(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dict[str, Any]:
-    """Gather the figures that `metrics.json` holds for other programs.
-
-    Args:
-        tables: what is known.
-        certificate_ends: until when the encryption certificate is valid; None if that is not known.
-    """
+    """Gather the figures that `metrics.json` holds for other programs."""
     causes, took = failures(tables), latency(tables)
     return {
         "as_of": tables.as_of.isoformat().replace("+00:00", "Z") if tables.as_of is not None else None,
@@ -104,11 +99,7 @@ def summary(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dic
 
 
 def remaining(tables: Tables) -> pd.DataFrame:
-    """Count why each user who is not moved yet is not: one reason a user, the latest.
-
-    Returns:
-        `reason`, `users`, `fix`; the most frequent first. `users` sums to what `totals` calls remaining.
-    """
+    """Count `users` by `reason` why they are not moved, one a user, with its `fix`; the most frequent first."""
     found = reasons(tables)
     counts = (found if tables.logged else found.replace(NEVER_TRIED, UNTOLD)).value_counts()
     frame = pd.DataFrame(
@@ -134,10 +125,9 @@ def advice(reason: str) -> str:
 
 @once
 def reasons(tables: Tables) -> pd.Series:
-    """Give each remaining user the reason in the latest row about them, of those since the flag was set.
+    """Give each remaining user, by id, the reason in the latest row about them since the flag was set.
 
-    Returns:
-        the reason, with the user id as index: a sentence, or `blocked`, `refused` or `failed`, a colon and the cause.
+    It is a sentence, or `blocked`, `refused` or `failed`, a colon and the cause.
     """
     waiting = tables.users["migrated_at"].isna().to_numpy()
     result = np.full(len(waiting), NEVER_TRIED, dtype=object)
@@ -209,9 +199,6 @@ def states(tables: Tables) -> pd.Series:
     | blocked | true | no row, and the column `status` of users says that the old account is blocked |
     | never_seen | true | no row, and a log reaches past the moment at which the flag was set |
     | flagged | true | no row, and no log reaches that far |
-
-    Returns:
-        a category of `STATES`, with the user id as index, in the order of `tables.users`.
     """
     users = tables.users
     moved = users["migrated_at"].notna().to_numpy()
@@ -246,11 +233,9 @@ def _state_of(reason: str) -> str:
 
 
 def count_states(tables: Tables) -> dict[str, Any]:
-    """Count the users in each state.
+    """Count the users in each state, those `confirmed` by a sign-in after the flag became false, and `cannot_migrate`.
 
-    Returns:
-        `states` (every state; the counts sum to the users in scope), `confirmed` (flag false and a later sign-in) and
-        `cannot_migrate`: blocked, and not only locked. Whatever the date, they would count as remaining for ever.
+    The latter are blocked, and not only locked: whatever the date, they would count as remaining for ever.
     """
     counts = states(tables).value_counts()
     by_state = {state: int(counts.get(state, 0)) for state in STATES}
@@ -271,12 +256,9 @@ def state_table(tables: Tables) -> pd.DataFrame:
 
 @once
 def stragglers(tables: Tables) -> pd.DataFrame:
-    """List the users who are not moved, and those whose migration nothing confirms.
+    """List the users who are not moved, and those whose migration nothing confirms, without names and addresses.
 
-    Returns:
-        `user_id`, `state`, `last_attempt` (UTC; empty if there was none), `last_cause` (one of `reasons`; empty for the
-        unconfirmed), `flagged_at` and the dimension columns, without names and addresses. The longest without an
-        attempt come first, then by id.
+    `last_cause` is one of `reasons`, empty for the unconfirmed. The longest without an attempt come first, then by id.
     """
     users = tables.users
     state = states(tables).reset_index(drop=True)
@@ -316,14 +298,11 @@ LEDGER: Final = ("nothing", MIGRATE, UPDATE, BLOCK, RETRY, "refused", "another a
 
 
 @once
-def testimonies(tables: Tables) -> pd.DataFrame:
-    """Return what the flag, the sign-in log and the ledger say about each user.
+def records_by_user(tables: Tables) -> pd.DataFrame:
+    """Return what the `flag`, the sign-in `log` and the `ledger` say about each user.
 
     Of several rows the strongest one counts: a success before a failure, and MigratePassword before UpdatePassword,
     Block, Retry and refusals.
-
-    Returns:
-        `flag`, `log`, `ledger` as categories, one row a user in the order of `tables.users`.
     """
     users, sign_ins, called = tables.users, tables.sign_ins, calls(tables)
     known = users["flagged_at"].notna().to_numpy()
@@ -346,11 +325,11 @@ def testimonies(tables: Tables) -> pd.DataFrame:
 def matrix(tables: Tables) -> pd.DataFrame:
     """Count the users for each combination of what the three records say, with the likely cause of disagreements.
 
-    Returns:
-        `flag`, `log`, `ledger`, `users`, `agree`, `cause`, `remedy`; disagreements first, the largest first. The users
-        of all rows whose flag is not `not in scope` sum to the users in scope.
+    Disagreements come first, the largest first. Without the flag `not in scope`, `users` sums to the users in scope.
     """
-    found = testimonies(tables).groupby(["flag", "log", "ledger"], observed=True).size().rename("users").reset_index()
+    found = (
+        records_by_user(tables).groupby(["flag", "log", "ledger"], observed=True).size().rename("users").reset_index()
+    )
     found = found.astype({"flag": "str", "log": "str", "ledger": "str"})
     if strangers := _strangers(tables):
         others = {"flag": ["not in scope"], "log": ["a row"], "ledger": ["or a call"], "users": [strangers]}

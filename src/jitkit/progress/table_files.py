@@ -58,17 +58,7 @@ def read_table(path: Path | str, kind: str) -> pd.DataFrame:
 
 
 def read_audits(path: Path | str) -> list[dict[str, Any]]:
-    """Read an export of the audit log, from Graph (`directoryAudit`) or Log Analytics (`AuditLogs`).
-
-    Args:
-        path: as for `read_table`.
-
-    Returns:
-        `directoryAudit` objects with what concerns flags and passwords.
-
-    Raises:
-        BadTable: the file is missing, or is no audit log.
-    """
+    """Read an exported audit log, of Graph (`directoryAudit`) or Log Analytics (`AuditLogs`), as Graph's objects."""
     return log_analytics.audits(_frame(Path(path)))
 
 
@@ -140,7 +130,10 @@ def _read_objects(path: Path) -> list[dict[str, Any]]:
         for number, line in enumerate(lines, 1):
             text = line.strip()
             if not rows and text.startswith("["):
-                return _read_array(path)
+                rows = json.loads(path.read_text(encoding="utf-8-sig"))
+                if not all(isinstance(row, dict) for row in rows):
+                    raise BadTable(f"{path.name} holds more than objects.", next_step="Give an array of JSON objects.")
+                return rows
             try:
                 row = json.loads(text) if text else None
             except json.JSONDecodeError:
@@ -154,13 +147,6 @@ def _read_objects(path: Path) -> list[dict[str, Any]]:
                     next_step="Give a file with one JSON object a line.",
                 )
     return rows
-
-
-def _read_array(path: Path) -> list[dict[str, Any]]:
-    rows = json.loads(path.read_text(encoding="utf-8-sig"))
-    if not all(isinstance(row, dict) for row in rows):
-        raise BadTable(f"{path.name} holds more than objects.", next_step="Give an array of JSON objects.")
-    return list(rows)
 
 
 def _read_blocks(path: Path, kind: str) -> pd.DataFrame | None:

@@ -138,7 +138,7 @@ class Tables:
         """For each line of the ledger, the row of its user; -1 for a user who is not in scope."""
         return _rows_of(self.ledger["user_id"], self.users["user_id"])
 
-    @property
+    @cached_property
     def logged(self) -> bool:
         """Whether a log has a row at all: without one it is not known who tried."""
         return bool(len(self.sign_ins) or len(self.ledger))
@@ -208,20 +208,11 @@ def isin(texts: pd.Series, known: pd.Series) -> np.ndarray:
 
 
 def tidy(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Bring a table into its columns and types, each row once.
+    """Bring rows in any order, as text or as types, into a table's columns and types, sorted and each row once.
 
     Times are read as UTC where they name no zone. Of several rows about one user, the one that knows the earliest
     `migrated_at` counts, whatever their order. Columns of `users` beyond the known ones are kept as dimensions.
-
-    Args:
-        frame: the rows, in any order, as text or as types.
-        kind: users, sign_ins or ledger.
-
-    Returns:
-        a new table, sorted, without duplicates.
-
-    Raises:
-        BadTable: a needed column is missing, or a value does not fit its column.
+    Raises BadTable where a needed column is missing, or a value does not fit its column.
     """
     known = KINDS[kind]
     missing = [name for name in NEEDED[kind] if name not in frame.columns]
@@ -244,7 +235,9 @@ def _in_order(columns: dict[str, pd.Series]) -> pd.DataFrame:
     if (unknown := columns["time"].isna()).any():
         _take(columns, np.flatnonzero(~unknown))
     time, user = micros(columns["time"]), columns["user_id"].cat.codes.to_numpy()
-    if (order := _order(time, user)) is not None:
+    ahead = np.diff(time)
+    if not ((ahead > 0) | ((ahead == 0) & (np.diff(user) >= 0))).all():
+        order = np.lexsort((user, time))
         time, user = time[order], user[order]
         _take(columns, order)
     events = pd.DataFrame({name: column.array for name, column in columns.items()}, copy=False)
@@ -262,20 +255,6 @@ def _in_order(columns: dict[str, pd.Series]) -> pd.DataFrame:
     keep[np.setdiff1d(same, rows)] = False
     order[rows] = ordered
     return events.take(order[keep]).reset_index(drop=True)
-
-
-def _order(time: np.ndarray, user: np.ndarray) -> np.ndarray | None:
-    """Find the order of rows by time and user; None if they are in order."""
-    ahead = np.diff(time)
-    if ((ahead > 0) | ((ahead == 0) & (np.diff(user) >= 0))).all():
-        return None
-    if (ahead < 0).any():
-        return np.lexsort((user, time))
-    # Most logs are in the order of time: then only what happened at the same moment is sorted.
-    level = np.flatnonzero(np.append(ahead == 0, False) | np.insert(ahead == 0, 0, False))
-    order = np.arange(len(time))
-    order[level] = level[np.lexsort((user[level], time[level]))]
-    return order
 
 
 def _take(columns: dict[str, pd.Series], rows: np.ndarray) -> None:
