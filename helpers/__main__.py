@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    rehearse = commands.add_parser("rehearse", help="run every notebook and a wave of sign-ins against a fresh tenant")
+    rehearse = commands.add_parser("rehearse", help="run every notebook and 90 days of sign-ins against a fresh tenant")
     rehearse.add_argument("--html", type=Path, metavar="DIR", help="also write the executed notebooks as HTML here")
     rehearse.set_defaults(run=_rehearse)
 

@@ -192,6 +192,14 @@ class Bench:
             note="No name, password, nonce or token is ever in it.",
         )
 
+    async def settings(self) -> dict[str, str]:
+        """Return the environment settings of the endpoint on this machine; they hold the private key.
+
+        Raises:
+            NotReady: the app registration, the key or the legacy export is missing.
+        """
+        return (await self._settings())[1]
+
     async def _settings(self) -> tuple[str, dict[str, str]]:
         app = await self._app.show()
         key, previous = self._key.private_key_path, self._key.previous_key_path

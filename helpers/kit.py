@@ -264,16 +264,22 @@ def _session(world: World, profile: Profile, folder: Path, tenant: TenantFacts) 
     app, key = ExtensionApp(*where), EncryptionKey(*where)
     attribute = MigrationFlag(*where)
     bench = Bench(world, profile, settings.state(folder, profile), app, key, tenant.id)
+    client, progress = ClientApp(*where), Progress(world.graph, attribute, bench.ledger_path)
+
+    async def client_app_id() -> str:
+        return (await client.show()).app_id
+
+    world.connect(client_app_id=client_app_id, endpoint_settings=bench.settings, collect=progress.collect)
     return Session(
         profile=profile,
         folder=folder,
         tenant=tenant,
         attribute=attribute,
-        apps=Apps(app, PayloadConsent(*where), ClientApp(*where), ClientConsent(*where), UserFlow(*where)),
+        apps=Apps(app, PayloadConsent(*where), client, ClientConsent(*where), UserFlow(*where)),
         policies=Policies(PasswordExtension(*where), Listener(*where)),
         key=key,
         users=Users(*where),
         endpoint=bench,
-        progress=Progress(world.graph, attribute, bench.ledger_path),
+        progress=progress,
         world=world,
     )

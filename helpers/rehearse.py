@@ -9,19 +9,16 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Final
 
 from tqdm import tqdm
 
-from helpers import notebook_runs, settings, wave
+from helpers import notebook_runs, settings
 from jitkit.errors import KitError
-
-if TYPE_CHECKING:
-    from helpers.worlds import RehearsalWorld
 
 __all__ = ["Result", "play", "rehearse"]
 
-_SEED = 20261101
+DAYS: Final = 90
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class Result:
     Args:
         migrated: users whose flag is false in the tenant.
         remaining: users whose flag is true.
-        blocked: of those, users who are blocked until an administrator acts, as `progress.states` says.
+        blocked: of those, users who cannot move until an administrator acts, as `progress.states` says.
         report: the report's page.
         home: where the rehearsal's tenant, ledger and report are kept.
     """
@@ -59,9 +56,10 @@ def rehearse(*, html: Path | None = None) -> int:
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     tqdm.write(
         f"""
+Days       {DAYS:>6,} of sign-ins by invented users, in the tenant's own time
 Migrated   {result.migrated:>6,} users: their flag is false in the rehearsal tenant
 Remaining  {result.remaining:>6,} users
-Blocked    {result.blocked:>6,} of the remaining: they cannot move until somebody acts
+Blocked    {result.blocked:>6,} of the remaining: they cannot move until an administrator acts
 Took       {minutes} min {seconds} s
 
 Report     {result.report}
@@ -72,12 +70,12 @@ Next       jitkit lab    and do it by hand, with an untouched tenant"""
 
 
 def play(home: Path, *, html: Path | None = None, export: Path | None = None) -> Result:
-    """Run every notebook in a fresh kernel against a fresh tenant, then a wave of sign-ins, then the report.
+    """Run every notebook in a fresh kernel against a fresh tenant, then the rest of 90 days, then the report.
 
     Args:
         home: the state folder; an earlier rehearsal in it is replaced.
         html: a folder for the executed notebooks as pages, or None.
-        export: a legacy export with its `people.csv` beside it, instead of the sample data.
+        export: a legacy export with its `people.csv` next to it, instead of the sample data.
 
     Raises:
         KitError: a cell failed, or the report and the tenant disagree.
@@ -90,23 +88,19 @@ def play(home: Path, *, html: Path | None = None, export: Path | None = None) ->
         executed = notebook_runs.run(path, home=home)
         if html is not None:
             notebook_runs.write_html(executed, html / f"{path.stem}.html")
-    return asyncio.run(_wave_and_report(home))
+    return asyncio.run(_play_and_report(home))
 
 
-async def _wave_and_report(home: Path) -> Result:
+async def _play_and_report(home: Path) -> Result:
     import pandas as pd
 
     from helpers import kit
     from helpers.legacy_export import read_export
 
     session = await kit.open(home)
-    world: RehearsalWorld = session.world  # type: ignore[assignment]
     try:
-        await session.endpoint.ensure()
-        client = await session.apps.client.show()
-        with tqdm(total=len(world.people), desc="Sign-ins  ", unit="person", ncols=88) as bar:
-            await wave.roll(world.stand_in, world.people, client.app_id, seed=_SEED, each=bar.update)
-        figures = await session.progress.collect(await session.users.dimensions(world.export()))
+        await session.rehearsal.play(days=DAYS)
+        figures = await session.progress.collect(await session.users.dimensions(session.export()))
         counts = await session.users.counts()
         totals = figures.counts
         if (totals["migrated"], totals["remaining"]) != (counts.migrated, counts.to_migrate):
@@ -115,7 +109,7 @@ async def _wave_and_report(home: Path) -> Result:
                 f" {counts.migrated} and {counts.to_migrate}.",
                 next_step=f"Keep {home} as it is and report this: the figures have to agree.",
             )
-        problems = Counter((each.cause, each.result) for each in read_export(world.export()).problems)
+        problems = Counter((each.cause, each.result) for each in read_export(session.export()).problems)
         rows = [(cause, result, count) for (cause, result), count in problems.most_common()]
         judged = pd.DataFrame(rows, columns=["cause", "result", "rows"])
         report = figures.report(home / "report", export_problems=judged)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
@@ -72,6 +72,15 @@ class World(Protocol):
     async def sign_in(self, username: str, password: str | None, new_password: str | None, client_app_id: str) -> Any:
         """Sign a customer in, or say how to do it by hand."""
 
+    def connect(
+        self,
+        *,
+        client_app_id: Callable[[], Awaitable[str]],
+        endpoint_settings: Callable[[], Awaitable[Mapping[str, str]]],
+        collect: Callable[[], Awaitable[object]],
+    ) -> None:
+        """Give the drills what `play` needs of the session; a real tenant needs nothing."""
+
     async def close(self) -> None:
         """Release everything."""
 
@@ -97,7 +106,7 @@ class RehearsalWorld:
         own = state(folder, profile)
         ledger = f"ledger-{self.stand_in.tenant_id}.jsonl"
         files = [own / name for name in ("jit-key.pem", "jit-key-previous.pem", "users.jsonl", ledger, "history")]
-        self.drills: Drills | NoDrills = Drills(
+        self.drills = Drills(
             self.stand_in, folder / "snapshots", files, lambda: _volunteers(self.export(), self.people)
         )
         self._documents: Any = None
@@ -137,6 +146,25 @@ class RehearsalWorld:
         """Sign in at the stand-in tenant; without a password, with the one this invented person types."""
         return await self.stand_in.sign_in(
             username, self._password(username, password), client_app_id=client_app_id, new_password=new_password
+        )
+
+    def connect(
+        self,
+        *,
+        client_app_id: Callable[[], Awaitable[str]],
+        endpoint_settings: Callable[[], Awaitable[Mapping[str, str]]],
+        collect: Callable[[], Awaitable[object]],
+    ) -> None:
+        """Let invented users sign in at the session's client, endpoint and history."""
+        from helpers.play import Player
+
+        self.drills.player = Player(
+            self.stand_in,
+            people=lambda: self.people,
+            export=self.export,
+            client_app_id=client_app_id,
+            endpoint_settings=endpoint_settings,
+            collect=collect,
         )
 
     @property
@@ -220,6 +248,9 @@ class LiveWorld:
     def people(self) -> Mapping[str, str]:
         """Know nobody's password."""
         return {}
+
+    def connect(self, **_: object) -> None:
+        """Need nothing."""
 
     def documents(self) -> str:
         """Leave the endpoint with the tenant's own public documents."""
@@ -314,7 +345,7 @@ class NoDrills:
         """Skip."""
         return self.misconfigure()
 
-    retry = each_case = case
+    play = retry = each_case = case
     undo = switch = forward = snapshot = restore = reset = calls = listing = misconfigure
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import shutil
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from sessions import Opening
@@ -15,6 +18,19 @@ from sessions import Opening
 from helpers import kit, settings
 from helpers.kit import Session
 from helpers.worlds import SAMPLE_DATA
+
+
+@pytest.fixture(scope="session")
+def record() -> Iterator[ModuleType]:
+    """The script that records migrations."""
+    path = SAMPLE_DATA / "record.py"
+    spec = importlib.util.spec_from_file_location("record", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "record", module)
+        spec.loader.exec_module(module)
+        yield module
 
 
 async def _set_up(folder: Path) -> None:

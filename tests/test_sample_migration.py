@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -18,25 +16,16 @@ FOLDER = SAMPLES / "migration"
 KINDS = ("users", "sign_ins", "ledger")
 
 
-@pytest.fixture(scope="module")
-def record() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("record", SAMPLES / "record.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["record"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_files_were_recorded_from_the_plan_that_stands_in_the_script(record: ModuleType, kind: str) -> None:
-    assert pq.read_schema(FOLDER / f"{kind}.parquet").metadata[b"plan"].decode() == repr(record.PLAN)
+def test_the_files_were_recorded_from_the_scenario_that_stands_in_the_script(record: ModuleType, kind: str) -> None:
+    assert pq.read_schema(FOLDER / f"{kind}.parquet").metadata[b"scenario"].decode() == repr(record.SCENARIO)
 
 
 def test_the_first_days_recorded_anew_are_the_committed_ones(record: ModuleType) -> None:
     days = 2
-    again = record.record(replace(record.PLAN, days=days))
-    end = pd.Timestamp(record.PLAN.start) + pd.Timedelta(days=days)
+    plan = record.SCENARIO.plan
+    again = record.record(replace(record.SCENARIO, plan=replace(plan, days=days)))
+    end = pd.Timestamp(plan.start) + pd.Timedelta(days=days)
     for kind in ("sign_ins", "ledger"):
         known = pd.read_parquet(FOLDER / f"{kind}.parquet")
         known = known[known["time"] < end].reset_index(drop=True)

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 import duckdb
@@ -17,7 +18,6 @@ import pandas as pd
 import pytest
 from log_exports import export_logs
 
-from helpers.simulate import simulate
 from jitkit.errors import KitError
 from jitkit.explanations import callout_cause
 from jitkit.progress import measures, states
@@ -28,9 +28,8 @@ from jitkit.progress.queries import QUERIES, queries, query
 from jitkit.progress.table_files import read_audits, read_table
 from jitkit.progress.tables import Tables
 from jitkit.protocol import MIGRATE
-from jitkit.rehearsal.directory import seeded
 from jitkit.rehearsal.log_rows import audit
-from jitkit.rehearsal.population.plan import Habit, Plan, Stuffing, Trouble
+from jitkit.rehearsal.population import Habit, PasswordSpray, Plan, Trouble
 from jitkit.rehearsal.tenant import RehearsalTenant
 
 # Azure Monitor reference: the types of the columns that the queries read.
@@ -55,24 +54,21 @@ COLUMNS: Final = {
     "AppTraces": {"TimeGenerated": "TIMESTAMP", "Message": "VARCHAR", "Properties": "JSON", "ItemCount": "INTEGER"},
 }
 DAYS = 14
+START = datetime(2026, 6, 1, tzinfo=UTC)
 PLAN = Plan(
     seed=3,
-    start=datetime(2026, 6, 1, tzinfo=UTC),
+    start=START,
     days=DAYS,
-    people=160,
     habits=(Habit("often", 0.5, 0.3), Habit("rarely", 0.3, 0.05), Habit("never", 0.2, 0.0)),
     typos=0.15,
     forgets=0.05,
-    weak=0.2,
-    damaged=0.1,
     troubles=(
         Trouble("store away", day=1, hours=14),
         Trouble("endpoint away", day=3, hours=14),
         Trouble("store slow", day=5, hours=14),
-        Trouble("listener removed", day=7, hours=14),
         Trouble("store slow", day=12.5, hours=36),
     ),
-    stuffing=(Stuffing(day=4, hours=1, tries=60, known=0.6),),
+    sprays=(PasswordSpray(day=4, hours=1, tries=60, known=0.6),),
 )
 
 Row = dict[str, Any]
@@ -108,18 +104,17 @@ class Workspace:
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+def recorded(record: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     folder = tmp_path_factory.mktemp("recorded")
-    with seeded("kql"):
-        RehearsalTenant.open(folder / "rehearsal.sqlite3").close()
-    done = simulate(PLAN, folder)
+    apps = (record.App("Shop", 0.85), record.App("Partners", 0.15, covered=False))
+    done = record.play_scenario(record.Scenario(PLAN, 160, apps, weak=0.2, damaged=0.1), folder)
     ledger = [json.loads(line) for line in done.ledger.read_text(encoding="utf-8").splitlines()]
     with closing(RehearsalTenant.open(done.tenant)) as tenant:
         tell_of_flags(tenant, done.flag, ledger)
         files = export_logs(tenant, folder / "logs", ledger)
-        found = tenant.directory.rows("SELECT id, body FROM users")
+        found = tenant.directory.rows("SELECT id, body FROM users WHERE sign_in_name IS NOT NULL")
         people = [{"id": row["id"], done.flag: json.loads(row["body"])[done.flag]} for row in found]
-    end = pd.Timestamp(PLAN.moment(DAYS + 2), unit="s", tz="UTC")
+    end = pd.Timestamp(START) + pd.Timedelta(days=DAYS + 2)
     tables = assemble(
         users_from_graph(people, done.flag, end),
         seen_at=end,
@@ -134,7 +129,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 def tell_of_flags(tenant: RehearsalTenant, flag: str, ledger: list[Row]) -> None:
     """Write the audit rows of an import, and let an administrator do what no simulated person does."""
     directory = tenant.directory
-    people = [row["id"] for row in directory.rows("SELECT id FROM users ORDER BY id")]
+    people = [row["id"] for row in directory.rows("SELECT id FROM users WHERE sign_in_name IS NOT NULL ORDER BY id")]
     called = [line["user_id"] for line in ledger if line["action"] == MIGRATE]
     touched = {row["targetResources"][0]["id"] for row in tenant.audit_rows()}
     waiting = [person for person in people if person not in touched]
@@ -142,12 +137,15 @@ def tell_of_flags(tenant: RehearsalTenant, flag: str, ledger: list[Row]) -> None
     set_, clear = {flag: (None, True)}, {flag: (True, False)}
 
     def change(who: list[str], changed: dict[str, tuple[bool | None, bool]], day: float) -> None:
-        directory.clock.hold(PLAN.moment(day))
+        directory.clock.hold(START.timestamp() + day * 86_400)
         for person in who:
             audit(directory, "Update user", target_id=person, changed=changed)
             directory.set_user_value(person, flag, changed[flag][1])
 
-    flags = {row["id"]: json.loads(row["body"])[flag] for row in directory.rows("SELECT id, body FROM users")}
+    flags = {
+        row["id"]: json.loads(row["body"])[flag]
+        for row in directory.rows("SELECT id, body FROM users WHERE sign_in_name IS NOT NULL")
+    }
     change([person for person in people if person not in late], set_, -1)
     for person, value in flags.items():
         directory.set_user_value(person, flag, value)
@@ -255,7 +253,6 @@ def test_retries_and_near_limit_seconds_are_the_reports(recorded: Recorded, tmp_
     assert (row["NearLimitSeconds"], row["OverLimitSeconds"]) == (len(seconds), seconds["over"].sum()) == (2, 1)
 
 
-@pytest.mark.slow
 def test_other_casing_text_instead_of_objects_and_the_ledgers_own_lines_change_nothing(
     recorded: Recorded, workspace: Workspace, tmp_path: Path
 ) -> None:
@@ -298,7 +295,6 @@ def test_a_sampled_row_counts_for_those_that_it_stands_for(recorded: Recorded, t
     assert answers[:2] == answers[2:]
 
 
-@pytest.mark.slow
 def test_a_workspace_without_rows_is_answered(recorded: Recorded, tmp_path: Path) -> None:
     empty = Workspace({name: [] for name in COLUMNS}, recorded.flag, tmp_path)
     assert [empty.ask(name) for name in ("curve", "failures", "states")] == [[], [], []]

@@ -1,186 +1,204 @@
-"""The people of a plan: how many there are of each kind, and when they come, is what the plan says."""
+"""Played migrations: each planted story is in the logs, and tenant, logs and ledger agree."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
+import itertools
+from collections import Counter, defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import ModuleType
+from typing import Any
 
-import numpy as np
+import pandas as pd
 import pytest
 
 from jitkit.errors import KitError
-from jitkit.rehearsal import accounts
-from jitkit.rehearsal.clock import Clock
-from jitkit.rehearsal.population import crowd
-from jitkit.rehearsal.population.loop import TenantLoop
-from jitkit.rehearsal.population.people import People
-from jitkit.rehearsal.population.plan import App, Campaign, Habit, Plan, Trouble
-from jitkit.rehearsal.population.visits import Calendar, Visit
+from jitkit.protocol import MIGRATE
+from jitkit.rehearsal.population import Campaign, Habit, PasswordSpray, Plan, Trouble
 
-MONDAY = datetime(2026, 6, 1, tzinfo=UTC)
-PLAN = Plan(seed=5, start=MONDAY, days=28, people=20_000)
-
-
-def visits(plan: Plan, **part: int) -> list[Visit]:
-    calendar = Calendar(People(plan), **part)
-    return [visit for day in range(plan.days) for visit in calendar.of(day)]
-
-
-def about(count: float, expected: float) -> bool:
-    """Tell whether a count is within five standard deviations of what chance should make of it."""
-    return abs(count - expected) <= 5 * expected**0.5
-
-
-@pytest.fixture(scope="module")
-def people() -> People:
-    return People(PLAN)
+DAYS = 24
+START = datetime(2026, 6, 1, tzinfo=UTC)
+PLAN = Plan(
+    seed=11,
+    days=DAYS,
+    start=START,
+    habits=(Habit("weekly", 0.3, 1 / 7), Habit("monthly", 0.3, 1 / 30), Habit("never", 0.4, 0.0)),
+    troubles=(
+        Trouble("store away", day=2, hours=30),
+        Trouble("certificate ended", day=6, hours=24),
+        Trouble("store slow", day=9, hours=24),
+        Trouble("endpoint away", day=11.5, hours=12),
+        Trouble("lull", day=20, hours=48),
+    ),
+    campaigns=(Campaign(day=14, answers=0.4, within_days=4),),
+    sprays=(PasswordSpray(day=4, hours=20, tries=300, addresses=3, known=0.5),),
+)
+PEOPLE = 1000
 
 
 @pytest.fixture(scope="module")
-def month() -> list[Visit]:
-    return visits(PLAN)
+def scenario(record: ModuleType) -> Any:
+    apps = (record.App("Shop", 0.8), record.App("Partners", 0.2, covered=False))
+    return record.Scenario(PLAN, people=PEOPLE, apps=apps, damaged=0.0)
 
 
-def test_shares_come_out_as_the_plan_says(people: People) -> None:
-    for number, habit in enumerate(PLAN.habits):
-        assert about(int((people.habit == number).sum()), habit.share * PLAN.people), habit.name
-    for number, app in enumerate(PLAN.apps):
-        assert about(int((people.app == number).sum()), app.share * PLAN.people), app.name
-    assert about(int(people.weak.sum()), PLAN.weak * PLAN.people)
-    schemes = Counter(row["hash_scheme"] for row in people.dimensions())
-    assert about(schemes["md5"], PLAN.weak_hashes * PLAN.people)
+@pytest.fixture(scope="module")
+def played(record: ModuleType, scenario: Any) -> Any:
+    days: list[int] = []
+    done = record.record(scenario, each_day=days.append)
+    assert days == list(range(DAYS))
+    return done
 
 
-def test_each_habit_comes_as_often_as_it_says(people: People, month: list[Visit]) -> None:
-    came = Counter(int(people.habit[visit.who]) for visit in month)
-    for number, habit in enumerate(PLAN.habits):
-        assert about(came[number], habit.share * PLAN.people * habit.a_day * PLAN.days), habit.name
-    assert came[len(PLAN.habits) - 1] == 0, "who never comes does not come"
+def day_of(row: dict[str, Any]) -> float:
+    return (datetime.fromisoformat(row["createdDateTime"]).timestamp() - START.timestamp()) / 86_400
 
 
-def test_the_week_and_the_day_have_the_plans_rhythm(month: list[Visit]) -> None:
-    moments = [datetime.fromtimestamp(visit.at, UTC) for visit in month]
-    week, hours = Counter(each.weekday() for each in moments), Counter(each.hour for each in moments)
-    for day, busy in enumerate(PLAN.week):
-        assert about(week[day], len(month) * busy / sum(PLAN.week))
-    for hour, busy in enumerate(PLAN.hours):
-        assert about(hours[hour], len(month) * busy / sum(PLAN.hours))
+def is_spray(row: dict[str, Any]) -> bool:
+    return str(row["ipAddress"]).startswith("198.51.100.")
 
 
-def test_mistakes_come_out_as_the_plan_says(month: list[Visit]) -> None:
-    for name, share in (("mistypes", PLAN.typos), ("forgot", PLAN.forgets), ("gives_up", PLAN.gives_up)):
-        assert about(sum(getattr(visit, name) for visit in month), share * len(month)), name
+def callout(row: dict[str, Any]) -> dict[str, Any] | None:
+    applied = row["appliedEventListeners"]
+    return applied[0]["handlerResult"] if applied else None
 
 
-def test_nobody_comes_twice_a_day_and_all_come_in_order(month: list[Visit]) -> None:
-    assert [visit.at for visit in month] == sorted(visit.at for visit in month)
-    assert len({(visit.who, int(PLAN.day(visit.at))) for visit in month}) == len(month)
+def during(played: Any, kind: str, app: str = "Shop") -> list[dict[str, Any]]:
+    """The sign-ins of users, attackers aside, that began while something was wrong."""
+    (trouble,) = (each for each in PLAN.troubles if each.kind == kind)
+    rows = [row for row in played.log if row["appDisplayName"] == app and not is_spray(row)]
+    return [row for row in rows if trouble.day <= day_of(row) < trouble.day + trouble.hours / 24]
 
 
-def test_parts_of_the_people_come_when_they_would_come_together(month: list[Visit]) -> None:
-    parts = [visit for part in range(3) for visit in visits(PLAN, part=part, parts=3)]
-    assert sorted(parts, key=lambda visit: (visit.at, visit.who)) == sorted(
-        month, key=lambda visit: (visit.at, visit.who)
-    )
+def flag_flips(played: Any) -> list[str]:
+    rows = (row for row in played.audits if row["activityDisplayName"] == "Update user")
+    return [row["targetResources"][0]["id"] for row in rows]
 
 
-def test_a_seed_makes_the_same_people_and_another_one_makes_others(people: People, month: list[Visit]) -> None:
-    assert visits(PLAN) == month
-    assert [People(PLAN).password(who) for who in range(9)] == [people.password(who) for who in range(9)]
-    other = replace(PLAN, seed=6)
-    assert visits(other) != month
-    assert {People(other).user_id(who) for who in range(9)}.isdisjoint(people.user_id(who) for who in range(9))
+def migrated(played: Any) -> set[str]:
+    return set(played.users.loc[played.users["migrated_at"].notna(), "user_id"])
 
 
-def test_a_lull_keeps_people_away_and_a_campaign_brings_those_who_got_the_mail() -> None:
-    lull = Trouble("lull", day=7, hours=7 * 24)
-    quiet = visits(replace(PLAN, troubles=(lull,)))
-    weeks = Counter(int(PLAN.day(visit.at)) // 7 for visit in quiet)
-    assert weeks[1] < 0.2 * weeks[0]
-    assert weeks[2] > 0.8 * weeks[0]
-    campaign = Campaign(day=14, treated=0.3, answers=0.5, within_days=5)
-    never = replace(PLAN, habits=(Habit("never", 1.0, 0.0),), campaigns=(campaign,))
-    came = visits(never)
-    treated = set(People(never).treated(0).tolist())
-    assert {visit.who for visit in came} <= treated
-    assert about(len(came), 0.3 * 0.5 * PLAN.people)
-    soon = [visit for visit in came if PLAN.day(visit.at) < 14 + 5]
-    assert min(PLAN.day(visit.at) for visit in came) >= 14
-    assert 0.9 < len(soon) / len(came) < 1
+def test_users_logs_and_ledger_agree(played: Any) -> None:
+    assert sum(played.ends.values()) == len(played.log) == len(played.sign_ins) > 1500
+    flips = flag_flips(played)
+    assert set(flips) == migrated(played), "each flag that is false has its audit row"
+    assert len(flips) == len(set(flips)) > 100, "each user is migrated once"
+    assert len(played.users) == PEOPLE
+    assert migrated(played) <= {row["userId"] for row in played.log if row["status"]["errorCode"] == 0}
 
 
-def test_whoever_is_asked_to_come_again_does(people: People) -> None:
-    calendar = Calendar(People(replace(PLAN, habits=(Habit("never", 1.0, 0.0),))))
-    calendar.come_again(7, 3)
-    assert [[visit.who for visit in calendar.of(day)] for day in range(5)] == [[], [], [], [7], []]
+def test_every_call_that_arrived_has_its_ledger_line_and_no_other(played: Any) -> None:
+    lines = Counter(played.ledger["correlation_id"])
+    arrived = {
+        row["correlationId"]: result["numberOfAttempts"]
+        for row in played.log
+        if (result := callout(row)) and result["numberOfAttempts"] and result["errorCode"] != 1003027
+    }
+    assert lines == arrived
+    ids = {row["correlationId"]: row["userId"] for row in played.log}
+    assert all(ids[line.correlation_id] == line.user_id for line in played.ledger.itertuples())
 
 
-def test_weak_people_have_passwords_that_the_tenant_refuses_and_nobody_has_an_attackers(people: People) -> None:
-    for who in range(500):
-        own = people.password(who)
-        assert (accounts.password_problem(own) is not None) == bool(people.weak[who])
-        assert accounts.password_problem(people.password(who, 1)) is None
-        assert own != people.password(who, 1)
-        assert own not in crowd._TRIED
-    assert len({people.password(who) for who in np.flatnonzero(~people.weak)[:500].tolist()}) == 500
+def test_the_endpoint_says_how_each_was_migrated(played: Any) -> None:
+    changed = Counter(row["activityDisplayName"] for row in played.audits)
+    assert (played.ledger["action"] == MIGRATE).sum() == changed["Change user password"] > 100
+    assert min(changed["Reset password"], changed["Reset password (self-service)"]) > 0
+
+
+def test_no_two_sign_ins_of_one_user_overlap(played: Any) -> None:
+    times: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for row in played.log:
+        if row["userId"] and not is_spray(row):
+            begins = datetime.fromisoformat(row["createdDateTime"]).timestamp()
+            result = callout(row)
+            times[row["userId"]].append((begins, begins + 4.0 if result and result["numberOfAttempts"] else begins))
+    assert not [one for ones in times.values() for one, two in itertools.pairwise(sorted(ones)) if two[0] <= one[1]]
+    assert max(map(len, times.values())) > 5
+
+
+def test_everything_happens_in_the_plans_days(played: Any) -> None:
+    assert all(0 <= day_of(row) < DAYS for row in played.log)
+    assert played.ledger["time"].between(pd.Timestamp(START), pd.Timestamp(START) + pd.Timedelta(days=DAYS)).all()
+
+
+def test_answers_take_as_long_as_the_store_does(played: Any) -> None:
+    took = sorted(played.ledger.loc[played.ledger["action"] == MIGRATE, "duration_ms"])
+    assert 100 < took[len(took) // 2] < 220
+    assert took[-1] < 1500
+
+
+def test_a_password_spray_migrates_no_user(played: Any) -> None:
+    attacks = [row for row in played.log if is_spray(row)]
+    assert len(attacks) == 300
+    assert all(row["status"]["errorCode"] in (50034, 50053, 50126) for row in attacks)
+    assert len({row["ipAddress"] for row in attacks}) == 3
+    assert 100 < sum(row["status"]["errorCode"] == 50034 for row in attacks) < 200
+    asked = {row["correlationId"] for row in attacks}
+    assert set(played.ledger.loc[played.ledger["correlation_id"].isin(asked), "action"]) == {"Retry"}
+
+
+def test_an_outage_leaves_flags_true_and_users_come_back(played: Any) -> None:
+    asked = {row["correlationId"]: row["userId"] for row in during(played, "store away") if callout(row)}
+    causes = set(played.ledger.loc[played.ledger["correlation_id"].isin(asked), "cause"])
+    assert causes == {"down", "breaker_open"}
+    turned_away = set(asked.values())
+    assert len(turned_away) > 15
+    assert len(turned_away & migrated(played)) > len(turned_away) / 2
+
+
+@pytest.mark.parametrize("kind", ["certificate ended", "endpoint away"])
+def test_a_broken_connection_has_its_number_in_the_log(played: Any, kind: str) -> None:
+    called = [row for row in during(played, kind) if callout(row)]
+    assert {result["errorCode"] for row in called if (result := callout(row))} == {1003027}
+    assert {row["status"]["errorCode"] for row in called} == {1100001}
+
+
+def test_a_slow_store_runs_into_the_endpoints_deadline(played: Any) -> None:
+    asked = {row["correlationId"] for row in during(played, "store slow") if callout(row)}
+    slow = played.ledger[played.ledger["correlation_id"].isin(asked)]
+    assert set(slow["cause"]) <= {"legacy_timeout", "breaker_open", "too_many_guesses"}
+    timeouts = slow.loc[slow["cause"] == "legacy_timeout", "duration_ms"]
+    assert len(timeouts) and timeouts.between(1490, 1510).all()
+
+
+def test_an_app_that_no_listener_covers_lags(played: Any) -> None:
+    partners = [row for row in played.log if row["appDisplayName"] == "Partners"]
+    assert not [row for row in partners if callout(row)]
+    codes = Counter(row["status"]["errorCode"] for row in partners)
+    assert codes[50126] > codes[0]
+
+
+def test_few_users_come_during_a_lull(played: Any) -> None:
+    calm = sum(17 <= day_of(row) < 19 for row in played.log)
+    assert len(during(played, "lull")) < calm / 3
+
+
+def test_the_campaign_brings_more_of_the_users_whom_it_reached(played: Any) -> None:
+    share = played.users["migrated_at"].notna().groupby(played.users["campaign"]).mean()
+    assert share["reached 2026-06-15"] - share["control 2026-06-15"] > 0.05
+
+
+def test_the_same_scenario_makes_the_same_migration(record: ModuleType, scenario: Any) -> None:
+    small = replace(scenario, people=120, plan=replace(PLAN, days=6))
+    first, second = record.record(small), record.record(small)
+    for kind in ("users", "sign_ins", "ledger"):
+        pd.testing.assert_frame_equal(getattr(first, kind), getattr(second, kind))
+    assert len(first.ledger) > 20
+    other = record.record(replace(small, plan=replace(small.plan, seed=12)))
+    assert not other.sign_ins.equals(first.sign_ins)
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "wrong",
     [
-        {"start": datetime(2026, 6, 1, 12, tzinfo=UTC)},
-        {"start": datetime(2026, 6, 1)},  # noqa: DTZ001 - that is the point
-        {"apps": (App("One", 0.5),)},
+        {"days": 0},
+        {"days": 1.5},
         {"habits": (Habit("daily", 0.9, 1.0),)},
         {"week": (1.0,)},
-        {"campaigns": (Campaign(3, treated=0.6),)},
+        {"start": datetime(2026, 6, 1, 12, tzinfo=UTC)},
     ],
 )
-def test_a_plan_that_cannot_be_played_is_refused(changes: dict[str, object]) -> None:
+def test_a_plan_that_cannot_be_played_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(KitError, match="cannot be played"):
-        replace(PLAN, **changes)  # type: ignore[arg-type]
-
-
-def run(clock: Clock, coroutine: object) -> object:
-    clock.hold(1_000_000.0)
-    with asyncio.Runner(loop_factory=lambda: TenantLoop(clock)) as runner:
-        return runner.run(coroutine)  # type: ignore[arg-type]
-
-
-def test_nobody_waits_for_the_tenants_time() -> None:
-    clock, told = Clock(), list[tuple[str, float]]()
-
-    async def sleeper(name: str, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-        told.append((name, round(clock.now() - 1_000_000.0, 3)))
-
-    async def everybody() -> None:
-        await asyncio.gather(sleeper("year", 31_536_000.0), sleeper("soon", 0.25), sleeper("hour", 3600.0))
-
-    run(clock, everybody())
-    assert told == [("soon", 0.25), ("hour", 3600.0), ("year", 31_536_000.0)]
-
-
-def test_a_timeout_fires_in_the_tenants_time_and_threads_work_in_place() -> None:
-    clock = Clock()
-
-    async def late() -> float:
-        assert await asyncio.to_thread(lambda: 7) == 7
-        with pytest.raises(ZeroDivisionError):
-            await asyncio.to_thread(lambda: 1 // 0)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(2):
-                await asyncio.sleep(3)
-        return clock.now()
-
-    assert run(clock, late()) == pytest.approx(1_000_002.0)
-
-
-def test_waiting_for_what_never_comes_is_an_error() -> None:
-    async def forever() -> None:
-        await asyncio.get_running_loop().create_future()
-
-    with pytest.raises(RuntimeError, match="not in this process"):
-        run(Clock(), forever())
+        replace(PLAN, **wrong)

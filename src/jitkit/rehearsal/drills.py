@@ -78,6 +78,21 @@ class Drills:
         self._tenant, self._volunteers = tenant, volunteers
         self._last: tuple[str, str] | None = None
         self._snapshots = Snapshots(tenant, folder, tuple(files))
+        self.player: Callable[[int], Awaitable[Card]] | None = None
+
+    async def play(self, days: int = 60) -> Card:
+        """Let the invented users sign in over some days, in the tenant's own time; it takes seconds.
+
+        Args:
+            days: how many days are to have passed since the first play; a second play adds the days that are missing.
+
+        Raises:
+            NotReady: the tenant is not set up.
+            KitError: `days` is not a whole number from 1 to 3650.
+        """
+        if self.player is None:
+            raise NotReady("There is no session to play in.", next_step="Open one with `s = await kit.open()`.")
+        return await self.player(days)
 
     def misconfigure(self, which: str | int) -> Drill:
         """Make one of the ten most common mistakes; in a `with` statement, for as long as its block lasts.
