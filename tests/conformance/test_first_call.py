@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from helpers.__main__ import main
-from jitkit.conformance.check import at_url
+from jitkit.conformance.check import at_url, decides_a_good_call
 from jitkit.conformance.config import Accounts
 from jitkit.conformance.endpoint import Endpoint
-from jitkit.conformance.first_call import decides_a_good_call
 from jitkit.conformance.plugin import Opened, run_cases
 from jitkit.conformance.results import Outcome
 from jitkit.conformance.server import Server

@@ -2,56 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from jitkit.conformance.config import Config, Features
-from jitkit.conformance.endpoint import Endpoint
-from jitkit.conformance.first_call import GOOD_CALL, check_address, decides_a_good_call
+from jitkit.conformance.endpoint import Call, Endpoint, Reply, Untrusted
 from jitkit.conformance.issuer import Issuer
 from jitkit.conformance.launcher import Launcher, own_settings, settings_for
 from jitkit.conformance.legacy_store import LegacyStore
 from jitkit.conformance.plugin import Opened, run_cases
-from jitkit.conformance.results import FAIL, Outcome, failed, line, summary, write_json, write_junit
+from jitkit.conformance.results import FAIL, Case, Outcome, failed, line, summary, write_json, write_junit
 from jitkit.entra_tokens import EncryptionKey
-from jitkit.errors import SettingsError
-
-__all__ = ["at_url", "check", "fresh_config", "serving", "started", "write_config"]
+from jitkit.errors import EndpointDown, SettingsError
 
 _APP: Final = "5d1f7c2e-8b3a-4e69-a0c4-9f2b6d7e1c55"
-_TEMPLATE: Final = """\
-# The endpoint under test. Change what differs; the paths are relative to this file.
-tenant_id = "{tenant_id}"
-app_id = "{app_id}"
-identifier_uri = "{identifier_uri}"
-
-# Your endpoint opens passwords with the private keys next to these certificates. They are for tests alone.
-certificate = "{folder}/current.pem"
-previous_certificate = "{folder}/previous.pem"
-
-# Where your endpoint reaches the suite's issuer and legacy store. In a container, let the suite listen on
-# 0.0.0.0 and name the host as the container sees it.
-listen = "127.0.0.1"
-issuer_url = "http://127.0.0.1:7081"
-legacy_url = "http://127.0.0.1:7082/verify"
-
-# Files and folders that your endpoint writes. They are searched for passwords at the end.
-logs = []
-
-# false skips the cases of what your endpoint does not do; weak_passwords and flat_context say what it lets in.
-[features]
-breaker = true
-limiter = true
-replay = true
-context_issuer = true
-weak_passwords = false
-flat_context = false
-user_mapping = false
-"""
+GOOD_CALL: Final = Case(
+    "G1",
+    "Before the rest",
+    "a good call is decided; until it is, a refusal proves nothing",
+    "Microsoft's how-to",
+)
+_BETWEEN: Final = 0.5
+# An endpoint that was started before the suite answers these until it looks for signing keys again.
+_NO_KEYS_YET: Final = (401, 503)
+_LOOK_AT: Final = {
+    400: "is its private key the one of the certificate in the configuration?",
+    401: "are its OpenID documents and its app id those above?",
+    403: "are its tenant, extension and listener ids those of the configuration?",
+    404: "is the path in the URL right?",
+    405: "is the path in the URL right?",
+    415: "does it take application/json?",
+    503: "can it reach the OpenID documents above?",
+}
+_TEMPLATE: Final = Path(__file__).with_name("config_template.toml")
 
 
 def check(
@@ -99,7 +88,7 @@ def check(
             own = fresh_config(logs=[Path(folder)], load_seconds=6)
             run_cases(started(own, own_settings(own), Path(folder)), only, show)
     else:
-        check_address(url)
+        _check_address(url)
         read = _read(config)
         say(_announcement(read))
         run_cases(at_url(read, url, show), only, show)
@@ -113,11 +102,7 @@ def check(
 
 @asynccontextmanager
 async def serving(config: Config) -> AsyncIterator[tuple[Issuer, LegacyStore | None]]:
-    """Serve the suite's issuer and legacy store.
-
-    Raises:
-        EndpointDown: a port is taken.
-    """
+    """Serve the suite's issuer and legacy store."""
     issuer = Issuer(config)
     legacy = None if config.accounts else LegacyStore(config)
     async with AsyncExitStack() as stack:
@@ -130,11 +115,7 @@ async def serving(config: Config) -> AsyncIterator[tuple[Issuer, LegacyStore | N
 
 @asynccontextmanager
 async def at_url(config: Config, url: str, on_outcome: Callable[[Outcome], None]) -> AsyncIterator[Opened]:
-    """Open an endpoint that the user started; one that decides no good call fails the case G1.
-
-    Raises:
-        KitError: a port is taken, or nothing answers at the URL.
-    """
+    """Open an endpoint that the user started; one that decides no good call fails the case G1."""
     async with serving(config) as (issuer, legacy):
         endpoint = Endpoint(config, url, issuer, legacy)
         async with endpoint.http:
@@ -151,11 +132,7 @@ async def at_url(config: Config, url: str, on_outcome: Callable[[Outcome], None]
 async def started(
     config: Config, settings: dict[str, str], folder: Path, command: Sequence[str] = ()
 ) -> AsyncIterator[Opened]:
-    """Start an endpoint with settings for the suite; the kit's own without a command.
-
-    Raises:
-        KitError: it does not start.
-    """
+    """Start an endpoint with settings for the suite; the kit's own without a command."""
     async with serving(config) as (issuer, legacy), AsyncExitStack() as stack:
         all_settings = settings_for(config, issuer, legacy) | settings
         launcher = Launcher(all_settings, folder, command) if command else Launcher(all_settings, folder)
@@ -163,6 +140,59 @@ async def started(
         endpoint = Endpoint(config, (await launcher.start()).url, issuer, legacy)
         async with endpoint.http:
             yield endpoint, launcher
+
+
+def _check_address(url: str) -> None:
+    """Raise a SettingsError unless a URL can be called."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise SettingsError(
+            "The URL cannot be called.",
+            next_step="Give the whole URL, such as http://localhost:7071/api/JitMigrationEndpoint.",
+        )
+
+
+async def decides_a_good_call(endpoint: Endpoint) -> None:
+    """Assert that a good call is decided, and say where to look; an EndpointDown is raised when nothing answers."""
+    reply, call = await _first_answer(endpoint)
+    redirected = 300 <= reply.status < 400
+    assert not redirected, f"it redirects with status {reply.status}, to HTTPS perhaps: let it answer plain HTTP here"
+    look_at = _LOOK_AT.get(reply.status, "what does its log say?")
+    assert reply.status == 200, f"expected status 200, got {reply.status}: {look_at}"
+    assert endpoint.legacy is None or call.account.asked, (
+        "decided, and the suite's legacy store was not asked about the name in it: does the endpoint POST JSON "
+        "with username and password to the address above?"
+    )
+
+
+async def _first_answer(endpoint: Endpoint) -> tuple[Reply, Call]:
+    """Send good calls until the answer is not that of an endpoint without signing keys."""
+    until, where = time.monotonic() + endpoint.patience, endpoint.url.partition("?")[0]  # a query may hold a key
+    while True:
+        call = endpoint.call()
+        try:
+            reply = await endpoint.send(call)
+        except Untrusted as problem:
+            raise EndpointDown(
+                f"The suite cannot talk TLS with {where}.",
+                service=str(problem),
+                next_step="Let it listen on plain HTTP on this machine, or show a certificate of a public authority.",
+            ) from None
+        except AssertionError as problem:
+            if time.monotonic() > until:
+                raise EndpointDown(
+                    f"Nothing answers at {where}.",
+                    service=str(problem),
+                    next_step="Start your endpoint with the settings that the suite printed, then run this again.",
+                ) from None
+        else:
+            if reply.status not in _NO_KEYS_YET or time.monotonic() > until:
+                return reply, call
+        await asyncio.sleep(_BETWEEN)
 
 
 def fresh_config(*, logs: Sequence[Path] = (), load_seconds: int = 10) -> Config:
@@ -193,13 +223,8 @@ def _read(config: Path | None) -> Config:
 def _announcement(config: Config) -> str:
     settings = settings_for(config, Issuer(config), None if config.accounts else LegacyStore(config))
     lines = [f"  {name}={value}" for name, value in settings.items()]
-    return "\n".join(
-        (
-            "The endpoint must run with these settings, under its own names for them, and with its private keys:",
-            *lines,
-            "Start it now if it is not running; the suite waits a minute for a good call to pass.",
-        )
-    )
+    first = "The endpoint must run with these settings, under its own names for them, and with its private keys:"
+    return "\n".join((first, *lines, "Start it now if it is not running; the suite waits a minute for a good call."))
 
 
 def write_config(path: Path) -> str:
@@ -215,7 +240,7 @@ def write_config(path: Path) -> str:
         SettingsError: the file exists already, or cannot be written.
     """
     config, folder = fresh_config(), path.with_name(f"{path.stem}-keys")
-    text = _TEMPLATE.format(
+    text = _TEMPLATE.read_text(encoding="utf-8").format(
         tenant_id=config.tenant_id, app_id=config.app_id, identifier_uri=config.identifier_uri, folder=folder.name
     )
     try:

@@ -26,8 +26,6 @@ from pydantic_core import ErrorDetails
 from jitkit.entra_tokens import EncryptionKey
 from jitkit.errors import SettingsError
 
-__all__ = ["Accounts", "Config", "Features", "Login", "port_of"]
-
 _GUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 # What a member must be, where pydantic finds that it is not.
 _WANTED: Final = {
@@ -166,15 +164,7 @@ class Config(_Table):
 
     @classmethod
     def read(cls, path: Path) -> Config:
-        """Read a configuration file; paths in it are relative to it.
-
-        Args:
-            path: TOML, or JSON when the name ends in `.json`.
-
-        Raises:
-            SettingsError: the file cannot be read, does not parse, lacks a member, or holds one that does not exist or
-                cannot be used.
-        """
+        """Read TOML, or JSON when the name ends in `.json`; paths in it are relative to it."""
         try:
             text = path.read_text(encoding="utf-8-sig")
             values = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)

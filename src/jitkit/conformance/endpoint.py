@@ -20,8 +20,6 @@ from jitkit.conformance.issuer import Issuer
 from jitkit.conformance.legacy_store import Account, LegacyStore
 from jitkit.entra_tokens import Entra, encrypted, unsigned
 
-__all__ = ["LIMIT", "Call", "Endpoint", "Reply", "TooSlow", "Untrusted"]
-
 LIMIT: Final = protocol.TIMEOUT_MS / 1000
 _NO_ANSWER: Final = 8.0  # seconds after which a case stops waiting
 _DEADLINE: Final = 1.0  # an endpoint that blocks after this long may have run into its own time limit
@@ -29,16 +27,7 @@ _ACTIONS: Final = {
     (protocol.ACTION_PREFIX + name).lower(): name
     for name in (protocol.MIGRATE, protocol.UPDATE, protocol.RETRY, protocol.BLOCK)
 }
-_SIGNS_OF_A_STACK: Final = (
-    "traceback",
-    "exception",
-    "stack trace",
-    ' at "',
-    "\n   at ",
-    ".java:",
-    '.py"',
-    "node_modules",
-)
+_STACKS: Final = ("traceback", "exception", "stack trace", ' at "', "\n   at ", ".java:", '.py"', "node_modules")
 
 
 class TooSlow(AssertionError):
@@ -282,7 +271,7 @@ def shows_nothing(reply: Reply, call: Call) -> None:
     secrets = {"the password": call.account.password, "the username": call.account.username, "the nonce": call.nonce}
     for name, value in secrets.items():
         assert not (value and len(value) > 5 and value in text), f"the answer repeats {name}"
-    assert not any(sign in text.lower() for sign in _SIGNS_OF_A_STACK), "the answer shows a stack trace"
+    assert not any(sign in text.lower() for sign in _STACKS), "the answer shows a stack trace"
 
 
 def in_time(reply: Reply, limit: float = LIMIT) -> None:

@@ -15,8 +15,6 @@ from jitkit.conformance.config import Config, port_of
 from jitkit.conformance.server import Exchange, Server
 from jitkit.entra_tokens import EncryptionKey, Entra, SigningKey, encrypted, signed
 
-__all__ = ["Issuer"]
-
 _WELL_KNOWN: Final = "/.well-known/openid-configuration"
 _key = cache(SigningKey.make)
 

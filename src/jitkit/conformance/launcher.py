@@ -18,19 +18,9 @@ from jitkit.conformance.legacy_store import LegacyStore
 from jitkit.endpoint_process import EndpointProcess, own_command
 from jitkit.errors import EndpointDown
 
-__all__ = ["Launcher", "Started", "own_settings", "settings_for"]
-
 # Settings and proxies of the surrounding shell that would change the endpoint under test.
-_LEFT_OUT: Final = (
-    "JIT_",
-    "DECRYPTIONPRIVATEKEY",
-    "LEGACYAPI",
-    "KEYVAULTURL",
-    "CIAMJIT",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-)
+_ENDPOINT: Final = ("JIT_", "DECRYPTIONPRIVATEKEY", "LEGACYAPI", "KEYVAULTURL", "CIAMJIT")
+_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
 def settings_for(config: Config, issuer: Issuer, legacy: LegacyStore | None) -> dict[str, str]:
@@ -88,10 +78,7 @@ class Started:
 class Launcher:
     """Starts the same command with the suite's settings, as often as the cases need.
 
-    Args:
-        settings: the environment settings that every endpoint gets.
-        folder: an owner-only folder for their ledgers and logs.
-        command: the command; it prints one JSON line with its `url`.
+    The command prints one JSON line with its `url`. Ledgers and logs go to an owner-only folder.
     """
 
     def __init__(self, settings: Mapping[str, str], folder: Path, command: Sequence[str] = own_command()) -> None:
@@ -102,14 +89,7 @@ class Launcher:
         self._started: list[EndpointProcess] = []
 
     async def start(self, **changes: str) -> Started:
-        """Start one more endpoint, and wait until it listens.
-
-        Args:
-            changes: settings that replace the usual ones; an empty one is left out.
-
-        Raises:
-            EndpointDown: it did not start.
-        """
+        """Start one more endpoint with changed settings (an empty one is left out), and wait until it listens."""
         started = self._spawn(changes)
         if await started.process.wait_until_listening():
             return started
@@ -149,7 +129,9 @@ class Launcher:
     def _spawn(self, changes: Mapping[str, str]) -> Started:
         number = next(self._numbers)
         ledger = self._folder / f"ledger-{number}"
-        outside = {name: value for name, value in os.environ.items() if not name.upper().startswith(_LEFT_OUT)}
+        outside = {
+            name: value for name, value in os.environ.items() if not name.upper().startswith(_ENDPOINT + _PROXIES)
+        }
         settings = self._settings | {"JIT_LEDGER": str(ledger), **changes}
         environment = outside | {name: value for name, value in settings.items() if value}
         process = EndpointProcess(self._command, environment, self._folder / f"errors-{number}")

@@ -15,16 +15,20 @@ from typing import Final
 from jitkit.conformance.config import Config, port_of
 from jitkit.conformance.server import Exchange, Server
 
-__all__ = ["Account", "LegacyStore"]
-
 _PATH = "/verify"
 _LONGEST = 12.0
-# Answers that crash careless readers of JSON.
-_ODD: Final = {
-    "30,000 brackets": b'{"result": ' + b"[" * 30_000,
-    "a number of 5,000 digits": b'{"result": "right", "username": ' + b"9" * 5_000 + b"}",
-    "half a character": b'{"result": "right", "username": "\\ud83d"}',
-    "bytes that are no text": b'{"result": "right", "username": "\xff\xfe"}',
+# Fault -> status and body of the answer; the last four crash careless readers of JSON. A number is a status.
+_ANSWERS: Final = {
+    "html": (502, b"<html><h1>502 Bad Gateway</h1></html>"),
+    "html with 200": (200, b"<html>Please sign in</html>"),
+    "empty": (200, b""),
+    "half json": (200, b'{"result": "right", "userna'),
+    "no verdict": (200, b'{"ok": true}'),
+    "204": (204, b""),
+    "30,000 brackets": (200, b'{"result": ' + b"[" * 30_000),
+    "a number of 5,000 digits": (200, b'{"result": "right", "username": ' + b"9" * 5_000 + b"}"),
+    "half a character": (200, b'{"result": "right", "username": "\\ud83d"}'),
+    "bytes that are no text": (200, b'{"result": "right", "username": "\xff\xfe"}'),
 }
 
 
@@ -58,11 +62,7 @@ class Account:
 
 
 class LegacyStore:
-    """Serves the store.
-
-    Args:
-        config: where to listen.
-    """
+    """Serves the store, where the configuration says."""
 
     def __init__(self, config: Config) -> None:
         self._url = config.legacy_url
@@ -80,8 +80,8 @@ class LegacyStore:
         return self._url or f"http://127.0.0.1:{self.server.port}{_PATH}"
 
     def add(self, account: Account) -> Account:
-        """Add an account."""
-        self._accounts[_key(account.username)] = account
+        """Add an account; names are the same without outer blanks, in capitals or not."""
+        self._accounts[account.username.strip().lower()] = account
         return account
 
     async def _answer(self, exchange: Exchange) -> None:
@@ -95,7 +95,7 @@ class LegacyStore:
         except (ValueError, KeyError, TypeError):
             await exchange.answer(400)
             return
-        account = self._accounts.get(_key(username))
+        account = self._accounts.get(username.strip().lower())
         if account is None:
             self.unknown.append(username)
             await exchange.json({"result": "unknown_user"})
@@ -125,7 +125,6 @@ class LegacyStore:
         await exchange.json({"result": says, "username": account.names or username, **mapped})
 
     async def _misbehave(self, account: Account, exchange: Exchange) -> None:
-        right = json.dumps({"result": "right", "username": account.username}).encode()
         match account.fault:
             case "hang":
                 account.abandoned += await exchange.gone(_LONGEST)
@@ -140,27 +139,18 @@ class LegacyStore:
                 return
             case "not http":
                 await exchange.raw(b"SSH-2.0-OpenSSH_9.6\r\n")
-            case "html":
-                await exchange.answer(502, b"<html><h1>502 Bad Gateway</h1></html>", content_type="text/html")
-            case "html with 200":
-                await exchange.answer(200, b"<html>Please sign in</html>", content_type="text/html")
-            case "empty":
-                await exchange.answer(200)
-            case fault if fault in _ODD:
-                await exchange.answer(200, _ODD[fault])
-            case "half json":
-                await exchange.answer(200, right[:-4])
-            case "no verdict":
-                await exchange.answer(200, b'{"ok": true}')
             case "flood":
                 await self._flood(exchange)
             case "redirect":
                 await exchange.answer(307, location=self.url.rpartition("/")[0] + "/elsewhere")
             case "429":
                 await exchange.answer(429, b"{}", retry_after="30")
-            case "204":
-                await exchange.answer(204)
+            case fault if fault in _ANSWERS:
+                status, body = _ANSWERS[fault]
+                kind = "text/html" if body.startswith(b"<") else "application/json"
+                await exchange.answer(status, body, content_type=kind)
             case _:
+                right = json.dumps({"result": "right", "username": account.username}).encode()
                 await exchange.answer(int(account.fault), right)
 
     @staticmethod
@@ -169,7 +159,3 @@ class LegacyStore:
         for _ in range(400):
             await exchange.raw(b" " * 65536)
             await asyncio.sleep(0)  # lets the loop notice that the other side hung up
-
-
-def _key(username: str) -> str:
-    return username.strip().lower()

@@ -13,11 +13,12 @@ import inspect
 import itertools
 import os
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
+from unittest import mock
 
 import pytest
 
@@ -28,13 +29,11 @@ from jitkit.conformance.legacy_store import LegacyStore
 from jitkit.conformance.results import FAIL, PASS, SKIPPED, Case, Outcome
 from jitkit.errors import KitError, SettingsError
 
-__all__ = ["Opened", "cases", "run_cases"]
-
 # What a case works with; a launcher only when the suite started the endpoint.
 Opened: TypeAlias = tuple[Endpoint, Launcher | None]
 
 _FOLDER: Final = Path(__file__).parent / "cases"
-# In this order; privacy comes last, because it searches for what the other cases sent.
+# In this order; the logs come last, because their cases search for what the others sent.
 _FILES: Final = ("transport", "bearer", "envelope", "encryption", "claims", "decisions", "outages", "processes", "logs")
 _AREAS: Final = (
     "Transport",
@@ -62,10 +61,10 @@ _NEEDS: Final = {
     "logs": "the configuration names no logs to search",
 }
 # Nothing of the user's own pytest: no settings, conftest, plugins, cache or output.
+_WITHOUT: Final = "terminal cacheprovider warnings logging faulthandler threadexception unraisableexception debugging"
 _ARGUMENTS: Final = (
     *("-c", os.devnull, "--rootdir", str(_FOLDER), "--noconftest", "--assert=plain", "--capture=no"),
-    *("-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:warnings", "-p", "no:logging", "-p", "no:faulthandler"),
-    *("-p", "no:threadexception", "-p", "no:unraisableexception", "-p", "no:debugging"),
+    *(f"-pno:{name}" for name in _WITHOUT.split()),
     *(str(_FOLDER / f"{name}.py") for name in _FILES),
 )
 _LONGEST: Final = 120.0
@@ -74,54 +73,22 @@ _QUIET: Final = 0.8  # of two processors
 _DRAIN: Final = 2.0  # seconds in which the endpoint finishes what a case left behind
 
 
-class _Collector:
-    """Collects the cases in the order of their areas."""
-
-    def __init__(self, only: Collection[str]) -> None:
-        self.only = set(only)
-        self.cases: list[Case] = []
-        self.problem: KitError | None = None
-
-    def pytest_configure(self, config: pytest.Config) -> None:
-        for mark in ("case(id, why): what the endpoint must do", "area(name): a heading", "needs(name): or skipped"):
-            config.addinivalue_line("markers", mark)
-
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items.sort(key=lambda item: _AREAS.index(_case(item).area))
-        if unknown := self.only - {_case(item).id for item in items}:
-            self.problem = SettingsError(
-                f"There is no case {', '.join(sorted(unknown))}.",
-                next_step="Leave out --only to see every case with its id.",
-            )
-        items[:] = [item for item in items if _case(item).id in self.only or not self.only]
-        self.cases = list(dict.fromkeys(map(_case, items)))
-
-    def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        if session.testsfailed:
-            raise RuntimeError("the cases cannot be collected")
-        return True
-
-
-class _Runner(_Collector):
-    """Runs the collected cases against an endpoint.
-
-    Args:
-        opening: opens the endpoint, in the loop in which the cases run.
-        only: ids of cases; all when empty.
-        on_outcome: is called with every outcome at once.
-    """
+class _Suite:
+    """One run: of the cases with these ids (all when empty), against the endpoint that is opened in the cases' loop."""
 
     def __init__(
         self,
-        opening: AbstractAsyncContextManager[Opened],
+        opening: AbstractAsyncContextManager[Opened] | None,
         only: Collection[str],
         on_outcome: Callable[[Outcome], None],
     ) -> None:
-        super().__init__(only)
+        self.cases: list[Case] = []
+        self.outcomes: list[Outcome] = []
+        self.problem: KitError | None = None
         self._opening = opening
+        self._only = set(only)
         self._on_outcome = on_outcome
         self._results: list[tuple[str, str, str]] = []
-        self.outcomes: list[Outcome] = []
 
     @pytest.fixture
     def endpoint(self) -> Endpoint:
@@ -143,21 +110,34 @@ class _Runner(_Collector):
             pytest.skip("the suite did not start this endpoint, so it cannot start one with other settings")
         return launcher
 
+    def pytest_configure(self, config: pytest.Config) -> None:
+        for mark in ("case(id, why): what the endpoint must do", "area(name): a heading", "needs(name): or skipped"):
+            config.addinivalue_line("markers", mark)
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: _AREAS.index(_case(item).area))
+        if unknown := self._only - {_case(item).id for item in items}:
+            self.problem = SettingsError(
+                f"There is no case {', '.join(sorted(unknown))}.",
+                next_step="Leave out --only to see every case with its id.",
+            )
+        items[:] = [item for item in items if _case(item).id in self._only or not self._only]
+        self.cases = list(dict.fromkeys(map(_case, items)))
+
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        super().pytest_runtestloop(session)
-        if self.problem:
+        if session.testsfailed:
+            raise RuntimeError("the cases cannot be collected")
+        if self._opening is None or self.problem:
             return True
-        with asyncio.Runner() as self._loop:
+        with asyncio.Runner() as self._loop, contextlib.ExitStack() as stack:
             try:
                 self._opened = self._loop.run(_entered(self._opening))
             except KitError as problem:
                 self.problem = problem
                 return True
-            try:
-                for case, items in itertools.groupby(session.items, key=_case):
-                    self._run(case, list(items))
-            finally:
-                self._loop.run(_left(self._opening))
+            stack.callback(lambda opening: self._loop.run(_left(opening)), self._opening)
+            for case, items in itertools.groupby(session.items, key=_case):
+                self._run(case, list(items))
         return True
 
     def _run(self, case: Case, items: list[pytest.Item]) -> None:
@@ -168,9 +148,8 @@ class _Runner(_Collector):
         result, row, reason = sorted(self._results, key=lambda each: (FAIL, SKIPPED, PASS).index(each[0]))[0]
         if result == FAIL and len(items) > 1:
             reason = f"{row}: {reason}"
-        outcome = Outcome(case, result, reason, time.perf_counter() - started)
-        self.outcomes.append(outcome)
-        self._on_outcome(outcome)
+        self.outcomes.append(Outcome(case, result, reason, time.perf_counter() - started))
+        self._on_outcome(self.outcomes[-1])
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         config = self._opened[0].config
@@ -181,7 +160,7 @@ class _Runner(_Collector):
 
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
         arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
-        self._loop.run(_patient(lambda: pyfuncitem.obj(**arguments)))
+        self._loop.run(_judged(lambda: pyfuncitem.obj(**arguments)))
         return True
 
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
@@ -197,9 +176,7 @@ class _Runner(_Collector):
 
 def cases() -> list[Case]:
     """Return every case, in the order in which they run."""
-    collector = _Collector(())
-    _run_pytest(collector)
-    return collector.cases
+    return _run_pytest(_Suite(None, (), lambda _: None)).cases
 
 
 def run_cases(
@@ -207,49 +184,27 @@ def run_cases(
     only: Collection[str] = (),
     on_outcome: Callable[[Outcome], None] = lambda _: None,
 ) -> list[Outcome]:
-    """Run cases against one endpoint.
-
-    Args:
-        opening: opens the endpoint, in the loop in which the cases run.
-        only: ids of cases; all when empty.
-        on_outcome: is called with every outcome at once.
-
-    Returns:
-        One outcome a case.
+    """Run the cases with these ids (all when empty) against one endpoint; returns one outcome a case.
 
     Raises:
         KitError: there is no such case, or the endpoint cannot be opened.
     """
-    runner = _Runner(opening, only, on_outcome)
-    _run_pytest(runner)
-    if runner.problem:
-        raise runner.problem
-    return runner.outcomes
+    suite = _run_pytest(_Suite(opening, only, on_outcome))
+    if suite.problem:
+        raise suite.problem
+    return suite.outcomes
 
 
-def _run_pytest(plugin: _Collector) -> None:
-    with _without_pytest_settings():
-        code = pytest.main(list(_ARGUMENTS), plugins=[plugin])
+def _run_pytest(suite: _Suite) -> _Suite:
+    # Variables that change what pytest does are hidden from it.
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")}
+    with mock.patch.dict(os.environ, kept | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}, clear=True):
+        code = pytest.main(list(_ARGUMENTS), plugins=[suite])
     if code == pytest.ExitCode.INTERRUPTED:
         raise KeyboardInterrupt
     if code in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
         raise RuntimeError(f"pytest could not run the cases: {code!r}")
-
-
-@contextlib.contextmanager
-def _without_pytest_settings() -> Iterator[None]:
-    """Hide the variables that change what pytest does."""
-    kept = {name: os.environ.pop(name) for name in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS") if name in os.environ}
-    autoload = os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    try:
-        yield
-    finally:
-        os.environ.update(kept)
-        if autoload is None:
-            del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]
-        else:
-            os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = autoload
+    return suite
 
 
 def _case(item: pytest.Item) -> Case:
@@ -266,8 +221,8 @@ async def _left(opening: AbstractAsyncContextManager[Opened]) -> None:
     await opening.__aexit__(None, None, None)
 
 
-async def _patient(run: Callable[[], Awaitable[Any]]) -> None:
-    """Run a case; while the machine is busy, an endpoint that is too slow gets more attempts, and no verdict."""
+async def _judged(run: Callable[[], Awaitable[Any]]) -> None:
+    """Run a case; an endpoint that is too slow on a busy machine gets more attempts, and then no verdict."""
     for _ in range(_ATTEMPTS):
         try:
             async with asyncio.timeout(_LONGEST):
@@ -276,16 +231,16 @@ async def _patient(run: Callable[[], Awaitable[Any]]) -> None:
         except TimeoutError:
             raise AssertionError(f"no end after {_LONGEST:.0f} s") from None
         except TooSlow as problem:
-            share = await asyncio.to_thread(_share_of_the_machine)
+            await asyncio.sleep(_DRAIN)
+            share = await asyncio.to_thread(_share_of_two_processors)
             if share > _QUIET:
                 raise
             reason = f"this machine is too busy to judge time: the suite got {share:.0%} of two processors ({problem})"
     pytest.skip(reason)
 
 
-def _share_of_the_machine() -> float:
-    """Measure which share of two processors this process gets while the endpoint has nothing to do."""
-    time.sleep(_DRAIN)
+def _share_of_two_processors() -> float:
+    """Measure how much processor time two threads of this process get while the endpoint has nothing to do."""
     workers = min(2, os.cpu_count() or 1)
 
     def work(_: int) -> float:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
 
 from jitkit.errors import SettingsError
-
-__all__ = ["FAIL", "PASS", "SKIPPED", "Case", "Outcome", "failed", "line", "summary", "write_json", "write_junit"]
 
 PASS: Final = "pass"  # noqa: S105
 FAIL: Final = "fail"
@@ -74,23 +72,10 @@ def failed(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 def write_json(outcomes: Sequence[Outcome], path: Path, url: str) -> None:
-    """Write every outcome as JSON.
-
-    Raises:
-        SettingsError: the file cannot be written.
-    """
+    """Write every outcome as JSON."""
     rows = [
-        {
-            "id": outcome.case.id,
-            "area": outcome.case.area,
-            "why": outcome.case.why,
-            "source": outcome.case.source,
-            "required": outcome.case.required,
-            "result": outcome.result,
-            "reason": outcome.reason,
-            "seconds": round(outcome.seconds, 3),
-        }
-        for outcome in outcomes
+        {**asdict(each.case), "result": each.result, "reason": each.reason, "seconds": round(each.seconds, 3)}
+        for each in outcomes
     ]
     _write(path, json.dumps({"url": url, "passed": not failed(outcomes), "cases": rows}, indent=2) + "\n")
 
@@ -99,9 +84,6 @@ def write_junit(outcomes: Sequence[Outcome], path: Path) -> None:
     """Write every outcome as JUnit XML; a difference of policy is a skipped test there, with its reason.
 
     pytest's own writer is not used: it would write one test for each row of a case's table.
-
-    Raises:
-        SettingsError: the file cannot be written.
     """
     suite = ElementTree.Element("testsuite", name="jitkit check", tests=str(len(outcomes)))
     suite.set("failures", str(len(failed(outcomes))))

@@ -11,8 +11,6 @@ from typing import Any
 
 from jitkit.errors import EndpointDown
 
-__all__ = ["Exchange", "Server"]
-
 
 @dataclass
 class Exchange:
@@ -38,11 +36,7 @@ class Exchange:
         await self.answer(200, json.dumps(value).encode())
 
     async def raw(self, data: bytes) -> None:
-        """Write bytes as they are.
-
-        Raises:
-            ConnectionError: the other side has hung up.
-        """
+        """Write bytes as they are, unless the other side has hung up."""
         if self._writer.is_closing():
             raise ConnectionResetError
         self._writer.write(data)
@@ -59,13 +53,7 @@ class Exchange:
 
 
 class Server:
-    """Serves HTTP with one coroutine.
-
-    Args:
-        handle: answers an exchange; when it returns, the connection is closed.
-        host: the address to listen on.
-        port: the port, or 0 for a free one.
-    """
+    """Serves HTTP with a coroutine; when it returns, the connection is closed. Port 0 takes a free one."""
 
     def __init__(self, handle: Callable[[Exchange], Awaitable[None]], *, host: str = "127.0.0.1", port: int = 0):
         self._handle = handle
@@ -75,11 +63,7 @@ class Server:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
-        """Listen; after a stop, on the same port again.
-
-        Raises:
-            EndpointDown: the port is taken.
-        """
+        """Listen; after a stop, on the same port again."""
         try:
             self._server = await asyncio.start_server(self._serve, self._host, self.port, backlog=512)
         except OSError as error:
