@@ -103,7 +103,7 @@ async def extension(live: Tagged) -> Body:
 
 async def listener(live: Tagged) -> Body:
     body = printed("ael-create-password-submit", displayName=f"{live.tag} listener")
-    # Only sign-ins to this run's own application, which nobody uses, would meet it.
+    # Only sign-ins to this run's own application, which has no users, would meet it.
     await principal(live)
     body["conditions"]["applications"]["includeApplications"] = [{"appId": (await app(live))["appId"]}]
     body["handler"]["migrationPropertyId"] = (await flag(live))["name"]
@@ -128,7 +128,7 @@ async def assignment(live: Tagged) -> Body:
 
 
 def shows(id: str) -> Callable[[Any], bool]:
-    """Tell whether an answer's list has an object."""
+    """Whether an answer's list has an object."""
     return lambda answer: any(item["id"] == id for item in answer["value"])
 
 

@@ -18,7 +18,7 @@ from live import checks
 from live.conftest import client_of
 from live.tagged import Tagged
 
-KEPT = "jitkit-contract, but somebody else's"
+KEPT = "jitkit-contract, but another administrator's"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tenant(seeded: Path, tmp_path: Path) -> Iterator[RehearsalTenant]:
-    """A tenant in which somebody else has things of their own."""
+    """A tenant in which another administrator has objects too."""
     path = shutil.copy(seeded, tmp_path / "rehearsal.sqlite3")
     tenant = RehearsalTenant.open(path)
     yield tenant
@@ -85,7 +85,7 @@ async def test_what_came_into_being_without_an_answer_is_found_by_its_tag(
     assert held(tenant) == before
 
 
-async def test_what_lost_its_tag_is_left_alone_and_told(client: httpx.AsyncClient, tenant: RehearsalTenant) -> None:
+async def test_what_lost_its_tag_is_left_alone_and_reported(client: httpx.AsyncClient, tenant: RehearsalTenant) -> None:
     run = Tagged(client)
     made = await checks.app(run)
     await client.patch(f"/applications/{made['id']}", json={"displayName": "Taken over"})

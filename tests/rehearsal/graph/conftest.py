@@ -1,4 +1,4 @@
-"""The stand-in tenant's Graph, through the real SDK and as plain HTTP."""
+"""The rehearsal tenant's Graph, through the real SDK and as plain HTTP."""
 
 from __future__ import annotations
 

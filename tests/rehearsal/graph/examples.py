@@ -283,7 +283,7 @@ def differences(expected: Any, actual: Any, at: str = "") -> list[str]:
     if expected is None or actual is None:
         return []
     if isinstance(expected, dict) and isinstance(actual, dict):
-        missing = [f"{at}/{name} is missing" for name in expected if name not in actual and _promised(name)]
+        missing = [f"{at}/{name} is missing" for name in expected if name not in actual and _required(name)]
         return missing + [
             found
             for name in expected
@@ -312,6 +312,6 @@ def echoed(sent: Any, actual: Any, at: str = "") -> list[str]:
     return [] if alike else [f"{at}: sent {sent!r}, answered {actual!r}"]
 
 
-def _promised(name: str) -> bool:
+def _required(name: str) -> bool:
     # Annotations that belong to Graph Explorer or repeat the context of a part.
     return name != "@odata.id" and not name.endswith("includeApplications@odata.context")

@@ -122,7 +122,7 @@ async def test_jit_callout_migrate_password(world: World) -> None:
     for name in ("companyName", "givenName", "preferredLanguage", "surname"):
         world.directory.set_user_value(user.id, name, printed["data"]["authenticationContext"]["user"][name])
     envelope = (await world.tenant.compose_callout("ada@woodgrove.example", LEGACY)).body
-    # Nobody in an external tenant is synchronised from Active Directory.
+    # No user of an external tenant is synchronised from Active Directory.
     found = examples.differences(printed, envelope)
     assert [line for line in found if "/onPremises" not in line] == []
     assert envelope["type"] == printed["type"]
@@ -195,7 +195,7 @@ async def test_user_list_search_or(graph: httpx.AsyncClient, tenant: RehearsalTe
     example = EXAMPLES["user-list-search-or"]
     repaired = example["request"]["path"].replace("$orderbydisplayName", "$orderby=displayName")
     world = examples.World(tenant)
-    for name in ("Oscar Ward", "contosoAdmin1", "Adele Vance", "Nobody Else"):
+    for name in ("Oscar Ward", "contosoAdmin1", "Adele Vance", "Kim Akers"):
         world.users(name.replace(" ", "-"), name, mail=f"{name[0]}@x.example")
     answer = await graph.get(f"{ROOT}{repaired}", headers=example["request"]["headers"])
     assert answer.status_code == 200

@@ -19,7 +19,7 @@ BIN = "/directory/deletedItems"
 
 
 def held_by(tenant: RehearsalTenant, permission: str) -> dict[str, str]:
-    """The header of somebody who has one permission, which the administrator has not."""
+    """The header of a caller with one permission, which the administrator does not have."""
     token = issue_token(tenant.directory, audience=GRAPH, client_app_id="a", roles=[permission])
     return {"Authorization": f"Bearer {token}"}
 

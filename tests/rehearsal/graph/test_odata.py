@@ -90,7 +90,7 @@ async def test_counting_needs_the_header(graph: httpx.AsyncClient, tenant: Rehea
     assert "@odata.count" not in (await graph.get("/users", params={"$count": "true"})).json()
 
 
-async def test_pages_lose_nobody_while_the_list_changes(
+async def test_pages_lose_no_user_while_the_list_changes(
     graph: httpx.AsyncClient, tenant: RehearsalTenant, flag: str
 ) -> None:
     for number in range(7):

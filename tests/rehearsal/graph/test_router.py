@@ -49,7 +49,7 @@ async def test_a_caller_needs_a_token_of_this_tenant_for_graph(tenant: Rehearsal
         assert message(answer).startswith("401 InvalidAuthenticationToken")
 
 
-async def test_the_sdk_is_told_that_a_permission_is_missing(tmp_path: Path, seeded: Path) -> None:
+async def test_a_missing_permission_is_refused(tmp_path: Path, seeded: Path) -> None:
     tenant = RehearsalTenant.open(seeded, permissions=["User.Read.All"])
     try:
         token = (await tenant.credential().get_token()).token
@@ -374,10 +374,10 @@ def test_resource_units_go_by_the_size_of_the_tenant(still: RehearsalTenant, use
     assert "/ReadWrite/" in refused.value.headers["x-ms-throttle-scope"]
 
 
-def test_the_percentage_is_told_from_four_fifths_on(still: RehearsalTenant) -> None:
+def test_the_percentage_is_sent_from_four_fifths_on(still: RehearsalTenant) -> None:
     throttle = Throttle()
-    told = [spend(throttle, still, "POST", "/users").get("x-ms-throttle-limit-percentage") for _ in range(3_000)]
-    assert (told[2_398], told[2_399], told[-1]) == (None, "0.80", "1.00")
+    percentages = [spend(throttle, still, "POST", "/users").get("x-ms-throttle-limit-percentage") for _ in range(3_000)]
+    assert (percentages[2_398], percentages[2_399], percentages[-1]) == (None, "0.80", "1.00")
 
 
 def test_the_identity_apis_have_limits_of_their_own(still: RehearsalTenant) -> None:
@@ -410,7 +410,7 @@ async def test_a_throttled_item_leaves_its_batch_standing(graph: httpx.AsyncClie
     assert by_status[429][0]["body"]["error"]["code"] == "TooManyRequests"  # type: ignore[index]
 
 
-async def test_apps_are_told_apart_by_their_token(graph: httpx.AsyncClient, still: RehearsalTenant) -> None:
+async def test_apps_are_distinguished_by_their_token(graph: httpx.AsyncClient, still: RehearsalTenant) -> None:
     async def statuses(**headers: str) -> list[int]:
         return [(await graph.get("/auditLogs/signIns", headers=headers)).status_code for _ in range(6)]
 

@@ -1,1 +1,1 @@
-"""Microsoft Graph as the stand-in tenant serves it: one file a resource, rules and routes together."""
+"""Microsoft Graph as the rehearsal tenant serves it: rules and routes of each subject in one file."""

@@ -16,7 +16,6 @@ from jitkit.protocol import (
     EXTENSIONS_APP_PREFIX,
     GRAPH_APP_ID,
     MAXIMUM_RETRIES,
-    RECEIVE_PAYLOAD,
     RECEIVE_PAYLOAD_ROLE_ID,
     TIMEOUT_MS,
 )
@@ -122,42 +121,33 @@ class CustomExtensions(_Policy):
         return self._validate(call, body)
 
     def _validate(self, call: Call, body: Body) -> Answer:
-        errors, warnings = _problems(call.directory, body)
         self.audit(call, "Validate customExtension authenticationConfiguration", {"id": "", **body})
-        return Answer(
-            200,
-            {
-                "@odata.context": call.context("microsoft.graph.authenticationConfigurationValidation"),
-                "errors": [{"code": code, "message": message} for code, message in errors.items()],
-                "warnings": [{"code": code, "message": message} for code, message in warnings.items()],
-            },
-        )
+        words = defaults("customAuthenticationExtensionValidation")
+        found = {
+            name: [{"code": code, "message": words[code]} for code in codes]
+            for name, codes in _problems(call.directory, body).items()
+        }
+        context = call.context("microsoft.graph.authenticationConfigurationValidation")
+        return Answer(200, {"@odata.context": context, **found})
 
 
-def _problems(directory: Directory, body: Body) -> tuple[dict[str, str], dict[str, str]]:
-    """Compare an extension's address, its resource id and the app behind that; return errors and warnings by code."""
+def _problems(directory: Directory, body: Body) -> dict[str, list[str]]:
+    """Compare an extension's address, its resource id and the app behind that; return codes of errors and warnings."""
     resource = (body.get("authenticationConfiguration") or {}).get("resourceId") or ""
     target = (body.get("endpointConfiguration") or {}).get("targetUrl") or ""
     parts = re.fullmatch(r"api://([^/]+)/([0-9a-fA-F-]{36})", resource)
-    errors: dict[str, str] = {}
-    if not parts:
-        errors["IncorrectResourceIdFormat"] = (
-            "ResourceId should be in the format of 'api://{fully qualified domain name}/{appid}'"
-        )
     host = parts[1] if parts else urlsplit(resource).hostname or ""
-    if host.lower() != (urlsplit(target).hostname or "").lower():
-        errors["DomainNameDoesNotMatch"] = (
-            "The fully qualified domain name in resourceId should match that of the targetUrl"
-        )
     principal = directory.by_key("servicePrincipal", parts[2].lower()) if parts else None
-    if principal is None:
-        errors["ServicePrincipalNotFound"] = (
-            "The appId of the resourceId should correspond to a real service principal in the tenant"
-        )
-    elif _may_receive(directory, principal["id"]):
-        return errors, {}
-    warning = f"The permission {RECEIVE_PAYLOAD} is not granted to the service principal of the resource app"
-    return errors, {"PermissionNotGrantedToServicePrincipal": warning}
+    problems = {
+        "IncorrectResourceIdFormat": not parts,
+        "DomainNameDoesNotMatch": host.lower() != (urlsplit(target).hostname or "").lower(),
+        "ServicePrincipalNotFound": principal is None,
+    }
+    consented = principal is not None and _may_receive(directory, principal["id"])
+    return {
+        "errors": [code for code, found in problems.items() if found],
+        "warnings": [] if consented else ["PermissionNotGrantedToServicePrincipal"],
+    }
 
 
 def _may_receive(directory: Directory, principal_id: str) -> bool:

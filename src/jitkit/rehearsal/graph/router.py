@@ -27,7 +27,7 @@ _KEY: Final = re.compile(r"\('((?:[^']|'')*)'\)")
 # A function of a collection, which must not be read as an object's id.
 _ID: Final = r"(?P<\1>(?!(?:microsoft\.graph\.)?delta(?:\(\))?(?:/|$))[^/]+?)"
 
-Send = Callable[[str, str, Mapping[str, str], Mapping[str, str], Any], Awaitable[Answer]]
+Send = Callable[[Call], Awaitable[Answer]]
 
 
 def all_routes() -> list[GraphRoute]:
@@ -67,7 +67,6 @@ class Router:
 
     async def respond(
         self,
-        *,
         method: str,
         base: str,
         version: str,
@@ -80,28 +79,23 @@ class Router:
         ids = _ids(headers)
         try:
             caller = _caller(self._directory, headers.get("authorization", ""))
-        except GraphError as error:
-            return error.answer(ids)
-
-        async def send(
-            method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: Any
-        ) -> Answer:
             call = Call(self._directory, method, base, version, path, {}, query, headers, caller, body)
-            ids, spent = _ids(headers), {}
-            try:
-                spent = self._throttle.spend(self._directory, caller.app_id, method, path, query)
-                answer = await self._intercept(path) or await self._answer(call)
-            except GraphError as error:
-                answer = error.answer(ids)
-            self._observe(method, path, answer)
-            return replace(answer, headers={**answer.headers, **spent, **ids})
-
-        if path.lower() != "/$batch" or method != "POST":
-            return await send(method, path, query, headers, body)
-        try:
-            return replace(await _respond_to_batch(body, send), headers=ids)
+            if path.lower() != "/$batch" or method != "POST":
+                return await self._send(call)
+            return replace(await _respond_to_batch(call, self._send), headers=ids)
         except GraphError as error:
             return error.answer(ids)
+
+    async def _send(self, call: Call) -> Answer:
+        """Answer one request, alone or of a batch."""
+        ids, spent = _ids(call.headers), {}
+        try:
+            spent = self._throttle.spend(self._directory, call.caller.app_id, call.method, call.path, call.query)
+            answer = await self._intercept(call.path) or await self._answer(call)
+        except GraphError as error:
+            answer = error.answer(ids)
+        self._observe(call.method, call.path, answer)
+        return replace(answer, headers={**answer.headers, **spent, **ids})
 
     def unreadable(self, headers: Mapping[str, str]) -> Answer:
         """Answer a request whose body is not JSON."""
@@ -160,20 +154,20 @@ def _ids(headers: Mapping[str, str]) -> dict[str, str]:
 # --- $batch ----------------------------------------------------------------------------------------------------------
 
 
-async def _respond_to_batch(body: Any, send: Send) -> Answer:
+async def _respond_to_batch(call: Call, send: Send) -> Answer:
     """Answer a batch with every inner answer, last request first.
 
-    The service promises no order, so a caller that relies on one fails here.
+    The service documents no order, so a caller that relies on one fails here.
     """
     running: dict[str, asyncio.Task[Body]] = {}
-    for request in _checked_batch(body):
+    for request in _checked_batch(call.body):
         before = [running[id] for id in request.get("dependsOn") or []]
-        running[request["id"]] = asyncio.create_task(_inner(request, before, send))
+        running[request["id"]] = asyncio.create_task(_inner(call, request, before, send))
     answers = await asyncio.gather(*running.values())
     return Answer(200, {"responses": list(reversed(answers))})
 
 
-async def _inner(request: Body, before: list[asyncio.Task[Body]], send: Send) -> Body:
+async def _inner(call: Call, request: Body, before: list[asyncio.Task[Body]], send: Send) -> Body:
     def refused(error: GraphError) -> Body:
         return {"id": request["id"], "status": error.status, "headers": {}, "body": error.answer({}).body}
 
@@ -188,8 +182,16 @@ async def _inner(request: Body, before: list[asyncio.Task[Body]], send: Send) ->
     if request.get("body") is not None and "application/json" not in headers.get("content-type", ""):
         words = f"Write request id : {request['id']} does not contain Content-Type header or body."
         return refused(invalid(words))
-    path, query = "/" + unquote(url.path).lstrip("/"), dict(parse_qsl(url.query, keep_blank_values=True))
-    answer = await send(request["method"].upper(), path, query, headers, request.get("body"))
+    answer = await send(
+        replace(
+            call,
+            method=request["method"].upper(),
+            path="/" + unquote(url.path).lstrip("/"),
+            query=dict(parse_qsl(url.query, keep_blank_values=True)),
+            headers=headers,
+            body=request.get("body"),
+        )
+    )
     inner: Body = {"id": request["id"], "status": answer.status, "headers": dict(answer.headers)}
     if answer.text is not None:
         return {**inner, "body": int(answer.text)}

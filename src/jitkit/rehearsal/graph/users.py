@@ -21,17 +21,7 @@ from jitkit.rehearsal.directory import Body, Directory, User, user_of
 from jitkit.rehearsal.graph import odata, schema
 from jitkit.rehearsal.graph.applications import registered
 from jitkit.rehearsal.graph.resource import Resource, check_room, check_values, defaults
-from jitkit.rehearsal.graph.wire import (
-    Answer,
-    Call,
-    GraphError,
-    GraphRoute,
-    bad_request,
-    invalid,
-    new_id,
-    unsupported,
-    written,
-)
+from jitkit.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, bad_request, invalid, new_id, unsupported
 
 _READ: Final = ("User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All")
 _WRITE: Final = ("User.ReadWrite.All", "Directory.ReadWrite.All")
@@ -108,12 +98,12 @@ class Users(Resource):
         """The password is hashed in a thread, so that a batch does not hold up other requests."""
         new = _read(call, new=True)
         hashed = await asyncio.to_thread(accounts.hash_password, new.password) if new.password else ""
-        id, identities, moment = new_id(), new.identities or [], call.directory.clock.now()
+        id, identities = new_id(), new.identities or []
         upn = new.upn or f"{id}@{call.domain}"
         body = {name: value for name, value in new.body.items() if value is not None}
         body["identities"] = [*identities, _upn_identity(call, upn)]
-        body["createdDateTime"] = written(moment)
-        body["lastPasswordChangeDateTime"] = written(moment) if hashed else None
+        body["createdDateTime"] = call.now
+        body["lastPasswordChangeDateTime"] = call.now if hashed else None
         user = User(
             id=id,
             upn=upn,
@@ -124,7 +114,7 @@ class Users(Resource):
             failed=0,
             locked_until=0,
             body=body,
-            created=moment,
+            created=call.directory.clock.now(),
         )
         with call.directory.transaction():
             check_room(call.directory)
