@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
-from jitkit.rehearsal.users import User
 
 from jitkit.rehearsal import identity, switches
+from jitkit.rehearsal.directory import User
 from jitkit.rehearsal.graph.router import Throttle, all_routes, resource_units
 from jitkit.rehearsal.graph.wire import GraphError, GraphRoute
 from jitkit.rehearsal.tenant import RehearsalTenant
