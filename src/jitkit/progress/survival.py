@@ -1,15 +1,15 @@
 """Fits how long users take until their first sign-in moves them, when some of them never come.
 
 `count_history` counts users by wave and day, `find_rhythm` estimates how busy each day was, and `fit_survival` draws
-survival curves that agree with the counts. SurPyval fits three limited-failure-population families (Weibull,
-log-normal, log-logistic); importance sampling around each fit draws what the counts leave open. No family is right. A
-likelihood would soon forget that, so it is coarsened (Miller and Dunson, Robust Bayesian inference via coarsening,
-2019): it weighs no more than some hundreds of moves, however many there are, and the families are weighted by it.
+survival curves that agree with the counts. The curves are three of SurPyval's distributions (Weibull, log-normal,
+log-logistic), each with a share of users that never returns. Importance sampling draws their parameters, from the prior
+to the posterior in a few rounds. No family is right. A likelihood would soon forget that, so it is coarsened (Miller
+and Dunson, Robust Bayesian inference via coarsening, 2019): it weighs no more than some hundreds of moves, however many
+there are, and the families are weighted by it.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 import surpyval
 from scipy.optimize import minimize
-from scipy.special import expit, logit, logsumexp, softmax
+from scipy.special import expit, logsumexp, softmax
 from scipy.stats import multivariate_t
 
 __all__ = ["DAY", "Floats", "History", "Rhythm", "Survival", "Window", "count_history", "find_rhythm", "fit_survival"]
@@ -36,9 +36,8 @@ _BUSY: Final = 6.0  # moves a day, after which a day without any is no chance
 _RIDGE: Final = np.array([0.0, 0.1, 0.1, *[4.0] * 7])  # level, trend by age, days of the week (a sigma of 0.5)
 _DRAWS: Final = 600
 _COARSE: Final = 400.0  # moves that the likelihood is worth at most
-_FEW: Final = 10  # moves, below which nothing is fitted and the prior is the start
 _CLOUD: Final = 1500
-_ROUNDS: Final = (0.3, 0.6, 1.0, 1.0)  # how far each round trusts the weights when it places the next cloud
+_ROUNDS: Final = (0.1, 0.3, 0.6, 1.0, 1.0)  # how far each round trusts the weights when it places the next cloud
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,11 +215,6 @@ class _Family:
     def fitter(self) -> Any:
         return getattr(surpyval, self.name)
 
-    def coordinates(self, parameters: Floats, returning: float) -> Floats:
-        """Convert the two parameters and the returning share to unbounded coordinates."""
-        first = parameters[0] if self.location else np.log(parameters[0])
-        return np.array([first, np.log(parameters[1]), logit(np.clip(returning, 0.02, 0.98))])
-
     def survival(self, theta: Floats, time: Floats) -> Floats:
         """Share not moved by each time (columns), for each row of coordinates."""
         first = theta[:, 0] if self.location else np.exp(theta[:, 0])
@@ -316,11 +310,12 @@ def fit_survival(history: History, rhythm: Rhythm, seed: int = 0) -> Survival:
 
 
 def _explore(family: _Family, seen: Observed, seed: int) -> tuple[Floats, Floats]:
-    """Draw one family's coordinates around SurPyval's fit; return them with the logarithms of their weights."""
+    """Draw one family's coordinates; return them with the logarithms of their weights."""
     events, times = len(seen.begin), np.concatenate([seen.begin, seen.end, seen.last])
     tempered = _COARSE / (_COARSE + seen.moved.sum())
     rng = np.random.default_rng(seed)
-    centre, spread = _fit(family, seen), np.diag([0.5, 0.2, 1.0]) ** 2
+    middle, sigma = family.shape
+    centre, spread = np.array([np.log(20), np.log(middle), 0.0]), np.diag([1.5, sigma, 1.8]) ** 2
     for trust in _ROUNDS:
         around = multivariate_t(centre, spread, df=5, seed=rng)
         theta = around.rvs(_CLOUD)
@@ -333,23 +328,3 @@ def _explore(family: _Family, seen: Observed, seed: int) -> tuple[Floats, Floats
         centre = share @ theta
         spread = np.cov(theta.T, aweights=share) * 1.2 + 1e-6 * np.eye(3)
     return theta, weight
-
-
-def _fit(family: _Family, seen: Observed) -> Floats:
-    prior = np.array([np.log(20), np.log(family.shape[0]), 0.0])
-    if seen.moved.sum() < _FEW:
-        return prior
-    moved, waiting = (np.round(counts).astype(int) for counts in (seen.moved, seen.waiting))
-    with warnings.catch_warnings():
-        # SurPyval warns where the counts leave the returning share open; the draws show that.
-        warnings.simplefilter("ignore")
-        try:
-            model = family.fitter.fit(
-                xl=np.concatenate([seen.begin[moved > 0], seen.last[waiting > 0]]),
-                xr=np.concatenate([seen.end[moved > 0], np.full((waiting > 0).sum(), np.inf)]),
-                n=np.concatenate([moved[moved > 0], waiting[waiting > 0]]),
-                lfp=True,
-            )
-        except ValueError:
-            return prior  # SurPyval refuses moves on one or two days alone: they leave every course open
-    return family.coordinates(model.params, model.lfp_p)
