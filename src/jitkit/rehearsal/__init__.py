@@ -1,1 +1,1 @@
-"""A stand-in external tenant with its own directory, Graph, tokens and sign-in, sharing no code with what it tests."""
+"""A rehearsal tenant with its own directory, Graph, tokens and sign-in; it shares no code with the endpoint."""

@@ -17,19 +17,6 @@ from jitkit.rehearsal.directory import Body, User
 from jitkit.rehearsal.log_rows import BY_THE_SERVICE, audit
 from jitkit.rehearsal.state import State
 
-__all__ = [
-    "Lockout",
-    "can_read_mail",
-    "decoy",
-    "hash_password",
-    "is_invented",
-    "mark_migrated",
-    "matches",
-    "password_problem",
-    "problem_with",
-    "store_password",
-]
-
 # --- hashes ------------------------------------------------------------------------------------------------------
 
 # Cheap enough for thousands of sign-ins on a laptop. Passwords that a program invented for simulated users need no
@@ -39,15 +26,7 @@ _SCRYPT, _INVENTED = "scrypt", "invented"
 
 
 def hash_password(password: str, *, invented: bool = False) -> str:
-    """Hash a password for the directory.
-
-    Args:
-        password: the clear text.
-        invented: whether a program invented it for a simulated user.
-
-    Returns:
-        `scrypt$<salt hex>$<digest hex>`, or the same with `invented` and a quick digest.
-    """
+    """Hash a password for the directory."""
     kind, salt = _INVENTED if invented else _SCRYPT, os.urandom(16)
     return f"{kind}${salt.hex()}${_digest(kind, password, salt).hex()}"
 
@@ -98,12 +77,7 @@ _POINTS_NEEDED: Final = 5
 
 
 def password_problem(password: str, *, complexity: bool = True) -> str | None:
-    """Return why a password may not be stored, or None.
-
-    Args:
-        password: the clear text; it is not repeated in the answer.
-        complexity: whether three of the four character classes are needed.
-    """
+    """Return why a password may not be stored, or None."""
     if len(password) < _LENGTH.start:
         return f"A password has at least {_LENGTH.start} characters."
     if len(password) not in _LENGTH:
@@ -146,16 +120,7 @@ _ANY_BANNED: Final = re.compile("|".join(re.escape(each) for each in sorted(map(
 def store_password(
     state: State, user: User, stored: str, *, activity: str, flag: str = "", by: Body = BY_THE_SERVICE
 ) -> None:
-    """Store a new password, unlock the account and, where a flag is named, mark the user as migrated.
-
-    Args:
-        state: the tenant's state; call this inside a transaction.
-        user: the account, just read.
-        stored: the hash of the new password.
-        activity: what the audit log calls it.
-        flag: the full name of the migration flag that becomes false; empty leaves flags alone.
-        by: who did it, as the audit log shows it.
-    """
+    """Store a new password, unlock the account and, where a flag is named, mark the user as migrated."""
     body = {**user.body, "lastPasswordChangeDateTime": f"{timestamp(state.clock.now())[:19]}Z"}
     state.directory.update_user(user.id, password_hash=stored, force_change=False, failed=0, locked_until=0, body=body)
     audit(state.directory, activity, target_id=user.id, target_name=user.upn, by=by)
@@ -194,9 +159,6 @@ class Lockout:
 
     The same wrong password typed again does not count: the last three are remembered, here as keyed digests in memory,
     for as long as this process runs. That familiar and unfamiliar locations have counters of their own is not imitated.
-
-    Args:
-        state: the tenant's state; its directory keeps the counts.
     """
 
     def __init__(self, state: State) -> None:

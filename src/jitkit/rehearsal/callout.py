@@ -26,7 +26,6 @@ from jitkit.rehearsal.clock import timestamp
 from jitkit.rehearsal.directory import Body, Directory, User, new_id
 from jitkit.rehearsal.prerequisites import (
     LOOPBACK,
-    CalloutImpossible,
     ClientApp,
     Refused,
     Target,
@@ -36,8 +35,6 @@ from jitkit.rehearsal.prerequisites import (
     only_app_id,
 )
 from jitkit.rehearsal.state import State
-
-__all__ = ["Caller", "Callout", "CalloutImpossible", "Submission", "Verdict", "gateway_name"]
 
 _TOKEN_LIFETIME: Final = 3600
 _RENEW_BEFORE: Final = 300
@@ -89,16 +86,7 @@ class Callout:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of a callout.
-
-    Args:
-        started: when the first attempt began, in seconds since the epoch.
-        attempts: how many requests were sent.
-        action: what the endpoint decided; None when something went wrong.
-        error: the 1003xxx number when something did.
-        http_status: the status of the last answer; None when there was none.
-        detail: a sentence about what went wrong.
-    """
+    """The outcome of a callout."""
 
     started: float
     attempts: int
@@ -121,9 +109,6 @@ class Caller:
     """Calls endpoints for one tenant.
 
     `transport` may be set before the first call: requests then go to an endpoint in this process, without a socket.
-
-    Args:
-        state: the tenant's state.
     """
 
     def __init__(self, state: State) -> None:
@@ -142,18 +127,7 @@ class Caller:
     def compose(
         self, username: str, password: str, *, client_app_id: str | None = None, nonce: str | None = None
     ) -> Callout:
-        """Build the request that a sign-in would send, without sending it.
-
-        Args:
-            username: a sign-in name; one that no user of the tenant has is used for an invented user.
-            password: what the user would type.
-            client_app_id: the app to sign in to; None for the only one there is.
-            nonce: a nonce to use; None for a fresh one.
-
-        Raises:
-            NotReady: the app or a listener for it does not exist.
-            CalloutImpossible: something the callout needs is missing.
-        """
+        """Build the request that a sign-in would send, without sending it."""
         self._state.refresh()
         app_id = (client_app_id or only_app_id(self._directory)).lower()
         try:
@@ -167,11 +141,7 @@ class Caller:
         return self.build(Submission(client, listener, user, username, password, nonce=nonce or new_id()))
 
     def build(self, submission: Submission) -> Callout:
-        """Build the request for one submitted password.
-
-        Raises:
-            CalloutImpossible: something the callout needs is missing.
-        """
+        """Build the request for one submitted password."""
         target = callout_target(self._state, submission.listener)
         context = password_context(
             target.recipient,
@@ -250,11 +220,7 @@ class Caller:
             return Verdict(started, attempts, action)
 
     async def reach(self, url: str) -> httpx.Response:
-        """Send a GET to a public address, over the route that a callout takes.
-
-        Raises:
-            httpx.TransportError: nothing answers there.
-        """
+        """Send a GET to a public address, over the route that a callout takes."""
         self._state.refresh()
         base_url = self._reachable(url)
         if base_url is None:

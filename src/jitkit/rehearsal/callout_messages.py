@@ -23,19 +23,6 @@ from jwcrypto import jwe, jwk
 
 from jitkit import protocol
 
-__all__ = [
-    "NEVER_FOR_PASSWORDS",
-    "RESPONSE_LIMIT",
-    "Action",
-    "Recipient",
-    "Unusable",
-    "judge",
-    "password_context",
-    "read",
-    "recipient",
-    "seal",
-]
-
 # --- what Entra sends ----------------------------------------------------------------------------------------------
 
 _CONTEXT_LIFETIME: Final = 600  # seconds [observed]
@@ -53,14 +40,7 @@ class Recipient:
 
 
 def recipient(application: Mapping[str, Any]) -> Recipient | None:
-    """Return the key that an application's tokens are encrypted with.
-
-    Args:
-        application: the application, with the DER of its certificates in `keyCredentials`.
-
-    Returns:
-        The key that `tokenEncryptionKeyId` names; None when there is no such key or it is not RSA.
-    """
+    """Return the key that an application's tokens are encrypted with."""
     chosen = str(application.get("tokenEncryptionKeyId") or "").lower()
     for credential in application.get("keyCredentials") or ():
         if chosen and str(credential.get("keyId")).lower() == chosen and credential.get("key"):
@@ -69,16 +49,7 @@ def recipient(application: Mapping[str, Any]) -> Recipient | None:
 
 
 def seal(recipient: Recipient, plaintext: bytes, header: Mapping[str, Any] | None = None) -> str:
-    """Encrypt for one recipient.
-
-    Args:
-        recipient: whose key to use.
-        plaintext: what to encrypt.
-        header: further members of the protected header.
-
-    Returns:
-        A compact JWE.
-    """
+    """Encrypt for one recipient."""
     algorithms = {"alg": protocol.JWE_ALG, "enc": protocol.JWE_ENC, "x5t": recipient.thumbprint, "zip": "DEF"}
     sealed = copy.copy(_EMPTY)
     sealed.plaintext, sealed.objects = plaintext, {"protected": json.dumps({**algorithms, **(header or {})})}
@@ -89,20 +60,7 @@ def seal(recipient: Recipient, plaintext: bytes, header: Mapping[str, Any] | Non
 def password_context(
     recipient: Recipient, *, username: str, password: str, nonce: str, audience: str, issuer: str, now: float
 ) -> str:
-    """Encrypt what a user typed.
-
-    Args:
-        recipient: the extension's encryption key.
-        username: the sign-in name as typed.
-        password: the password as typed.
-        nonce: what the endpoint has to send back.
-        audience: the extension's appId.
-        issuer: the extension's resource id.
-        now: seconds since the epoch.
-
-    Returns:
-        A compact JWE.
-    """
+    """Encrypt what a user typed."""
     moment = int(now)
     claims = {
         protocol.CLAIM_PASSWORD: password,
@@ -149,13 +107,7 @@ _ACTIONS: Final = {each.lower(): each for each in (protocol.MIGRATE, protocol.UP
 
 
 class Unusable(Exception):
-    """An attempt led to no action.
-
-    Args:
-        error: a 1003xxx number.
-        detail: what is wrong, as a sentence without any of the answer's content.
-        http_status: the status of the answer; None when there was none.
-    """
+    """An attempt led to no action."""
 
     def __init__(self, error: int, detail: str, http_status: int | None = None) -> None:
         super().__init__(detail)
@@ -185,16 +137,7 @@ async def read(response: httpx.Response) -> bytes:
 
 
 def judge(response: httpx.Response, content: bytes, nonce: str) -> Action:
-    """Return the action in an answer.
-
-    Args:
-        response: status and headers.
-        content: the body.
-        nonce: what the answer has to repeat: that it has to is documented, how the service reports it is not.
-
-    Raises:
-        Unusable: the answer breaks a rule.
-    """
+    """Return the action in an answer."""
     status = response.status_code
     if status != 200:
         raise Unusable(1003002, f"The endpoint answered with HTTP status {status}.", status)

@@ -6,19 +6,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-__all__ = ["Clock", "timestamp"]
-
 
 class Clock:
     """Returns the tenant's time.
 
     Everything that the tenant keeps, counts and logs goes by `now()`. What it signs for the endpoint goes by
     `signing_time()`: an endpoint is another program, and its clock stays the machine's when the tenant's is moved.
-
-    Args:
-        ahead: seconds by which the clock is ahead of this machine's.
-        remember: called with the new `ahead` whenever the clock is moved.
-        recall: returns the `ahead` that was last remembered, by any process that opened the tenant.
     """
 
     def __init__(
@@ -44,14 +37,7 @@ class Clock:
         return time.perf_counter() if self._held is None else self._held
 
     def forward(self, seconds: float) -> None:
-        """Move the clock on.
-
-        Args:
-            seconds: by how much.
-
-        Raises:
-            ValueError: the number is negative.
-        """
+        """Move the clock on."""
         if seconds < 0:
             raise ValueError("A tenant's clock does not go back; reset the tenant or restore a snapshot.")
         if self._held is not None:
@@ -68,11 +54,7 @@ class Clock:
             self.ahead = self._recall()
 
     def hold(self, moment: float) -> None:
-        """Stop the clock at a moment, for a simulation that moves it itself.
-
-        Args:
-            moment: seconds since the epoch.
-        """
+        """Stop the clock at a moment, for a simulation that moves it itself."""
         self._held = moment
 
     def release(self) -> None:

@@ -23,8 +23,6 @@ from typing import Any, Final
 
 from jitkit.rehearsal.clock import Clock
 
-__all__ = ["Body", "Directory", "User", "new_id", "seeded", "user_of"]
-
 Body = dict[str, Any]
 
 # Raised whenever the tables change: a file of another version is not touched.
@@ -104,15 +102,7 @@ def user_of(row: sqlite3.Row) -> User:
 
 
 class Directory:
-    """Keeps the tenant's objects in one SQLite file that only its owner can read.
-
-    Args:
-        path: the file; it is made when absent.
-
-    Raises:
-        sqlite3.DatabaseError: the file is something else, or its tables are of another version.
-        OSError: the file cannot be made or opened.
-    """
+    """Keeps the tenant's objects in one SQLite file that only its owner can read."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -153,12 +143,7 @@ class Directory:
                 self._db.execute("COMMIT")
 
     def rows(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
-        """Run one statement and return its rows.
-
-        Args:
-            sql: the statement, with `?` for values.
-            parameters: the values.
-        """
+        """Run one statement and return its rows."""
         with self._lock:
             if not sql.startswith("SELECT") and ("objects" in sql or "meta" in sql):
                 self._changes += 1
@@ -213,12 +198,7 @@ class Directory:
         return found
 
     def publish(self, host: str, base_url: str | None) -> None:
-        """Let `https://{host}` lead to a loopback address, for every process that opens the tenant.
-
-        Args:
-            host: the public host name, without scheme or port.
-            base_url: where it leads, such as `http://127.0.0.1:7071`; None for nowhere.
-        """
+        """Let `https://{host}` lead to a loopback address, for every process that opens the tenant."""
         with self.transaction():
             kept = self.publications()
             kept.pop(host.lower(), None)
@@ -232,17 +212,7 @@ class Directory:
     # --- objects -----------------------------------------------------------------------------------------------
 
     def add(self, kind: str, body: Body, *, key: str | None = None, parent: str | None = None) -> Body:
-        """Add an object.
-
-        Args:
-            kind: the Graph collection in the singular, such as `application`.
-            body: its properties; `id` is made when absent.
-            key: a second unique name within the kind, such as the appId.
-            parent: the id of the object that contains it.
-
-        Returns:
-            The body, with its id.
-        """
+        """Add an object."""
         body = {"id": str(uuid.uuid4()), **body}
         self.rows(
             "INSERT INTO objects (id, kind, key, parent, body, created) VALUES (?, ?, ?, ?, ?, ?)",
@@ -263,13 +233,7 @@ class Directory:
         return json.loads(found[0]["body"]) if found else None
 
     def all(self, kind: str, *, parent: str | None = None, deleted: bool = False) -> list[Body]:
-        """List the objects of a kind in the order they were made.
-
-        Args:
-            kind: the Graph collection in the singular.
-            parent: only those inside this object.
-            deleted: list the recycle bin instead.
-        """
+        """List the objects of a kind in the order they were made."""
         where = "kind = ? AND deleted IS " + ("NOT NULL" if deleted else "NULL")
         parameters: tuple[Any, ...] = (kind,)
         if parent is not None:
@@ -337,27 +301,14 @@ class Directory:
         return user_of(found[0]) if found else None
 
     def update_user(self, id: str, **columns: Any) -> None:
-        """Change columns of a user.
-
-        Args:
-            id: the object id.
-            columns: any of upn, sign_in_name, password_hash, force_change, enabled, failed, locked_until, deleted, and
-                `body` as a dict.
-        """
+        """Change columns of a user."""
         if isinstance(columns.get("body"), Mapping):
             columns["body"] = json.dumps(columns["body"])
         assignments = ", ".join(f"{name} = ?" for name in columns)
         self.rows(f"UPDATE users SET {assignments} WHERE id = ?", (*columns.values(), id))  # noqa: S608
 
     def set_user_value(self, id: str, name: str, value: Any, *, due: float = 0.0) -> None:
-        """Set one Graph property of a user, or remove it with None.
-
-        Args:
-            id: the object id.
-            name: the property.
-            value: its value.
-            due: when reads find it, in seconds since the epoch: later than now in a directory that replicates slowly.
-        """
+        """Set one Graph property of a user, or remove it with None."""
         if due > self.clock.now():
             self.add(_LATE_FLAG, {"user": id, "name": name, "value": value, "due": due})
             return
@@ -382,13 +333,7 @@ class Directory:
     # --- logs --------------------------------------------------------------------------------------------------
 
     def append_log(self, kind: str, body: Body, *, time: float) -> None:
-        """Append a row to a log.
-
-        Args:
-            kind: `signIn` or `directoryAudit`.
-            body: the row in Graph's shape, with its `id`.
-            time: seconds since the epoch, UTC.
-        """
+        """Append a row to a log."""
         self.rows("INSERT INTO log VALUES (?, ?, ?, ?)", (body["id"], kind, time, json.dumps(body)))
 
     def log(self, kind: str) -> list[Body]:

@@ -41,11 +41,7 @@ class Checked(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Drill(Card):
-    """A misconfiguration that was made. In a `with` statement it is undone at the end of the block.
-
-    Args:
-        undo: undoes it.
-    """
+    """A misconfiguration that was made. In a `with` statement it is undone at the end of the block."""
 
     undo: Callable[[], object] = field(repr=False)
 

@@ -11,34 +11,20 @@ from __future__ import annotations
 
 import contextlib
 import random
+import tomllib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from importlib.resources import files
 from typing import Final, Literal
 
 from jitkit.errors import KitError
 
-__all__ = ["FAULTS", "Fault", "Faults", "Injected"]
-
 At = Literal["graph", "network", "endpoint"]
-
-_SLOW_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One way in which a call can fail.
-
-    Args:
-        name: what it is called.
-        at: which calls it meets: requests to Graph, the network below them, or what is sent to an endpoint.
-        means: what happens, in a sentence.
-        status: the HTTP status that Graph answers; 0 for none.
-        code: Graph's error code.
-        message: Graph's sentence.
-        retry_after: seconds in the header `Retry-After`; 0 for no header.
-        error: the 1003xxx number of the sign-in log.
-        seconds: how long the call is held up.
-    """
+    """One way in which a call can fail."""
 
     name: str
     at: At
@@ -51,66 +37,13 @@ class Fault:
     seconds: float = 0.0
 
 
-_ALL: Final = (
-    Fault("answer-lost", "network", "Graph does what it is asked; the connection breaks before its answer arrives."),
-    Fault("endpoint-silent", "endpoint", "The endpoint does not answer in time: 1003005.", error=1003005),
-    Fault("endpoint-unreachable", "endpoint", "No connection to the endpoint: 1003027.", error=1003027),
-    Fault(
-        "graph-down",
-        "graph",
-        "Graph answers 503 and asks to wait a second.",
-        503,
-        "serviceNotAvailable",
-        "The service is temporarily unavailable.",
-        retry_after=1,
-    ),
-    Fault("graph-slow", "graph", f"Graph takes {_SLOW_SECONDS:.0f} seconds longer.", seconds=_SLOW_SECONDS),
-    Fault(
-        "graph-throttled",
-        "graph",
-        "Graph answers 429 and asks to wait a second.",
-        429,
-        "TooManyRequests",
-        "Too many requests.",
-        retry_after=1,
-    ),
-    Fault("handler-error", "endpoint", "The service fails in its own event handler: 1003000.", error=1003000),
-    Fault("network-down", "network", "Graph cannot be reached."),
-    Fault(
-        "permission-missing",
-        "graph",
-        "Graph answers 403: the signed-in identity lacks a role or a permission.",
-        403,
-        "Authorization_RequestDenied",
-        "Insufficient privileges to complete the operation.",
-    ),
-    Fault("service-error", "endpoint", "The service fails before it calls the endpoint: 1003001.", error=1003001),
-    Fault("service-throttled", "endpoint", "The service makes no more calls for now: 1003004.", error=1003004),
-    Fault(
-        "token-expired",
-        "graph",
-        "Graph answers 401: the token is too old.",
-        401,
-        "InvalidAuthenticationToken",
-        "Lifetime validation failed, the token is expired.",
-    ),
-)
-
-FAULTS: Final = {fault.name: fault for fault in _ALL}
+_TABLE: Final = tomllib.loads((files("jitkit.rehearsal") / "drills.toml").read_text(encoding="utf-8"))["fault"]
+FAULTS: Final = {each["name"]: Fault(**each) for each in _TABLE}
 
 
 @dataclass
 class Injected:
-    """A fault that is switched on.
-
-    Args:
-        fault: which.
-        calls: the numbers of the calls that meet it, from 1; empty for every call.
-        share: which share of the calls meet it.
-        dice: decides which.
-        seen: how many calls there were.
-        met: the numbers of those that met it.
-    """
+    """A fault that is switched on."""
 
     fault: Fault
     calls: frozenset[int]
@@ -138,20 +71,7 @@ class Faults:
     def inject(
         self, name: str, *, calls: Collection[int] = (), share: float = 1.0, seed: int = 0
     ) -> Iterator[Injected]:
-        """Switch a fault on for as long as the block lasts.
-
-        Args:
-            name: one of `FAULTS`.
-            calls: the numbers of the calls that meet it, counted from 1 inside the block; empty for every call.
-            share: which share of the calls meet it, 0 to 1.
-            seed: decides which ones.
-
-        Yields:
-            What was switched on; it counts.
-
-        Raises:
-            KitError: there is no such fault.
-        """
+        """Switch a fault on for as long as the block lasts."""
         if name not in FAULTS:
             raise KitError(f"There is no fault {name}.", next_step=f"Choose one of {', '.join(sorted(FAULTS))}.")
         injected = Injected(FAULTS[name], frozenset(calls), share, random.Random(seed))  # noqa: S311

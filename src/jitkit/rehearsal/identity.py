@@ -31,20 +31,6 @@ from starlette.routing import Route
 from jitkit.protocol import GRAPH_APP_ID
 from jitkit.rehearsal.directory import Directory, User
 
-__all__ = [
-    "ADMINISTRATOR_PERMISSIONS",
-    "GRAPH",
-    "LOGIN_HOST",
-    "ciam_issuer",
-    "document_routes",
-    "ensure_keys",
-    "id_token",
-    "issue_token",
-    "read_access_token",
-    "sign",
-    "token_routes",
-]
-
 Use = Literal["callout", "shared", "graph"]
 
 LOGIN_HOST: Final = "login.microsoftonline.com"
@@ -81,16 +67,7 @@ def ensure_keys(directory: Directory) -> None:
 
 
 def sign(directory: Directory, claims: Mapping[str, Any], *, use: Use) -> str:
-    """Sign claims as an RS256 JWT.
-
-    Args:
-        directory: the tenant's directory.
-        claims: the payload.
-        use: which key; it decides in which of the two documents a reader finds the key.
-
-    Returns:
-        The compact JWS, with `kid` in its header.
-    """
+    """Sign claims as an RS256 JWT."""
     key = _keys(directory)[use]
     token = jws.JWS(json.dumps(claims).encode())
     token.add_signature(key, protected=json.dumps({"alg": "RS256", "typ": "JWT", "kid": key.thumbprint()}))
@@ -107,20 +84,7 @@ def issue_token(
     subject: str | None = None,
     lifetime: float = _LIFETIME,
 ) -> str:
-    """Issue an access token.
-
-    Args:
-        directory: the tenant's directory.
-        audience: the resource, such as `https://graph.microsoft.com`.
-        client_app_id: the app it is issued to.
-        roles: application permissions.
-        scopes: delegated permissions.
-        subject: the object id of the user it is issued for; None for the client itself.
-        lifetime: seconds until it expires.
-
-    Returns:
-        An RS256 JWT in the v1.0 shape that Graph's own tokens have.
-    """
+    """Issue an access token."""
     tenant_id, now = _tenant_id(directory), int(directory.clock.now())
     subject = subject or str(uuid.uuid5(uuid.UUID(tenant_id), client_app_id))
     claims = {
@@ -141,15 +105,7 @@ def issue_token(
 
 
 def read_access_token(directory: Directory, token: str) -> Mapping[str, Any] | None:
-    """Return the claims of a token that was sent to Graph.
-
-    Args:
-        directory: the tenant's directory.
-        token: the compact JWS.
-
-    Returns:
-        The claims, or None when this tenant did not sign it, it is not valid now, or it has another audience.
-    """
+    """Return the claims of a token that was sent to Graph."""
     signed = jws.JWS()
     signed.allowed_algs = ["RS256"]
     try:
@@ -166,15 +122,6 @@ def id_token(directory: Directory, user: User, app_id: str, *, now: float) -> st
     """Issue the ID token that an app receives when a user has signed in.
 
     [Microsoft Learn, "ID token claims reference"]
-
-    Args:
-        directory: the tenant's directory.
-        user: who signed in.
-        app_id: the app they signed in to.
-        now: when, in seconds since the epoch.
-
-    Returns:
-        An RS256 JWT.
     """
     moment, pair = int(now), f"{user.id}{app_id}".encode()
     claims = {

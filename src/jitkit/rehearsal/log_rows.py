@@ -15,8 +15,6 @@ from typing import Any, Final
 from jitkit.rehearsal.clock import timestamp
 from jitkit.rehearsal.directory import Body, Directory, User, new_id
 
-__all__ = ["BY_THE_SERVICE", "audit", "by_user", "listener_result", "sign_in_row"]
-
 BY_THE_SERVICE: Final[Body] = {"user": None, "app": None}
 """`initiatedBy` of what no person and no app asked for: how the service shows a flag that it set is not documented."""
 
@@ -69,16 +67,7 @@ def audit(
     changed: Mapping[str, tuple[Any, Any]] | None = None,
     by: Body | None = None,
 ) -> None:
-    """Append a row to the audit log.
-
-    Args:
-        directory: the tenant's directory.
-        activity: what was done, in the service's words, such as `Update user`.
-        target_id: the object it was done to.
-        target_name: what that object is called.
-        changed: property to old and new value. A password is never one of them.
-        by: `initiatedBy` as Graph shows it; None for the tenant's administrator.
-    """
+    """Append a row to the audit log."""
     now = directory.clock.now()
     category, service, kind = next(found for word, found in _ACTIVITIES if word in activity.lower())
     modified = [
@@ -121,19 +110,7 @@ def sign_in_row(
     code: int,
     listener: Body | None,
 ) -> Body:
-    """Build the row of a sign-in, without what is the same in every row.
-
-    Args:
-        started: when it began, in seconds since the epoch.
-        duration_ms: how long it took.
-        user: who signed in; None for an unknown user, whose typed name is not kept.
-        app_id: the app.
-        app_name: what the app is called; empty when it cannot be signed in to.
-        ip: where the user came from.
-        correlation_id: names the sign-in here and in the endpoint's ledger.
-        code: the AADSTS number.
-        listener: what `listener_result` returned, when a listener was executed.
-    """
+    """Build the row of a sign-in, without what is the same in every row."""
     row: Body = {
         "id": new_id(),
         "createdDateTime": timestamp(started),

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import base64
 import json
+import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -24,8 +26,6 @@ from jitkit.rehearsal.directory import Body, Directory
 from jitkit.rehearsal.log_rows import audit
 from jitkit.rehearsal.prerequisites import listeners
 
-__all__ = ["MISCONFIGURATIONS", "Misconfiguration", "misconfigure", "undo", "wrong_now"]
-
 _KEPT: Final = "misconfigurations"
 _SLOW_SECONDS: Final = 2.5  # longer than Entra waits for one attempt
 _ACTIVITIES: Final = {
@@ -38,16 +38,7 @@ _ACTIVITIES: Final = {
 
 @dataclass(frozen=True)
 class Misconfiguration:
-    """One mistake.
-
-    Args:
-        case: its number, for those who want to find it out.
-        name: its name, for those who teach.
-        mistake: what was done, in a sentence.
-        symptom: what shows, in the words of the user who signs in and of the sign-in log.
-        make: makes it, and returns what undoing it needs; nothing when it was so already.
-        undo: undoes it, given what `make` returned.
-    """
+    """One mistake."""
 
     case: int
     name: str
@@ -61,17 +52,6 @@ def misconfigure(directory: Directory, which: str | int) -> Misconfiguration:
     """Make a mistake in a tenant that is set up; one that was made before is undone and made again.
 
     What is so already is not changed: then the mistake is not among `wrong_now`.
-
-    Args:
-        directory: the tenant's directory.
-        which: a name or a case number.
-
-    Returns:
-        The mistake.
-
-    Raises:
-        KitError: there is no such mistake.
-        NotReady: what it would break is not there.
     """
     mistake = _named(which)
     undo(directory, mistake.name)
@@ -82,15 +62,7 @@ def misconfigure(directory: Directory, which: str | int) -> Misconfiguration:
 
 
 def undo(directory: Directory, which: str | int | None = None) -> list[str]:
-    """Undo a mistake, or all of them.
-
-    Args:
-        directory: the tenant's directory.
-        which: a name or a case number; None for all.
-
-    Returns:
-        The names of what was undone.
-    """
+    """Undo a mistake, or all of them."""
     names = list(reversed(_kept(directory))) if which is None else [_named(which).name]
     undone = []
     for name in names:
@@ -296,85 +268,20 @@ def _to_migrate(directory: Directory, flag: str) -> list[str]:
     return [row["id"] for row in directory.rows(sql, (f'$."{flag}"',))]
 
 
-MISCONFIGURATIONS: Final = (
-    Misconfiguration(
-        1,
-        "consent-missing",
-        "Receive.Payload was added to the registration, and admin consent was never granted, or was revoked.",
-        "A general error; the log says 1003021, and no request was sent.",
-        _revoke_consent,
-        _grant_consent,
-    ),
-    Misconfiguration(
-        2,
-        "host-moved",
-        "The endpoint's address was changed, the identifier URI and the resource id were not.",
-        "A general error; the log says 1003015, and no request was sent.",
-        _move_host,
-        _change_back,
-    ),
-    Misconfiguration(
-        3,
-        "principal-disabled",
-        "The service principal of the extension's app was disabled.",
-        "A general error; the log says 1003019, and no request was sent.",
-        _disable_principal,
-        _change_back,
-    ),
-    Misconfiguration(
-        4,
-        "gateway-in-front",
-        "The built-in authentication of the hosting service was switched on in front of the endpoint.",
-        "A general error; the log says 1003002 with status 401, and the endpoint has no line for it.",
-        _gateway("guarded", True),
-        _remove_gateway,
-    ),
-    Misconfiguration(
-        5,
-        "key-mismatch",
-        "A certificate was uploaded whose private key the endpoint does not have.",
-        "A general error; the log says 1003002 with status 401, and the endpoint's ledger names the key.",
-        _upload_other_key,
-        _change_back,
-    ),
-    Misconfiguration(
-        6,
-        "too-slow",
-        "The endpoint, or the legacy store behind it, takes longer than two seconds.",
-        "A general error after four seconds; the log says 1003005 after two attempts.",
-        _gateway("seconds", _SLOW_SECONDS),
-        _remove_gateway,
-    ),
-    Misconfiguration(
-        7,
-        "app-not-included",
-        "The app that users sign in to is not among those that the listener includes.",
-        "Wrong password, though it is right; the log names no extension.",
-        _exclude_app,
-        _change_back,
-    ),
-    Misconfiguration(
-        8,
-        "flag-misspelt",
-        "The listener names a flag that does not exist.",
-        "Wrong password, though it is right; the log names no extension.",
-        _misspell_flag,
-        _change_back,
-    ),
-    Misconfiguration(
-        9,
-        "flag-not-set",
-        "The users were created without the flag.",
-        "Wrong password, though it is right; the log names no extension.",
-        _clear_flags,
-        _set_flags,
-    ),
-    Misconfiguration(
-        10,
-        "change-forced",
-        "The users were created with forceChangePasswordNextSignIn true.",
-        "The endpoint says MigratePassword, and the user has to choose a new password; the flag stays true.",
-        _force_change,
-        _allow_no_change,
-    ),
+_MAKE_AND_UNDO: Final[dict[str, tuple[Callable[[Directory], Any], Callable[[Directory, Any], None]]]] = {
+    "consent-missing": (_revoke_consent, _grant_consent),
+    "host-moved": (_move_host, _change_back),
+    "principal-disabled": (_disable_principal, _change_back),
+    "gateway-in-front": (_gateway("guarded", True), _remove_gateway),
+    "key-mismatch": (_upload_other_key, _change_back),
+    "too-slow": (_gateway("seconds", _SLOW_SECONDS), _remove_gateway),
+    "app-not-included": (_exclude_app, _change_back),
+    "flag-misspelt": (_misspell_flag, _change_back),
+    "flag-not-set": (_clear_flags, _set_flags),
+    "change-forced": (_force_change, _allow_no_change),
+}
+_TABLE: Final = tomllib.loads((files("jitkit.rehearsal") / "drills.toml").read_text(encoding="utf-8"))
+MISCONFIGURATIONS: Final = tuple(
+    Misconfiguration(case, each["name"], each["mistake"], each["symptom"], *_MAKE_AND_UNDO[each["name"]])
+    for case, each in enumerate(_TABLE["misconfiguration"], 1)
 )

@@ -12,27 +12,12 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from jitkit.errors import KitError, NotReady
-from jitkit.explanations import CALLOUT_ERRORS
+from jitkit.explanations import callout_cause, fix
 from jitkit.protocol import CALLER_APP_ID, GRAPH_APP_ID, RECEIVE_PAYLOAD_ROLE_ID, TIMEOUT_MS
 from jitkit.rehearsal import switches
 from jitkit.rehearsal.callout_messages import Recipient, recipient
 from jitkit.rehearsal.directory import Body, Directory
 from jitkit.rehearsal.state import State
-
-__all__ = [
-    "LOOPBACK",
-    "CalloutImpossible",
-    "ClientApp",
-    "Coverage",
-    "Refused",
-    "Target",
-    "callout_target",
-    "client_app",
-    "coverage",
-    "is_attribute",
-    "listeners",
-    "only_app_id",
-]
 
 T = TypeVar("T")
 
@@ -54,12 +39,7 @@ _BLOCKED: Final = ("microsoftonline.com", "graph.microsoft.com", "ciamlogin.com"
 
 
 class Refused(Exception):
-    """The app cannot be signed in to.
-
-    Args:
-        code: the AADSTS number.
-        reason: what is missing, as a sentence.
-    """
+    """The app cannot be signed in to."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -92,11 +72,7 @@ class ClientApp:
 
 
 def only_app_id(directory: Directory) -> str:
-    """Return the app that a sign-in means when it names none.
-
-    Raises:
-        NotReady: there is none, or more than one.
-    """
+    """Return the app that a sign-in means when it names none."""
     for kind in ("authenticationEventListener", "authenticationEventsFlow"):
         found = sorted({app_id for body in directory.all(kind) for app_id in _included(body)})
         if len(found) == 1:
@@ -114,11 +90,7 @@ def only_app_id(directory: Directory) -> str:
 
 
 def client_app(state: State, app_id: str) -> ClientApp:
-    """Look an app up and check that users can sign in to it with e-mail address and password.
-
-    Raises:
-        Refused: it does not exist, has no usable service principal, or no user flow offers that.
-    """
+    """Look an app up and check that users can sign in to it with e-mail address and password."""
     return _once(state, "client", app_id, lambda: _client_app(state.directory, app_id))
 
 
@@ -144,12 +116,7 @@ def _client_app(directory: Directory, app_id: str) -> ClientApp:
 
 @dataclass(frozen=True)
 class Coverage:
-    """The listener that is executed for an app.
-
-    Args:
-        listener: the one with the lowest priority number; None when no listener includes the app.
-        tied: the ids of further ones with the same number.
-    """
+    """The listener that is executed for an app."""
 
     listener: Body | None
     tied: tuple[str, ...] = ()
@@ -213,16 +180,11 @@ def _applications(body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 class CalloutImpossible(KitError):
-    """Entra would not call the endpoint: something it needs is missing.
+    """Entra would not call the endpoint: something it needs is missing."""
 
-    Args:
-        code: the 1003xxx number in the sign-in log.
-        happened: what is missing.
-        next_step: how to fix it.
-    """
-
-    def __init__(self, code: int, happened: str, next_step: str) -> None:
-        super().__init__(happened, service=f"{code} {CALLOUT_ERRORS[code]}", next_step=next_step)
+    def __init__(self, code: int, happened: str, next_step: str | None = None) -> None:
+        cause = callout_cause(code)
+        super().__init__(happened, service=cause, next_step=next_step or fix(cause))
         self.code = code
 
 
@@ -242,18 +204,7 @@ class Target:
 
 
 def callout_target(state: State, listener: Mapping[str, Any]) -> Target:
-    """Check everything a callout needs.
-
-    Args:
-        state: the tenant's state.
-        listener: the listener that covers the app.
-
-    Returns:
-        The target of the call.
-
-    Raises:
-        CalloutImpossible: something is missing or wrong.
-    """
+    """Check everything a callout needs."""
     return _once(state, "target", listener["id"], lambda: _target(state.directory, listener))
 
 
@@ -262,9 +213,7 @@ def _target(directory: Directory, listener: Mapping[str, Any]) -> Target:
     extension = directory.get("customAuthenticationExtension", str((handler.get("customExtension") or {}).get("id")))
     if extension is None:
         raise CalloutImpossible(
-            1003011,
-            "The listener points to a custom authentication extension that does not exist.",
-            "Create the extension and point the listener to it (notebook 03).",
+            1003011, "The listener points to a custom authentication extension that does not exist."
         )
     url = _target_url(directory, extension)
     resource_id, app_id = _resource(extension, url)
@@ -294,13 +243,9 @@ def _target_url(directory: Directory, extension: Body) -> str:
     loopback = host in LOOPBACK
     allowed = switches.is_on(directory, "allow_loopback") and parts.scheme in ("http", "https")
     if not (allowed if loopback else parts.scheme == "https" and _NAME.fullmatch(host)):
-        raise CalloutImpossible(
-            1003020,
-            f"The target URL {url!r} is not a public https address.",
-            "Give the extension the endpoint's https address.",
-        )
+        raise CalloutImpossible(1003020, f"The target URL {url!r} is not a public https address.")
     if any(host == each or host.endswith(f".{each}") for each in _BLOCKED):
-        raise CalloutImpossible(1003023, f"The service does not call {host}.", "Use a host of your own.")
+        raise CalloutImpossible(1003023, f"The service does not call {host}.")
     return url
 
 
@@ -308,16 +253,10 @@ def _resource(extension: Body, url: str) -> tuple[str, str]:
     resource_id = str((extension.get("authenticationConfiguration") or {}).get("resourceId") or "")
     named = _RESOURCE_ID.fullmatch(resource_id)
     if named is None:
-        raise CalloutImpossible(
-            1003014,
-            f"The resource id {resource_id!r} does not read api://{{host}}/{{appId}}.",
-            "Give the extension the identifier URI of its app registration.",
-        )
+        raise CalloutImpossible(1003014, f"The resource id {resource_id!r} does not read api://{{host}}/{{appId}}.")
     if named["host"].lower() != urlsplit(url).hostname:
         raise CalloutImpossible(
-            1003015,
-            f"The resource id names the host {named['host']}, the target URL {urlsplit(url).hostname}.",
-            "Make the identifier URI, the resource id and the target URL name the same host.",
+            1003015, f"The resource id names the host {named['host']}, the target URL {urlsplit(url).hostname}."
         )
     return resource_id, named["app_id"].lower()
 
@@ -328,14 +267,10 @@ def _resource_app(directory: Directory, resource_id: str, app_id: str) -> tuple[
     uris = [str(uri).lower() for uri in (application or {}).get("identifierUris") or ()]
     if application is None or principal is None or resource_id.lower() not in uris:
         raise CalloutImpossible(
-            1003016,
-            f"No app with a service principal in this tenant has the identifier URI {resource_id}.",
-            "Create the extension's app registration, its identifier URI and its service principal (notebook 02).",
+            1003016, f"No app with a service principal in this tenant has the identifier URI {resource_id}."
         )
     if principal.get("accountEnabled") is False:
-        raise CalloutImpossible(
-            1003019, "The service principal of the extension's app is disabled.", "Enable that service principal."
-        )
+        raise CalloutImpossible(1003019, "The service principal of the extension's app is disabled.")
     return application, principal
 
 
@@ -344,16 +279,12 @@ def _caller_principal(directory: Directory) -> str | None:
     principal = directory.by_key("servicePrincipal", CALLER_APP_ID)
     if principal is not None and principal.get("accountEnabled") is False:
         raise CalloutImpossible(
-            1003018,
-            "The service principal Azure Active Directory Authentication Extensions is disabled.",
-            f"Enable the service principal of the app {CALLER_APP_ID}.",
+            1003018, "The service principal Azure Active Directory Authentication Extensions is disabled."
         )
     deleted = directory.all("servicePrincipal", deleted=True) if principal is None else ()
     if any(each.get("appId") == CALLER_APP_ID for each in deleted):
         raise CalloutImpossible(
-            1003017,
-            "The service principal Azure Active Directory Authentication Extensions was deleted.",
-            f"Restore the service principal of the app {CALLER_APP_ID}.",
+            1003017, "The service principal Azure Active Directory Authentication Extensions was deleted."
         )
     return principal["id"] if principal else None
 
@@ -361,18 +292,12 @@ def _caller_principal(directory: Directory) -> str | None:
 def _check_consent(directory: Directory, principal: Body) -> None:
     graph = directory.by_key("servicePrincipal", GRAPH_APP_ID)
     if graph is None or graph.get("accountEnabled") is False:
-        raise CalloutImpossible(
-            1003022,
-            "The service principal of Microsoft Graph is missing or disabled.",
-            "Restore or enable the service principal Microsoft Graph.",
-        )
+        raise CalloutImpossible(1003022, "The service principal of Microsoft Graph is missing or disabled.")
     wanted = (principal["id"], graph["id"], RECEIVE_PAYLOAD_ROLE_ID)
     granted = directory.all("appRoleAssignment")
     if not any((each.get("principalId"), each.get("resourceId"), each.get("appRoleId")) == wanted for each in granted):
         raise CalloutImpossible(
-            1003021,
-            "The extension's app was not granted CustomAuthenticationExtension.Receive.Payload.",
-            "Grant admin consent for that permission (notebook 02).",
+            1003021, "The extension's app was not granted CustomAuthenticationExtension.Receive.Payload."
         )
 
 

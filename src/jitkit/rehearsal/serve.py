@@ -39,8 +39,6 @@ from jitkit.rehearsal.tenant import RehearsalTenant
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-__all__ = ["DocumentServer", "serve"]
-
 _AUTHORITY: Final = "rehearsal-ca.pem"
 _CERTIFICATE_LASTS: Final = timedelta(days=30)
 

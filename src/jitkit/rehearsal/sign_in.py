@@ -20,14 +20,21 @@ from jitkit import protocol
 from jitkit.display import Table
 from jitkit.explanations import CALLOUT_ERRORS
 from jitkit.rehearsal import accounts, log_rows
-from jitkit.rehearsal.callout import Caller, CalloutImpossible, Submission, Verdict
+from jitkit.rehearsal.callout import Caller, Submission, Verdict
 from jitkit.rehearsal.callout_messages import Action
 from jitkit.rehearsal.directory import User, new_id
 from jitkit.rehearsal.identity import id_token
-from jitkit.rehearsal.prerequisites import ClientApp, Coverage, Refused, client_app, coverage, is_attribute, only_app_id
+from jitkit.rehearsal.prerequisites import (
+    CalloutImpossible,
+    ClientApp,
+    Coverage,
+    Refused,
+    client_app,
+    coverage,
+    is_attribute,
+    only_app_id,
+)
 from jitkit.rehearsal.state import State
-
-__all__ = ["PasswordReset", "SignIn", "SignIns", "Step"]
 
 Outcome = Literal[
     "signed in",
@@ -141,12 +148,7 @@ class PasswordReset:
 
 
 class SignIns:
-    """Signs users in to one opened tenant.
-
-    Args:
-        state: the tenant's state.
-        caller: calls endpoints.
-    """
+    """Signs users in to one opened tenant."""
 
     def __init__(self, state: State, caller: Caller) -> None:
         self.state, self.caller = state, caller

@@ -12,22 +12,13 @@ from typing import Final
 from jitkit.errors import KitError
 from jitkit.rehearsal.tenant import RehearsalTenant
 
-__all__ = ["Snapshots"]
-
 _TENANT: Final = "tenant.sqlite3"
 _FILES: Final = "files"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class Snapshots:
-    """Snapshots of one tenant, each a folder that only its owner can open.
-
-    Args:
-        tenant: the tenant.
-        folder: holds the snapshots.
-        files: what belongs to the tenant, files and folders. Without the private key of its certificate it is of no
-            use. A snapshot that was taken without them restores the tenant alone.
-    """
+    """Snapshots of one tenant, each a folder that only its owner can open."""
 
     def __init__(self, tenant: RehearsalTenant, folder: Path, files: Sequence[Path] = ()) -> None:
         self._tenant, self._folder, self._files = tenant, folder, tuple(files)
@@ -37,17 +28,7 @@ class Snapshots:
         return sorted(each.name for each in self._folder.glob("*") if (each / _TENANT).is_file())
 
     def take(self, name: str) -> Path:
-        """Keep the tenant under a name. A snapshot of that name is replaced.
-
-        Args:
-            name: small letters, digits and hyphens.
-
-        Returns:
-            The snapshot's folder.
-
-        Raises:
-            KitError: the name cannot be used.
-        """
+        """Keep the tenant under a name. A snapshot of that name is replaced."""
         target = self._at(name)
         fresh = target.with_name(f".{name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
@@ -70,14 +51,7 @@ class Snapshots:
         return target
 
     def restore(self, name: str) -> None:
-        """Bring the tenant back as it was, its id, keys and clock included. Faults are switched off.
-
-        Args:
-            name: the snapshot.
-
-        Raises:
-            KitError: there is no such snapshot.
-        """
+        """Bring the tenant back as it was, its id, keys and clock included. Faults are switched off."""
         source = self._at(name)
         if not (source / _TENANT).is_file():
             there = ", ".join(self.names()) or "none"

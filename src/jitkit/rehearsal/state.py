@@ -13,8 +13,6 @@ from jitkit.rehearsal.clock import Clock
 from jitkit.rehearsal.directory import Directory
 from jitkit.rehearsal.faults import Faults
 
-__all__ = ["CallLog", "LoggedCall", "State"]
-
 T = TypeVar("T")
 
 _CALLS_KEPT: Final = 1000
@@ -22,16 +20,7 @@ _CALLS_KEPT: Final = 1000
 
 @dataclass(frozen=True)
 class LoggedCall:
-    """One call.
-
-    Args:
-        number: its number since the tenant was opened, from 1.
-        time: when, in seconds since the epoch, by the tenant's clock.
-        to: `graph`, or `endpoint` for what a sign-in or a probe sent out.
-        method: the HTTP method.
-        path: the path alone: query, headers and body may hold secrets.
-        status: the HTTP status; None when there was no answer.
-    """
+    """One call."""
 
     number: int
     time: float
@@ -71,11 +60,7 @@ class CallLog:
 
 
 class State:
-    """The state of one opened tenant.
-
-    Args:
-        directory: the tenant's directory.
-    """
+    """The state of one opened tenant."""
 
     def __init__(self, directory: Directory) -> None:
         self.directory: Final = directory
@@ -98,13 +83,7 @@ class State:
             self.directory.clock.follow()
 
     def once(self, kind: str, name: str, find: Callable[[], T]) -> T:
-        """Return what a search found, and search again only after the directory or a switch changed.
-
-        Args:
-            kind: what is searched for.
-            name: which one.
-            find: searches for it.
-        """
+        """Return what a search found, and search again only after the directory or a switch changed."""
         key = (kind, name)
         if key not in self._found:
             self._found[key] = find()

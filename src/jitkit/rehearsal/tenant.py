@@ -36,8 +36,6 @@ from jitkit.rehearsal.state import CallLog, State
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken
 
-__all__ = ["Credential", "RehearsalTenant"]
-
 _GRAPH_HOST: Final = "graph.microsoft.com"
 _METHODS: Final = ["GET", "POST", "PATCH", "PUT", "DELETE"]
 _JSON: Final = "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8"
@@ -276,12 +274,7 @@ class RehearsalTenant:
 
 
 class Credential:
-    """The administrator's access tokens for Graph, issued by the tenant itself: what azure-identity has for a real one.
-
-    Args:
-        directory: the tenant's directory.
-        permissions: what the tokens allow.
-    """
+    """The administrator's access tokens for Graph, issued by the tenant: what azure-identity has for a real one."""
 
     def __init__(self, directory: Directory, permissions: tuple[str, ...]) -> None:
         self._directory, self._permissions = directory, permissions
