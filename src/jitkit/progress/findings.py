@@ -13,17 +13,7 @@ import numpy as np
 import pandas as pd
 
 from jitkit.progress.groups import COLUMN, campaigns, cohorts, dimensions
-from jitkit.progress.measures import (
-    busy_seconds,
-    calls,
-    clock,
-    day,
-    days,
-    latency,
-    missing_days,
-    span,
-    strange_rows,
-)
+from jitkit.progress.measures import busy_seconds, calls, clock, day, days, latency, missing_days, span, strange_rows
 from jitkit.progress.outages import interruptions, runs
 from jitkit.progress.states import NEVER_TRIED, advice, in_words, reasons
 from jitkit.progress.survival import DAY, count_history, find_rhythm

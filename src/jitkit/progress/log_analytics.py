@@ -12,10 +12,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 
 from jitkit.errors import BadTable
-from jitkit.progress.tables import KINDS, tidy
+from jitkit.progress.tables import KINDS, records, tidy
 
 Row = Mapping[str, Any]
 
@@ -63,25 +64,25 @@ def audits_from_graph(rows: Iterable[Row], flag: str) -> pd.DataFrame:
 
     Its columns are `id`, `time`, `user_id` and `event`: flag_false, flag_true, reset (of the password) or change.
     """
-    found = pd.DataFrame(
-        [(audit.get("id"), audit.get("activityDateTime"), *event) for audit in rows for event in _events(audit, flag)],
-        columns=["id", "time", "user_id", "event"],
-    ).astype({"id": "str", "user_id": "str", "event": "str"})
+    audits = map(_plain, rows)
+    events = [(each.get("id"), each["activitydatetime"], *event) for each in audits for event in _events(each, flag)]
+    found = pd.DataFrame(events, columns=["id", "time", "user_id", "event"])
+    found = found.astype({"id": "str", "user_id": "str", "event": "str"})
     # One audit may concern several users.
     return found.assign(id=found["id"] + " " + found["user_id"] + " " + found["event"], time=_times(found["time"]))
 
 
 def _events(audit: Row, flag: str) -> Iterator[tuple[str, str]]:
-    activity = (audit.get("activityDisplayName") or "").lower()
+    activity = str(audit.get("activitydisplayname") or "").lower()
     password = next((event for name, event in _PASSWORDS.items() if activity.startswith(name)), None)
-    for target in audit.get("targetResources") or ():
+    for target in audit.get("targetresources") or ():
         if not target.get("id"):
             continue
         if password:
             yield target["id"].lower(), password
-        for change in target.get("modifiedProperties") or () if activity == "update user" else ():
-            value = (change.get("newValue") or "").lower()
-            if (change.get("displayName") or "").lower() == flag.lower() and ("false" in value or "true" in value):
+        for change in target.get("modifiedproperties") or () if activity == "update user" else ():
+            value = str(change.get("newvalue")).lower()
+            if str(change.get("displayname")).lower() == flag.lower() and ("false" in value or "true" in value):
                 yield target["id"].lower(), "flag_false" if "false" in value else "flag_true"
 
 
@@ -90,11 +91,11 @@ def password_callout(listeners: Any) -> Row:
 
     These are objects, or the JSON text of them. The result is empty where the endpoint was not asked.
     """
-    ran = [_lower(listener) for listener in _dynamic(listeners) or () if isinstance(listener, Mapping)]
+    ran = _plain(listeners)
     for event in _EVENTS:
-        for listener in ran:
-            if str(listener.get("eventtype", "")).lower() == event:
-                return _lower(_dynamic(listener.get("handlerresult")) or {})
+        for listener in ran if isinstance(ran, list) else ():
+            if isinstance(listener, Mapping) and str(listener.get("eventtype", "")).lower() == event:
+                return listener.get("handlerresult") or {}
     return {}
 
 
@@ -132,18 +133,8 @@ def audits(frame: pd.DataFrame) -> list[dict[str, Any]]:
             f"This is no audit log; its columns are {', '.join(map(str, frame.columns))}.",
             next_step="Export AuditLogs with ActivityDateTime, ActivityDisplayName and TargetResources.",
         )
-    rows = zip(frame[time], frame[activity].fillna(""), frame[targets], strict=True)
-    return [
-        {"activityDateTime": at, "activityDisplayName": name, "targetResources": [*_targets(target)]}
-        for at, name, target in rows
-    ]
-
-
-def _targets(value: Any) -> Iterator[dict[str, Any]]:
-    for target in map(_lower, _dynamic(value) or ()):
-        changes = map(_lower, _dynamic(target.get("modifiedproperties")) or ())
-        shown = [{"displayName": each.get("displayname"), "newValue": _text(each.get("newvalue"))} for each in changes]
-        yield {"id": target.get("id"), "modifiedProperties": shown}
+    names = {time: "activityDateTime", activity: "activityDisplayName", targets: "targetResources"}
+    return records(frame[[*names]].rename(columns=names))
 
 
 def _from_sign_in_logs(frame: pd.DataFrame) -> pd.DataFrame:
@@ -152,11 +143,10 @@ def _from_sign_in_logs(frame: pd.DataFrame) -> pd.DataFrame:
         names.pop("TimeGenerated", None)
     result = frame[[*names]].rename(columns=names)
     if _LISTENERS in frame.columns:
-        listeners = frame[_LISTENERS]
-        asked = listeners[listeners.map(lambda value: bool(_dynamic(value)))]
-        found = [password_callout(value) for value in asked]
+        found = frame[_LISTENERS].map(password_callout)
+        asked = found[found.map(bool)]
         for name, key in _CALLOUT.items():
-            values = pd.Series([callout.get(key) for callout in found], index=asked.index, dtype="object")
+            values = pd.Series([callout.get(key) for callout in asked], index=asked.index, dtype="object")
             result[name] = values.reindex(frame.index)
     return result
 
@@ -174,7 +164,7 @@ def _from_requests(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _from_traces(frame: pd.DataFrame) -> pd.DataFrame:
     """Read the ledger's lines, which are messages (an endpoint's standard output) or the properties of traces."""
-    traces = zip(map(_dynamic, frame["Message"]), _properties(frame), frame["TimeGenerated"], strict=True)
+    traces = zip(map(_plain, frame["Message"]), _properties(frame), frame["TimeGenerated"], strict=True)
     lines = [line if isinstance(line, dict) else own | {"time": written} for line, own, written in traces]
     return pd.DataFrame([line for line in lines if {"time", "cause"} <= line.keys()], columns=[*KINDS["ledger"]])
 
@@ -184,7 +174,7 @@ def _properties(frame: pd.DataFrame) -> list[dict[str, Any]]:
     if "Properties" not in frame:
         return [{} for _ in frame.index]
     known = {name.replace("_", ""): name for name in KINDS["ledger"]}
-    rows = (_lower(row or {}) for row in map(_dynamic, frame["Properties"]))
+    rows = (row if isinstance(row, Mapping) else {} for row in map(_plain, frame["Properties"]))
     plain = ({key.replace("_", ""): value for key, value in row.items()} for row in rows)
     return [{known[key]: value for key, value in row.items() if key in known} for row in plain]
 
@@ -211,22 +201,16 @@ def _in_utc(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _dynamic(value: Any) -> Any:
-    """Read a dynamic column, which exports hold as objects or as the JSON text of them."""
-    if not isinstance(value, str):
-        return value if isinstance(value, Mapping) or hasattr(value, "__len__") else None
-    try:
-        return json.loads(value) if value[:1] in ("[", "{") else None
-    except json.JSONDecodeError:
-        return None
-
-
-def _lower(row: Row) -> dict[str, Any]:
-    return {str(name).lower(): value for name, value in row.items()}
-
-
-def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value)
+def _plain(value: Any) -> Any:
+    """Read a dynamic column, which exports hold as objects or as the JSON text of them, with names in lower case."""
+    if isinstance(value, str) and value[:1] in ("[", "{"):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError:
+            return value
+    if isinstance(value, Mapping):
+        return {str(name).lower(): _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, (list, tuple, np.ndarray)) else value
 
 
 def _times(column: pd.Series) -> pd.Series:
