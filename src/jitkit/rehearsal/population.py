@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from random import Random
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 import httpx
 import numpy as np
@@ -53,30 +53,14 @@ _COMES_BACK_WITHIN_DAYS: Final = 4
 _RESETS_AT_MOST: Final = 9
 
 
-class MakeEndpoint(Protocol):
-    """Makes the endpoint that a play calls."""
-
-    def __call__(
-        self, http: httpx.AsyncClient, now: Callable[[], float], store_seconds: Callable[[], float | None]
-    ) -> Any:
-        """Return an ASGI application.
-
-        Args:
-            http: reaches the tenant's OpenID documents.
-            now: the tenant's time, in seconds since the epoch.
-            store_seconds: how long the legacy store takes for the next user; None when it is away.
-        """
+# Makes the endpoint, an ASGI application, from a client that reaches the tenant's OpenID documents, the tenant's time in
+# seconds since the epoch, and how long the legacy store takes for the next user: None when it is away.
+MakeEndpoint = Callable[[httpx.AsyncClient, Callable[[], float], Callable[[], float | None]], Any]
 
 
 @dataclass(frozen=True)
 class Habit:
-    """How often some of the users come.
-
-    Args:
-        name: its name.
-        share: of all users.
-        a_day: the chance that one of them comes on an average day.
-    """
+    """How often a share of the users comes: the chance of each on an average day."""
 
     name: str
     share: float
@@ -89,12 +73,7 @@ class Trouble:
 
     `store away`: the legacy store answers no request. `store slow`: it answers later than the endpoint waits.
     `endpoint away`: nothing accepts connections. `certificate ended`: the endpoint's TLS certificate has expired.
-    `lull`: nothing is broken, and few users come.
-
-    Args:
-        kind: what is wrong.
-        day: when it begins, in days from the start.
-        hours: how long it lasts.
+    `lull`: nothing is broken, and few users come. `day` counts from the start.
     """
 
     kind: TroubleKind
@@ -104,13 +83,7 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Campaign:
-    """A reminder by mail.
-
-    Args:
-        day: when it is sent, in days from the start.
-        answers: the share of its receivers who come because of it.
-        within_days: how many days it takes until 95 % of those have come.
-    """
+    """A reminder by mail: a share of its receivers comes because of it, 95 % of those within some days."""
 
     day: float
     answers: float
@@ -119,15 +92,7 @@ class Campaign:
 
 @dataclass(frozen=True)
 class PasswordSpray:
-    """An attack that tries a few passwords on many names, from a few addresses.
-
-    Args:
-        day: when it begins, in days from the start.
-        hours: how long it lasts.
-        tries: how many sign-ins it makes.
-        addresses: from how many IP addresses.
-        known: the share of the tried names that exist in the tenant.
-    """
+    """An attack that tries a few passwords on many names, a share of them known, from a few IP addresses."""
 
     day: float
     hours: float
