@@ -53,8 +53,8 @@ _COMES_BACK_WITHIN_DAYS: Final = 4
 _RESETS_AT_MOST: Final = 9
 
 
-# Makes the endpoint, an ASGI application, from a client that reaches the tenant's OpenID documents, the tenant's time in
-# seconds since the epoch, and how long the legacy store takes for the next user: None when it is away.
+# Makes the endpoint, an ASGI application, from a client that reaches the tenant's OpenID documents, the tenant's time
+# in seconds since the epoch, and how long the legacy store takes for the next user: None when it is away.
 MakeEndpoint = Callable[[httpx.AsyncClient, Callable[[], float], Callable[[], float | None]], Any]
 
 
