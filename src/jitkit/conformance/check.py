@@ -89,7 +89,12 @@ def check(
             run_cases(started(own, own_settings(own), Path(folder)), only, show)
     else:
         _check_address(url)
-        read = _read(config)
+        if config is None:
+            raise SettingsError(
+                "The suite must know which tenant and app the endpoint serves.",
+                next_step="Run `jitkit check --write-config check.toml`, adapt the file, and name it with --config.",
+            )
+        read = Config.read(config)
         say(_announcement(read))
         run_cases(at_url(read, url, show), only, show)
     say(f"\n{summary(outcomes)}")
@@ -209,15 +214,6 @@ def fresh_config(*, logs: Sequence[Path] = (), load_seconds: int = 10) -> Config
         load_seconds=load_seconds,
         features=Features(user_mapping=True),
     )
-
-
-def _read(config: Path | None) -> Config:
-    if config is None:
-        raise SettingsError(
-            "The suite must know which tenant and app the endpoint serves.",
-            next_step="Run `jitkit check --write-config check.toml`, adapt the file, and name it with --config.",
-        )
-    return Config.read(config)
 
 
 def _announcement(config: Config) -> str:

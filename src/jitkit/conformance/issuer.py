@@ -29,23 +29,14 @@ class Issuer:
     def __init__(self, config: Config) -> None:
         self.entra = Entra(config.tenant_id, config.app_id, config.identifier_uri)
         self.ciam, self.login = _key("suite-ciam"), _key("suite-login")
-        self.published = [self.ciam]  # in the ciamlogin document
+        self.next_key, self.stranger = _key("suite-next"), _key("suite-stranger")
+        self.published = [self.ciam]  # in the ciamlogin document; the next key follows, the stranger's never does
         self.away = False  # whether the documents cannot be had
         self.ahead = 0  # seconds by which the issuer's clock is ahead of this machine's
         self.fetched: list[str] = []  # the paths that were asked for
         self._encryption_key = config.certificate
         self._url = config.issuer_url
         self.server = Server(self._answer, host=config.listen, port=port_of(config.issuer_url))
-
-    @property
-    def next_key(self) -> SigningKey:
-        """The key that is published while the endpoint runs."""
-        return _key("suite-next")
-
-    @property
-    def stranger(self) -> SigningKey:
-        """A key that is never published."""
-        return _key("suite-stranger")
 
     @property
     def url(self) -> str:

@@ -35,21 +35,6 @@ Opened: TypeAlias = tuple[Endpoint, Launcher | None]
 _FOLDER: Final = Path(__file__).parent / "cases"
 # In this order; the logs come last, because their cases search for what the others sent.
 _FILES: Final = ("transport", "bearer", "envelope", "encryption", "claims", "decisions", "outages", "processes", "logs")
-_AREAS: Final = (
-    "Transport",
-    "Caller",
-    "Envelope",
-    "Encryption",
-    "Claims, nonce and replay",
-    "Outcomes",
-    "Form of the answer",
-    "Legacy faults and time",
-    "Load",
-    "Start-up",
-    "Memory and reports",
-    "Change of signing keys",
-    "Privacy",
-)
 # What a case needs of the endpoint -> why it is skipped without.
 _NEEDS: Final = {
     "breaker": "the configuration says that the endpoint has no breaker",
@@ -115,7 +100,6 @@ class _Suite:
             config.addinivalue_line("markers", mark)
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items.sort(key=lambda item: _AREAS.index(_case(item).area))
         if unknown := self._only - {_case(item).id for item in items}:
             self.problem = SettingsError(
                 f"There is no case {', '.join(sorted(unknown))}.",
@@ -129,15 +113,16 @@ class _Suite:
             raise RuntimeError("the cases cannot be collected")
         if self._opening is None or self.problem:
             return True
-        with asyncio.Runner() as self._loop, contextlib.ExitStack() as stack:
+        stack = contextlib.AsyncExitStack()
+        with asyncio.Runner() as self._loop:
             try:
-                self._opened = self._loop.run(_entered(self._opening))
+                self._opened = self._loop.run(stack.enter_async_context(self._opening))
+                for case, items in itertools.groupby(session.items, key=_case):
+                    self._run(case, list(items))
             except KitError as problem:
                 self.problem = problem
-                return True
-            stack.callback(lambda opening: self._loop.run(_left(opening)), self._opening)
-            for case, items in itertools.groupby(session.items, key=_case):
-                self._run(case, list(items))
+            finally:
+                self._loop.run(stack.aclose())
         return True
 
     def _run(self, case: Case, items: list[pytest.Item]) -> None:
@@ -211,14 +196,6 @@ def _case(item: pytest.Item) -> Case:
     case, area = item.get_closest_marker("case"), item.get_closest_marker("area")
     assert case is not None and area is not None, f"{item.name} has no id or no area"
     return Case(area=area.args[0], **case.kwargs)
-
-
-async def _entered(opening: AbstractAsyncContextManager[Opened]) -> Opened:
-    return await opening.__aenter__()
-
-
-async def _left(opening: AbstractAsyncContextManager[Opened]) -> None:
-    await opening.__aexit__(None, None, None)
 
 
 async def _judged(run: Callable[[], Awaitable[Any]]) -> None:

@@ -1,8 +1,7 @@
-"""A, B and K: who is calling, by a bearer token, bare or encrypted, signed with keys that Entra changes."""
+"""A and B: who is calling, by a bearer token, bare or encrypted."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 import pytest
@@ -204,21 +203,3 @@ class TestBearer:
     async def test_inflating_token(self, endpoint: Endpoint, issuer: Issuer) -> None:
         bomb = issuer.bearer(padding="0" * (6 * 1024 * 1024))
         await endpoint.refuses(endpoint.call(token=issuer.encrypted(bomb)), 401, 431, 400)
-
-    @case(
-        "K1",
-        "a signing key that is published while the endpoint runs is known about a minute later",
-        "OpenID Connect Core section 10.1.1",
-    )
-    @pytest.mark.area("Change of signing keys")
-    async def test_new_key(self, endpoint: Endpoint, issuer: Issuer) -> None:
-        issuer.published.append(issuer.next_key)
-        until = time.monotonic() + endpoint.patience
-        while True:
-            reply = await endpoint.send(endpoint.call(token=issuer.bearer(issuer.next_key)))
-            if reply.action == MIGRATE:
-                break
-            late = f"{endpoint.patience:.0f} s after the key was published: status {reply.status}"
-            assert time.monotonic() < until, late
-            await asyncio.sleep(1)
-        await _accepts(endpoint, issuer.bearer())

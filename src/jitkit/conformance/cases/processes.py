@@ -1,4 +1,4 @@
-"""How an endpoint starts and ends, and what it remembers and reports. The suite starts more for these cases."""
+"""How an endpoint starts, ends, remembers, reports and follows new keys; the suite starts more for most of these."""
 
 from __future__ import annotations
 
@@ -229,3 +229,23 @@ class TestMemory:
                 await guess(10)
                 forgotten = len(person.asked) > heard
                 assert not forgotten, "the guesses from before are forgotten: the legacy store heard another one"
+
+
+@pytest.mark.area("Change of signing keys")
+class TestSigningKeys:
+    @case(
+        "K1",
+        "a signing key that is published while the endpoint runs is known about a minute later",
+        "OpenID Connect Core section 10.1.1",
+    )
+    async def test_new_key(self, endpoint: Endpoint, issuer: Issuer) -> None:
+        issuer.published.append(issuer.next_key)
+        until = time.monotonic() + endpoint.patience
+        while True:
+            reply = await endpoint.send(endpoint.call(token=issuer.bearer(issuer.next_key)))
+            if reply.action == MIGRATE:
+                break
+            late = f"{endpoint.patience:.0f} s after the key was published: status {reply.status}"
+            assert time.monotonic() < until, late
+            await asyncio.sleep(1)
+        await endpoint.decides(endpoint.call(), MIGRATE)
