@@ -1,7 +1,8 @@
-"""The tenant steps through the real SDK, against the stand-in tenant."""
+"""The tenant steps through the real SDK, against the rehearsal tenant."""
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,11 +15,35 @@ from tenant.support import Between, Kit
 
 
 @pytest.fixture(scope="session")
-def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untouched tenant's file, made once: signing keys take their time."""
-    path = tmp_path_factory.mktemp("seeded") / "tenant.sqlite3"
+    path = tmp_path_factory.mktemp("untouched") / "tenant.sqlite3"
     RehearsalTenant.open(path).close()
     return path
+
+
+@pytest.fixture(scope="session")
+def registered(untouched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a tenant in which notebooks 01 and 02 were run."""
+    folder = tmp_path_factory.mktemp("registered")
+    path = shutil.copy(untouched, folder / "tenant.sqlite3")
+
+    async def register() -> None:
+        tenant = RehearsalTenant.open(path)
+        kit = Kit.at(tenant, tenant.transport(), folder / "state")
+        for each in (kit.flag, kit.app, kit.consent, kit.client, kit.client_consent, kit.flow):
+            await each.ensure()
+        await kit.graph.close()
+        tenant.close()
+
+    asyncio.run(register())
+    return path
+
+
+@pytest.fixture(scope="session")
+def seeded(untouched: Path) -> Path:
+    """What a test's tenant starts from; a module may choose another."""
+    return untouched
 
 
 @pytest.fixture

@@ -99,11 +99,6 @@ class Kit:
         """Change or look at the tenant without the step under test."""
         return await self.graph.send(method, path, body=body)
 
-    async def ready_for_policies(self) -> None:
-        """Everything up to notebook 02."""
-        for each in (self.flag, self.app, self.consent, self.client):
-            await each.ensure()
-
 
 def narrow(kit: Kit, permissions: Collection[str], tmp_path: Path) -> Kit:
     """The same tenant, entered with fewer permissions."""

@@ -53,14 +53,14 @@ async def test_another_host_changes_the_identifier_uri_and_keeps_foreign_ones(ki
     moved = kit.on("login-check.woodgrove.example")
     assert (await moved.app.show()).identifier_uri == ""
 
-    mended = await moved.app.ensure()
-    assert mended.status == "updated"
+    fixed = await moved.app.ensure()
+    assert fixed.status == "updated"
     stored = await kit.send("GET", f"/applications/{made.object_id}")
     assert set(stored["identifierUris"]) == {extra, f"api://login-check.woodgrove.example/{made.app_id}"}
     assert (await moved.app.ensure()).status == "reused"
 
 
-async def test_tampering_is_mended_and_other_permissions_stay(kit: Kit) -> None:
+async def test_changes_are_fixed_and_other_permissions_stay(kit: Kit) -> None:
     made = await kit.app.ensure()
     other = {
         "resourceAppId": protocol.GRAPH_APP_ID,

@@ -85,7 +85,7 @@ async def test_the_private_half_is_the_owners_alone_and_shown_nowhere(ready: Kit
             assert not any(line in shown for line in secret)
 
 
-async def test_wider_permissions_are_mended_and_told(ready: Kit) -> None:
+async def test_wider_permissions_are_fixed_and_reported(ready: Kit) -> None:
     await ready.key.ensure()
     ready.key.private_key_path.chmod(0o644)
     seen = await ready.key.show()
@@ -108,9 +108,9 @@ async def test_keys_that_are_there_survive_and_expired_ones_are_reported(ready: 
     after = (await registered(ready))["keyCredentials"]
     assert after[:2] == before
     assert len(after) == 3
-    told = made.facts["Other keys of the registration"]
-    assert "CN=theirs (Verify, until" in told
-    assert "CN=old (Encrypt, expired on" in told
+    others = made.facts["Other keys of the registration"]
+    assert "CN=theirs (Verify, until" in others
+    assert "CN=old (Encrypt, expired on" in others
 
     await ready.key.rotate()
     assert (await registered(ready))["keyCredentials"][:3] == after
@@ -197,14 +197,14 @@ async def test_a_certificate_that_ran_out_asks_for_a_rotation(ready: Kit, monkey
     assert (await ready.key.rotate()).days_left == 364
 
 
-@pytest.mark.parametrize("spoilt", ["nothing", "other"])
-async def test_a_spoilt_key_file_is_explained_without_its_content(ready: Kit, spoilt: str) -> None:
+@pytest.mark.parametrize("broken", ["nothing", "other"])
+async def test_a_broken_key_file_is_explained_without_its_content(ready: Kit, broken: str) -> None:
     made = await ready.key.ensure()
     pem = made.path.read_text()
     await ready.key.rotate()
     other = ready.key.private_key_path.read_text()
     mixed = pem.split("-----BEGIN CERTIFICATE")[0] + "-----BEGIN CERTIFICATE" + other.split("-----BEGIN CERTIFICATE")[1]
-    ready.key.private_key_path.write_text(pem[:300] if spoilt == "nothing" else mixed)
+    ready.key.private_key_path.write_text(pem[:300] if broken == "nothing" else mixed)
     with pytest.raises(SettingsError, match="cannot be used") as refused:
         await ready.key.ensure()
     assert pem.splitlines()[2] not in str(refused.value)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,10 +13,17 @@ from tenant.support import Between, Kit, writes
 
 EXTENSIONS = "/identity/customAuthenticationExtensions"
 EXTENSION = "#microsoft.graph.onPasswordSubmitCustomExtension"
+LISTENERS = "/identity/authenticationEventListeners"
+LISTENER = "#microsoft.graph.onPasswordSubmitListener"
+OTHER_APP = "63856651-13d9-4784-9abf-20758d509e19"
+
+
+@pytest.fixture(scope="session")
+def seeded(registered: Path) -> Path:
+    return registered
 
 
 async def test_the_extension_is_whole_and_found_the_second_time(kit: Kit) -> None:
-    await kit.ready_for_policies()
     app, made = await kit.app.show(), await kit.extension.ensure()
     stored = await kit.send("GET", f"{EXTENSIONS}/{made.extension_id}")
     assert (made.status, made.warnings) == ("created", ())
@@ -44,17 +52,15 @@ async def test_the_extension_is_whole_and_found_the_second_time(kit: Kit) -> Non
         },
     ],
 )
-async def test_tampering_is_mended(kit: Kit, change: dict[str, object]) -> None:
-    await kit.ready_for_policies()
+async def test_changes_to_the_extension_are_fixed(kit: Kit, change: dict[str, object]) -> None:
     made = await kit.extension.ensure()
     await kit.send("PATCH", f"{EXTENSIONS}/{made.extension_id}", {"@odata.type": EXTENSION, **change})
-    mended = await kit.extension.ensure()
-    assert (mended.status, mended.extension_id) == ("updated", made.extension_id)
+    fixed = await kit.extension.ensure()
+    assert (fixed.status, fixed.extension_id) == ("updated", made.extension_id)
     assert (await kit.extension.ensure()).status == "reused"
 
 
 async def test_a_new_host_is_followed_once_the_registration_has_it(kit: Kit) -> None:
-    await kit.ready_for_policies()
     made = await kit.extension.ensure()
     moved = kit.on("login-check.woodgrove.example")
     with pytest.raises(NotReady, match=r"login-check\.woodgrove\.example"):
@@ -67,9 +73,8 @@ async def test_a_new_host_is_followed_once_the_registration_has_it(kit: Kit) -> 
     assert after.resource_id.startswith("api://login-check.woodgrove.example/")
 
 
-async def test_a_consent_that_is_missing_is_a_warning_with_its_mend(kit: Kit) -> None:
-    await kit.flag.ensure()
-    await kit.app.ensure()
+async def test_a_missing_consent_is_a_warning_with_its_fix(kit: Kit) -> None:
+    await kit.consent.remove()
     made = await kit.extension.ensure()
     assert made.warnings == ("PermissionNotGrantedToServicePrincipal",)
     assert "notebook 02" in made.facts["Validation warns"]
@@ -81,8 +86,6 @@ async def test_a_consent_that_is_missing_is_a_warning_with_its_mend(kit: Kit) ->
 
 
 async def test_what_the_tenant_finds_wrong_is_not_written(kit: Kit, between: Between) -> None:
-    await kit.ready_for_policies()
-
     async def find_fault(request: httpx.Request, _: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response | None:
         if request.url.path.endswith("/validateAuthenticationConfiguration"):
             error = {"code": "DomainNameDoesNotMatch", "message": "The domains differ."}
@@ -97,7 +100,6 @@ async def test_what_the_tenant_finds_wrong_is_not_written(kit: Kit, between: Bet
 
 
 async def test_the_check_finds_what_went_missing_later(kit: Kit) -> None:
-    await kit.ready_for_policies()
     await kit.extension.ensure()
     await kit.send("DELETE", f"/servicePrincipals/{(await kit.app.show()).service_principal_id}")
     findings = await kit.extension.check()
@@ -106,7 +108,6 @@ async def test_the_check_finds_what_went_missing_later(kit: Kit) -> None:
 
 
 async def test_a_strangers_extension_is_neither_used_nor_removed(kit: Kit) -> None:
-    await kit.ready_for_policies()
     made = await kit.extension.ensure()
     path = f"{EXTENSIONS}/{made.extension_id}"
     await kit.send("PATCH", path, {"@odata.type": EXTENSION, "description": "Made by hand"})
@@ -118,7 +119,6 @@ async def test_a_strangers_extension_is_neither_used_nor_removed(kit: Kit) -> No
 
 
 async def test_removal_waits_for_the_listener(kit: Kit) -> None:
-    await kit.ready_for_policies()
     await kit.extension.ensure()
     await kit.listener.ensure()
     with pytest.raises(KitError, match="1003011"):
@@ -130,14 +130,8 @@ async def test_removal_waits_for_the_listener(kit: Kit) -> None:
         await kit.extension.show()
 
 
-LISTENERS = "/identity/authenticationEventListeners"
-LISTENER = "#microsoft.graph.onPasswordSubmitListener"
-OTHER_APP = "63856651-13d9-4784-9abf-20758d509e19"
-
-
 @pytest.fixture
 async def ready(kit: Kit) -> Kit:
-    await kit.ready_for_policies()
     await kit.extension.ensure()
     return kit
 
@@ -149,7 +143,7 @@ async def stored(kit: Kit, listener_id: str) -> dict[str, Any]:
 async def another(kit: Kit, *, priority: int, applications: dict[str, Any]) -> dict[str, Any]:
     body = {
         "@odata.type": LISTENER,
-        "displayName": "Somebody else's",
+        "displayName": "Not the kit's",
         "priority": priority,
         "conditions": {"applications": applications},
         "handler": {
@@ -179,7 +173,7 @@ async def test_the_listener_is_whole_and_found_the_second_time(ready: Kit) -> No
     assert (await ready.listener.show()).app_ids == (client.app_id,)
 
 
-async def test_tampering_is_mended_and_other_applications_and_the_priority_stay(ready: Kit) -> None:
+async def test_changes_to_the_listener_are_fixed_and_other_applications_and_the_priority_stay(ready: Kit) -> None:
     made = await ready.listener.ensure()
     change = {
         "@odata.type": LISTENER,
@@ -192,8 +186,8 @@ async def test_tampering_is_mended_and_other_applications_and_the_priority_stay(
         },
     }
     await ready.send("PATCH", f"{LISTENERS}/{made.listener_id}", change)
-    mended = await ready.listener.ensure()
-    assert mended.status == "updated"
+    fixed = await ready.listener.ensure()
+    assert fixed.status == "updated"
     body = await stored(ready, made.listener_id)
     assert body["handler"]["migrationPropertyId"] == made.migration_property
     applications = body["conditions"]["applications"]
@@ -203,12 +197,12 @@ async def test_tampering_is_mended_and_other_applications_and_the_priority_stay(
     assert (await ready.listener.ensure()).status == "reused"
 
 
-async def test_an_extension_that_was_made_anew_is_followed(ready: Kit) -> None:
+async def test_an_extension_that_was_created_again_is_followed(ready: Kit) -> None:
     made = await ready.listener.ensure()
     await ready.send("DELETE", f"/identity/customAuthenticationExtensions/{made.extension_id}")
     await ready.extension.ensure()
-    mended = await ready.listener.ensure()
-    assert (mended.status, mended.listener_id) == ("updated", made.listener_id)
+    fixed = await ready.listener.ensure()
+    assert (fixed.status, fixed.listener_id) == ("updated", made.listener_id)
     assert (
         (await ready.listener.show()).extension_id == (await ready.extension.show()).extension_id != made.extension_id
     )
@@ -231,7 +225,7 @@ async def test_rivals_are_named_with_their_priority(ready: Kit) -> None:
     rival = await another(ready, priority=100, applications=one_app)
     await another(ready, priority=1, applications=elsewhere)
     seen = await ready.listener.ensure()
-    assert (seen.status, seen.rivals) == ("reused", ("Somebody else's (priority 100)",))
+    assert (seen.status, seen.rivals) == ("reused", ("Not the kit's (priority 100)",))
     assert "lowest priority" in seen.facts["Notice"]
     await ready.send("DELETE", f"{LISTENERS}/{rival['id']}")
     assert (await ready.listener.show()).rivals == ()
@@ -239,6 +233,8 @@ async def test_rivals_are_named_with_their_priority(ready: Kit) -> None:
 
 
 async def test_what_comes_first_is_named(kit: Kit) -> None:
+    await kit.client.remove()
+    await kit.flag.remove()
     for ensure, notebook in (
         (kit.flag.ensure, "01-extension-attribute"),
         (kit.client.ensure, "02-app-registrations"),
