@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from helpers.rehearse import play
+from helpers.run_notebooks import play
 
 
 def main() -> None:

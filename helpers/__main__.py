@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 
     rehearsal = commands.add_parser("rehearsal", help="serve the rehearsal tenant on loopback")
     rehearsal.add_argument("--port", type=int, default=0)
-    rehearsal.add_argument("--tls", action="store_true", help="serve HTTPS, with an authority of its own to trust")
+    rehearsal.add_argument("--tls", action="store_true", help="serve HTTPS, with a certificate authority of its own")
     rehearsal.set_defaults(run=_rehearsal)
     return parser
 
@@ -64,7 +64,9 @@ def _add_check(check: argparse.ArgumentParser) -> None:
     which.add_argument("url", nargs="?", metavar="URL", help="the endpoint")
     which.add_argument("--self", action="store_true", dest="own", help="start the kit's own endpoint and check it")
     which.add_argument("--write-config", type=Path, metavar="FILE", help="write a configuration to start from")
-    check.add_argument("--config", type=Path, metavar="FILE", help="whom the endpoint serves (TOML or JSON)")
+    check.add_argument(
+        "--config", type=Path, metavar="FILE", help="the tenant and apps that the endpoint serves (TOML or JSON)"
+    )
     check.add_argument("--only", default="", metavar="IDS", help="the cases with these ids, joined by commas")
     check.add_argument("--json", type=Path, metavar="FILE", dest="json_file", help="also write the results as JSON")
     check.add_argument("--junit", type=Path, metavar="FILE", dest="junit_file", help="also write them as JUnit XML")
@@ -78,7 +80,7 @@ def _add_report(report: argparse.ArgumentParser) -> None:
     report.add_argument("--sign-ins", type=Path, metavar="FILE", help="the tenant's sign-in log")
     report.add_argument("--ledger", type=Path, metavar="FILE", help="the endpoint's ledger")
     report.add_argument(
-        "--as-of", metavar="TIME", help="until when to tell (UTC); the last moment in the files if left out"
+        "--as-of", metavar="TIME", help="until when to report (UTC); the last moment in the files if left out"
     )
     report.add_argument(
         "--out", type=Path, default=Path("report"), metavar="DIR", help="folder for the page and its numbers"
@@ -116,7 +118,7 @@ def _check(chosen: argparse.Namespace) -> int:
 
 
 def _rehearse(chosen: argparse.Namespace) -> int:
-    from helpers.rehearse import rehearse
+    from helpers.run_notebooks import rehearse
 
     return rehearse(html=chosen.html)
 
@@ -124,7 +126,7 @@ def _rehearse(chosen: argparse.Namespace) -> int:
 def _lab(chosen: argparse.Namespace) -> int:
     import subprocess
 
-    from helpers.notebook_runs import in_order
+    from helpers.run_notebooks import in_order
 
     # Nothing here needs the network, so JupyterLab does not look for a newer version of itself.
     quiet = "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"

@@ -60,17 +60,11 @@ class BatchItem:
 
 @dataclass(frozen=True)
 class BatchAnswer:
-    """The answer to one request of a JSON batch.
-
-    Args:
-        status: the HTTP status.
-        body: the JSON body, or None.
-        pressed: whether Graph throttled the request before, or says that a limit is near.
-    """
+    """The answer to one request of a JSON batch."""
 
     status: int
     body: Any = field(default=None, repr=False)
-    pressed: bool = False
+    pressed: bool = False  # Graph throttled the request before, or says that a limit is near
 
     @property
     def code(self) -> str:
@@ -357,16 +351,7 @@ def explained(doing: str, *, next_step: str | None = None) -> Iterator[None]:
 def refusal(
     doing: str, status: int, code: str, message: str, request_id: str = "", next_step: str | None = None
 ) -> GraphRefused:
-    """Explain a refusal of Graph.
-
-    Args:
-        doing: what was tried, to follow "could not".
-        status: the HTTP status.
-        code: the error code.
-        message: the error message.
-        request_id: the service's name for the request, or an empty string.
-        next_step: what to do when the refusal is an unusual one.
-    """
+    """Return the error that explains a refusal; `doing` and `next_step` are those of `explained`."""
     kind, advice = _advice(status, message, next_step)
     service = f"{status} {code}: {message}".strip(": ") + (f" (request-id {request_id})" if request_id else "")
     return kind(f"Could not {doing}.", status=status, code=code, service=service, next_step=advice)

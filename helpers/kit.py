@@ -1,87 +1,54 @@
-"""The notebooks' door: open a session, choose a world, check this machine."""
+"""What notebooks start from: open a session, choose a world, check this machine."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from helpers import settings
+from helpers import checkpoints, checks, settings
+from helpers.checks import Apps, Checked, Policies, Steps
 from helpers.graph import Graph, explained
+from helpers.local_endpoint import LocalEndpoint
+from helpers.migration_progress import Progress
 from helpers.settings import Mode, Names, Profile
+from helpers.tenant.apps import ClientApp, ExtensionApp
+from helpers.tenant.attribute import MigrationFlag
+from helpers.tenant.consents import ClientConsent, PayloadConsent
+from helpers.tenant.encryption_key import EncryptionKey
+from helpers.tenant.policies import Listener, PasswordExtension
+from helpers.tenant.user_flow import UserFlow
+from helpers.tenant.users import Users
+from helpers.worlds import TenantFacts, World, enter
 from jitkit.display import Card, Table
 from jitkit.errors import SettingsError
 from jitkit.files import write_private
 
-if TYPE_CHECKING:
-    from helpers.bench import Bench
-    from helpers.checks import Checked
-    from helpers.migration_progress import Progress
-    from helpers.tenant.apps import ClientApp, ExtensionApp
-    from helpers.tenant.attribute import MigrationFlag
-    from helpers.tenant.consents import ClientConsent, PayloadConsent
-    from helpers.tenant.encryption_key import EncryptionKey
-    from helpers.tenant.policies import Listener, PasswordExtension
-    from helpers.tenant.user_flow import UserFlow
-    from helpers.tenant.users import Users
-    from helpers.worlds import NoDrills, TenantFacts, World
-    from jitkit.rehearsal.drills import Drills
-
 __all__ = ["Names", "Session", "choose", "environment", "explained", "open"]
 
 
-@dataclass(frozen=True)
-class Apps:
-    """The two app registrations, their consents, and the user flow of the client."""
-
-    extension: ExtensionApp
-    extension_consent: PayloadConsent
-    client: ClientApp
-    client_consent: ClientConsent
-    user_flow: UserFlow
-
-
-@dataclass(frozen=True)
-class Policies:
-    """The custom authentication extension and the listener that calls it."""
-
-    extension: PasswordExtension
-    listener: Listener
-
-
-@dataclass(frozen=True)
-class Session:
-    """One notebook's way into a tenant: things to ensure, show, check and remove.
+@dataclass(frozen=True, kw_only=True)
+class Session(Steps):
+    """One notebook's access to a tenant: things to ensure, show, check and remove.
 
     Args:
-        profile: which world, tenant and names.
         folder: the kit's state folder.
-        tenant: which tenant answered.
-        done: what is there already, in words.
     """
 
-    profile: Profile
     folder: Path
-    tenant: TenantFacts
-    attribute: MigrationFlag = field(repr=False)
-    apps: Apps = field(repr=False)
-    policies: Policies = field(repr=False)
-    key: EncryptionKey = field(repr=False)
-    users: Users = field(repr=False)
-    endpoint: Bench = field(repr=False)
-    progress: Progress = field(repr=False)
-    world: World = field(repr=False)
-
-    @property
-    def rehearsal(self) -> Drills | NoDrills:
-        """Break things on purpose and mend them, or move the clock. In a real tenant each says that it is skipped."""
-        return self.world.drills
 
     @property
     def graph(self) -> Graph:
         """The tenant's Microsoft Graph: `send`, `pages`, `batch`, and the SDK's own `client`."""
         return self.world.graph
+
+    @property
+    def rehearsal(self) -> Any:
+        """Break things on purpose and fix them, or move the clock. In a real tenant each says that it is skipped."""
+        return self.world.drills
 
     def export(self) -> Path:
         """Return the path of the legacy system's user export."""
@@ -103,7 +70,7 @@ class Session:
         return card._repr_html_()
 
     async def sign_in(self, username: str, *, password: str | None = None, new_password: str | None = None) -> Any:
-        """Sign a customer in at the test client and say what happened, step by step.
+        """Sign a customer in at the test client and show what happened, step by step.
 
         Args:
             username: the name that is typed.
@@ -121,14 +88,12 @@ class Session:
             notebook: its two digits.
 
         Raises:
-            NotReady: something is missing; the message says which notebook makes it.
+            NotReady: something is missing; the message names the notebook that makes it.
         """
-        from helpers.promises import judge, needs_of
-
-        return await judge(self, needs_of(notebook), "What this notebook needs")
+        return await checkpoints.require(self, notebook)
 
     async def checkpoint(self, notebook: str) -> Table:
-        """Check, by asking the tenant again, that a notebook left what it promised.
+        """Check, by asking the tenant again, that a notebook left what it should.
 
         Args:
             notebook: its two digits.
@@ -136,32 +101,26 @@ class Session:
         Raises:
             NotReady: something is missing.
         """
-        from helpers.promises import judge, promises_of
-
-        return await judge(self, promises_of(notebook), "Checkpoint: what is there now")
+        return await checkpoints.checkpoint(self, notebook)
 
     async def check(self) -> Checked:
-        """Read the whole configuration and name every fault in it with its mend. Nothing is written.
+        """Read the whole configuration and name every fault in it with its fix. Nothing is written.
 
         Returns:
             One row a thing: whether it is in order, what was found, what to do. A fault never raises here.
         """
-        from helpers.checks import check
-
-        return await check(self)
+        return await checks.check(self)
 
     async def remove(self, *, dry_run: bool = True) -> Table:
-        """Remove what the kit made in this tenant, or say what would be removed.
+        """Remove what the kit made in this tenant, or list what would be removed.
 
         Args:
-            dry_run: only look; give False to remove.
+            dry_run: change nothing; give False to remove.
         """
-        from helpers.clean_up import clean_up
-
-        return await clean_up(self, dry_run=dry_run)
+        return await checkpoints.remove(self, dry_run=dry_run)
 
     async def close(self) -> None:
-        """Stop the endpoint and close everything."""
+        """Stop the endpoint and close all connections."""
         await self.endpoint.stop()
         await self.world.close()
 
@@ -182,8 +141,6 @@ async def open(folder: Path | None = None) -> Session:
         >>> from helpers import kit
         >>> s = await kit.open()  # doctest: +SKIP
     """
-    from helpers.worlds import enter
-
     folder = folder or settings.home()
     profile = settings.load(folder)
     world = enter(profile, folder)
@@ -200,7 +157,7 @@ def choose(mode: Mode, **values: Any) -> Card:
     Args:
         mode: `rehearsal` or `live`.
         values: any field of the profile: tenant, credential, client_id, certificate, endpoint_host, endpoint_port,
-            export. What you leave out stays as it was.
+            export, names. What you leave out stays as it was.
 
     Returns:
         The profile in words, with status chosen or unchanged.
@@ -212,9 +169,9 @@ def choose(mode: Mode, **values: Any) -> Card:
     before, profile = settings.choice(folder, mode, values)
     if profile != before:
         settings.save(folder, profile)
-    facts = {"Mode": profile.mode, "Endpoint": profile.target_url}
+    facts = {"Mode": str(profile.mode), "Endpoint": profile.target_url}
     if profile.mode == "live":
-        facts |= {"Tenant": profile.tenant, "Credential": profile.credential}
+        facts |= {"Tenant": profile.tenant, "Credential": str(profile.credential)}
     return Card(title="World", status="unchanged" if profile == before else "chosen", facts=facts)
 
 
@@ -224,13 +181,9 @@ def environment() -> Table:
     Raises:
         SettingsError: something is missing; the message says what to install or change.
     """
-    import sys
-    from importlib.metadata import PackageNotFoundError, version
-
-    packages = ("jupyterlab", "msgraph-sdk", "azure-identity", "jwcrypto", "pandas", "ipywidgets")
     rows: list[tuple[str, str, str]] = [("Python", ".".join(map(str, sys.version_info[:3])), "3.11 or newer")]
     missing = []
-    for name in packages:
+    for name in ("jupyterlab", "msgraph-sdk", "azure-identity", "jwcrypto", "pandas", "ipywidgets"):
         try:
             rows.append((name, version(name), "installed"))
         except PackageNotFoundError:
@@ -250,36 +203,26 @@ def environment() -> Table:
 
 
 def _session(world: World, profile: Profile, folder: Path, tenant: TenantFacts) -> Session:
-    from helpers.bench import Bench
-    from helpers.migration_progress import Progress
-    from helpers.tenant.apps import ClientApp, ExtensionApp
-    from helpers.tenant.attribute import MigrationFlag
-    from helpers.tenant.consents import ClientConsent, PayloadConsent
-    from helpers.tenant.encryption_key import EncryptionKey
-    from helpers.tenant.policies import Listener, PasswordExtension
-    from helpers.tenant.user_flow import UserFlow
-    from helpers.tenant.users import Users
-
-    where = (world.graph, profile, folder)
-    app, key = ExtensionApp(*where), EncryptionKey(*where)
-    attribute = MigrationFlag(*where)
-    bench = Bench(world, profile, settings.state(folder, profile), app, key, tenant.id)
-    client, progress = ClientApp(*where), Progress(world.graph, attribute, bench.ledger_path)
+    tools = (world.graph, profile, folder)
+    app, key, attribute = ExtensionApp(*tools), EncryptionKey(*tools), MigrationFlag(*tools)
+    client = ClientApp(*tools)
+    endpoint = LocalEndpoint(world, profile, settings.state(folder, profile), app, key, tenant.id)
+    progress = Progress(world.graph, attribute, endpoint.ledger_path)
 
     async def client_app_id() -> str:
         return (await client.show()).app_id
 
-    world.connect(client_app_id=client_app_id, endpoint_settings=bench.settings, collect=progress.collect)
+    world.connect(client_app_id=client_app_id, endpoint_settings=endpoint.settings, collect=progress.collect)
     return Session(
         profile=profile,
         folder=folder,
         tenant=tenant,
         attribute=attribute,
-        apps=Apps(app, PayloadConsent(*where), client, ClientConsent(*where), UserFlow(*where)),
-        policies=Policies(PasswordExtension(*where), Listener(*where)),
+        apps=Apps(app, PayloadConsent(*tools), client, ClientConsent(*tools), UserFlow(*tools)),
+        policies=Policies(PasswordExtension(*tools), Listener(*tools)),
         key=key,
-        users=Users(*where),
-        endpoint=bench,
+        users=Users(*tools),
+        endpoint=endpoint,
         progress=progress,
         world=world,
     )

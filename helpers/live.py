@@ -1,4 +1,4 @@
-"""The way into a real tenant: credentials, and the typed confirmation before the first write."""
+"""Signing in to a real tenant, and the typed confirmation before the first write."""
 
 from __future__ import annotations
 
@@ -7,62 +7,46 @@ import os
 from collections.abc import Callable
 from getpass import getpass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from helpers.graph import HOST
 from helpers.settings import Profile
+from jitkit import protocol
 from jitkit.errors import KitError, SettingsError, WriteNotConfirmed
 
-__all__ = ["DELEGATED_PERMISSIONS", "Confirmation", "LiveCredential", "transport"]
+__all__ = ["Confirmation", "LiveCredential", "transport"]
 
 # Microsoft Graph Command Line Tools: a public client made for administrators; it asks for consent to each scope.
-_PUBLIC_CLIENT = "14d82eec-204b-4c2f-b7e8-296a70dab67e"
+_PUBLIC_CLIENT: Final = "14d82eec-204b-4c2f-b7e8-296a70dab67e"
 
 # azure-identity reports a network that is down as a sign-in that failed.
-_NETWORK = ("Failed to resolve", "Max retries exceeded", "Connection", "timed out", "Network is unreachable")
-
-DELEGATED_PERMISSIONS = (
-    "Application.ReadWrite.All",
-    "AppRoleAssignment.ReadWrite.All",
-    "AuditLog.Read.All",
-    "CustomAuthenticationExtension.ReadWrite.All",
-    "DelegatedPermissionGrant.ReadWrite.All",
-    "Directory.Read.All",
-    "EventListener.ReadWrite.All",
-    "User.ReadWrite.All",
-)
+_NETWORK: Final = ("Failed to resolve", "Max retries exceeded", "Connection", "timed out", "Network is unreachable")
 
 
 class LiveCredential:
-    """Get tokens for a real tenant, the way the profile says.
+    """Gets tokens for a real tenant with the kind of credential that the profile names."""
 
-    Args:
-        profile: names the tenant and the kind of credential.
-        folder: the kit's state folder; it keeps who signed in, never a token.
-    """
-
-    def __init__(self, profile: Profile, folder: Path) -> None:
+    def __init__(self, profile: Profile) -> None:
         self._profile = profile
-        self._folder = folder
         self._inner: Any = None
-        # Several batches may find the token too old at once; a person is asked once.
-        self._turn = asyncio.Lock()
+        # Several batches may find the token expired at once; the administrator is asked once.
+        self._lock = asyncio.Lock()
 
     @property
     def scopes(self) -> list[str]:
         """The scopes to ask for: each permission for a person, the consented set for an application."""
         if self._profile.credential in ("browser", "device-code"):
-            return [f"https://graph.microsoft.com/{name}" for name in DELEGATED_PERMISSIONS]
+            return [f"https://graph.microsoft.com/{name}" for name in protocol.DELEGATED_PERMISSIONS]
         return ["https://graph.microsoft.com/.default"]
 
     async def get_token(self, *scopes: str, **options: Any) -> Any:
         """Return an access token; the first call may open a browser or show a device code."""
         from azure.core.exceptions import AzureError, ClientAuthenticationError
 
-        async with self._turn:
+        async with self._lock:
             if self._inner is None:
                 self._inner = self._make()
             try:
@@ -97,12 +81,7 @@ class LiveCredential:
 
 
 class Confirmation:
-    """Ask for the tenant's domain before the first write of a session; remember the answer for the session only.
-
-    Args:
-        domain: what has to be typed.
-        ask: shows a question and returns what was typed; `input` in a notebook.
-    """
+    """Asks for the tenant's domain before the first write of a session; remembers the answer for the session only."""
 
     def __init__(self, domain: str, ask: Callable[[str], str] = input) -> None:
         self._domain = domain
@@ -111,11 +90,7 @@ class Confirmation:
         self._lock = asyncio.Lock()
 
     async def __call__(self) -> None:
-        """Return once the domain was typed.
-
-        Raises:
-            WriteNotConfirmed: something else was typed, or nobody can be asked.
-        """
+        """Return once the domain was typed; raise WriteNotConfirmed when something else was, or nothing can be."""
         async with self._lock:
             if self._given:
                 return
@@ -123,7 +98,7 @@ class Confirmation:
             try:
                 typed = self._ask(question)
             except (EOFError, RuntimeError, NotImplementedError) as problem:
-                raise self._refused("nobody can be asked here") from problem
+                raise self._refused("nothing can be typed here") from problem
             if typed.strip().lower() != self._domain.lower():
                 raise self._refused("the domain that was typed is another one")
             self._given = True
@@ -141,7 +116,7 @@ def transport() -> httpx.AsyncBaseTransport:
     Raises:
         SettingsError: the environment's proxy or certificates cannot be used.
     """
-    # A client that is given a transport does not look at HTTPS_PROXY and NO_PROXY itself.
+    # A client that is given a transport does not read HTTPS_PROXY and NO_PROXY itself.
     proxies = {} if proxy_bypass(HOST) else getproxies()
     proxy = proxies.get("https") or proxies.get("all")
     try:

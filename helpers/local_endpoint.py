@@ -1,4 +1,4 @@
-"""The endpoint on this machine: `jitkit endpoint` as a child process that ends with its notebook."""
+"""`s.endpoint`: runs the endpoint on this machine, shows a callout, and sends it good and broken ones."""
 
 from __future__ import annotations
 
@@ -7,111 +7,304 @@ import contextlib
 import hashlib
 import json
 import os
-import subprocess
-import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Final
 
 import httpx
 import psutil
 
-from jitkit.errors import EndpointDown, SettingsError
+from helpers.callouts import broken_callouts, decode_context
+from helpers.legacy_export import legacy_copy
+from helpers.settings import Profile
+from helpers.tenant.apps import ExtensionApp
+from helpers.tenant.encryption_key import EncryptionKey
+from helpers.worlds import World
+from jitkit import protocol
+from jitkit.display import Card, Table
+from jitkit.endpoint_process import EndpointProcess, own_command
+from jitkit.errors import EndpointDown, NotReady, SettingsError
 from jitkit.files import write_private
 
-__all__ = ["LocalEndpoint"]
+__all__ = ["LocalEndpoint", "RunningEndpoint"]
 
-_START_SECONDS = 20
-_STOP_SECONDS = 5
+_ONLY_ENTRA: Final = "skipped in live mode: only Entra can sign a callout of a real tenant; notebook 07 makes it do so"
+_LEDGER: Final = ("time", "action", "cause", "legacy", "duration_ms", "attempt", "correlation_id")
+_START_SECONDS: Final = 20
+_STOP_SECONDS: Final = 5
 
 
 class LocalEndpoint:
-    """Start, watch and stop the one endpoint of a tenant on this machine.
+    """Runs the endpoint on this machine and tries it out; the tenant's legacy copy, ledger and log are in `folder`."""
 
-    Args:
-        folder: gets `endpoint.log`, which is what the process says on standard error, and `endpoint.json`, which says
-            which process it is, so that another notebook finds it.
-    """
+    def __init__(
+        self, world: World, profile: Profile, folder: Path, app: ExtensionApp, key: EncryptionKey, tenant_id: str
+    ) -> None:
+        self._world = world
+        self._profile = profile
+        self._folder = folder
+        self._app = app
+        self._key = key
+        self._tenant_id = tenant_id
+        self._running = RunningEndpoint(folder)
+
+    @property
+    def ledger_path(self) -> Path:
+        """The endpoint's ledger."""
+        return self._folder / f"ledger-{self._tenant_id}.jsonl"
+
+    async def ensure(self) -> Card:
+        """Start the endpoint here, or keep the one that runs, and make the public host name lead to it.
+
+        It is restarted when its key, store or registration is no longer current; one that another notebook started for
+        this tenant is stopped first.
+
+        Returns:
+            Where it listens, how Entra reaches it, which store it asks.
+
+        Raises:
+            NotReady: the app registration, the key or the legacy export is missing.
+            EndpointDown: it does not start.
+        """
+        before = self._running.url
+        store, settings = await self._settings()
+        url = await self._running.start(settings, port=self._profile.endpoint_port)
+        reached = self._world.publish(self._profile.endpoint_host, url.split("/api/")[0])
+        return Card(
+            title="Local endpoint",
+            status="started" if not before else "reused" if before == url else "restarted",
+            facts={
+                "Listens at": url,
+                "Entra calls": self._profile.target_url,
+                "How Entra gets here": reached,
+                "Legacy store": store,
+                "Ledger": str(self.ledger_path),
+            },
+        )
+
+    async def show(self) -> Card:
+        """Send the endpoint the GET that a monitor sends, and show its answer."""
+        answer, _ = await self._running.request("GET")
+        return Card(
+            title="Endpoint health",
+            status="answers" if answer.status_code == 200 else f"answers {answer.status_code}",
+            facts={"GET": self._running.url, "Body": answer.text},
+        )
+
+    async def stop(self) -> Card:
+        """Stop the endpoint; Entra's next call gets no answer."""
+        was_running = bool(self._running.url)
+        await self._running.stop()
+        return Card(title="Local endpoint", status="stopped" if was_running else "was not running")
+
+    async def context(self, username: str) -> Card | Table:
+        """Decrypt the password context of one callout and show its parts.
+
+        Args:
+            username: one of the invented people.
+        """
+        callout = await self._world.compose(username, None)
+        if callout is None:
+            return Card(title="Password context", status=_ONLY_ENTRA)
+        return decode_context(callout.context, self._key.private_key_path)
+
+    async def envelope(self, username: str) -> Card | Table:
+        """Show the JSON around the password context, as Entra would send it."""
+        callout = await self._world.compose(username, None)
+        if callout is None:
+            return Card(title="Callout", status=_ONLY_ENTRA)
+        shown = {"encryptedPasswordContext": "(five parts, opened in the next step)"}
+        return Card(
+            title="Callout",
+            status="composed, not sent",
+            facts={
+                "POST": callout.target_url,
+                "Authorization": "Bearer … (a token that only the tenant can sign; never shown)",
+                "Body": json.dumps({**callout.body, "data": {**callout.body["data"], **shown}}, indent=2),
+            },
+        )
+
+    async def try_person(self, username: str, *, password: str | None = None) -> Card:
+        """Send the endpoint the callout of one invented person and show its answer.
+
+        Args:
+            username: what the person types as name.
+            password: what the person types as password; without it, the right one.
+
+        Raises:
+            EndpointDown: the endpoint does not run here.
+        """
+        callout = await self._world.compose(username, password)
+        if callout is None:
+            return Card(title=f"{username} signs in", status=_ONLY_ENTRA)
+        answer, milliseconds = await self._running.request("POST", callout.headers, callout.body)
+        data = answer.json()["data"] if answer.status_code == 200 else {}
+        action = data["actions"][0] if data else {}
+        message = " · ".join(action[name] for name in ("title", "message") if action.get(name))
+        facts = {
+            "HTTP status": str(answer.status_code),
+            "Action": action.get("@odata.type", "none"),
+            "Title and message": message or "none",
+            "Nonce": "the one that was sent" if data.get("nonce") == callout.nonce else "another one, or none",
+            "Took": f"{milliseconds:.0f} ms of the {protocol.TIMEOUT_MS:,} that Entra waits",
+        }
+        return Card(title=f"{username} signs in", status=str(facts["Action"]).rsplit(".", 1)[-1], facts=facts)
+
+    async def try_bad(self, username: str) -> Card | Table:
+        """Send the endpoint broken callouts and show how it refuses each.
+
+        Args:
+            username: one of the invented people; copies of their callout are broken.
+        """
+        callout = await self._world.compose(username, None)
+        if callout is None:
+            return Card(title="Bad callouts", status=_ONLY_ENTRA)
+        rows = []
+        for broken in broken_callouts(callout):
+            answer, _ = await self._running.request("POST", broken.headers, broken.body)
+            lines = self.ledger_lines()
+            rows.append((broken.what, answer.status_code, str(lines[-1].get("cause") or "") if lines else ""))
+        return Table(
+            caption="Callouts that the endpoint has to refuse",
+            columns=("What is wrong", "HTTP status", "Cause in the ledger"),
+            rows=rows,
+            note="The caller learns the status alone; the cause is for you.",
+        )
+
+    def ledger(self, last: int = 10) -> Table:
+        """Show the last lines of the endpoint's ledger.
+
+        Args:
+            last: how many.
+        """
+        return Table(
+            caption="The endpoint's ledger, last lines",
+            columns=("Time (UTC)", "Action", "Cause", "Store", "Took (ms)", "Attempt", "Correlation id"),
+            rows=[tuple(_shown(line, name) for name in _LEDGER) for line in self.ledger_lines()[-last:]],
+            note="No name, password, nonce or token is ever in it.",
+        )
+
+    def ledger_lines(self) -> list[dict[str, Any]]:
+        """Read the ledger's lines, oldest first; none when the endpoint never ran on this machine."""
+        try:
+            text = self.ledger_path.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return []
+        lines = []
+        for line in text.splitlines():
+            with contextlib.suppress(ValueError):  # torn, or being written just now
+                lines.append(json.loads(line))
+        return [line for line in lines if isinstance(line, dict)]
+
+    async def settings(self) -> dict[str, str]:
+        """Return the endpoint's environment settings, with the private key among them; raises as `ensure` does."""
+        return (await self._settings())[1]
+
+    async def _settings(self) -> tuple[str, dict[str, str]]:
+        """Return the legacy store in words, and the endpoint's environment settings."""
+        app = await self._app.show()
+        key, previous = self._key.private_key_path, self._key.previous_key_path
+        if not key.is_file():
+            raise NotReady("There is no private key on this machine.", next_step="Run notebook 04-key-pair first.")
+        words, store = await asyncio.to_thread(self._store)
+        settings = {
+            "JIT_TENANT_ID": self._tenant_id,
+            "JIT_EXTENSION_APP_ID": app.app_id,
+            "JIT_IDENTIFIER_URI": app.identifier_uri,
+            "JIT_OPENID_CONFIGURATION": self._world.documents(),
+            "DecryptionPrivateKey": key.read_text(encoding="utf-8"),
+            "DecryptionPrivateKeyPrevious": previous.read_text(encoding="utf-8") if previous.is_file() else "",
+            "LegacyApiConnectionString": store,
+            "JIT_LEDGER": str(self.ledger_path),
+        }
+        return words, {name: value for name, value in settings.items() if value}
+
+    def _store(self) -> tuple[str, str]:
+        own = os.environ.get("LegacyApiConnectionString")
+        if own:
+            return "the one that the environment names (LegacyApiConnectionString)", own
+        if "?" in str(self._folder):
+            raise SettingsError(
+                f"{self._folder} has a question mark, which a database's address cannot hold.",
+                next_step="Set JIT_KIT_HOME to a folder without one.",
+            )
+        export = self._world.export()
+        return f"SQLite, made from {export.name}", f"sqlite:///{legacy_copy(export, self._folder)}"
+
+
+def _shown(line: dict[str, Any], name: str) -> str:
+    value = line.get(name)
+    text = "" if value is None else str(value)
+    return text[:19].replace("T", "\N{NO-BREAK SPACE}") if name == "time" else text
+
+
+class RunningEndpoint:
+    """The one endpoint process of a tenant here; other notebooks find it by `endpoint.json` in its folder."""
 
     def __init__(self, folder: Path) -> None:
         self._log = folder / "endpoint.log"
         self._note = folder / "endpoint.json"
-        self._process: subprocess.Popen[str] | None = None
+        self._process: EndpointProcess | None = None
         self._settings = ""
-        self.url: str | None = None
 
     @property
-    def running(self) -> bool:
-        """Whether the process is alive."""
-        return self._process is not None and self._process.poll() is None
+    def url(self) -> str:
+        """Its URL on this machine; empty when it does not run."""
+        return self._process.url if self._process and self._process.running else ""
 
     async def start(self, settings: Mapping[str, str], *, port: int) -> str:
-        """Start the endpoint and wait until it accepts requests; one that runs with these settings is kept.
-
-        Args:
-            settings: the endpoint's environment settings.
-            port: the loopback port; 0 takes any free one.
-
-        Returns:
-            Its URL on this machine.
+        """Start the endpoint and return its URL once it accepts requests; one that runs with these settings is kept.
 
         Raises:
             EndpointDown: it did not start; the reason it gave is in the message.
             SettingsError: the folder cannot be written.
         """
         asked = hashlib.sha256(json.dumps([sorted(settings.items()), port]).encode()).hexdigest()
-        if self.running and self.url and asked == self._settings:
+        if self.url and asked == self._settings:
             return self.url
         await self.stop()
         await asyncio.to_thread(self._stop_another)
+        self._process = process = EndpointProcess(own_command(port), {**os.environ, **settings}, self._log)
         try:
-            self._spawn(settings, port)
-            line = await asyncio.wait_for(asyncio.to_thread(self._first_line), _START_SECONDS)
-            self.url, self._settings = str(json.loads(line)["url"]), asked
-        except (TimeoutError, ValueError, KeyError) as problem:
-            await self.stop()
-            raise self._down() from problem
+            with contextlib.suppress(psutil.NoSuchProcess):
+                born = psutil.Process(process.process.pid).create_time()
+                write_private(self._note, json.dumps({"pid": process.process.pid, "born": born}).encode())
+            listening = await process.wait_until_listening(_START_SECONDS)
         except BaseException:
-            # An interrupted start must not leave a process that holds the port and that nobody knows.
+            # An interrupted start must not leave a process that holds the port and that no notebook knows.
             await self.stop()
             raise
-        return self.url
+        if not listening:
+            await self.stop()
+            raise self._down(process.last_words())
+        self._settings = asked
+        return process.url
 
-    async def health(self) -> httpx.Response:
-        """Ask the endpoint how it is, with a GET as a monitor would.
-
-        Raises:
-            EndpointDown: it does not answer.
-        """
-        if not (self.running and self.url):
-            raise EndpointDown(
-                "The endpoint is not running in this notebook.", next_step="Run `await s.endpoint.ensure()` first."
-            )
-        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+    async def request(
+        self, method: str, headers: Mapping[str, str] | None = None, body: Mapping[str, Any] | str = ""
+    ) -> tuple[httpx.Response, float]:
+        """Send one request; returns the answer, and how many milliseconds it took. Raises EndpointDown."""
+        if not self.url:
+            raise EndpointDown("The endpoint is not running here.", next_step="Run `await s.endpoint.ensure()` first.")
+        content = (body if isinstance(body, str) else json.dumps(body)) or None
+        async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+            started = time.perf_counter()
             try:
-                return await client.get(self.url)
+                answer = await client.request(method, self.url, content=content, headers=headers)
             except httpx.TransportError as problem:
                 raise EndpointDown(
                     "The endpoint does not answer.",
                     service=type(problem).__name__,
-                    next_step="Run `await s.endpoint.stop()` and `await s.endpoint.ensure()`.",
-                ) from problem
+                    next_step="Run `await s.endpoint.stop()` and `await s.endpoint.ensure()`, then this cell again.",
+                ) from None
+            return answer, (time.perf_counter() - started) * 1000
 
     async def stop(self) -> None:
-        """Ask the process to finish what it is doing and end; insist after five seconds."""
-        process, self._process, self.url = self._process, None, None
-        if process is None:
-            return
-        with contextlib.suppress(OSError):
-            process.terminate()
-        try:
-            await asyncio.to_thread(process.wait, _STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            await asyncio.to_thread(process.wait)
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+        """Stop the process; it may finish what it is doing within five seconds."""
+        process, self._process = self._process, None
+        if process is not None:
+            await process.stop(_STOP_SECONDS)
 
     def _stop_another(self) -> None:
         """Stop the endpoint that an earlier session or another notebook left running for this tenant."""
@@ -125,47 +318,13 @@ class LocalEndpoint:
         except psutil.TimeoutExpired:
             other.kill()
         except (OSError, ValueError, KeyError, TypeError, psutil.Error):
-            return  # no note, or nobody there any more
+            return  # no note, or the process ended
 
-    def _spawn(self, settings: Mapping[str, str], port: int) -> None:
-        try:
-            self._log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        except OSError as problem:
-            raise SettingsError(
-                f"{self._log} cannot be written.",
-                service=str(problem),
-                next_step="Give yourself write permission there, or set JIT_KIT_HOME to a folder of your own.",
-            ) from problem
-        try:
-            self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", "helpers", "endpoint", "--host", "127.0.0.1", "--port", str(port)],
-                env={**os.environ, **settings, "JIT_STOP_WITH_STDIN": "1"},
-                cwd=Path(__file__).resolve().parents[1],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                # Interrupting a cell reaches everything in the kernel's own session: the endpoint has another.
-                start_new_session=True,
-            )
-        finally:
-            os.close(log)
-        with contextlib.suppress(psutil.NoSuchProcess):
-            born = psutil.Process(self._process.pid).create_time()
-            write_private(self._note, json.dumps({"pid": self._process.pid, "born": born}).encode())
-
-    def _first_line(self) -> str:
-        if self._process is None or self._process.stdout is None:
-            return ""
-        return self._process.stdout.readline()
-
-    def _down(self) -> EndpointDown:
-        """Tell what the process said last, its advice as advice."""
-        text = self._log.read_text(encoding="utf-8", errors="replace").strip()
-        words, found, advice = "\n".join(text.splitlines()[-6:]).rpartition("Next: ")
+    def _down(self, said: str) -> EndpointDown:
+        """Report what the process said last; its advice becomes the next step."""
+        words, found, advice = said.rpartition("Next: ")
         if not found:
-            words, advice = advice, "Mend what it says."
+            words, advice = advice, "Fix the problem it reports."
         words = words.strip().replace("\nThe service said: ", " ")
         advice = (advice.splitlines() or [""])[0]
         if "cannot listen" in words:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from jitkit.errors import SettingsError
 from jitkit.files import write_private
@@ -20,37 +21,49 @@ Credential = Literal["browser", "device-code", "azure-cli", "client-secret", "cl
 CREDENTIALS: tuple[str, ...] = get_args(Credential)
 
 _FILE = "profile.json"
-_TENANT = re.compile(r"^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|([a-z0-9-]+\.)+[a-z0-9-]+)$", re.IGNORECASE)
-_HOST = re.compile(r"^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$")
+_TENANT = r"(?i)^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|([a-z0-9-]+\.)+[a-z0-9-]+)?\Z"
+_HOST = r"^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]\Z"
 
 
-@dataclass(frozen=True)
-class Names:
+class _Values(BaseModel):
+    """Values of the right kind, or a SettingsError; a field's description says what to give."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, regex_engine="python-re")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain(cls, values: Any, validate: Callable[[Any], Any]) -> Any:
+        try:
+            return validate(values)
+        except ValidationError as problem:
+            error, kind = problem.errors(include_url=False)[0], cls.__name__.lower()
+            name = str(error["loc"][0]) if error["loc"] else kind
+            if error["type"] == "extra_forbidden":
+                known = ", ".join(cls.model_fields)
+                raise SettingsError(f"There is no {name} in the {kind}.", next_step=f"Use some of {known}.") from None
+            advice = cls.model_fields[name].description or "Give a text." if error["loc"] else "Give a dict."
+            raise SettingsError(f"{name} is {error['input']!r}, which cannot be used.", next_step=advice) from None
+
+
+class Names(_Values):
     """What the kit's objects are called in the tenant; a step finds its object by this name."""
 
-    attribute: str = "toBeMigrated"
-    extension_app: str = "JIT password check"
-    client_app: str = "JIT test client"
-    user_flow: str = "JIT sign-up and sign-in"
-    extension: str = "JIT password check on submit"
-    listener: str = "JIT migration listener"
-
-    def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if not isinstance(value, str) or not value.strip():
-                raise SettingsError(f"The name of the {each.name} is {value!r}.", next_step="Give it a name.")
+    attribute: str = Field(default="toBeMigrated", pattern=r"\S")
+    extension_app: str = Field(default="JIT password check", pattern=r"\S")
+    client_app: str = Field(default="JIT test client", pattern=r"\S")
+    user_flow: str = Field(default="JIT sign-up and sign-in", pattern=r"\S")
+    extension: str = Field(default="JIT password check on submit", pattern=r"\S")
+    listener: str = Field(default="JIT migration listener", pattern=r"\S")
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(_Values):
     """Which world and tenant the notebooks work in.
 
     Args:
         mode: `rehearsal` or `live`.
         tenant: a real tenant's domain or id; empty in rehearsal.
         credential: how a person or pipeline signs in to a real tenant.
-        client_id: the application a real tenant is entered with; empty for the well-known one.
+        client_id: the application that signs in to a real tenant; empty for the well-known one.
         certificate: path of the PEM file for `client-certificate`.
         endpoint_host: the public host name under which Entra reaches the endpoint.
         endpoint_port: the loopback port the local endpoint listens on; 0 takes any free one.
@@ -58,51 +71,32 @@ class Profile:
         names: what the kit's objects are called.
     """
 
-    mode: Mode = "rehearsal"
-    tenant: str = ""
-    credential: Credential = "browser"
+    mode: Mode = Field(default="rehearsal", description="Use 'rehearsal' or 'live'.")
+    tenant: str = Field(
+        default="", pattern=_TENANT, description="Give its domain, such as contoso.onmicrosoft.com, or its id."
+    )
+    credential: Credential = Field(default="browser", description=f"Use one of {', '.join(CREDENTIALS)}.")
     client_id: str = ""
     certificate: str = ""
-    endpoint_host: str = "jit-endpoint.woodgrove.example"
-    endpoint_port: int = 7071
+    endpoint_host: str = Field(
+        default="jit-endpoint.woodgrove.example",
+        pattern=_HOST,
+        description="Give the endpoint's public host name alone: no https://, no port, no path.",
+    )
+    endpoint_port: int = Field(
+        default=7071, ge=0, le=65535, description="Give a port as a number, 1 to 65535, or 0 for any free one."
+    )
     export: str = ""
-    names: Names = field(default_factory=Names)
+    names: Names = Field(default_factory=Names, description="Give names as a dict, or as kit.Names(…).")
 
-    def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            kind = {"endpoint_port": int, "names": Names}.get(each.name, str)
-            if type(value) is not kind:
-                raise SettingsError(
-                    f"The profile's {each.name} is {value!r}.",
-                    next_step=f"Give {'a text' if kind is str else 'a number' if kind is int else 'names as a dict'}.",
-                )
-        if self.mode not in get_args(Mode):
-            raise SettingsError(f"The profile's mode is {self.mode!r}.", next_step="Use 'rehearsal' or 'live'.")
-        if self.credential not in CREDENTIALS:
-            raise SettingsError(
-                f"The profile's credential is {self.credential!r}.", next_step=f"Use one of {', '.join(CREDENTIALS)}."
-            )
+    @model_validator(mode="after")
+    def _name_a_real_tenant(self) -> Profile:
         if self.mode == "live" and not self.tenant:
             raise SettingsError(
                 "A real tenant needs a name.",
                 next_step="Give its domain, such as kit.choose('live', tenant='contoso.onmicrosoft.com').",
             )
-        if self.mode == "live" and not _TENANT.match(self.tenant):
-            raise SettingsError(
-                f"{self.tenant!r} is not a tenant's name.",
-                next_step="Give its domain, such as contoso.onmicrosoft.com, or its id.",
-            )
-        if not _HOST.match(self.endpoint_host):
-            raise SettingsError(
-                f"{self.endpoint_host!r} is not a host name.",
-                next_step="Give the endpoint's public host name alone: no https://, no port, no path.",
-            )
-        if not 0 <= self.endpoint_port <= 65535:
-            raise SettingsError(
-                f"{self.endpoint_port} is not a port.",
-                next_step="Choose a port from 1 to 65535, or 0 for any free one.",
-            )
+        return self
 
     @property
     def target_url(self) -> str:
@@ -111,108 +105,56 @@ class Profile:
 
 
 def home() -> Path:
-    """Find the folder of the kit's state.
-
-    Returns:
-        `JIT_KIT_HOME` if it is set, else `.kit` beside the `helpers` package.
-    """
+    """Return the folder of the kit's state: `JIT_KIT_HOME` if it is set, else `.kit` next to the `helpers` package."""
     chosen = os.environ.get("JIT_KIT_HOME")
     return Path(chosen).expanduser().resolve() if chosen else Path(__file__).resolve().parents[1] / ".kit"
 
 
 def state(folder: Path, profile: Profile) -> Path:
-    """Name the folder of one tenant's key, journal, ledger and legacy copy: a rehearsal never touches a real tenant's.
-
-    Args:
-        folder: the kit's state folder.
-        profile: names the tenant.
-    """
+    """Return the folder of a tenant's key, journal, ledger and legacy copy; rehearsal and real tenants never share."""
     name = profile.tenant if profile.mode == "live" else "rehearsal"
     return folder / re.sub(r"[^a-z0-9.-]", "_", name.lower()).strip(".")
 
 
 def load(folder: Path, mode: Mode | None = None) -> Profile:
-    """Read the profile of one world.
-
-    Args:
-        folder: the kit's state folder.
-        mode: which world's; the chosen one's when left out.
-
-    Returns:
-        The profile, or that world's defaults when none was saved.
+    """Read the profile of one world, by default of the chosen one; its defaults when none was saved.
 
     Raises:
         SettingsError: the file cannot be read as a profile, or a real tenant was never named.
     """
     kept = _kept(folder)
+    mode = mode or kept["mode"]
     try:
-        mode = mode or kept["mode"]
-        values = dict(kept["worlds"].get(mode, {}))
-        return Profile(mode=mode, **{**values, "names": Names(**values.get("names", {}))})
+        return Profile(mode=mode, **kept["worlds"].get(mode, {}))
     except SettingsError as problem:
         if mode not in kept["worlds"]:
             raise
         raise _unreadable(folder, problem) from problem
-    except (KeyError, TypeError, AttributeError, ValueError) as problem:
+    except TypeError as problem:
         raise _unreadable(folder, problem) from problem
 
 
 def save(folder: Path, profile: Profile) -> Path:
     """Write the profile for its owner alone, whole or not at all, and make its world the chosen one.
 
-    The other world's values are kept: a real export never becomes the rehearsal's.
-
-    Args:
-        folder: the kit's state folder; it is made when absent.
-        profile: what to keep.
-
-    Returns:
-        The file's path.
+    The other world's values are kept: a real export never becomes the rehearsal's. Returns the file's path.
     """
-    values = asdict(profile)
-    mode = values.pop("mode")
-    worlds = {**_kept(folder)["worlds"], mode: values}
+    worlds = {**_kept(folder)["worlds"], profile.mode: profile.model_dump(exclude={"mode"})}
     path = folder / _FILE
-    write_private(path, json.dumps({"mode": mode, "worlds": worlds}, indent=2).encode())
+    write_private(path, json.dumps({"mode": profile.mode, "worlds": worlds}, indent=2).encode())
     return path
 
 
 def choice(folder: Path, mode: Mode, values: Mapping[str, Any]) -> tuple[Profile | None, Profile]:
-    """Work out what a choice changes.
+    """Return the profile in force (None when nothing was ever chosen), and the one after a choice.
 
-    Args:
-        folder: the kit's state folder.
-        mode: the chosen world.
-        values: fields of `Profile`; what is left out, or None, stays as that world has it.
-
-    Returns:
-        The profile that was in force, None when nothing was ever chosen; and the one that should be.
-
-    Raises:
-        SettingsError: a value cannot be used.
+    A field of the profile that is left out of the values, or None, stays as that world has it.
     """
-    known = {each.name for each in fields(Profile)} - {"mode"}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise SettingsError(
-            f"A profile has no {', '.join(unknown)}.", next_step=f"Use one of {', '.join(sorted(known))}."
-        )
-    kept = _kept(folder)
+    kept = _kept(folder)["worlds"]
+    in_force = load(folder) if kept else None
+    before = load(folder, mode).model_dump(exclude={"mode"}) if mode in kept else {}
     given = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
-    in_force = load(folder) if kept["worlds"] else None
-    before = kept["worlds"].get(mode, {})
-    if before:
-        load(folder, mode)
-    merged = {**before, **{name: value for name, value in given.items() if value is not None}}
-    if isinstance(merged.get("names"), dict):
-        strange = sorted(set(merged["names"]) - {each.name for each in fields(Names)})
-        if strange:
-            raise SettingsError(
-                f"There are no names for {', '.join(map(str, strange))}.",
-                next_step=f"Use some of {', '.join(each.name for each in fields(Names))}.",
-            )
-        merged["names"] = Names(**merged["names"])
-    return in_force, Profile(mode=mode, **merged)
+    return in_force, Profile(mode=mode, **{**before, **{n: value for n, value in given.items() if value is not None}})
 
 
 def _kept(folder: Path) -> dict[str, Any]:

@@ -1,31 +1,39 @@
-"""Thin views for the notebooks: press a button for what a line of code does as well."""
+"""Widgets for the notebooks: each does what a line of code does as well."""
 
 from __future__ import annotations
 
 import asyncio
 from html import escape
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 import ipywidgets as ui
 
+from helpers.kit import Session
 from jitkit.display import Card
 from jitkit.errors import KitError
-
-if TYPE_CHECKING:
-    from helpers.kit import Session
-    from jitkit.progress.figures import Figures
+from jitkit.progress.figures import Figures
 
 __all__ = ["FiguresFilter", "ProgressBar", "SignInBox"]
 
-_NAMES_OFFERED = 40
-_THE_RIGHT_ONE = "the right one"
-_ANOTHER_ONE = "another one, typed below"
-_WIDE = {"description_width": "initial"}
+_NAMES_OFFERED: Final = 40
+_THE_RIGHT_ONE: Final = "the right one"
+_ANOTHER_ONE: Final = "another one, typed below"
+_LAYOUT: Final[dict[str, Any]] = {"style": {"description_width": "initial"}, "layout": {"width": "auto"}}
 
 
-class SignInBox:
-    """Sign somebody in with a button; `await s.sign_in(name)` does the same.
+class _Widget:
+    """Shows `view` where widgets work, and a line of text in a page that has been exported."""
+
+    view: ui.VBox
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        bundle: dict[str, Any] = self.view._repr_mimebundle_()
+        return bundle | {"text/plain": repr(self)}
+
+
+class SignInBox(_Widget):
+    """Sign a user in with a button; `await s.sign_in(name)` does the same.
 
     The password fields exist only where the people are invented. They are emptied at every press, and nothing happens
     before the button is pressed.
@@ -42,15 +50,12 @@ class SignInBox:
         self.name = ui.Combobox(
             description="Sign-in name",
             options=tuple(islice(people, _NAMES_OFFERED)),
-            placeholder=next(iter(people), "somebody@example.com"),
-            style=_WIDE,
-            layout={"width": "auto"},
+            placeholder=next(iter(people), "user@example.com"),
+            **_LAYOUT,
         )
-        self.typed = ui.RadioButtons(
-            description="Password", options=(_THE_RIGHT_ONE, _ANOTHER_ONE), style=_WIDE, layout={"width": "auto"}
-        )
-        self.password = _masked("Another password")
-        self.new_password = _masked("New password, if one is asked for")
+        self.typed = ui.RadioButtons(description="Password", options=(_THE_RIGHT_ONE, _ANOTHER_ONE), **_LAYOUT)
+        self.password = _password_field("Another password")
+        self.new_password = _password_field("New password, if one is asked for")
         self.button = ui.Button(description="Sign in", button_style="primary")
         self.button.on_click(self._pressed)
         self.status = ui.HTML(_status("Choose a name, then press Sign in."))
@@ -60,17 +65,15 @@ class SignInBox:
 
     @property
     def value(self) -> Any:
-        """What the last sign-in came to; None before the first, or when it could not be tried."""
+        """The result of the last sign-in; None before the first, or when it could not be tried."""
         return self._value
 
     def __repr__(self) -> str:
         return "<SignInBox: a name, a password and a button, shown while the notebook runs>"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return _shown(self.view, repr(self))
-
     def _pressed(self, _: ui.Button) -> None:
-        name, typed, new = self.name.value.strip(), self._typed_password(), self.new_password.value or None
+        name, new = self.name.value.strip(), self.new_password.value or None
+        typed = None if self.typed.value == _THE_RIGHT_ONE else str(self.password.value)
         self.password.value = self.new_password.value = ""
         if not name:
             self.status.value = _status("Choose or type a sign-in name first.")
@@ -78,9 +81,6 @@ class SignInBox:
         self.button.disabled = True
         self.status.value = _status(f"{name} is signing in …")
         self._running = asyncio.get_running_loop().create_task(self._sign_in(name, typed, new))
-
-    def _typed_password(self) -> str | None:
-        return None if self.typed.value == _THE_RIGHT_ONE else str(self.password.value)
 
     async def _sign_in(self, name: str, typed: str | None, new: str | None) -> None:
         self._value, self.result.value = None, ""
@@ -99,7 +99,7 @@ class SignInBox:
             self.button.disabled = False
 
 
-class ProgressBar:
+class ProgressBar(_Widget):
     """Show how far a long step is; give it as `progress=` to the step.
 
     Args:
@@ -108,24 +108,19 @@ class ProgressBar:
 
     def __init__(self, label: str) -> None:
         self._label = label
-        self._told = 0
-        self.bar = ui.IntProgress(description=label, min=0, max=1, style=_WIDE, layout={"width": "auto"})
+        self._tenth = 0
+        self.bar = ui.IntProgress(description=label, min=0, max=1, **_LAYOUT)
         self.status = ui.HTML(_status(f"{label}: not started"))
         self.view = ui.VBox([self.bar, self.status])
 
     def __call__(self, done: int, total: int) -> None:
-        """Move the bar.
-
-        Args:
-            done: how many are done.
-            total: how many there are.
-        """
+        """Move the bar to `done` of `total`."""
         self.bar.max = max(total, 1)
         self.bar.value = done
         tenth = 10 * done // self.bar.max
-        if tenth != self._told or done in (0, total):
-            # A screen reader speaks every change of the line: ten are enough.
-            self._told = tenth
+        if tenth != self._tenth or done in (0, total):
+            # A screen reader reads every change of the line aloud: ten are enough.
+            self._tenth = tenth
             self.status.value = _status(f"{self._label}: {done:,} of {total:,}")
 
     @property
@@ -136,14 +131,11 @@ class ProgressBar:
     def __repr__(self) -> str:
         return f"<ProgressBar: {self._label}, shown while the notebook runs>"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return _shown(self.view, repr(self))
 
+class FiguresFilter(_Widget):
+    """Show the figures of some of the people; `data.only(country="DE")` does the same.
 
-class FiguresFilter:
-    """Look at some of the people alone; `data.only(country="DE")` does the same.
-
-    Everybody is shown until something is chosen. Choosing only draws anew: nothing is written anywhere.
+    Everybody is shown until something is chosen. Choosing only draws again: nothing is written anywhere.
 
     Args:
         figures: the figures of everybody.
@@ -156,8 +148,7 @@ class FiguresFilter:
                 description=name.replace("_", " ").capitalize(),
                 options=(("everybody", ""), *((value, value) for value in figures.values(name))),
                 value="",
-                style=_WIDE,
-                layout={"width": "auto"},
+                **_LAYOUT,
             )
             for name in figures.dimensions
         }
@@ -175,9 +166,6 @@ class FiguresFilter:
     def __repr__(self) -> str:
         return "<FiguresFilter: a choice for each column that people can be grouped by, shown while the notebook runs>"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return _shown(self.view, repr(self))
-
     def _draw(self) -> None:
         chosen = self.value
         counts = chosen.counts
@@ -185,18 +173,10 @@ class FiguresFilter:
         self.shown.value = chosen.curve()._repr_html_() + chosen.remaining()._repr_html_()
 
 
-def _masked(label: str) -> ui.Password:
-    return ui.Password(
-        description=label, placeholder="invented, for the rehearsal only", style=_WIDE, layout={"width": "auto"}
-    )
+def _password_field(label: str) -> ui.Password:
+    return ui.Password(description=label, placeholder="invented, for the rehearsal only", **_LAYOUT)
 
 
 def _status(text: str) -> str:
     lines = "<br>".join(escape(line) for line in text.splitlines())
     return f'<div role="status">{lines}</div>'
-
-
-def _shown(view: ui.VBox, text: str) -> dict[str, Any]:
-    """Show the widget where widgets work, and a line of text in a page that has been exported."""
-    bundle: dict[str, Any] = view._repr_mimebundle_()
-    return bundle | {"text/plain": text}

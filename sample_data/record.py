@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from helpers import kit, settings
-from helpers.legacy_export.table import write_table
+from helpers.legacy_export import write_legacy_users
 from helpers.play import in_process
 from jitkit.progress.assemble import assemble
 from jitkit.progress.collect import users_from_graph
@@ -186,7 +186,7 @@ def write(recording: Recording, scenario: Scenario, folder: Path) -> None:
     for kind in ("users", "sign_ins", "ledger"):
         table = pa.Table.from_pandas(getattr(recording, kind), preserve_index=False)
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), "scenario": repr(scenario)})
-        pq.write_table(table, folder / f"{kind}.parquet", compression="zstd", compression_level=19)
+        pq.write_legacy_users(table, folder / f"{kind}.parquet", compression="zstd", compression_level=19)
 
 
 def invent(scenario: Scenario) -> pd.DataFrame:
@@ -244,10 +244,10 @@ async def _play(scenario: Scenario, folder: Path, each_day: Callable[[int], obje
     settings.save(folder, settings.Profile(endpoint_port=0, names=names))
     s = await kit.open(folder)
     try:
-        tenant = s.world.stand_in
+        tenant = s.world.rehearsal_tenant
         flag, app_ids = await _set_up(s, scenario)
         store = folder / "legacy.sqlite3"
-        write_table(store, ((each.username, each.legacy_hash, "active", 0) for each in people.itertuples()))
+        write_legacy_users(store, ((each.username, each.legacy_hash, "active", 0) for each in people.itertuples()))
         environment = {**await s.endpoint.settings(), "LegacyApiConnectionString": f"sqlite:///{store}"}
         persons = [
             Person(
@@ -275,7 +275,7 @@ async def _set_up(s: kit.Session, scenario: Scenario) -> tuple[str, list[str]]:
     steps = (s.attribute, s.apps.extension, s.apps.extension_consent, client, s.apps.client_consent, s.apps.user_flow)
     for step in (*steps, s.policies.extension, s.policies.listener, s.key):
         await step.ensure()
-    directory = s.world.stand_in.directory
+    directory = s.world.rehearsal_tenant.directory
     s.world.publish(s.profile.endpoint_host, "http://127.0.0.1")
     ids = [(await client.show()).app_id]
     for app in scenario.apps[1:]:

@@ -8,7 +8,6 @@ import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -48,7 +47,7 @@ async def _set_up(folder: Path) -> None:
             s.key,
         ):
             await step.ensure()
-        await s.users.apply(await s.users.plan(s.world.export()))
+        await s.users.apply(await s.users.plan(s.export()))
     finally:
         await s.close()
 
@@ -73,7 +72,7 @@ def home(set_up_home: Path, tmp_path: Path) -> Path:
     home = Path(shutil.copytree(set_up_home, folder / "home"))
     for name in ("legacy_users.csv", "people.csv"):
         shutil.copy(set_up_home.parent / name, folder / name)
-    settings.save(home, replace(settings.load(home), export=str(folder / "legacy_users.csv")))
+    settings.save(home, settings.load(home).model_copy(update={"export": str(folder / "legacy_users.csv")}))
     return home
 
 

@@ -61,15 +61,6 @@ def test_state_is_ignored_by_git() -> None:
     assert ignored.returncode in (0, 128)
 
 
-def test_modules_stay_small() -> None:
-    long = {
-        str(path.relative_to(ROOT)): lines
-        for path in [*(ROOT / "helpers").rglob("*.py"), *(ROOT / "src").rglob("*.py")]
-        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 300
-    }
-    assert long == {}
-
-
 def test_the_constraints_pin_every_dependency() -> None:
     import tomllib
 

@@ -13,7 +13,7 @@ import nbformat
 import psutil
 import pytest
 
-from helpers import notebook_runs
+from helpers import run_notebooks
 from jitkit.errors import KitError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,23 +52,23 @@ def test_ctrl_c_ends_a_rehearsal_at_once_and_leaves_nobody_behind(tmp_path: Path
 def test_a_kernel_that_dies_is_named(tmp_path: Path) -> None:
     path = notebook(tmp_path, "import os; os._exit(1)")
     with pytest.raises(KitError, match=r"00-broken\.ipynb, cell the-bad-one: it took its kernel down"):
-        notebook_runs.run(path, home=tmp_path / "home")
+        run_notebooks.run(path, home=tmp_path / "home")
 
 
 def test_a_cell_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notebook_runs, "_CELL_SECONDS", 1)
+    monkeypatch.setattr(run_notebooks, "_CELL_SECONDS", 1)
     path = notebook(tmp_path, "import time; time.sleep(60)")
     with pytest.raises(KitError, match=r"00-broken\.ipynb, cell the-bad-one: it is not done after 1 second"):
-        notebook_runs.run(path, home=tmp_path / "home")
+        run_notebooks.run(path, home=tmp_path / "home")
 
 
 def test_a_page_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(KitError, match="cannot be written"):
-        notebook_runs.write_html(nbformat.v4.new_notebook(), tmp_path / "file" / "page.html")
+        run_notebooks.write_html(nbformat.v4.new_notebook(), tmp_path / "file" / "page.html")
 
 
 def test_a_kit_without_its_notebooks_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notebook_runs, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(run_notebooks, "NOTEBOOKS", tmp_path)
     with pytest.raises(KitError, match=r"pip install -e \."):
-        notebook_runs.in_order()
+        run_notebooks.in_order()

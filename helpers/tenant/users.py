@@ -349,7 +349,7 @@ def make_plan(
     sent: Iterable[Sent] = (),
 ) -> Plan:
     """Sort everybody into create, mark, leave and skip."""
-    skipped = [Skipped(each.username, each.cause, each.line) for each in problems if each.set_aside]
+    skipped = [Skipped(each.username, each.cause, each.line) for each in problems if each.skipped]
     create: dict[str, LegacyUser] = {}
     mark: dict[str, str] = {}
     flags: Counter[bool] = Counter()

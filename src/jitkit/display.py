@@ -16,14 +16,7 @@ _LONG = 28  # characters without a blank: an address may break, so that the tabl
 
 @dataclass(frozen=True)
 class Sent:
-    """One request as it went to Microsoft Graph, with secrets left out.
-
-    Args:
-        method: the HTTP method.
-        url: the full URL.
-        body: the JSON that was sent, indented, or None.
-        status: the HTTP status that came back, or None when nothing did.
-    """
+    """One request as it went to Microsoft Graph, without secrets; the body is indented JSON."""
 
     method: str
     url: str
@@ -96,7 +89,7 @@ class Table:
     def _grid(self) -> str:
         caption = html.escape(self.caption)
         if not self.rows:
-            # A grid of headings alone tells a screen reader of a table and then has nothing to read.
+            # A screen reader would announce a table and then have nothing to read.
             return f"<p>{caption}{' Nothing' if caption.endswith('?') else ': nothing'}.</p>"
         head = "".join(map(_heading, self.columns))
         body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in self.rows)
@@ -104,29 +97,12 @@ class Table:
 
 
 def fold(summary: str, inside: str) -> str:
-    """Hide HTML behind a line that opens it.
-
-    Args:
-        summary: the line, as plain text.
-        inside: the hidden part, as HTML.
-
-    Returns:
-        A `<details>` element.
-    """
+    """Return a `<details>` element: a line of plain text that opens a hidden part, which is HTML."""
     return f"<details><summary>{html.escape(summary)}</summary>{inside}</details>"
 
 
 def figure(image: str, alt: str, caption: str) -> str:
-    """Show a picture with its alternative text and caption.
-
-    Args:
-        image: the address of the picture; a data URL keeps the page self-contained.
-        alt: what the picture says, in words and numbers.
-        caption: the line under it.
-
-    Returns:
-        A `<figure>` element.
-    """
+    """Return a `<figure>` element: a picture by its address or data URL, its alternative text, and its caption."""
     return (
         f'<figure style="margin:0"><img src="{html.escape(image)}" alt="{html.escape(alt)}" style="max-width:100%">'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from jitkit.errors import SettingsError
+from jitkit.files import in_own_folder
 
 __all__ = ["EndpointProcess", "own_command"]
 
@@ -42,17 +42,10 @@ class EndpointProcess:
         self.url = ""
         self._output = log.with_suffix(".out")
         with contextlib.ExitStack() as stack:
-            try:
-                log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with in_own_folder(log):
                 output, errors = (
                     stack.enter_context(os.fdopen(_owner_only(path), "wb")) for path in (self._output, log)
                 )
-            except OSError as problem:
-                raise SettingsError(
-                    f"{log} cannot be written.",
-                    service=str(problem),
-                    next_step="Give yourself write permission there, or set JIT_KIT_HOME to a folder of your own.",
-                ) from problem
             self.process = subprocess.Popen(  # noqa: S603
                 command,
                 # The child ends when this process does, however that happens.
@@ -71,14 +64,7 @@ class EndpointProcess:
         return self.process.poll() is None
 
     async def wait_until_listening(self, seconds: float = 30) -> bool:
-        """Wait for the JSON line and keep its `url`.
-
-        Args:
-            seconds: how long to wait at most.
-
-        Returns:
-            Whether the endpoint listens; if not, it ended, printed something else or took too long.
-        """
+        """Wait for the JSON line and keep its `url`; returns False when the process ended or took too long."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             running = self.running
@@ -93,14 +79,7 @@ class EndpointProcess:
         return False
 
     async def stop(self, seconds: float = 6) -> int:
-        """Ask the process to finish its work and end; kill it after some seconds.
-
-        Args:
-            seconds: how long it may take to end by itself.
-
-        Returns:
-            Its exit code, negative when a signal ended it.
-        """
+        """Ask the process to finish its work and end, kill it after some seconds, and return its exit code."""
         with contextlib.suppress(OSError):
             self.process.terminate()
         try:

@@ -1,4 +1,4 @@
-"""What the kit says when something goes wrong: what happened, what the service said, what to do next."""
+"""Exceptions that report what happened, what the service said, and what to do next."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WIDE: Final = 100  # characters: an output is cut anywhere, in the middle of a 
 
 
 class KitError(Exception):
-    """Tell the person at the keyboard what happened and what to do next.
+    """An error with what happened and what to do next.
 
     Args:
         happened: one sentence, ending in a full stop.
@@ -45,16 +45,12 @@ class KitError(Exception):
         return "\n".join(lines)
 
     def _render_traceback_(self) -> list[str]:
-        """Show a notebook reader the message alone; the full traceback stays in `sys.last_value`."""
+        """Show the message alone in a notebook; the full traceback stays in `sys.last_value`."""
         return _shown(self)
 
 
 class Stopped(asyncio.CancelledError):
-    """Somebody interrupted a cell. It is still a cancellation, told in the words of a `KitError`.
-
-    Args:
-        doing: what was under way, to follow "was about to".
-    """
+    """A cell was interrupted: a cancellation in the words of a `KitError`; `doing` follows "was about to"."""
 
     def __init__(self, doing: str) -> None:
         super().__init__(doing)
@@ -87,7 +83,7 @@ class EndpointDown(KitError):
 
 
 class WriteNotConfirmed(KitError):
-    """A real tenant was about to be changed and nobody confirmed it."""
+    """A real tenant was about to be changed, and the change was not confirmed."""
 
 
 class GraphRefused(KitError):

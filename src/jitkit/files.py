@@ -10,20 +10,16 @@ from pathlib import Path
 
 from jitkit.errors import SettingsError
 
-__all__ = ["make_private", "write_private"]
+__all__ = ["in_own_folder", "make_private", "write_private"]
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, whole or not at all.
-
-    Args:
-        path: where; its folder is made, for its owner alone, when absent.
-        content: what.
+    """Write a file that only its owner can read, whole or not at all; a missing folder is made.
 
     Raises:
         SettingsError: the folder or file cannot be written.
     """
-    with _in_own_folder(path):
+    with in_own_folder(path):
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -35,20 +31,14 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def make_private(path: Path) -> None:
-    """Make an empty file that only its owner can read; leave one that is there as it is.
-
-    Args:
-        path: where; its folder is made, for its owner alone, when absent.
-
-    Raises:
-        SettingsError: the folder or file cannot be written.
-    """
-    with _in_own_folder(path):
+    """Make an empty file that only its owner can read; one that is there stays as it is. Raises SettingsError."""
+    with in_own_folder(path):
         path.touch(mode=0o600)
 
 
 @contextmanager
-def _in_own_folder(path: Path) -> Iterator[None]:
+def in_own_folder(path: Path) -> Iterator[None]:
+    """Make a file's folder for its owner alone, and explain in a SettingsError why the file cannot be written."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         yield

@@ -50,6 +50,18 @@ ROLES: Final = {
 # Who may grant application permissions of Microsoft Graph ["Grant tenant-wide admin consent"].
 CONSENT_ROLE: Final = "Privileged Role Administrator"
 
+# Permissions of Microsoft Graph that the person or application needs who sets the migration up [permissions].
+DELEGATED_PERMISSIONS: Final = (
+    "Application.ReadWrite.All",
+    "AppRoleAssignment.ReadWrite.All",
+    "AuditLog.Read.All",
+    "CustomAuthenticationExtension.ReadWrite.All",
+    "DelegatedPermissionGrant.ReadWrite.All",
+    "Directory.Read.All",
+    "EventListener.ReadWrite.All",
+    "User.ReadWrite.All",
+)
+
 # Limits of the service [limits].
 TIMEOUT_MS: Final = 2000
 MAXIMUM_RETRIES: Final = 1

@@ -1,4 +1,4 @@
-"""The notebooks as people meet them: `jitkit lab`, a browser, a mouse, and what a screen reader is told."""
+"""The notebooks in a real browser: `jitkit lab`, a mouse, and what a screen reader reads."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def write_settings(folder: Path) -> None:
 def address_of(runtime: Path, process: subprocess.Popen[bytes], log: Path) -> dict[str, Any]:
     deadline = time.monotonic() + STARTED
     while time.monotonic() < deadline and process.poll() is None:
-        for told in runtime.glob("jpserver-*.json"):
-            found: dict[str, Any] = json.loads(told.read_text() or "{}")
+        for written in runtime.glob("jpserver-*.json"):
+            found: dict[str, Any] = json.loads(written.read_text() or "{}")
             if found.get("port"):
                 return found
         time.sleep(0.1)
@@ -139,7 +139,7 @@ def run_all(page: Page, lab: dict[str, Any], name: str) -> list[str]:
     return hosts
 
 
-def hold_outputs_to_the_rules(page: Page) -> None:
+def check_outputs(page: Page) -> None:
     """Nothing failed; every picture has words and every table says what it answers and heads its cells."""
     for kind in ("error", "stderr"):
         assert page.locator(f'[data-mime-type="application/vnd.jupyter.{kind}"]').all_inner_texts() == []
@@ -159,9 +159,9 @@ def hold_outputs_to_the_rules(page: Page) -> None:
     assert too_wide == []
 
 
-def test_somebody_signs_in_with_the_box(page: Page, lab: dict[str, Any]) -> None:
+def test_a_user_signs_in_with_the_box(page: Page, lab: dict[str, Any]) -> None:
     hosts = run_all(page, lab, "07-sign-in")
-    hold_outputs_to_the_rules(page)
+    check_outputs(page)
     status = page.locator("[role=status]", has_text="press Sign in")
     expect(status).to_have_count(1)
     page.get_by_label("Sign-in name").fill("ben@woodgrove.example")
@@ -169,13 +169,14 @@ def test_somebody_signs_in_with_the_box(page: Page, lab: dict[str, Any]) -> None
     page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.locator("[role=status]", has_text="ben@woodgrove.example: signed in")).to_be_visible(timeout=RAN)
     expect(page.get_by_role("table", name="Sign-in of ben@woodgrove.example: signed in, migrated")).to_be_visible()
-    hold_outputs_to_the_rules(page)
+    check_outputs(page)
     assert set(hosts) == {"127.0.0.1"}
 
 
+@pytest.mark.slow
 def test_the_figures_can_be_seen_and_read(page: Page, lab: dict[str, Any]) -> None:
     hosts = run_all(page, lab, "08-migration-progress")
-    hold_outputs_to_the_rules(page)
+    check_outputs(page)
     figures = page.locator(f"{OUTPUTS} figure")
     assert figures.count() == 10
     for figure in figures.all():

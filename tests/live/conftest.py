@@ -72,7 +72,7 @@ async def real(request: pytest.FixtureRequest) -> AsyncIterator[Tagged]:
     """The tenant of the live profile. Everything this module makes is removed when it is done."""
     folder = settings.home()
     profile = settings.load(folder, "live")
-    credential = live.LiveCredential(profile, folder)
+    credential = live.LiveCredential(profile)
     capture = request.config.pluginmanager.getplugin("capturemanager")
 
     def ask(question: str) -> str:

@@ -17,11 +17,14 @@ import httpx
 import nbformat
 import pytest
 
-from helpers.notebook_runs import NOTEBOOKS
+from helpers.run_notebooks import NOTEBOOKS
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("voila") is None, reason='Voilà is not installed (pip install -e ".[dashboard]")'
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("voila") is None, reason='Voilà is not installed (pip install -e ".[dashboard]")'
+    ),
+]
 
 SAMPLE = NOTEBOOKS.parent / "sample_data" / "migration"
 # These read the session's tenant, which is untouched here; the figures come from the recorded migration.
@@ -38,7 +41,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         if cell.id == "parameters":
             cell.source = cell.source.replace('tables_folder = ""', f'tables_folder = "{SAMPLE}"')
         elif cell.id == "collect":
-            cell.source = cell.source.replace("await s.users.dimensions(s.world.export())", "None")
+            cell.source = cell.source.replace("await s.users.dimensions(s.export())", "None")
     nbformat.write(notebook, folder / "08.ipynb")
     shutil.copytree(NOTEBOOKS / "images", folder / "images")
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -1,27 +1,36 @@
-"""Execute the notebooks as a reader does: in order, a second time, and each with no more than it says it needs."""
+"""`jitkit rehearse`: every notebook in order as a reader runs it, then the report; and no password is left anywhere."""
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import csv
+import hashlib
 import html
+import io
 import re
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from nbformat import NotebookNode
 
-from helpers import settings
+from helpers import run_notebooks
+from helpers.checkpoints import needs_of
 from helpers.graph import Graph
-from helpers.notebook_runs import NOTEBOOKS, in_order, run
-from helpers.promises import needs_of
+from helpers.legacy_export import normalise, read_export
+from helpers.run_notebooks import NOTEBOOKS, Result, in_order, play, run
+from helpers.worlds import SAMPLE_DATA
+from jitkit.errors import KitError
 from jitkit.rehearsal.tenant import RehearsalTenant
 
-# A second worker would repeat the runs below: they cost minutes, the assertions nothing.
-pytestmark = pytest.mark.xdist_group("notebooks")
-
+CANARY = "Kanarie-Vogel&7319"
+FEW = 200
 PATHS = in_order()
 ORDER = [path.stem[:2] for path in PATHS]
 MADE = {
@@ -48,43 +57,97 @@ class Runs:
     """What the runs left.
 
     Args:
+        export: the legacy export.
+        users: how many users it has.
+        home: the state folder.
         first: number to executed notebook, in order in a fresh home.
-        second: the same in the same home, once more.
+        second: the same in the same home, once more; of few users those that make something, else all.
         homes: number to a copy of the home as it was after that notebook's first run.
-        inventories: what the tenant held after each of the two runs.
+        inventories: what the tenant held before and after the second run.
+        played: a copy of the home as it was before the second run.
+        result: what `jitkit rehearse` reported after the first.
+        pages: the folder with the executed notebooks as pages.
+        printed: what was written to the terminal.
     """
 
+    export: Path
+    users: int
+    home: Path
+    pages: Path
     first: dict[str, NotebookNode] = field(default_factory=dict)
     second: dict[str, NotebookNode] = field(default_factory=dict)
     homes: dict[str, Path] = field(default_factory=dict)
     inventories: list[dict[str, int]] = field(default_factory=list)
+    played: Path = Path()
+    result: Result | None = None
+    printed: str = ""
+
+    def of(self, number: str) -> list[NotebookNode]:
+        """One notebook as both runs left it."""
+        return [done[number] for done in (self.first, self.second) if number in done]
+
+
+def sample(folder: Path, people: int) -> Path:
+    """Cut the sample data, and give its first person the canary as password."""
+    folder.mkdir()
+    salt = b"12345678"
+    ssha = "{SSHA}" + base64.b64encode(hashlib.sha1(CANARY.encode() + salt).digest() + salt).decode()
+    with (SAMPLE_DATA / "legacy_users.csv").open(encoding="utf-8", newline="") as file:
+        users = list(csv.DictReader(file))[:people]
+    known = {normalise(user["username"]) for user in users}
+    with (SAMPLE_DATA / "people.csv").open(encoding="utf-8", newline="") as file:
+        rows = [person for person in csv.DictReader(file) if normalise(person["username"]) in known]
+    assert users[0]["username"] == rows[0]["username"] == "ada@woodgrove.example"
+    users[0]["password_hash"], rows[0]["password"] = ssha, CANARY
+    for name, table in (("legacy_users.csv", users), ("people.csv", rows)):
+        with (folder / name).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(table[0]))
+            writer.writeheader()
+            writer.writerows(table)
+    return folder / "legacy_users.csv"
 
 
 @pytest.fixture(scope="module")
 def kernels_find_the_kit() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(NOTEBOOKS.parent))
+        patch.setenv("PYTHONPATH", f"{NOTEBOOKS.parent}:{NOTEBOOKS.parent / 'src'}")
         yield
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, kernels_find_the_kit: None) -> Runs:
-    folder, done = tmp_path_factory.mktemp("notebooks"), Runs()
-    home = folder / "home"
-    settings.save(home, settings.Profile(endpoint_port=0))
-    for path, number in zip(PATHS, ORDER, strict=True):
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(FEW, id="few"), pytest.param(2000, marks=pytest.mark.slow, id="all")],
+)
+def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, kernels_find_the_kit: None) -> Runs:
+    folder = tmp_path_factory.mktemp("notebooks")
+    export = sample(folder / "sample", request.param)
+    done = Runs(export, len(read_export(export).users), folder / "home", folder / "html")
+
+    def run_and_keep(path: Path, *, home: Path) -> NotebookNode:
+        number = path.stem[:2]
         done.first[number] = run(path, home=home)
         done.homes[number] = Path(shutil.copytree(home, folder / f"after-{number}"))
-    done.inventories.append(inventory(home, folder / "counted-first"))
+        return done.first[number]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        terminal = io.StringIO()
+        patch.setattr("sys.stderr", terminal)
+        patch.setattr("sys.stdout", terminal)
+        patch.setattr(run_notebooks, "run", run_and_keep)
+        done.result = play(done.home, html=done.pages, export=export)
+        done.printed = terminal.getvalue()
+    done.played = folder / "counted-first"
+    done.inventories.append(inventory(done.home, done.played))
     for path, number in zip(PATHS, ORDER, strict=True):
-        done.second[number] = run(path, home=home)
-    done.inventories.append(inventory(home, folder / "counted-second"))
+        if request.param != FEW or number in MADE:
+            done.second[number] = run(path, home=done.home)
+    done.inventories.append(inventory(done.home, folder / "counted-second"))
     return done
 
 
 def inventory(home: Path, copy: Path) -> dict[str, int]:
     """Count what is in the tenant, over Graph, in a copy so that counting changes nothing."""
-    import asyncio
 
     async def count() -> dict[str, int]:
         tenant = RehearsalTenant.open(copy / "rehearsal.sqlite3")
@@ -127,16 +190,16 @@ def status(notebook: NotebookNode, cell_id: str) -> str:
 
 
 def test_every_notebook_has_run_from_its_first_to_its_last_cell(runs: Runs) -> None:
-    for done in (runs.first, runs.second):
-        assert list(done) == ORDER
-        for notebook in done.values():
+    assert list(runs.first) == ORDER
+    for number in ORDER:
+        for notebook in runs.of(number):
             code = [cell for cell in notebook.cells if cell.cell_type == "code"]
             assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
 
 
 @each_notebook
 def test_errors_appear_where_they_are_taught_and_nowhere_else(runs: Runs, number: str) -> None:
-    for notebook in (runs.first[number], runs.second[number]):
+    for notebook in runs.of(number):
         for cell in notebook.cells:
             errors = [output for output in cell.get("outputs", []) if output.output_type == "error"]
             taught = "raises-exception" in cell.metadata.get("tags", [])
@@ -168,7 +231,7 @@ def test_a_second_run_finds_them_and_writes_nothing(runs: Runs, number: str, cel
 
 def test_a_second_run_leaves_nothing_more_in_the_tenant(runs: Runs) -> None:
     before, after = runs.inventories
-    assert before["users"] > 1900 and before["identity/authenticationEventListeners"] == 1
+    assert before["users"] > runs.users - 1 and before["identity/authenticationEventListeners"] == 1
     assert after == before
 
 
@@ -178,10 +241,12 @@ def test_every_checkpoint_says_yes(runs: Runs, number: str) -> None:
     assert re.search(r"\byes\b", shown), shown
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("runs", [FEW], indirect=True)
 @each_notebook
 def test_each_notebook_opens_cold_with_what_it_says_it_needs(runs: Runs, number: str, tmp_path: Path) -> None:
     """In order, each already ran in a fresh kernel; here the ones that could lean on more are run with less."""
-    needed = max((promise.notebook for promise in needs_of(number)), default="")
+    needed = max((each.notebook for each in needs_of(number)), default="")
     position = ORDER.index(number)
     if needed == (ORDER[position - 1] if position else ""):
         assert "checkpoint" in [cell.id for cell in runs.first[number].cells]
@@ -195,7 +260,7 @@ def test_what_the_notebooks_teach_is_what_they_show(runs: Runs) -> None:
     assert "Request_UnsupportedQuery" in errors_of(runs.first["01"], "misspelt")
     assert "DomainNameDoesNotMatch" in outputs(runs.first["03"], "other-host")
     assert "nothing wrong" in outputs(runs.first["03"], "check-extension")
-    assert "is not a host name" in errors_of(runs.first["00"], "bad-host")
+    assert "endpoint_host is" in errors_of(runs.first["00"], "bad-host")
     assert status(runs.first["00"], "still-the-same") == "unchanged"
     assert status(runs.first["02"], "consent-again") == "reused"
     assert "too_many_guesses" in outputs(runs.first["05"], "guesses")
@@ -218,9 +283,9 @@ CALLOUT_ERRORS_SEEN = {1: 1003021, 2: 1003015, 3: 1003019, 4: 1003002, 5: 100300
 @pytest.mark.parametrize(("number", "cell_id"), DRILLS, ids="-".join)
 def test_each_drill_raises_the_error_that_it_teaches(runs: Runs, number: str, cell_id: str) -> None:
     kind, words = DRILLS[number, cell_id]
-    for done in (runs.first[number], runs.second[number]):
-        told = errors_of(done, cell_id)
-        assert told.startswith(f"{kind}: ") and words in told, told
+    for done in runs.of(number):
+        shown = errors_of(done, cell_id)
+        assert shown.startswith(f"{kind}: ") and words in shown, shown
 
 
 def test_the_outage_of_the_sign_in_lesson_shows_its_code_and_passes(runs: Runs) -> None:
@@ -231,12 +296,13 @@ def test_the_outage_of_the_sign_in_lesson_shows_its_code_and_passes(runs: Runs) 
 @pytest.mark.parametrize("number", ["02", "03", "04", "06"])
 def test_a_drill_is_over_with_its_cell(runs: Runs, number: str) -> None:
     over = "throttled-over" if number == "06" else "drill-over"
-    assert status(runs.second[number], over) in ("read", "1,988")
+    for done in runs.of(number):
+        assert status(done, over) in ("read", f"{runs.users:,}")
 
 
 @pytest.mark.parametrize("case", range(1, 11))
-def test_each_case_is_met_by_its_symptom_and_mended(runs: Runs, case: int) -> None:
-    for done in (runs.first["90"], runs.second["90"]):
+def test_each_case_is_met_by_its_symptom_and_fixed(runs: Runs, case: int) -> None:
+    for done in runs.of("90"):
         shown = outputs(done, f"case-{case}")
         if case in CALLOUT_ERRORS_SEEN:
             assert str(CALLOUT_ERRORS_SEEN[case]) in shown and "AADSTS1100001" in shown
@@ -244,11 +310,11 @@ def test_each_case_is_met_by_its_symptom_and_mended(runs: Runs, case: int) -> No
             assert "50126" in shown and "no extension was called" in shown
         else:
             assert "Choose a new password" in shown and "no error; HTTP status 200" in shown
-        assert "signed in, migrated" in outputs(done, f"mend-{case}")
+        assert "signed in, migrated" in outputs(done, f"fix-{case}")
 
 
 def test_the_check_names_every_case_and_nothing_before_and_after(runs: Runs) -> None:
-    for done in (runs.first["90"], runs.second["90"]):
+    for done in runs.of("90"):
         assert "no faults" in outputs(done, "begin")
         each = next(cell for cell in done.cells if cell.id == "each-case").outputs[0]["data"]["text/html"]
         assert each.count("<tr>") == 11
@@ -260,3 +326,72 @@ def errors_of(notebook: NotebookNode, cell_id: str) -> str:
     """What an error says."""
     cell = next(each for each in notebook.cells if each.id == cell_id)
     return "\n".join(line for output in cell.outputs for line in output.get("traceback", []))
+
+
+def test_the_figures_are_those_of_the_tenant(runs: Runs) -> None:
+    database = sqlite3.connect(runs.played / "rehearsal.sqlite3")
+    values = [body for (body,) in database.execute("SELECT body FROM users WHERE deleted IS NULL")]
+    database.close()
+    flags = [re.search(r'"extension_[0-9a-f]{32}_toBeMigrated": ?(true|false)', body) for body in values]
+    found = [flag.group(1) for flag in flags if flag]
+    assert runs.result.migrated == found.count("false") > runs.users / 2
+    assert runs.result.remaining == found.count("true") > 0
+    assert 0 < runs.result.blocked <= runs.result.remaining
+
+
+def test_the_report_stands_alone(runs: Runs) -> None:
+    page = runs.result.report.read_text(encoding="utf-8")
+    assert f"{runs.result.migrated}" in page
+    assert 'lang="en"' in page
+    assert page.count("<img") == page.count("alt=") > 2
+    assert not re.search(r'(src|href)="(https?:)?//', page)
+
+
+def test_every_notebook_became_a_page_that_opens_offline(runs: Runs) -> None:
+    pages = sorted(path.stem for path in runs.pages.glob("*.html"))
+    assert pages == [path.stem for path in run_notebooks.in_order()]
+    for page in runs.pages.glob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        loads = re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="((?:https?:)?//[^"]+)"', text)
+        assert loads == [], page.name
+
+
+def test_the_canary_is_found_nowhere(runs: Runs) -> None:
+    raw = CANARY.encode()
+    forms = {
+        "clear": raw,
+        "reversed": raw[::-1],
+        "base64": base64.b64encode(raw).rstrip(b"="),
+        "base64url": base64.urlsafe_b64encode(raw).rstrip(b"="),
+        "hex": raw.hex().encode(),
+        "url": quote(CANARY, safe="").encode(),
+        "html": CANARY.replace("&", "&amp;").encode(),
+        "json": CANARY.replace("&", "\\u0026").encode(),
+        "utf-16": CANARY.encode("utf-16-le"),
+        "sha-256": hashlib.sha256(raw).hexdigest().encode(),
+    }
+    files = [path for folder in (runs.home, runs.pages) for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    found = [
+        f"{form} in {path.name}" for path in files for form, needle in forms.items() if needle in path.read_bytes()
+    ]
+    found += [f"{form} on screen" for form, needle in forms.items() if needle in runs.printed.encode()]
+    assert found == []
+
+
+def test_state_is_for_its_owner_alone(runs: Runs) -> None:
+    assert runs.home.stat().st_mode & 0o077 == 0
+    for path in runs.home.rglob("*"):
+        if path.is_file() and "report" not in path.parts:
+            assert path.stat().st_mode & 0o077 == 0, path.name
+
+
+def test_a_failing_cell_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import nbformat
+
+    cell = nbformat.v4.new_code_cell("1 / 0", id="the-bad-one")
+    path = tmp_path / "00-broken.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+    monkeypatch.setattr(run_notebooks, "NOTEBOOKS", tmp_path)
+    with pytest.raises(KitError, match=r"00-broken\.ipynb, cell the-bad-one: ZeroDivisionError"):
+        play(tmp_path / "home")

@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from helpers.notebook_runs import in_order, write_html
+from helpers.run_notebooks import in_order, write_html
 
 
 @pytest.mark.parametrize("path", in_order(), ids=lambda path: path.stem)

@@ -12,8 +12,7 @@ from xml.etree import ElementTree
 import nbformat
 import pytest
 
-from helpers.live import DELEGATED_PERMISSIONS
-from helpers.notebook_runs import NOTEBOOKS, in_order
+from helpers.run_notebooks import NOTEBOOKS, in_order
 from helpers.settings import CREDENTIALS
 from jitkit import protocol
 
@@ -216,7 +215,7 @@ def test_dated_facts_are_in_one_place() -> None:
 
 def test_the_start_names_every_credential_role_and_permission() -> None:
     start = "\n".join(each.source for each in cells(PATHS[0], "markdown"))
-    for name in (*DELEGATED_PERMISSIONS, *protocol.ROLES, *(f'"{each}"' for each in CREDENTIALS)):
+    for name in (*protocol.DELEGATED_PERMISSIONS, *protocol.ROLES, *(f'"{each}"' for each in CREDENTIALS)):
         assert name in start, name
     for path in PATHS[1:]:
         assert path.name in LINK.findall(start), path.name

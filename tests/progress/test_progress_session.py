@@ -25,7 +25,7 @@ async def test_a_tenant_is_collected_again_after_days_and_agrees_with_its_own_co
 ) -> None:
     s = await opening(home)
     await s.endpoint.ensure()
-    directory = s.world.stand_in.directory  # type: ignore[attr-defined]
+    directory = s.world.rehearsal_tenant.directory  # type: ignore[attr-defined]
     first = await s.progress.collect()
     assert summary(first.tables)["states"]["flagged"] == first.counts["in_scope"] > 5
     for name in itertools.islice(s.world.people, 2):

@@ -135,7 +135,7 @@ async def test_figures_of_the_time_that_was_undone_are_gone_and_what_happens_the
 
 async def test_a_case_that_nobody_can_try_leaves_nothing_wrong(home: Path, opening: Opening) -> None:
     s = await opening(home)
-    directory = s.world.stand_in.directory  # type: ignore[attr-defined]
+    directory = s.world.rehearsal_tenant.directory  # type: ignore[attr-defined]
     directory.rows("UPDATE users SET enabled = 0")
     with pytest.raises(NotReady, match="has migrated"):
         await s.rehearsal.case(3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +89,11 @@ class Kit:
 
     def named(self, **names: str) -> Kit:
         """The same tenant with other names."""
-        return self._of(self.tenant, self.graph, replace(self.profile, names=Names(**names)), self.folder)
+        return self._of(self.tenant, self.graph, self.profile.model_copy(update={"names": Names(**names)}), self.folder)
 
     def on(self, host: str) -> Kit:
         """The same tenant with the endpoint at another host."""
-        return self._of(self.tenant, self.graph, replace(self.profile, endpoint_host=host), self.folder)
+        return self._of(self.tenant, self.graph, self.profile.model_copy(update={"endpoint_host": host}), self.folder)
 
     async def send(self, method: str, path: str, body: Any = None) -> Any:
         """Change or look at the tenant without the step under test."""

@@ -15,7 +15,7 @@ from jitkit.rehearsal.tenant import RehearsalTenant
 ADA = "ada@woodgrove.example"
 BEN = "ben@woodgrove.example"
 
-# Mistake -> what the check names, and a word of how it names it. Where the tenant alone cannot tell, somebody signs in.
+# Mistake -> what the check names, and a word of how it names it. Where the tenant alone cannot tell, a user signs in.
 NAMED = {
     "consent-missing": ("consent to receive payloads", "Receive.Payload"),
     "host-moved": ("the tenant's validation of it", "DomainNameDoesNotMatch"),
@@ -31,7 +31,7 @@ NAMED = {
 
 
 def words_of(checked: Checked, what: str) -> str:
-    return " ".join(f"{each.found} {each.mend}" for each in checked.faults if each.what == what)
+    return " ".join(f"{each.found} {each.fix}" for each in checked.faults if each.what == what)
 
 
 async def healthy(opening: Opening, home: Path) -> Session:
@@ -73,18 +73,18 @@ async def test_of_a_very_large_tenant_the_first_users_are_read_and_it_says_so(
     ]
     for each in strangers:
         await s.world.graph.send("POST", "/users", body=each)
-    monkeypatch.setattr("helpers.checks.people._MOST", 3)
+    monkeypatch.setattr("helpers.checks._USERS_READ", 3)
     checked = await s.check()
     found = {row[0]: (row[1], row[2]) for row in checked.rows}
     assert found["people of the export without the flag"][0] == "not known"
-    assert found["users who must change their password"] == ("yes", "none of 3 flagged users who were looked at")
+    assert found["users who must change their password"] == ("yes", "none of 3 flagged users who were read")
     # Nobody's list is read without a condition.
     lists = [each.url for each in checked.sent if "/users?" in each.url]
     assert lists and all("filter" in each for each in lists)
 
 
 @pytest.mark.parametrize("name", NAMED)
-async def test_each_mistake_is_named_with_its_mend_and_is_gone_when_it_is_taken_back(
+async def test_each_mistake_is_named_with_its_fix_and_is_gone_when_it_is_taken_back(
     name: str, home: Path, opening: Opening
 ) -> None:
     s = await healthy(opening, home)
@@ -92,7 +92,7 @@ async def test_each_mistake_is_named_with_its_mend_and_is_gone_when_it_is_taken_
     checked = await s.check()
     what, words = NAMED[name]
     assert words in words_of(checked, what), checked.faults
-    assert all(each.mend for each in checked.faults)
+    assert all(each.fix for each in checked.faults)
     s.rehearsal.undo(name)
     assert (await s.check()).faults == ()
 
@@ -129,7 +129,7 @@ async def test_the_log_and_the_ledger_tell_two_refusals_apart(home: Path, openin
     with s.rehearsal.misconfigure("key-mismatch"):
         assert (await s.sign_in(ADA)).callout_error == 1003002
         assert "ledger says unknown_key" in words_of(await s.check(), calls)
-    assert "sign somebody in" in words_of(await s.check(), calls)
+    assert "sign a user in" in words_of(await s.check(), calls)
     assert (await s.sign_in(ADA)).migrated
     assert (await s.check()).faults == ()
 
@@ -148,7 +148,7 @@ async def test_an_endpoint_that_does_not_run_is_a_fault(home: Path, opening: Ope
     await s.endpoint.stop()
     checked = await s.check()
     assert [each.what for each in checked.faults] == ["the endpoint at its public address"]
-    assert "s.endpoint.ensure()" in checked.faults[0].mend
+    assert "s.endpoint.ensure()" in checked.faults[0].fix
 
 
 @pytest.mark.parametrize("fault", ["endpoint-silent", "endpoint-unreachable", "service-throttled"])

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from helpers.legacy_export import normalise, read_export
-from jitkit.errors import BadTable
+from jitkit.errors import BadTable, SettingsError
 
 SAMPLE = Path(__file__).parents[2] / "sample_data" / "legacy_users.csv"
 BCRYPT = "$2b$04$" + "A" * 53
@@ -28,8 +28,8 @@ def write(folder: Path, text: str, encoding: str = "utf-8") -> Path:
 
 def test_the_sample_export_is_read_whole() -> None:
     export = read_export(SAMPLE)
-    assert (len(export.users), export.set_aside) == (1988, 12)
-    assert len([problem for problem in export.problems if not problem.set_aside]) == 13 + 6 + 4
+    assert (len(export.users), export.skipped) == (1988, 12)
+    assert len([problem for problem in export.problems if not problem.skipped]) == 13 + 6 + 4
     ada = export.users[0]
     assert (ada.username, ada.display_name, ada.country) == ("ada@woodgrove.example", "Ada Lindqvist", "SE")
     assert (ada.status, ada.must_change, ada.last_legacy_sign_in) == ("active", False, date(2026, 10, 28))
@@ -56,11 +56,11 @@ def test_normalising_keeps_dots_tags_and_sharp_s() -> None:
     assert normalise("zoe\u0308@example.com") == "zoë@example.com"
 
 
-def test_rows_that_share_a_name_are_all_set_aside_and_repeated_lines_count_once(tmp_path: Path) -> None:
+def test_rows_that_share_a_name_are_all_skipped_and_repeated_lines_count_once(tmp_path: Path) -> None:
     text = "username,country\na@example.com,DE\nA@EXAMPLE.com ,FR\nb@example.com,IT\nb@example.com,IT\n"
     export = read_export(write(tmp_path, text))
     assert [user.username for user in export.users] == ["b@example.com"]
-    assert [(problem.line, problem.set_aside) for problem in export.problems] == [(2, True), (3, True), (5, True)]
+    assert [(problem.line, problem.skipped) for problem in export.problems] == [(2, True), (3, True), (5, True)]
     assert "repeats" in export.problems[2].cause
 
 
@@ -77,11 +77,11 @@ def test_rows_that_share_a_name_are_all_set_aside_and_repeated_lines_count_once(
         ("a@example.com,active,0,2026-01-01,extra", "more or fewer fields"),
     ],
 )
-def test_rows_nobody_can_be_created_from_are_set_aside(tmp_path: Path, row: str, cause: str) -> None:
+def test_rows_without_a_possible_user_are_skipped(tmp_path: Path, row: str, cause: str) -> None:
     export = read_export(write(tmp_path, f"username,status,must_change,last_legacy_sign_in\n{row}\nz@example.com,,,\n"))
     assert [user.username for user in export.users] == ["z@example.com"]
     (problem,) = export.problems
-    assert (problem.line, problem.set_aside) == (2, True)
+    assert (problem.line, problem.skipped) == (2, True)
     assert cause in problem.cause
 
 
@@ -169,7 +169,7 @@ def test_the_table_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     export = read_export(write(tmp_path, f"username,password_hash\na@example.com,{BCRYPT}\n"))
     target = tmp_path / "legacy.sqlite3"
     target.mkdir()
-    with pytest.raises(BadTable, match="cannot be written"):
+    with pytest.raises(SettingsError, match="cannot be written"):
         export.to_sqlite(target)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["export.csv", "legacy.sqlite3"]
     target.rmdir()

@@ -54,7 +54,7 @@ async def ready(session: Session) -> Session:
 
 
 def log_of(session: Session) -> list[Any]:
-    return session.world.stand_in.sign_in_rows()  # type: ignore[attr-defined]
+    return session.world.rehearsal_tenant.sign_in_rows()  # type: ignore[attr-defined]
 
 
 async def press(box: SignInBox) -> None:
@@ -146,7 +146,7 @@ async def test_a_second_try_that_fails_leaves_no_result_of_the_first(ready: Sess
 
 
 async def test_a_real_tenant_gets_no_password_field(session: Session, tmp_path: Path) -> None:
-    live = LiveWorld(Profile(mode="live", tenant="contoso.onmicrosoft.com"), tmp_path)
+    live = LiveWorld(Profile(mode="live", tenant="contoso.onmicrosoft.com"))
     try:
         rehearsed, real = SignInBox(session), SignInBox(replace(session, world=live))
     finally:

@@ -1,15 +1,86 @@
-"""What notebook 99 says before it removes anything has to be what it would do."""
+"""What a notebook needs and leaves, in a tenant that lacks one thing after another; and what notebook 99 removes."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 import pytest_asyncio
+from sessions import Opening
 
 from helpers import kit, settings
+from helpers.checkpoints import CHECKPOINTS, checkpoints_of, needs_of
 from helpers.kit import Session
 from helpers.settings import Profile
+from jitkit.errors import NotReady
+
+ADA = "ada@woodgrove.example"
+Undo = Callable[[Session], Awaitable[Any]]
+
+# What is taken away -> the checkpoint that then fails.
+GONE: dict[str, tuple[Undo, str]] = {
+    "listener": (lambda s: s.policies.listener.remove(), "listener"),
+    "user flow": (lambda s: s.apps.user_flow.remove(), "user flow"),
+    "client's consent": (lambda s: s.apps.client_consent.remove(), "test client's consent"),
+    "payload consent": (lambda s: s.apps.extension_consent.remove(), "consent to receive payloads"),
+    "key": (lambda s: s.key.remove(), "encryption key"),
+}
+
+
+def test_every_notebook_needs_only_what_earlier_ones_promise() -> None:
+    for number in sorted({each.notebook for each in CHECKPOINTS}):
+        assert all(need.notebook < number for need in needs_of(number))
+        assert all(each.notebook == number for each in checkpoints_of(number))
+        assert checkpoints_of(number)
+
+
+async def test_an_untouched_tenant_names_everything_that_is_missing(tmp_path: Path, opening: Opening) -> None:
+    settings.save(tmp_path / "home", settings.Profile(endpoint_port=0))
+    s = await opening(tmp_path / "home")
+    assert len((await s.require("01")).rows) == 1
+    with pytest.raises(NotReady) as caught:
+        await s.require("07")
+    for each in needs_of("07")[1:]:
+        assert each.what in caught.value.happened
+    assert "01" in caught.value.next_step
+
+
+async def test_sign_in_before_users_says_which_notebook(home: Path, opening: Opening) -> None:
+    s = await opening(home)
+    listed = await s.users.remove()
+    assert listed.status == "would be removed"
+    await s.users.remove(confirm=int(listed.facts["To delete"].split()[0]))
+    with pytest.raises(NotReady, match="users to migrate") as caught:
+        await s.require("07")
+    assert "06-users" in caught.value.next_step
+
+
+async def test_a_tenant_that_is_set_up_keeps_every_promise_but_the_last_ones(home: Path, opening: Opening) -> None:
+    s = await opening(home)
+    assert {row[1] for row in (await s.require("07")).rows} == {"yes"}
+    with pytest.raises(NotReady, match="No user has migrated"):
+        await s.checkpoint("07")
+    assert (await s.sign_in(ADA)).migrated
+    for number in ("07", "08", "99"):
+        assert {row[1] for row in (await s.checkpoint(number)).rows} == {"yes"}
+
+
+@pytest.mark.parametrize("name", GONE)
+async def test_what_was_taken_away_is_named_and_not_stepped_over(name: str, home: Path, opening: Opening) -> None:
+    undo, words = GONE[name]
+    s = await opening(home)
+    await s.endpoint.ensure()
+    await undo(s)
+    with pytest.raises(NotReady, match=words) as caught:
+        await s.require("07")
+    assert "Run notebook 0" in caught.value.next_step
+    # This sign-in asks for no more than an id token, which needs no consent to User.Read.
+    moved = name == "client's consent"
+    assert (await s.sign_in(ADA)).migrated is moved
+    assert (await s.users.counts()).migrated == moved
+
 
 NAMES = settings.Names()
 

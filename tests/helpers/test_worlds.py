@@ -1,8 +1,7 @@
-"""What invented people type, read from whatever file lies beside the export; and what a real tenant never gets."""
+"""What invented people type, read from the file next to the export; and what a real tenant never gets."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +70,6 @@ async def test_each_world_keeps_its_own_export(tmp_path: Path) -> None:
     settings.save(tmp_path, Profile(endpoint_port=0))
     assert settings.load(tmp_path).export == ""
     assert settings.load(tmp_path, "live").export == "~/users.csv"
-    world = enter(replace(real), tmp_path)
+    world = enter(real, tmp_path)
     assert world.export() == Path.home() / "users.csv"
     await world.close()

@@ -85,7 +85,7 @@ async def test_nobody_to_ask_leaves_the_tenant_unchanged() -> None:
 
     network = Answers()
     client = Graph(Token(), network, before_write=live.Confirmation(TENANT, nobody))
-    with pytest.raises(WriteNotConfirmed, match="nobody can be asked"):
+    with pytest.raises(WriteNotConfirmed, match="nothing can be typed"):
         await client.send("POST", "/applications", body={})
     assert network.seen == []
 
@@ -117,7 +117,7 @@ async def test_one_at_a_time_is_asked_to_sign_in(tmp_path: Path) -> None:
             under_way -= 1
             return AccessToken("token", 2**31)
 
-    credential = live.LiveCredential(Profile(mode="live", tenant=TENANT), tmp_path)
+    credential = live.LiveCredential(Profile(mode="live", tenant=TENANT))
     credential._inner = Asking()
     await asyncio.gather(*[credential.get_token("scope") for _ in range(4)])
     assert most == 1
@@ -189,7 +189,7 @@ def test_every_kind_of_credential_can_be_made(kind: str, tmp_path: Path, monkeyp
         client_id="1" * 8,
         certificate=str(certificate),  # type: ignore[arg-type]
     )
-    made = live.LiveCredential(profile, tmp_path)._make()
+    made = live.LiveCredential(profile)._make()
     assert callable(made.get_token)
 
 
@@ -197,7 +197,7 @@ def test_every_kind_of_credential_can_be_made(kind: str, tmp_path: Path, monkeyp
 def test_an_application_credential_asks_for_its_client_id(kind: str, word: str, tmp_path: Path) -> None:
     profile = Profile(mode="live", tenant=TENANT, credential=kind)  # type: ignore[arg-type]
     with pytest.raises(SettingsError) as caught:
-        live.LiveCredential(profile, tmp_path)._make()
+        live.LiveCredential(profile)._make()
     assert word in caught.value.next_step
 
 
@@ -214,7 +214,7 @@ class Refusing:
     [("AADSTS90002: Tenant 'contoso' not found.", SettingsError), ("AADSTS7000215: Invalid client secret.", KitError)],
 )
 async def test_a_failed_sign_in_says_what_to_do(message: str, kind: type[KitError], tmp_path: Path) -> None:
-    credential = live.LiveCredential(Profile(mode="live", tenant=TENANT), tmp_path)
+    credential = live.LiveCredential(Profile(mode="live", tenant=TENANT))
     credential._inner = Refusing(message)
     with pytest.raises(kind) as caught:
         await credential.get_token("scope")
@@ -232,7 +232,7 @@ async def test_a_failed_sign_in_says_what_to_do(message: str, kind: type[KitErro
     ],
 )
 async def test_no_network_is_not_called_a_wrong_credential(error: Exception, tmp_path: Path) -> None:
-    credential = live.LiveCredential(Profile(mode="live", tenant=TENANT), tmp_path)
+    credential = live.LiveCredential(Profile(mode="live", tenant=TENANT))
     credential._inner = Refusing("")
     credential._inner.get_token = lambda *_, **__: (_ for _ in ()).throw(error)
     with pytest.raises(KitError, match="cannot be reached") as caught:

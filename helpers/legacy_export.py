@@ -1,0 +1,457 @@
+"""Reads the export of a legacy user store: which users to create, what is wrong with the file, and its local copy."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import csv
+import hashlib
+import re
+import sqlite3
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Final
+
+from jitkit.display import Table, fold
+from jitkit.errors import BadTable
+from jitkit.files import write_private
+
+__all__ = [
+    "Export",
+    "LegacyUser",
+    "Problem",
+    "legacy_copy",
+    "normalise",
+    "read_export",
+    "read_rows",
+    "write_legacy_users",
+]
+
+COLUMNS: Final = (
+    "username",
+    "password_hash",
+    "status",
+    "must_change",
+    "display_name",
+    "country",
+    "app",
+    "last_legacy_sign_in",
+    "hash_scheme",
+)
+_ASCII_BLANKS: Final = " \t\r\n\v\f"
+_STATUSES: Final = ("active", "locked", "disabled")
+_YES: Final = ("1", "true", "t", "yes", "y")
+_NO: Final = ("0", "false", "f", "no", "n", "")
+_SKIPPED: Final = "Skipped: no user is created."
+_SAVE_AS: Final = "Save it as UTF-8: in Excel, Save as, 'CSV UTF-8 (Comma delimited)'"
+_LEGACY_USERS: Final = """
+CREATE TABLE legacy_users (
+    username TEXT NOT NULL,
+    password_hash TEXT NOT NULL,
+    status TEXT NOT NULL,
+    must_change INTEGER NOT NULL
+);
+CREATE INDEX legacy_users_by_key ON legacy_users (lower(trim(username)));
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyUser:
+    """One person of the legacy store, ready to be created in the tenant; a text that was not exported is empty."""
+
+    username: str  # normalised
+    display_name: str
+    country: str
+    app: str
+    status: str  # active, locked or disabled
+    must_change: bool  # the store wants a new password at the next sign-in
+    last_legacy_sign_in: date | None
+    hash_scheme: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with one row."""
+
+    line: int  # where the row begins, counted from 1, header included
+    username: str  # as exported; empty where the row is shifted
+    cause: str
+    result: str  # what happens with the row
+    skipped: bool  # no user is created from it
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a CSV file."""
+
+    line: int  # where it begins, counted from 1, header included
+    whole: bool  # has as many fields as the header; if not, its cells may be under the wrong names
+    cells: Mapping[str, str] = field(repr=False)  # as exported; a known column that the file lacks is empty
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A CSV file: its header in lower case, each different row once, and the rows that repeat an earlier one."""
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...] = field(repr=False)
+    repeats: tuple[Row, ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Export:
+    """A legacy export: the people who can be created, and what is wrong, both in the file's order."""
+
+    path: Path
+    users: tuple[LegacyUser, ...] = field(repr=False)
+    problems: tuple[Problem, ...] = field(repr=False)
+    _rows: Rows = field(repr=False)
+
+    @property
+    def skipped(self) -> int:
+        """How many rows are left out of the users."""
+        return sum(problem.skipped for problem in self.problems)
+
+    def __repr__(self) -> str:
+        return f"<{self.path.name}: {len(self.users):,} users, {self.skipped:,} rows skipped>"
+
+    def _repr_html_(self) -> str:
+        counts = Counter((problem.cause, problem.result) for problem in self.problems)
+        summary = Table(
+            caption=f"{self.path.name}: {len(self.users):,} users to create, {self.skipped:,} rows skipped",
+            columns=("What is wrong", "Rows", "What happens"),
+            rows=[(cause, f"{count:,}", result) for (cause, result), count in counts.most_common()],
+        )._repr_html_()
+        if not self.problems:
+            return summary
+        each = Table(
+            caption="Row by row",
+            columns=("Line", "Sign-in name", "What is wrong", "What happens"),
+            rows=[(problem.line, problem.username, problem.cause, problem.result) for problem in self.problems],
+        )
+        return summary + fold("Row by row", each._repr_html_())
+
+    def to_sqlite(self, path: Path | str) -> Path:
+        """Write the store as the endpoint's default statement reads it: table `legacy_users`.
+
+        Every row stays as exported, also those with problems, because the legacy system has them as well. Only the
+        blanks that fixed-width columns leave behind a hash go. The file replaces an older one in one step.
+
+        Args:
+            path: the database file; only its owner can read it.
+
+        Returns:
+            The path.
+
+        Raises:
+            BadTable: the export has no password hashes.
+            SettingsError: the file cannot be written.
+        """
+        if "password_hash" not in self._rows.columns:
+            raise BadTable(
+                f"{self.path.name} has no column password_hash, so no password can be checked against it.",
+                next_step="Export the hashes too, or let the endpoint ask the legacy system itself.",
+            )
+        write_legacy_users(Path(path), (_stored(row.cells) for row in self._rows.rows))
+        return Path(path)
+
+
+def write_legacy_users(path: Path, rows: Iterable[tuple[str, str, str, int | str]]) -> None:
+    """Write username, password_hash, status and must_change of each user as the table `legacy_users` in SQLite."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
+        database.executescript(_LEGACY_USERS)
+        with database:
+            database.executemany("INSERT INTO legacy_users VALUES (?, ?, ?, ?)", rows)
+        write_private(path, database.serialize())
+
+
+def normalise(username: str) -> str:
+    """Return the key under which a sign-in name is found: NFC, without ASCII blanks around it, in lower case.
+
+    Dots and plus tags stay, because most stores keep different people apart by them.
+    """
+    return unicodedata.normalize("NFC", username).strip(_ASCII_BLANKS).lower()
+
+
+def read_export(path: Path | str) -> Export:
+    """Read a CSV export of a legacy user store.
+
+    The file is UTF-8 with a header; comma, semicolon or tab separates the fields. `username`, an e-mail address, is
+    required; `password_hash`, `status`, `must_change`, `display_name`, `country`, `app`, `last_legacy_sign_in` and
+    `hash_scheme` are optional. Other columns are ignored. A line that repeats an earlier one exactly counts once.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The users, and what is wrong.
+
+    Raises:
+        BadTable: the file cannot be read as such an export.
+    """
+    path = Path(path)
+    read = read_rows(path)
+    if not read.rows:
+        raise BadTable(f"{path.name} has a header and no rows.", next_step="Export the users again.")
+    holders = Counter(normalise(row.cells["username"]) for row in read.rows)
+    users: list[LegacyUser] = []
+    problems = [_problem(row, "The line repeats an earlier one.", "Ignored.") for row in read.repeats]
+    for row in read.rows:
+        if cause := _obstacle(row, holders):
+            problems.append(_problem(row, cause, _SKIPPED))
+        else:
+            users.append(_user(row.cells))
+            problems += _remarks(row, hashed="password_hash" in read.columns)
+    return Export(path, tuple(users), tuple(sorted(problems, key=lambda problem: problem.line)), read)
+
+
+def legacy_copy(export: Path, folder: Path) -> Path:
+    """Return the database made from an export; make it when it is missing, and remove the ones of other exports.
+
+    Its name tells which state of which file it was made from.
+    """
+    try:
+        found = export.resolve().stat()
+    except OSError as problem:
+        raise BadTable(
+            f"The export {export} cannot be read ({problem.strerror}).",
+            next_step="Check the path that kit.choose got as `export` in notebook 00.",
+        ) from None
+    state = f"{export.resolve()}\n{found.st_mtime_ns}\n{found.st_size}"
+    path = folder / f"legacy-{hashlib.sha256(state.encode(errors='surrogateescape')).hexdigest()[:12]}.sqlite3"
+    if not path.exists():
+        read_export(export).to_sqlite(path)
+        for other in folder.glob("legacy-*.sqlite3"):
+            if other != path:
+                with contextlib.suppress(PermissionError):  # Windows keeps what an endpoint has open
+                    other.unlink(missing_ok=True)
+    return path
+
+
+def _problem(row: Row, cause: str, result: str, *, skipped: bool = True) -> Problem:
+    # In a row that is shifted, the cell under `username` may be the hash.
+    return Problem(row.line, row.cells["username"] if row.whole else "", cause, result, skipped)
+
+
+def _obstacle(row: Row, holders: Mapping[str, int]) -> str:
+    """Return why no user can be created from a row; empty when one can."""
+    key = normalise(row.cells["username"])
+    local, _, domain = key.partition("@")
+    if not row.whole:
+        return "The line has more or fewer fields than the header: a separator may be unquoted."
+    if not key:
+        return "The sign-in name is empty."
+    if not local or not domain or "@" in domain or any(letter.isspace() for letter in key):
+        return "The sign-in name is not an e-mail address."
+    if holders[key] > 1:
+        return "Several rows have this sign-in name; at most capitals and blanks distinguish them."
+    if _text(row.cells["status"]).lower() not in ("", *_STATUSES):
+        return f"The status is none of {', '.join(_STATUSES)}."
+    if _text(row.cells["must_change"]).lower() not in (*_YES, *_NO):
+        return "must_change is neither 1 nor 0."
+    return ""
+
+
+def _remarks(row: Row, *, hashed: bool) -> Iterator[Problem]:
+    """Yield what is wrong with a row whose user is created all the same."""
+    if hashed and (cause := _hash_problem(row.cells["password_hash"].strip(_ASCII_BLANKS))):
+        yield _problem(row, cause, "Created, but has no old password to move: needs a password reset.", skipped=False)
+    if _text(row.cells["last_legacy_sign_in"]) and _day(row.cells["last_legacy_sign_in"]) is None:
+        cause = "last_legacy_sign_in is not a date such as 2026-10-31."
+        yield _problem(row, cause, "Created; the date is left empty.", skipped=False)
+
+
+def _user(cells: Mapping[str, str]) -> LegacyUser:
+    return LegacyUser(
+        username=normalise(cells["username"]),
+        display_name=_text(cells["display_name"]),
+        country=_text(cells["country"]),
+        app=_text(cells["app"]),
+        status=_text(cells["status"]).lower() or "active",
+        must_change=_text(cells["must_change"]).lower() in _YES,
+        last_legacy_sign_in=_day(cells["last_legacy_sign_in"]),
+        hash_scheme=_text(cells["hash_scheme"]),
+    )
+
+
+def _stored(cells: Mapping[str, str]) -> tuple[str, str, str, int]:
+    # A must_change that means neither yes nor no counts as yes: the person chooses a new password, which is safe.
+    must_change = _text(cells["must_change"]).lower() not in _NO
+    status = _text(cells["status"]).lower() or "active"
+    return cells["username"], cells["password_hash"].rstrip(_ASCII_BLANKS), status, int(must_change)
+
+
+def _text(cell: str) -> str:
+    """Strip blanks; the word NULL, which exports write for nothing, becomes empty."""
+    text = cell.strip(_ASCII_BLANKS)
+    return "" if text.upper() == "NULL" else text
+
+
+def _day(cell: str) -> date | None:
+    try:
+        return datetime.fromisoformat(_text(cell)).date()
+    except ValueError:
+        return None
+
+
+def read_rows(path: Path, *, required: tuple[str, ...] = ("username",)) -> Rows:
+    """Read a CSV file with a header.
+
+    Args:
+        path: UTF-8, with or without a byte order mark; comma, semicolon or tab between the fields.
+        required: the columns that have to be there.
+
+    Raises:
+        BadTable: the file is missing, empty, in another encoding, without a required column, or broken.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as text:
+            return _rows(path, text, required)
+    except UnicodeDecodeError:
+        raise _wrong_encoding(path) from None
+    except FileNotFoundError:
+        raise BadTable(f"There is no file {path}.", next_step="Check the path of the export.") from None
+    except OSError as problem:
+        raise BadTable(
+            f"{path} cannot be read ({problem.strerror}).", next_step="Check that it is a file that you may read."
+        ) from None
+
+
+def _rows(path: Path, text: Iterator[str], required: tuple[str, ...]) -> Rows:
+    header = next(text, "")
+    if "\0" in header:
+        raise _wrong_encoding(path)
+    separator = max(",;\t", key=header.count)
+    columns = tuple(name.strip(_ASCII_BLANKS).lower() for name in next(csv.reader([header], delimiter=separator), []))
+    _check_header(path, columns, required)
+    rows: list[Row] = []
+    repeats: list[Row] = []
+    seen: set[tuple[str, ...]] = set()
+    absent = dict.fromkeys((*COLUMNS, *required), "")
+    for line, fields in _fields(path, text, separator):
+        if not any(cell.strip(_ASCII_BLANKS) for cell in fields):
+            continue
+        row = Row(line, len(fields) == len(columns), absent | dict(zip(columns, fields, strict=False)))
+        (repeats if fields in seen else rows).append(row)
+        seen.add(fields)
+    return Rows(columns, tuple(rows), tuple(repeats))
+
+
+def _fields(path: Path, text: Iterator[str], separator: str) -> Iterator[tuple[int, tuple[str, ...]]]:
+    reader = csv.reader(text, delimiter=separator, strict=True)
+    line = 2
+    try:
+        for fields in reader:
+            yield line, tuple(fields)
+            line = reader.line_num + 2
+    except csv.Error as problem:
+        raise BadTable(
+            f"{path.name} breaks off in the row that begins on line {line}: {problem}.",
+            next_step='Look for a quotation mark that is not closed, or not doubled inside a field ("").',
+        ) from None
+
+
+def _check_header(path: Path, columns: tuple[str, ...], required: tuple[str, ...]) -> None:
+    if not any(columns):
+        raise BadTable(f"{path.name} is empty.", next_step="Export the users again, with a header in the first line.")
+    for name, count in Counter(columns).items():
+        if name in COLUMNS and count > 1:
+            raise BadTable(
+                f"{path.name} has {count} columns called {name}.", next_step="Keep one of them and rename the others."
+            )
+    missing = [name for name in required if name not in columns]
+    if missing:
+        # A file without a header would put a user's name and hash here: show only what looks like column names.
+        names = any(name in COLUMNS for name in columns) or all(map(str.isidentifier, columns))
+        found = ", ".join(columns[:20]) if names else "nothing that looks like column names"
+        raise BadTable(
+            f"{path.name} has no column {missing[0]}. Its first line holds: {found}.",
+            next_step="Call the column with the sign-in name 'username'. If the file has no header, add one.",
+        )
+
+
+def _wrong_encoding(path: Path) -> BadTable:
+    with path.open("rb") as lines:
+        start = lines.read(4)
+        if start[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in start:
+            return BadTable(f"{path.name} is UTF-16, not UTF-8.", next_step=f"{_SAVE_AS}.")
+        lines.seek(0)
+        bad = next((number for number, line in enumerate(lines, 1) if not _is_utf8(line)), 1)
+    return BadTable(
+        f"{path.name} is not UTF-8: line {bad} has a byte that does not fit. It is most likely Windows-1252.",
+        next_step=f"{_SAVE_AS}; or run iconv -f WINDOWS-1252 -t UTF-8 on it.",
+    )
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+# What stores write where an account has no password: shadow files, directories, Django, exports of database NULLs.
+_PLACEHOLDERS: Final = {"null", "none", "nil", "\\n", "*", "x", "*lk*", "*np*", "{sasl}"}
+
+_BCRYPT: Final = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
+_ARGON2: Final = re.compile(r"\$argon2(id|i|d)(\$v=\d+)?\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}")
+_PBKDF2: Final = re.compile(r"\$pbkdf2(-sha1|-sha256|-sha512)?\$\d+\$[A-Za-z0-9./]*\$([A-Za-z0-9./]+)")
+_PBKDF2_DIGEST: Final = {None: 27, "-sha1": 27, "-sha256": 43, "-sha512": 86}
+_LDAP: Final = re.compile(r"\{(S?SHA|S?SHA256|S?SHA512|S?MD5)\}(.*)", re.IGNORECASE)
+_LDAP_DIGEST: Final = {"MD5": 16, "SHA": 20, "SHA256": 32, "SHA512": 64}
+_KNOWN_TAG: Final = re.compile(
+    r"\$(1|2[abxy]|5|6|7|y|gy|apr1|md5|sha1|P|H|S|wp|argon2(id|i|d)|pbkdf2(-sha\d+)?|scrypt|bcrypt-sha256)\$"
+)
+_DAMAGED: Final = "The hash is cut off or damaged."
+
+
+def _hash_problem(stored: str) -> str:
+    """Return what is wrong with the form of a stored hash, without any part of it; empty when nothing is."""
+    if not stored:
+        return "There is no password hash."
+    if stored.lower() in _PLACEHOLDERS or stored.startswith("!"):
+        return "The hash is a placeholder: the account has no password."
+    if stored.startswith("$2"):
+        return "" if _BCRYPT.fullmatch(stored) else _DAMAGED
+    if stored.startswith("$argon2"):
+        return "" if _ARGON2.fullmatch(stored) else _DAMAGED
+    if stored.startswith("$pbkdf2"):
+        found = _PBKDF2.fullmatch(stored)
+        return "" if found and len(found[2]) == _PBKDF2_DIGEST[found[1]] else _DAMAGED
+    if stored.startswith("$") and not _KNOWN_TAG.match(stored):
+        return "The hash begins like none that is known: a shell may have taken a part for a variable."
+    if found := _LDAP.fullmatch(stored):
+        return _ldap_problem(found[1].upper(), found[2])
+    if stored.startswith("AQAAAA"):
+        return _aspnet_problem(stored)
+    return ""
+
+
+def _ldap_problem(tag: str, encoded: str) -> str:
+    """RFC 2307 values: the digest, and behind it the salt where the tag begins with an S of its own."""
+    raw = _decoded(encoded)
+    salted = tag.removeprefix("S") in _LDAP_DIGEST
+    size = _LDAP_DIGEST[tag.removeprefix("S") if salted else tag]
+    whole = len(raw) > size if salted else len(raw) == size
+    return "" if whole else _DAMAGED
+
+
+def _aspnet_problem(stored: str) -> str:
+    """ASP.NET Identity v3: 01, function, rounds and salt length as big-endian u32, salt, at least 16 bytes of key."""
+    raw = _decoded(stored)
+    salt = int.from_bytes(raw[9:13], "big")
+    return "" if len(raw) >= 13 and salt >= 16 and len(raw) - 13 - salt >= 16 else _DAMAGED
+
+
+def _decoded(encoded: str) -> bytes:
+    """Decode base64; empty when it is none."""
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        return b""

@@ -1,0 +1,262 @@
+"""Runs the notebooks in order, each in a fresh kernel, and writes them as pages; `jitkit rehearse` also reports."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import copy
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tqdm import tqdm
+
+from helpers import settings
+from jitkit.errors import KitError
+
+__all__ = ["NOTEBOOKS", "Result", "in_order", "play", "rehearse", "run", "write_html"]
+
+DAYS: Final = 90
+NOTEBOOKS: Final = Path(__file__).resolve().parents[1] / "notebooks"
+_CELL_SECONDS = 300
+_PICTURE = re.compile(r"\]\((images/[^)\s]+\.svg)\)")
+
+
+def in_order() -> list[Path]:
+    """Return the notebooks in the order they are read; raises KitError when there are none."""
+    found = sorted(NOTEBOOKS.glob("[0-9][0-9]-*.ipynb"))
+    if not found:
+        raise KitError(
+            f"There are no notebooks in {NOTEBOOKS}.",
+            next_step="Install the kit from its own folder, as README.md says: pip install -e . -c constraints.txt",
+        )
+    return found
+
+
+def run(path: Path, *, home: Path) -> Any:
+    """Run one notebook in a fresh kernel; `home` is the kit's state folder for it.
+
+    Returns:
+        The executed notebook, an nbformat node.
+
+    Raises:
+        KitError: a cell failed; the message names the notebook, the cell and the error.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=_CELL_SECONDS,
+        resources={"metadata": {"path": str(NOTEBOOKS)}},
+        store_widget_state=False,
+        extra_arguments=["--IPKernelApp.log_level=50"],
+    )
+    reached = ["none yet"]
+    client.on_cell_start = lambda cell, cell_index: reached.append(str(cell.id))
+    try:
+        with _environment(JIT_KIT_HOME=str(home)), asyncio.Runner(loop_factory=_Loop) as runner:
+            runner.run(_executed(client))
+    except CellExecutionError as error:
+        raise KitError(
+            f"{path.name}, cell {reached[-1]}: {error.ename}: {error.evalue}",
+            next_step=f"Open {path.name} with `jitkit lab`, run it to that cell, and fix what it says.",
+        ) from None
+    except (CellTimeoutError, DeadKernelError) as error:
+        what = "is not done" if isinstance(error, CellTimeoutError) else "took its kernel down"
+        raise KitError(
+            f"{path.name}, cell {reached[-1]}: it {what} after {_CELL_SECONDS} seconds or less.",
+            next_step="Check whether this machine is out of memory or busy with something else, then run this again.",
+        ) from None
+    return notebook
+
+
+async def _executed(client: Any) -> None:
+    from nbclient.exceptions import DeadKernelError
+
+    try:
+        await client.async_execute()
+    except DeadKernelError:
+        # nbclient takes Ctrl-C, which cancels this task, for a kernel that died.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError from None
+        raise
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """Leaves Ctrl-C to Python: nbclient's own handler ends the kernel and continues to wait for it."""
+
+    def add_signal_handler(self, *_: Any) -> None:  # type: ignore[override]
+        raise RuntimeError("signals stay with Python")
+
+
+def write_html(notebook: Any, path: Path) -> None:
+    """Write an executed notebook as one HTML page that needs no network; raises KitError when it cannot be written."""
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="", widget_renderer_url="")
+    body, _ = exporter.from_notebook_node(
+        _with_pictures(notebook), resources={"metadata": {"path": str(NOTEBOOKS), "name": path.stem}}
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(body, encoding="utf-8")
+    except OSError as problem:
+        raise KitError(
+            f"{path} cannot be written.",
+            service=str(problem),
+            next_step="Give a folder that you may write to, on a disk with room.",
+        ) from problem
+
+
+def _with_pictures(notebook: Any) -> Any:
+    # nbconvert's own embed_images closes every <details> at its first blank line, so that answers are visible.
+    held = copy.deepcopy(notebook)
+    for cell in held.cells:
+        if cell.cell_type == "markdown":
+            for name in set(_PICTURE.findall(cell.source)):
+                picture = base64.b64encode((NOTEBOOKS / name).read_bytes()).decode()
+                cell.setdefault("attachments", {})[name] = {"image/svg+xml": picture}
+                cell.source = cell.source.replace(f"]({name})", f"](attachment:{name})")
+    return held
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@dataclass(frozen=True)
+class Result:
+    """How far a rehearsal got."""
+
+    migrated: int  # users whose flag is false in the tenant
+    remaining: int  # users whose flag is true
+    blocked: int  # of those, users who cannot move until an administrator acts
+    report: Path
+    home: Path  # where the rehearsal's tenant, ledger and report are kept
+
+
+def rehearse(*, html: Path | None = None) -> int:
+    """Play the whole migration and print how far it got.
+
+    It has a state folder of its own inside the kit's, so that it never touches what you set up by hand.
+
+    Args:
+        html: a folder for the executed notebooks as pages, or None.
+
+    Returns:
+        0 when every cell and checkpoint passed and the figures agree with the tenant.
+    """
+    started = time.monotonic()
+    result = play(settings.home() / "rehearse", html=html)
+    minutes, seconds = divmod(round(time.monotonic() - started), 60)
+    tqdm.write(
+        f"""
+Days       {DAYS:>6,} of sign-ins by invented users, in the tenant's own time
+Migrated   {result.migrated:>6,} users: their flag is false in the rehearsal tenant
+Remaining  {result.remaining:>6,} users
+Blocked    {result.blocked:>6,} of the remaining: they cannot move until an administrator acts
+Took       {minutes} min {seconds} s
+
+Report     {result.report}
+Tenant     JIT_KIT_HOME={result.home} jitkit rehearsal    serves it for a closer look
+Next       jitkit lab    and do it by hand, with an untouched tenant"""
+    )
+    return 0
+
+
+def play(home: Path, *, html: Path | None = None, export: Path | None = None) -> Result:
+    """Run every notebook in a fresh kernel against a fresh tenant, then the rest of 90 days, then the report.
+
+    Args:
+        home: the state folder; an earlier rehearsal in it is replaced.
+        html: a folder for the executed notebooks as pages, or None.
+        export: a legacy export with its `people.csv` next to it, instead of the sample data.
+
+    Raises:
+        KitError: a cell failed, or the report and the tenant disagree.
+    """
+    paths = in_order()
+    if html is not None:
+        _require_folder(html)
+    _fresh(home, export)
+    for path in tqdm(paths, desc="Notebooks", unit="notebook", ncols=88):
+        executed = run(path, home=home)
+        if html is not None:
+            write_html(executed, html / f"{path.stem}.html")
+    return asyncio.run(_play_and_report(home))
+
+
+async def _play_and_report(home: Path) -> Result:
+    import pandas as pd
+
+    from helpers import kit
+    from helpers.legacy_export import read_export
+
+    session = await kit.open(home)
+    try:
+        await session.rehearsal.play(days=DAYS)
+        figures = await session.progress.collect(await session.users.dimensions(session.export()))
+        counts = await session.users.counts()
+        totals = figures.counts
+        if (totals["migrated"], totals["remaining"]) != (counts.migrated, counts.to_migrate):
+            raise KitError(
+                f"The report counts {totals['migrated']} migrated and {totals['remaining']} remaining users; the tenant"
+                f" {counts.migrated} and {counts.to_migrate}.",
+                next_step=f"Keep {home} as it is and report this: the figures have to agree.",
+            )
+        problems = Counter((each.cause, each.result) for each in read_export(session.export()).problems)
+        rows = [(cause, result, count) for (cause, result), count in problems.most_common()]
+        judged = pd.DataFrame(rows, columns=["cause", "result", "rows"])
+        report = figures.report(home / "report", export_problems=judged)
+        return Result(counts.migrated, counts.to_migrate, figures.blocked, report, home)
+    finally:
+        await session.close()
+
+
+def _require_folder(html: Path) -> None:
+    try:
+        html.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=html):
+            pass
+    except OSError as problem:
+        raise KitError(
+            f"Pages cannot be written to {html}.",
+            service=str(problem),
+            next_step="Give --html a folder that you may write to.",
+        ) from problem
+
+
+def _fresh(home: Path, export: Path | None) -> None:
+    try:
+        if home.exists():
+            shutil.rmtree(home)
+    except OSError as problem:
+        raise KitError(
+            f"The earlier rehearsal in {home} cannot be removed.",
+            service=str(problem),
+            next_step="Close notebooks and servers that use it and see that you may write there, then run this again.",
+        ) from problem
+    # Any free port, so that a rehearsal never meets an endpoint that runs already.
+    settings.save(home, settings.Profile(endpoint_port=0, export=str(export or "")))
