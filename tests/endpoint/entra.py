@@ -9,7 +9,8 @@ from typing import Any
 
 import httpx
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from jitkit import entra_tokens
@@ -71,7 +72,10 @@ def public_jwk(name: str) -> dict[str, str]:
 
 
 def jws(claims: object, key: str = "signing", header: dict[str, Any] | None = None) -> str:
-    return entra_tokens.signed(claims, signing_key(key), **(header or {}))
+    """Sign with RS256, whatever the header says."""
+    text = f"{b64json({'alg': 'RS256', 'typ': 'JWT', 'kid': key} | (header or {}))}.{b64json(claims)}"
+    signature = signing_key(key).private.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())
+    return f"{text}.{b64(signature)}"
 
 
 def unsigned(claims: object, header: dict[str, Any] | None = None, signature: str = "") -> str:

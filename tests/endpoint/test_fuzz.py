@@ -1,6 +1,6 @@
 """Whatever arrives, the endpoint answers in time, never with a 500, and says nothing that it was not asked.
 
-The same examples run each time. `JIT_FUZZ_EXAMPLES=30000` runs that many new ones of each kind:
+The same examples run each time, a few by default. `JIT_FUZZ_EXAMPLES=30000` runs that many new ones of each kind:
 
     JIT_FUZZ_EXAMPLES=30000 python -m pytest -n 0 tests/endpoint/test_fuzz.py
 """
@@ -15,6 +15,7 @@ import gc
 import json
 import logging
 import os
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -33,10 +34,11 @@ from . import entra
 from .entra import AskedStore, Documents
 from .test_secrets import USERNAME, traces
 
-EXAMPLES = os.environ.get("JIT_FUZZ_EXAMPLES")
+EXAMPLES = os.environ.get("JIT_FUZZ_EXAMPLES", "60")
+MORE = "250"
 RUN = settings(
-    max_examples=int(EXAMPLES or 250),
-    derandomize=EXAMPLES is None,
+    max_examples=int(EXAMPLES),
+    derandomize=EXAMPLES in ("60", MORE),
     database=None,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -344,3 +346,10 @@ def test_any_context(fuzzed: Fuzzed, made: tuple[str, dict[str, Any] | None]) ->
             assert asked == (claims["username"], claims["user-password"])
     if status != 200:
         assert not fuzzed.store.asked
+
+
+@pytest.mark.slow
+def test_more_examples_of_each_kind() -> None:
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-m", "not slow", __file__]
+    done = subprocess.run(command, env=os.environ | {"JIT_FUZZ_EXAMPLES": MORE}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout

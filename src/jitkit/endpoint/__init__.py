@@ -1,1 +1,1 @@
-"""What Microsoft Entra calls when a customer whose password is not migrated yet signs in."""
+"""What Microsoft Entra calls when a user whose password is not migrated yet signs in."""

@@ -82,8 +82,14 @@ class Stub:
 
     async def hung_up(self, calls: int) -> None:
         """Wait until so many callers have hung up on a slow answer."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while self.cancelled != calls:  # noqa: ASYNC110 - a test's wait, not a signal
+                await asyncio.sleep(0.01)
+
+    async def was_asked(self, calls: int) -> None:
+        """Wait until so many calls have arrived."""
+        async with asyncio.timeout(20):
+            while len(self.asked) != calls:  # noqa: ASYNC110 - a test's wait, not a signal
                 await asyncio.sleep(0.01)
 
     async def handle(self, request: Request) -> Response:

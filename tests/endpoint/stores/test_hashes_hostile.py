@@ -106,7 +106,7 @@ def test_what_is_broken_is_not_called_wrong(stored: str) -> None:
 def test_what_would_take_all_day_is_refused_at_once(stored: str) -> None:
     started = time.process_time()
     assert check(stored, "s3cret") is Verdict.MALFORMED
-    assert time.process_time() - started < 0.1
+    assert time.process_time() - started < 1  # any of them would take minutes
 
 
 STARTS = ["", "$2b$04$", "$argon2id$v=19$m=64,t=1,p=1$", "$pbkdf2-sha256$10$", "$6$", "$P$5", "{SSHA}", "{CRYPT}"]
@@ -115,7 +115,7 @@ STARTS += ["$wp$2y$04$", "{MD5}", "{SHA512}", "md5$", "$firescrypt$ln=4,r=1,p=1$
 
 
 @given(st.sampled_from(STARTS), st.text(max_size=90), st.text(max_size=20))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_no_stored_text_is_right_by_chance_or_ends_in_an_exception(start: str, rest: str, password: str) -> None:
     assert check(start + rest, password) in (Verdict.WRONG, Verdict.MALFORMED, Verdict.DISABLED, Verdict.NO_PASSWORD)
     assert isinstance(cost_label(start + rest), str)

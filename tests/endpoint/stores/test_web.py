@@ -138,16 +138,16 @@ async def test_a_drip_ends_in_time(url: Url, stub: Stub, opens: Opens) -> None:
     stub.drip()
     started = time.monotonic()
     assert await opens(url(stub.host)).verify(ANN, CANARY) is Verdict.DOWN
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 20
 
 
 @over_both
 async def test_a_cancelled_call_hangs_up_and_leaves_the_store_whole(url: Url, stub: Stub, opens: Opens) -> None:
     store = opens(url(stub.host))
     stub.sleep(30)
-    for _ in range(2):
+    for asked in (20, 40):  # as many connections as the store opens
         calls = [asyncio.create_task(store.verify(ANN, CANARY)) for _ in range(25)]
-        await asyncio.sleep(0.3)
+        await stub.was_asked(asked)
         for call in calls:
             call.cancel()
         assert all(
