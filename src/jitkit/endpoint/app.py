@@ -114,7 +114,7 @@ class _Endpoint:
         self._now, self._monotonic = clock.now, clock.monotonic
         client = httpx.AsyncClient() if http is None else http
         self._own_client = client if http is None else None
-        self._store = store
+        self._store, self._maps = store, store if isinstance(store, Maps) else None
         self._ledger = Ledger(settings.ledger, clock.monotonic)
         self._migrated = MigratedUsers(settings.ledger)
         self._counters = Counters(clock.monotonic)
@@ -212,8 +212,8 @@ class _Endpoint:
         return await in_thread(lambda: opened(token, settings.keys))
 
     async def _ask(self, context: PasswordContext, user_id: str) -> Verdict:
-        if isinstance(self._store, Maps):
-            return await self._store.verify_for(user_id, context.username, context.password)
+        if self._maps is not None:
+            return await self._maps.verify_for(user_id, context.username, context.password)
         return await self._store.verify(context.username, context.password)
 
     def _check_ids(self, envelope: Envelope) -> None:

@@ -247,7 +247,7 @@ class Guard:
         verdict: Verdict | None = None
         silent = False
         try:
-            async with asyncio.timeout_at(due):
+            async with asyncio.timeout_at(due if self._slots.locked() else None):
                 await self._slots.acquire()
         except TimeoutError:
             self._limiter.leave(attempts, self._clock())
