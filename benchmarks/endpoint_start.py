@@ -50,7 +50,7 @@ def start_once(caller: Caller, settings: dict[str, str]) -> tuple[float, float, 
     """Seconds until it listens, those of them at work, and until its first and its second decision."""
     bodies = [caller.body("ann@contoso.example", "s3cret") for _ in range(2)]
     headers = caller.headers()
-    command = [sys.executable, "-m", "helpers", "endpoint", "--port", "0"]
+    command = [sys.executable, "-m", "jitkit.endpoint", "--port", "0"]
     with httpx.Client(trust_env=False) as http:
         started = time.perf_counter()
         with subprocess.Popen(command, env=os.environ | settings, stdout=subprocess.PIPE, text=True) as process:
