@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -214,6 +215,21 @@ async def test_a_full_queue_is_answered_at_once() -> None:
     assert store.most_running == 2
     assert answers.count(("Block", "busy")) >= 30
     assert answers.count(("MigratePassword", "right")) >= 6
+
+
+@in_virtual_time
+async def test_a_crowd_is_bounded_and_everybody_is_answered_in_time() -> None:
+    store = AskedStore(delay=30)
+    guarded, now = a_guard(store), asyncio.get_running_loop().time
+    started = now()
+    answers = await asyncio.gather(*(ask(guarded, context(name)) for name in list(people())[:120]))
+    assert now() - started < 1.6
+    assert {action for action, _ in answers} == {"Block"}
+    assert store.most_running == 20
+    causes = Counter(cause for _, cause in answers)
+    assert causes["legacy_timeout"] == len(store.asked) < 40
+    assert causes["busy"] >= 20  # those who found a full queue, at once
+    assert set(causes) <= {"legacy_timeout", "busy", "breaker_open"}
 
 
 @in_virtual_time
