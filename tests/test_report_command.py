@@ -27,7 +27,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # What record.py planted -> words that the page has to say about it.
 STORIES = {
     "stall": r"From 25 Jun 2026 to 3 Jul 2026 \(9 days\).*?Few came",
-    "outage": r"From 12 Jun 2026 08:\d\d UTC to 12 Jun 2026 16:\d\d UTC \(8 hours\).*?the legacy system did not answer",
+    "outage": r"From 12 Jun 2026 08:\d\d UTC to 12 Jun 2026 16:\d\d UTC \(9 hours\).*?the legacy system did not answer",
     "certificate": r"From 15 Aug 2026 \d\d:\d\d UTC to 17 Aug 2026 0\d:\d\d UTC.*?the endpoint's certificate first",
     "campaign": r"The campaign of 21 Jul 2026 reached 2,\d{3} people.*?moved about \d{3} more people.*?interval \d",
     "lagging app": r"By app, “Partner portal”: 0 % of 1,\d{3} people.*?app is in the listener",
