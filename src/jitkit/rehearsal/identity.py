@@ -28,7 +28,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from jitkit.protocol import GRAPH_APP_ID
+from jitkit.protocol import DELEGATED_PERMISSIONS, GRAPH_APP_ID
 from jitkit.rehearsal.directory import Directory, User
 
 Use = Literal["callout", "shared", "graph"]
@@ -37,18 +37,7 @@ LOGIN_HOST: Final = "login.microsoftonline.com"
 GRAPH: Final = "https://graph.microsoft.com"
 
 # What the administrator's token may do unless it is narrowed [Microsoft Graph permissions reference].
-ADMINISTRATOR_PERMISSIONS: Final = (
-    "Application.ReadWrite.All",
-    "AppRoleAssignment.ReadWrite.All",
-    "AuditLog.Read.All",
-    "CustomAuthenticationExtension.ReadWrite.All",
-    "DelegatedPermissionGrant.ReadWrite.All",
-    "Directory.Read.All",
-    "Domain.Read.All",
-    "EventListener.ReadWrite.All",
-    "User.ManageIdentities.All",
-    "User.ReadWrite.All",
-)
+ADMINISTRATOR_PERMISSIONS: Final = (*DELEGATED_PERMISSIONS, "Domain.Read.All", "User.ManageIdentities.All")
 
 _CIAM_KEYS: Final[tuple[Use, ...]] = ("callout", "shared")
 _LOGIN_KEYS: Final[tuple[Use, ...]] = ("shared", "graph")
