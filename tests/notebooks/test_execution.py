@@ -334,7 +334,8 @@ def test_the_figures_are_those_of_the_tenant(runs: Runs) -> None:
     database.close()
     flags = [re.search(r'"extension_[0-9a-f]{32}_toBeMigrated": ?(true|false)', body) for body in values]
     found = [flag.group(1) for flag in flags if flag]
-    assert runs.result.migrated == found.count("false") > runs.users / 2
+    # In 90 days the regulars come; who was absent from the old system for long mostly stays away.
+    assert runs.result.migrated == found.count("false") > runs.users / 3
     assert runs.result.remaining == found.count("true") > 0
     assert 0 < runs.result.blocked <= runs.result.remaining
 
