@@ -56,7 +56,8 @@ class Flow(Card):
 class UserFlow(ObjectStep[str, EventsFlow, Flow]):
     """Find or create a user flow with e-mail and password, and put the test client into it.
 
-    An application can be in one user flow only, so a flow that already has the client is kept, whoever made it.
+    An application can be in one user flow only, so a flow that already has the client is kept, whether or not the kit
+    made it.
     """
 
     _kind = "user flow"

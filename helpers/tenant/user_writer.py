@@ -212,7 +212,7 @@ class UserWriter:
 
 
 def temporary_password() -> str:
-    """Make a random password of 32 characters of all four classes; it is not kept, and nobody will ever type it."""
+    """Make a random password of 32 characters of all four classes; it is not kept and never typed."""
     letters = [secrets.choice(each) for each in _CLASSES]
     letters += [secrets.choice("".join(_CLASSES)) for _ in range(32 - len(letters))]
     secrets.SystemRandom().shuffle(letters)

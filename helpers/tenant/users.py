@@ -174,7 +174,7 @@ class Users(Step):
     async def apply(
         self, plan: Plan, *, progress: Callable[[int, int], object] | None = None, limit: int | None = None
     ) -> Applied:
-        """Carry out a plan. Run it again after an interruption: nobody is lost and nobody is created twice.
+        """Carry out a plan. Run it again after an interruption: no user is lost or created twice.
 
         Args:
             plan: what `plan` returned.
@@ -213,7 +213,7 @@ class Users(Step):
                 # Tenants in high-scale compatibility mode have no advanced queries.
                 total, waiting, done = await self._count_by_reading(flag)
             if total and not waiting + done and self._journal.read():
-                # Filters on a yes/no attribute have been reported to find nobody without an error.
+                # Filters on a yes/no attribute have been reported to find no user, without an error.
                 total, waiting, done = await self._count_by_reading(flag)
             unmarked = total - waiting - done
             return Counts(
