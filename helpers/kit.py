@@ -212,7 +212,7 @@ def _session(world: World, profile: Profile, folder: Path, tenant: TenantFacts) 
     async def client_app_id() -> str:
         return (await client.show()).app_id
 
-    world.connect(client_app_id=client_app_id, endpoint_settings=endpoint.settings, collect=progress.collect)
+    world.connect(client_app_id=client_app_id, endpoint_settings=endpoint.settings, collect=progress.keep_logs)
     return Session(
         profile=profile,
         folder=folder,

@@ -10,6 +10,7 @@ from helpers.graph import Graph, explained
 if TYPE_CHECKING:
     import pandas as pd
 
+    from jitkit.progress.collect import Archive
     from jitkit.progress.figures import Figures
     from jitkit.progress.queries import Queries
 
@@ -70,21 +71,30 @@ class Progress:
             GraphRefused: a log cannot be read.
             BadTable: the ledger or the kept history cannot be read.
         """
-        import pandas as pd
-
         from jitkit.progress.assemble import from_archive
-        from jitkit.progress.collect import Archive, collect
         from jitkit.progress.figures import Figures
         from jitkit.progress.table_files import read_table
 
-        flag = (await self._flag.show()).full_name
-        archive, now = Archive(self._ledger.parent / "history" / flag), pd.Timestamp.now("UTC").floor("us")
+        archive, now = await self._keep(logs_only=False)
         with archive.alone():
-            with explained("collect the migration's figures"):
-                await collect(self._graph.send, flag, archive, now)
             if self._ledger.exists():
                 archive.append("ledger", read_table(self._ledger, "ledger"))
             return Figures(from_archive(archive, now, dimensions))
+
+    async def keep_logs(self) -> None:
+        """Read what is new in the tenant's logs into the history on this machine, and compute nothing."""
+        await self._keep(logs_only=True)
+
+    async def _keep(self, *, logs_only: bool) -> tuple[Archive, pd.Timestamp]:
+        import pandas as pd
+
+        from jitkit.progress.collect import Archive, collect
+
+        flag = (await self._flag.show()).full_name
+        archive, now = Archive(self._ledger.parent / "history" / flag), pd.Timestamp.now("UTC").floor("us")
+        with archive.alone(), explained("collect the migration's figures"):
+            await collect(self._graph.send, flag, archive, now, logs_only=logs_only)
+        return archive, now
 
     async def queries(self) -> Queries:
         """Write the same figures as KQL queries, for the logs of this tenant in Log Analytics.

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from helpers.legacy_export import read_export
 from jitkit.display import Card
-from jitkit.rehearsal.population import DAY, MakeEndpoint, Person, Plan, play
+from jitkit.rehearsal.population import DAY, HOUR, MakeEndpoint, Person, Plan, play
 from jitkit.rehearsal.tenant import RehearsalTenant
 
 __all__ = ["Player"]
@@ -24,7 +24,7 @@ __all__ = ["Player"]
 _SEED: Final = 20261101
 _BEGAN: Final = "play_began"
 # The tenant keeps its logs for seven days: what is played is collected more often than that, as a schedule would.
-_COLLECT_EVERY_DAYS: Final = 5
+_COLLECT_EVERY_DAYS: Final = 6
 
 
 class Player:
@@ -35,6 +35,7 @@ class Player:
         people: returns what the invented users type, name to password.
         export: returns the path of the legacy export; the time since a user's last sign-in says how often they come.
         client_app_id: returns the app that they sign in to.
+        host: the public host name of the endpoint.
         endpoint_settings: returns the environment settings of the endpoint on this machine.
         collect: collects the tenant's logs into the history.
     """
@@ -46,12 +47,13 @@ class Player:
         people: Callable[[], Mapping[str, str]],
         export: Callable[[], Path],
         client_app_id: Callable[[], Awaitable[str]],
+        host: str,
         endpoint_settings: Callable[[], Awaitable[Mapping[str, str]]],
         collect: Callable[[], Awaitable[object]],
     ) -> None:
         self._tenant = tenant
         self._people, self._export, self._client_app_id = people, export, client_app_id
-        self._endpoint_settings, self._collect = endpoint_settings, collect
+        self._host, self._endpoint_settings, self._collect = host, endpoint_settings, collect
 
     async def __call__(self, days: int) -> Card:
         """Let time pass until so many whole days have been played, counted from the midnight before the first one.
@@ -62,7 +64,7 @@ class Player:
         """
         clock = self._tenant.directory.clock
         clock.follow()
-        began = float(self._tenant.directory.meta(_BEGAN) or -(-clock.now() // DAY) * DAY)
+        began = float(self._tenant.directory.meta(_BEGAN) or -(-(clock.now() - HOUR) // DAY) * DAY)
         Plan(seed=_SEED, days=days)  # raises when `days` cannot be played
         left = days - passed(clock.now(), began)
         ends: Counter[str] = Counter()
@@ -71,7 +73,11 @@ class Player:
             people = self._persons(await self._client_app_id())
             await self._collect()
             self._tenant.directory.set_meta(_BEGAN, repr(began))
-            with _quiet_endpoint(), tqdm(total=left, desc="Days      ", unit="day", leave=False) as bar:
+            with (
+                self._reachable_endpoint(),
+                _quiet_endpoint(),
+                tqdm(total=left, desc="Days      ", unit="day", leave=False) as bar,
+            ):
                 while left > 0:
                     plan = Plan(seed=_SEED, days=min(left, _COLLECT_EVERY_DAYS))
                     ends += await asyncio.to_thread(
@@ -89,6 +95,18 @@ class Player:
                 "The tenant's clock": f"{datetime.fromtimestamp(clock.now(), UTC):%Y-%m-%d %H:%M} UTC",
             },
         )
+
+    @contextmanager
+    def _reachable_endpoint(self) -> Iterator[None]:
+        """Let the host lead somewhere, also where the endpoint on this machine never ran."""
+        if self._host in self._tenant.directory.publications():
+            yield
+            return
+        self._tenant.publish(self._host, "http://127.0.0.1")
+        try:
+            yield
+        finally:
+            self._tenant.unpublish(self._host)
 
     def _persons(self, client_app_id: str) -> list[Person]:
         export = read_export(self._export())

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,12 @@ from tqdm import tqdm
 from helpers import settings
 from jitkit.errors import KitError
 
-__all__ = ["NOTEBOOKS", "Result", "in_order", "play", "rehearse", "run", "write_html"]
+__all__ = ["NOTEBOOKS", "Result", "in_order", "play", "rehearse", "run", "run_all", "write_html"]
 
 DAYS: Final = 90
 NOTEBOOKS: Final = Path(__file__).resolve().parents[1] / "notebooks"
 _CELL_SECONDS = 300
+_IMPORTED_EARLY: Final = ("helpers.tenant.users", "helpers.local_endpoint", "jitkit.rehearsal.tenant")
 _PICTURE = re.compile(r"\]\((images/[^)\s]+\.svg)\)")
 
 
@@ -50,48 +51,92 @@ def run(path: Path, *, home: Path) -> Any:
     Raises:
         KitError: a cell failed; the message names the notebook, the cell and the error.
     """
-    import nbformat
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    executed: list[Any] = []
+    run_all([path], home=home, each=lambda _, notebook: executed.append(notebook))
+    return executed[0]
 
-    notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
-        notebook,
-        timeout=_CELL_SECONDS,
-        resources={"metadata": {"path": str(NOTEBOOKS)}},
-        store_widget_state=False,
-        extra_arguments=["--IPKernelApp.log_level=50"],
-    )
-    reached = ["none yet"]
-    client.on_cell_start = lambda cell, cell_index: reached.append(str(cell.id))
+
+def run_all(paths: Sequence[Path], *, home: Path, each: Callable[[Path, Any], object]) -> None:
+    """Run notebooks one after the other, each in a fresh kernel that starts while the one before it runs.
+
+    Args:
+        paths: the notebooks.
+        home: the kit's state folder for them.
+        each: called with the path of each notebook that was run, and the executed notebook, an nbformat node.
+
+    Raises:
+        KitError: as for `run`.
+    """
+    with _environment(JIT_KIT_HOME=str(home)), asyncio.Runner(loop_factory=_Loop) as runner:
+        runner.run(_run_all([_Run(path) for path in paths], each))
+
+
+async def _run_all(runs: Sequence[_Run], each: Callable[[Path, Any], object]) -> None:
+    starting = asyncio.ensure_future(runs[0].start())
     try:
-        with _environment(JIT_KIT_HOME=str(home)), asyncio.Runner(loop_factory=_Loop) as runner:
-            runner.run(_executed(client))
-    except CellExecutionError as error:
-        raise KitError(
-            f"{path.name}, cell {reached[-1]}: {error.ename}: {error.evalue}",
-            next_step=f"Open {path.name} with `jitkit lab`, run it to that cell, and fix what it says.",
-        ) from None
-    except (CellTimeoutError, DeadKernelError) as error:
-        what = "is not done" if isinstance(error, CellTimeoutError) else "took its kernel down"
-        raise KitError(
-            f"{path.name}, cell {reached[-1]}: it {what} after {_CELL_SECONDS} seconds or less.",
-            next_step="Check whether this machine is out of memory or busy with something else, then run this again.",
-        ) from None
-    return notebook
+        for number, one in enumerate(runs):
+            await starting
+            if number + 1 < len(runs):
+                starting = asyncio.ensure_future(runs[number + 1].start())
+            await one.execute()
+            each(one.path, one.client.nb)
+    finally:
+        await asyncio.gather(starting, return_exceptions=True)
+        for one in runs:
+            await one.stop()
 
 
-async def _executed(client: Any) -> None:
-    from nbclient.exceptions import DeadKernelError
+class _Run:
+    """One notebook and its kernel."""
 
-    try:
-        await client.async_execute()
-    except DeadKernelError:
-        # nbclient takes Ctrl-C, which cancels this task, for a kernel that died.
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise asyncio.CancelledError from None
-        raise
+    def __init__(self, path: Path) -> None:
+        import nbformat
+        from nbclient import NotebookClient
+
+        self.path = path
+        self._reached = "none yet"
+        self.client: Any = NotebookClient(
+            nbformat.read(path, as_version=4),
+            timeout=_CELL_SECONDS,
+            resources={"metadata": {"path": str(NOTEBOOKS)}},
+            store_widget_state=False,
+            # The imports take most of a session's start; the names stay out of the notebook's namespace.
+            extra_arguments=[
+                "--IPKernelApp.log_level=50",
+                *(f"--IPKernelApp.exec_lines=__import__({name!r})" for name in _IMPORTED_EARLY),
+            ],
+        )
+        self.client.on_cell_start = lambda cell, cell_index: setattr(self, "_reached", str(cell.id))
+
+    async def start(self) -> None:
+        self.client.km = self.client.create_kernel_manager()
+        await self.client.async_start_new_kernel()
+
+    async def execute(self) -> None:
+        from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+        try:
+            await self.client.async_execute()
+        except CellExecutionError as error:
+            raise KitError(
+                f"{self.path.name}, cell {self._reached}: {error.ename}: {error.evalue}",
+                next_step=f"Open {self.path.name} with `jitkit lab`, run it to that cell, and fix what it says.",
+            ) from None
+        except (CellTimeoutError, DeadKernelError) as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                # nbclient takes Ctrl-C, which cancels this task, for a kernel that died.
+                raise asyncio.CancelledError from None
+            what = "is not done" if isinstance(error, CellTimeoutError) else "took its kernel down"
+            raise KitError(
+                f"{self.path.name}, cell {self._reached}: it {what} after {_CELL_SECONDS} seconds or less.",
+                next_step="Check whether this machine is out of memory or busy with other work, then run this again.",
+            ) from None
+
+    async def stop(self) -> None:
+        """End a kernel that was started and not used."""
+        if self.client.km is not None and self.client.km.has_kernel:
+            await self.client.km.shutdown_kernel(now=True)
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -201,10 +246,14 @@ def play(home: Path, *, html: Path | None = None, export: Path | None = None) ->
     if html is not None:
         _require_folder(html)
     _fresh(home, export)
-    for path in tqdm(paths, desc="Notebooks", unit="notebook", ncols=88):
-        executed = run(path, home=home)
-        if html is not None:
-            write_html(executed, html / f"{path.stem}.html")
+    with tqdm(total=len(paths), desc="Notebooks", unit="notebook", ncols=88) as bar:
+
+        def ran(path: Path, executed: Any) -> None:
+            bar.update()
+            if html is not None:
+                write_html(executed, html / f"{path.stem}.html")
+
+        run_all(paths, home=home, each=ran)
     return asyncio.run(_play_and_report(home))
 
 

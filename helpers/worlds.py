@@ -161,6 +161,7 @@ class RehearsalWorld(World):
             people=lambda: self.people,
             export=self.export,
             client_app_id=client_app_id,
+            host=self._profile.endpoint_host,
             endpoint_settings=endpoint_settings,
             collect=collect,
         )

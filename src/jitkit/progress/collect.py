@@ -245,7 +245,7 @@ _LOGS: Final = (
 _Keep = Callable[[list[Row], str | None], None]
 
 
-async def collect(send: Send, flag: str, archive: Archive, now: pd.Timestamp) -> None:
+async def collect(send: Send, flag: str, archive: Archive, now: pd.Timestamp, *, logs_only: bool = False) -> None:
     """Bring the archive up to what the tenant shows now.
 
     An interrupted reading goes on at the page at which it stopped.
@@ -255,12 +255,13 @@ async def collect(send: Send, flag: str, archive: Archive, now: pd.Timestamp) ->
         flag: the flag's full name, `extension_…`.
         archive: of this tenant and flag.
         now: the moment (UTC).
+        logs_only: leave the users for a later collection; only the logs are forgotten by the service.
 
     Raises:
         httpx.HTTPStatusError: Graph refused; what was read until then is kept.
     """
     begun = pd.Timestamp(archive.noted("users").get("begun", now))
-    if not await _resume(send, _DIRECTORY, archive, _keep_users(archive, flag, begun, now)):
+    if not logs_only and not await _resume(send, _DIRECTORY, archive, _keep_users(archive, flag, begun, now)):
         await _follow(send, _DIRECTORY, f"{_DIRECTORY.path}{flag}", _keep_users(archive, flag, now, now))
     for log in _LOGS:
         noted = archive.noted(log.kind)

@@ -140,7 +140,7 @@ class Plan:
     Args:
         seed: the seed of everything that is left to chance.
         days: how many days pass.
-        start: the first day's midnight UTC; None for the next midnight of the tenant's clock.
+        start: the first day's midnight UTC; None for the tenant's next one, or one that has just passed.
         habits: how often users come; the shares sum to one.
         week: how busy the days are, Monday first, on average 1.
         hours: how busy the hours of a day are (UTC), in any unit.
@@ -217,7 +217,7 @@ def play(
             seeded(f"{plan.seed} ids {begins // DAY:.0f}"),
             asyncio.Runner(loop_factory=lambda: _TenantLoop(clock)) as runner,
         ):
-            crowd = _Crowd(opened, people, plan, -(-begins // DAY))
+            crowd = _Crowd(opened, people, plan, -(-(begins - HOUR) // DAY))
             runner.run(_days(opened, crowd, make_endpoint, each_day))
             return crowd.ends
     finally:
