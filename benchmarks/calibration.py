@@ -2,7 +2,7 @@
 
     python benchmarks/calibration.py              the judgement: seeds that no choice of the model was made with
     python benchmarks/calibration.py --develop    the seeds that the model was built with
-    python benchmarks/calibration.py --only Weibull    one family of SurPyval alone, to see what the others are for
+    python benchmarks/calibration.py --only Weibull    one family of curves alone, to see what the others are for
 
 Prints the table that RESULTS.md holds, by kind, cut and days ahead. The migrations are made person by person and know
 nothing of survival curves: each person has a habit (comes daily, weekly, monthly, yearly or never again), keeps it by

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 from story import told, users
 
@@ -60,8 +59,7 @@ def test_the_time_axis_fits_the_migration(span: str, label: str) -> None:
     start = pd.Timestamp("2026-11-02T09:00Z")
     moved = pd.date_range(start, start + pd.Timedelta(span), periods=50)
     frame = pd.DataFrame({"user_id": map(str, range(50)), "flagged_at": start, "migrated_at": moved})
-    ax = Figure().subplots()
-    charts.curve_chart(Tables(users=frame.assign(path="callout")), ax)
+    (ax,) = charts.curve_chart(Tables(users=frame.assign(path="callout"))).picture().axes
     assert ax.get_xlabel().startswith(label)
     assert ax.get_ylim()[0] == 0
     assert min(text.get_fontsize() for text in [*ax.get_xticklabels(), *ax.texts, ax.xaxis.label]) >= 10
@@ -69,8 +67,7 @@ def test_the_time_axis_fits_the_migration(span: str, label: str) -> None:
 
 def test_labels_at_the_ends_of_lines_do_not_cover_each_other() -> None:
     frame = users().assign(path=["callout", "silent", "reset", None, None, None])
-    ax = Figure().subplots()
-    charts.curve_chart(Tables(users=frame), ax)
+    (ax,) = charts.curve_chart(Tables(users=frame)).picture().axes
     heights = sorted(text.xy[1] for text in ax.texts if text.get_text().startswith(" "))
     assert len(heights) == 4
     assert min(b - a for a, b in pairwise(heights)) > 0.4
@@ -109,8 +106,8 @@ def test_the_first_days_are_named_one_by_one(days: int, words: str) -> None:
     days_of = pd.date_range("2026-11-01", periods=days, tz="UTC")
     frame = pd.DataFrame({"user_id": map(str, range(2 * days)), "flagged_at": days_of[0]})
     frame["migrated_at"] = [day + pd.Timedelta(hours=1) for day in days_of for _ in range(2)]
-    ax = Figure().subplots()
-    chart = charts.pace_chart(Tables(users=frame), [], ax)
+    chart = charts.pace_chart(Tables(users=frame), [])
+    (ax,) = chart.picture().axes
     assert words in chart.alt
     assert [text.get_text() for text in ax.get_xticklabels()] == [f"{day.day} Nov 2026" for day in days_of]
 
@@ -134,8 +131,8 @@ def ahead() -> Forecast:
 
 
 def test_the_words_of_a_forecast_are_made_of_its_numbers() -> None:
-    ax = Figure().subplots()
-    chart = charts.forecast_chart(ahead(), thirty_days(), ax)
+    chart = charts.forecast_chart(ahead(), thirty_days())
+    (ax,) = chart.picture().axes
     assert chart.title == "Migrated: 290 of 500 users, and what comes · as of 30 Mar 2026 00:00 UTC"
     assert chart.alt == (
         "290 of 500 users are migrated. On 29 Apr 2026 it will be about 350: between 320 and 380. "

@@ -12,7 +12,7 @@ import pytest
 from story import sign_ins, told, users
 
 from jitkit.errors import BadTable
-from jitkit.progress import measures, report, states
+from jitkit.progress import measures, states
 from jitkit.progress.figures import Figures
 from jitkit.progress.tables import Tables
 
@@ -136,8 +136,8 @@ def test_logs_with_other_ids_than_the_users_are_named_and_nothing_is_said_from_t
     figures = Figures(strangers())
     (found,) = (each for each in figures.findings if each.kind == "strange ids")
     assert "None of the 28 rows" in found.words
-    assert "nothing confirms it" in report.moved(figures.tables)
-    assert report.left(figures.tables) == "3 people are left, and no log shows an attempt to sign in."
+    assert "nothing confirms it" in figures.answers["How many moved?"]
+    assert figures.answers["Who is stuck, and why?"] == "3 people are left, and no log shows an attempt to sign in."
     assert measures.strange_rows(told()) == measures.strange_rows(Tables()) == 0
 
 
@@ -155,24 +155,28 @@ def test_the_answers_are_true_of_one_of_everybody_and_of_a_slow_pace() -> None:
     flagged, day = pd.Timestamp("2026-03-02T00:00Z"), pd.Timedelta(days=1)
     moved = [flagged + place * day for place in (0.5, 10.5, 11.5, 12.5)]
     all_moved = pd.DataFrame({"user_id": list("abcd"), "flagged_at": flagged, "migrated_at": moved})
-    done = Figures(Tables(users=all_moved, as_of=flagged + 16 * day))
-    assert report.fast(done.tables) == "0.4 people a day, over the last 7 days. In the first 7 days it was 0.1 a day."
+    done = answers(all_moved, flagged + 16 * day)
+    assert done["How fast?"] == "0.4 people a day, over the last 7 days. In the first 7 days it was 0.1 a day."
+    assert done["Who never comes back?"] == "No user is left."
+    assert done["When may the old system be switched off?"] == "Now: all users are moved."
     noon = all_moved.assign(flagged_at=flagged + 0.6 * day, migrated_at=[flagged + 1.1 * day, *moved[1:]])
-    began = Figures(Tables(users=noon, as_of=flagged + 16 * day))
-    assert report.fast(began.tables).endswith("In the first 7 days it was 0.1 a day.")
     at_once = noon.assign(migrated_at=[flagged + 0.7 * day, *moved[1:]])
-    begun = Figures(Tables(users=at_once, as_of=flagged + 16 * day))
-    assert report.fast(begun.tables).endswith("In the first 7 days it was 0 a day.")
     evening = all_moved.assign(flagged_at=flagged + 9.9 * day, migrated_at=[*moved[1:], pd.NaT])
-    assert report.fast(Tables(users=evening, as_of=flagged + 12.5 * day)) == "1 people a day, over the last 2 days."
-    assert report.fast(Tables(users=evening, as_of=flagged + 10.7 * day)) == "The first whole day is not over yet."
-    assert report.never(done.forecast) == "No user is left."
-    assert report.when(done.forecast, done.cut_over()) == "Now: all users are moved."
-    alone = Tables(users=users().tail(1), sign_ins=sign_ins())
-    assert report.moved(alone) == "0 of 1 person is moved (0.0 %)."
-    assert report.left(alone).startswith("1 person is left")
-    untimed = Tables(users=users().drop(columns="flagged_at"))
-    assert report.fast(untimed) == "No table says when people were flagged."
+    for people, days, words in (
+        (noon, 16, "In the first 7 days it was 0.1 a day."),
+        (at_once, 16, "In the first 7 days it was 0 a day."),
+        (evening, 12.5, "1 people a day, over the last 2 days."),
+        (evening, 10.7, "The first whole day is not over yet."),
+        (users().drop(columns="flagged_at"), None, "No table says when people were flagged."),
+    ):
+        assert answers(people, days and flagged + days * day)["How fast?"].endswith(words)
+    alone = Figures(Tables(users=users().tail(1), sign_ins=sign_ins())).answers
+    assert alone["How many moved?"] == "0 of 1 person is moved (0.0 %)."
+    assert alone["Who is stuck, and why?"].startswith("1 person is left")
+
+
+def answers(people: pd.DataFrame, as_of: pd.Timestamp | None) -> dict[str, str]:
+    return Figures(Tables(users=people, as_of=as_of)).answers
 
 
 def test_the_page_says_what_the_forecast_assumes_and_how_often_it_was_right(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from story import DAY, ledger, sign_ins, told, users
 
-from jitkit.progress import measures, report, states
+from jitkit.progress import measures, states
+from jitkit.progress.figures import Figures
 from jitkit.progress.states import stragglers
 from jitkit.progress.tables import Tables
 
@@ -82,11 +83,15 @@ def test_accounts_that_nothing_but_a_person_can_move_are_counted_apart() -> None
     found = states.count_states(both)
     assert (found["states"]["blocked"], found["cannot_migrate"]) == (2, 1)  # dora is only locked
     assert found["confirmed"] == 3
-    assert report.left(both).endswith(" 2 are blocked; 1 of them by a lock that may end by itself.")
+    assert (
+        Figures(both)
+        .answers["Who is stuck, and why?"]
+        .endswith(" 2 are blocked; 1 of them by a lock that may end by itself.")
+    )
     locked, disabled = users()["user_id"] != "fay", users()["user_id"] != "dora"
     for kept, words in ((locked, " 1 is locked; a lock may end by itself."), (disabled, " no sign-in can move them.")):
         some = Tables(users=users()[kept], sign_ins=sign_ins(), ledger=both.ledger)
-        assert report.left(some).endswith(words)
+        assert Figures(some).answers["Who is stuck, and why?"].endswith(words)
 
 
 def test_the_table_names_every_state_and_says_what_it_means() -> None:

@@ -12,6 +12,7 @@ from jitkit.display import Table
 from jitkit.errors import BadTable
 from jitkit.progress.forecast import Forecast, interval
 from jitkit.progress.measures import day
+from jitkit.progress.wording import say
 
 __all__ = ["CutOver", "cut_over"]
 
@@ -55,18 +56,16 @@ class CutOver:
         """Return the dates as people read them."""
 
         def ranges(name: str) -> list[str]:
-            columns = (self.dates[name], self.dates[f"{name}_low"], self.dates[f"{name}_high"])
-            return [f"{middle:,} ({low:,} to {high:,})" for middle, low, high in zip(*columns, strict=True)]
+            rows = self.dates[[name, f"{name}_low", f"{name}_high"]].to_numpy()
+            return [f"{middle:,} ({low:,} to {high:,})" for middle, low, high in rows]
 
         return pd.DataFrame(
             {
-                "Switch off on": [day(date) for date in self.dates["date"]],
+                "Switch off on": self.dates["date"].map(day),
                 "Users left": ranges("left"),
                 "Of them come and need a new password": ranges("resets"),
-                "Help-desk tickets": [f"{count:,}" for count in self.dates["tickets"]],
-                f"Chance that at most {self.target:,} are left": [
-                    f"{100 * each:.0f} %" for each in self.dates["chance"]
-                ],
+                "Help-desk tickets": self.dates["tickets"].map("{:,}".format),
+                f"Chance that at most {self.target:,} are left": (100 * self.dates["chance"]).map("{:.0f} %".format),
                 "Risk": self.dates["risk"],
             }
         )
@@ -83,45 +82,29 @@ def cut_over(forecast: Forecast, target_share: float = 0.05, *, tickets_per_rese
     """
     if not 0 <= target_share <= 1:
         raise BadTable(f"A target share of {target_share} makes no sense.", next_step="Give a share from 0 to 1.")
-    target = int(target_share * forecast.in_scope)
+    target, days = int(target_share * forecast.in_scope), forecast.days["date"]
     if forecast.too_early:
-        reason = f"It is too early to tell: {forecast.too_early}"
-        return CutOver(target, pd.DataFrame(columns=list(_COLUMNS)), None, reason)
+        return CutOver(target, pd.DataFrame(columns=list(_COLUMNS)), None, str(forecast))
     left = forecast.in_scope - forecast.paths
     chance = (left <= target).mean(axis=0)
     met = np.flatnonzero(chance >= _SURE)
-    chosen = sorted({*range(0, len(forecast.days) // 2 + 1, _EVERY), *met[:1].tolist()})
+    chosen = sorted({*range(0, len(days) // 2 + 1, _EVERY), *met[:1].tolist()})
     # Users who would still have come, had the old system stayed on, come anyway and find no password.
     come = left[:, chosen] - left[:, -1:]
     columns = (
-        forecast.days["date"].iloc[chosen].reset_index(drop=True),
+        days.iloc[chosen].reset_index(drop=True),
         *interval(left[:, chosen]),
         *interval(come),
         np.ceil(come.mean(axis=0) * tickets_per_reset).astype(int),
         chance[chosen].round(3),
         np.select([chance[chosen] >= _SURE, chance[chosen] >= _EVEN], ["low", "medium"], "high"),
     )
-    date = forecast.days["date"].iloc[met[0]] if len(met) else None
-    note = (
-        f"Counted are new passwords until {day(forecast.days['date'].iloc[-1])}; users who come later need one too. "
-        f"{100 * tickets_per_reset:.0f} of 100 of them are taken to call the help desk."
-    )
-    table = pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True)))
-    return CutOver(target, table, date, _reason(forecast, left, target, date), note)
-
-
-def _reason(forecast: Forecast, left: np.ndarray, target: int, date: pd.Timestamp | None) -> str:
-    if forecast.migrated == forecast.in_scope:
-        return "Now: all users are moved."
-    if date is not None:
-        return f"From {day(date)} on, at most {target:,} users are left, with 90 % certainty."
+    date = days.iloc[met[0]] if len(met) else None
     low, _, high = interval(left[:, -1])
-    words = (
-        f"No day until {day(forecast.days['date'].iloc[-1])} reaches the target of at most {target:,} users left with "
-        f"90 % certainty: {low:,} to {high:,} are left even then"
+    return CutOver(
+        target=target,
+        dates=pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True))),
+        date=date,
+        reason=say("cut_over_reason", forecast=forecast, target=target, date=date, low=low, high=high),
+        note=say("cut_over_note", last=days.iloc[-1], tickets_per_reset=tickets_per_reset),
     )
-    never = forecast.never_return
-    if never is not None and never["low"] * forecast.in_scope > target:
-        advice = "Waiting alone is unlikely to help: remind them, then reset these accounts."
-        return f"{words}, most likely because many never return. {advice}"
-    return f"{words}. Remind those who are left, or accept that more of them need a new password."

@@ -1,7 +1,10 @@
-"""The tables of one migration with every figure that is made of them, for notebooks and for the report."""
+"""Answers what a migration's tables say: for a notebook one question a method, and all of it as a report."""
 
 from __future__ import annotations
 
+import json
+import os
+import tempfile
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,15 +14,15 @@ import pandas as pd
 
 from jitkit.display import Table
 from jitkit.errors import BadTable
-from jitkit.progress import charts, measures, states
+from jitkit.progress import charts, groups, measures, states
 from jitkit.progress.charts import Chart, Charts
 from jitkit.progress.cutover import CutOver, cut_over
-from jitkit.progress.findings import Finding, findings
+from jitkit.progress.findings import Finding, attacks, findings, pace, wrong_passwords
 from jitkit.progress.forecast import Forecast, forecast
-from jitkit.progress.groups import COLUMN, campaigns
-from jitkit.progress.measures import time_of
-from jitkit.progress.report import Report, dimensions
+from jitkit.progress.outages import interruptions
 from jitkit.progress.tables import Tables
+from jitkit.progress.wording import headings_of, moment, rows_of, say, template
+from jitkit.protocol import CALLS_PER_SECOND, TIMEOUT_MS
 
 __all__ = ["Figures"]
 
@@ -49,7 +52,7 @@ class Figures:
 
     @property
     def _as_of(self) -> str:
-        return f"as of {charts.moment(self.tables.as_of)}"
+        return f"as of {moment(self.tables.as_of)}"
 
     @cached_property
     def counts(self) -> dict[str, Any]:
@@ -69,7 +72,7 @@ class Figures:
     @property
     def dimensions(self) -> list[str]:
         """The columns of users by which people can be grouped, such as country or app."""
-        return dimensions(self.tables)
+        return [name for name in groups.dimensions(self.tables) if name != groups.COLUMN]
 
     def values(self, dimension: str) -> list[str]:
         """List what a dimension's column holds, the most frequent first and at most forty."""
@@ -93,7 +96,7 @@ class Figures:
         """
         if not 0 < target <= 1:
             raise BadTable(f"A target of {target:g} makes no sense.", next_step="Give a share above 0 and up to 1.")
-        ends = time_of(certificate_ends, "The certificate's end") if certificate_ends else None
+        ends = measures.time_of(certificate_ends, "The certificate's end") if certificate_ends else None
         return replace(self, target=target, certificate_ends=ends)
 
     def only(self, **values: str) -> Figures:
@@ -108,22 +111,16 @@ class Figures:
         Raises:
             BadTable: the users have no such column.
         """
-        users = self.tables.users
+        tables, users = self.tables, self.tables.users
         for name, value in values.items():
             if name not in self.dimensions:
                 known = ", ".join(self.dimensions) or "none"
                 raise BadTable(f"The users have no column {name}.", next_step=f"Columns to choose by: {known}.")
             if value:
                 users = users[users[name].astype("str") == value]
-        rows = set(users.index)
-        logs = {
-            kind: log[pd.Series(people, index=log.index).isin(rows)]
-            for kind, log, people in (
-                ("sign_ins", self.tables.sign_ins, self.tables.people),
-                ("ledger", self.tables.ledger, self.tables.callers),
-            )
-        }
-        return replace(self, tables=Tables(users=users, **logs, as_of=self.tables.as_of, remarks=self.tables.remarks))
+        sign_ins = tables.sign_ins[pd.Series(tables.people, tables.sign_ins.index).isin(users.index)]
+        ledger = tables.ledger[pd.Series(tables.callers, tables.ledger.index).isin(users.index)]
+        return replace(self, tables=replace(tables, users=users, sign_ins=sign_ins, ledger=ledger))
 
     def totals(self) -> Table:
         """Count who is migrated, who is not, and who of them is blocked."""
@@ -190,19 +187,47 @@ class Figures:
 
     def campaigns(self) -> Charts:
         """Draw what each reminder did: who got it next to who did not."""
-        drawn = (charts.campaign_chart(self.tables, sent) for sent in campaigns(self.tables))
-        return Charts(tuple(drawn), f"The users have no column {COLUMN} that says who was reminded.")
+        drawn = (charts.campaign_chart(self.tables, sent) for sent in groups.campaigns(self.tables))
+        return Charts(tuple(drawn), f"The users have no column {groups.COLUMN} that says who was reminded.")
 
     def agreement(self) -> Table:
         """Compare the flag, the sign-in log and the ledger: where they disagree, and why that may be."""
         found = states.matrix(self.tables)
         found = found[~found["agree"]].drop(columns="agree")
         caption = f"Where flag, log and ledger disagree, {self._as_of}"
-        return Table(caption=caption, columns=charts.headings_of(found), rows=charts.rows_of(found))
+        return Table(caption=caption, columns=headings_of(found), rows=rows_of(found))
+
+    @property
+    def answers(self) -> dict[str, str]:
+        """The five questions that everybody asks, each with a sentence or two made of numbers."""
+        tables, users = self.tables, self.tables.users
+        counted, reasons, daily = states.count_states(tables), states.remaining(tables), pace(tables)
+        moved = say("how_many_moved", counts=self.counts, confirmed=counted["confirmed"], logged=len(tables.sign_ins))
+        # The day of `as_of` is not over; that of the first flag is not whole, unless the flag was set at midnight.
+        began = int(len(daily) > 0 and users["flagged_at"].min() > daily["day"].iloc[0])
+        whole, unmoved = daily["moved"].iloc[began:-1], users["migrated_at"].isna().all()
+        tried = reasons[reasons["reason"] != states.NEVER_TRIED] if tables.logged else reasons.head(0)
+        blocked = counted["states"]["blocked"]
+        left = say(
+            "who_is_left",
+            in_scope=len(users),
+            left=reasons["users"].sum(),
+            tried=tried,
+            blocked=blocked,
+            locked=blocked - counted["cannot_migrate"],
+        )
+        switch_off = say("when_to_switch_off", forecast=self.forecast, choice=self.cut_over())
+        return {
+            "How many moved?": moved,
+            "How fast?": say("how_fast", days=len(daily), whole=whole, unmoved=unmoved),
+            "Who is stuck, and why?": left,
+            "Who never comes back?": say("who_never_comes", forecast=self.forecast),
+            "When may the old system be switched off?": switch_off,
+        }
 
     def in_words(self) -> str:
         """Answer the five questions in lines for a screen, with what stands out below."""
-        lines = [f"{question}\n  {answer}" for question, answer in self._report.answers()]
+        lines = [f"{question}\n  {answer}" for question, answer in self.answers.items()]
         found = [f"  {each.label}: {each.words}" for each in self.findings]
         found += [f"  Data: {each.rows:,} {each.finding}." for each in self.tables.remarks if each.rows]
         return "\n".join([*lines, "What stands out", *(found or ["  Nothing."])])
@@ -223,9 +248,97 @@ class Figures:
         Raises:
             BadTable: the folder cannot be written to, or the tables hold something that no figure can be made of.
         """
-        return self._report.write(Path(out), title, export_problems)
+        frames = self._frames().items()
+        files = {f"{name}.csv": frame.to_csv(index=False, lineterminator="\n") for name, frame in frames}
+        files["metrics.json"] = json.dumps(self._metrics(), indent=2, allow_nan=False) + "\n"
+        files["report.html"] = self._page(title, export_problems)
+        folder = Path(out)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in files.items():
+                _write(folder / name, text)
+        except OSError as problem:
+            raise BadTable(
+                f"The report cannot be written to {folder} ({problem.strerror}).",
+                next_step="Choose a folder that is yours and has room.",
+            ) from None
+        return folder / "report.html"
 
-    @property
-    def _report(self) -> Report:
-        choice, found = self.cut_over(), self.findings
-        return Report(self.tables, self.forecast, choice, found, self.target, self.certificate_ends)
+    def _page(self, title: str, export_problems: pd.DataFrame | None) -> str:
+        tables = self.tables
+        broken, records = interruptions(tables), states.matrix(tables)
+        broken = broken.assign(since=broken["since"].map(moment), until=broken["until"].map(moment))
+        broken = broken.drop(columns="cause").rename(columns={"meaning": "cause"})
+        left = states.stragglers(tables).groupby("state").size().rename("people").reset_index()
+        witnesses = ["flag", "log", "ledger", "users"]
+        return template("report.html.jinja").render(
+            title=title,
+            figures=self,
+            tables=tables,
+            campaigns=groups.campaigns(tables),
+            states=states.state_table(tables).query("users > 0"),
+            interruptions=broken[["since", "until", "failed", "users", "came_back", "cause"]],
+            latency=measures.latency(tables),
+            retries=measures.retries(tables),
+            busy_seconds=len(measures.busy_seconds(tables)),
+            timeout=TIMEOUT_MS,
+            calls_per_second=CALLS_PER_SECOND,
+            agree=records[records["agree"]][witnesses],
+            differ=records[~records["agree"]][[*witnesses, "cause", "remedy"]],
+            abuse=attacks(tables),
+            attempts=wrong_passwords(tables)[["tries", "accounts", "wrong"]],
+            quality=measures.quality(tables),
+            legacy_data=measures.legacy_data(tables),
+            export_problems=export_problems,
+            stragglers=left.sort_values("people", ascending=False),
+        )
+
+    def _metrics(self) -> dict[str, Any]:
+        choice, names = self.cut_over(), ("kind", "words", "since", "until", "users")
+        date = None if choice.date is None else f"{choice.date:%Y-%m-%d}"
+        return {
+            **states.summary(self.tables, self.certificate_ends),
+            **self.forecast.numbers(),
+            "cut_over": {"target_share": self.target, "date": date, "reason": choice.reason},
+            "findings": [{name: _utc(getattr(each, name)) for name in names} for each in self.findings],
+        }
+
+    def _frames(self) -> dict[str, pd.DataFrame]:
+        tables = self.tables
+        compared = [groups.cohorts(tables, by).assign(dimension=by) for by in self.dimensions]
+        measured = [each.effect.cells.assign(campaign=each.at) for each in groups.campaigns(tables) if each.effect]
+        return {
+            "curve": measures.curve(tables),
+            "daily": pace(tables),
+            "states": states.state_table(tables),
+            "outcomes": measures.outcomes(tables),
+            "failures": measures.failures(tables),
+            "remaining": states.remaining(tables),
+            "latency": measures.durations(tables),
+            "interruptions": interruptions(tables),
+            "forecast": self.forecast.days,
+            "cut_over": self.cut_over().dates,
+            "reconciliation": states.matrix(tables),
+            "cohorts": pd.concat(compared) if compared else pd.DataFrame(columns=["dimension", "cohort"]),
+            "campaigns": pd.concat(measured) if measured else pd.DataFrame(columns=["campaign", "group"]),
+            "abuse": wrong_passwords(tables),
+            "quality": measures.quality(tables),
+            "legacy_data": measures.legacy_data(tables),
+            "stragglers": states.stragglers(tables),
+        }
+
+
+def _utc(value: Any) -> Any:
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, pd.Timestamp) else value
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file in one step, so that no reader sees half of it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)

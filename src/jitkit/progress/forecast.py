@@ -26,6 +26,7 @@ from jitkit.progress.survival import (
     fit_survival,
 )
 from jitkit.progress.tables import Tables
+from jitkit.progress.wording import say
 
 __all__ = ["Forecast", "exponential", "forecast", "interval", "straight_line"]
 
@@ -37,15 +38,6 @@ _SHOWN: Final = (7, 30, 90, 180)
 _WAVES: Final = 24  # waves that are played apart, at most
 _PACE: Final = 0.1  # how much users may change their pace, as the sigma of a logarithm: a holiday, a new app
 _RECENT: Final = 7  # days that the straight line goes through
-
-_ASSUMES: Final = (
-    "The range is made to hold the truth about 8 times in 10. On simulated migrations it held 78 times in 100 what "
-    "came in 30 days and 73 times what came in 90, early in a migration fewer; where it failed, mostly more came. The "
-    "range of those who never return held their share 61 times in 100. It assumes that people go on as they did: no "
-    "new reminder, no outage, no users added. People who come once a month or more seldom cannot be seen before they "
-    "come: in the first month the truth may well lie above the range, and those who come once a year look like those "
-    "who never do."
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,32 +72,21 @@ class Forecast:
     paths: Floats = field(default_factory=lambda: np.empty((0, 0)), repr=False)
 
     def __str__(self) -> str:
-        if self.too_early:
-            return f"It is too early to tell: {self.too_early}"
-        row = self.days.iloc[min(30, len(self.days) - 1)]
-        return (
-            f"{self.migrated:,} of {self.in_scope:,} users are migrated. On {day(row['date'])} it will be about "
-            f"{row['migrated']:,}: between {row['migrated_low']:,} and {row['migrated_high']:,}."
-        )
+        return say("forecast", made=self, row=None if self.too_early else self.days.iloc[min(30, len(self.days) - 1)])
 
     def _repr_html_(self) -> str:
-        columns = ("What", "Users migrated")
         caption = f"When will it end? {self.in_scope:,} users" + (f", as of {day(self.as_of)}" if self.as_of else "")
-        if self.too_early:
-            row = ("Forecast", f"too early to tell: {self.too_early}")
-            return Table(caption=caption, columns=columns, rows=[row])._repr_html_()
-        rows = [("Today", f"{self.migrated:,}")]
-        for ahead in _SHOWN:
-            if ahead < len(self.days):
-                low, middle, high = self.days.iloc[ahead][["migrated_low", "migrated", "migrated_high"]]
-                date = day(self.days["date"].iloc[ahead])
-                rows.append((f"In {ahead} days, {date}", f"about {middle:,} ({low:,} to {high:,})"))
+        rows = [("Forecast", f"too early to tell: {self.too_early}")]
+        if not self.too_early:
+            rows = [("Today", f"{self.migrated:,}")]
+            for ahead, row in self.days[self.days.index.isin(_SHOWN)].iterrows():
+                rows.append((f"In {ahead} days, {day(row['date'])}", say("forecast_row", row=row)))
         if self.never_return is not None:
-            low, middle, high = (f"{100 * self.never_return[name]:.0f}" for name in ("low", "estimate", "high"))
-            rows.append(("Never return", f"about {middle} % of all ({low} % to {high} %)"))
+            rows.append(("Never return", say("never_return", share=self.never_return)))
         if self.backtest is not None:
             rows.append(("Tried on days that have passed", self.tried))
-        return Table(caption=caption, columns=columns, rows=rows, note=self.note)._repr_html_()
+        note = "" if self.too_early else self.note
+        return Table(caption=caption, columns=("What", "Users migrated"), rows=rows, note=note)._repr_html_()
 
     def numbers(self) -> dict[str, Any]:
         """Return the parts of `metrics.json`: `forecast`, `never_return`, `backtest`, ready for JSON."""
@@ -115,22 +96,12 @@ class Forecast:
     @property
     def tried(self) -> str:
         """How it would have done on days that have passed, in words."""
-        past = self.backtest
-        if past is None:
-            return ""
-        return (
-            f"made {past['days']} days ago it is off by {past['error']:,.0f} users on average (a straight line by "
-            f"{past['error_straight_line']:,.0f}, an exponential by {past['error_exponential']:,.0f}); "
-            f"{100 * past['interval_coverage']:.0f} % of the days lie in its range"
-        )
+        return say("backtest", past=self.backtest) if self.backtest else ""
 
     @property
     def note(self) -> str:
         """What it assumes, how far it can be trusted, and which days it leaves out."""
-        if not self.odd_days:
-            return _ASSUMES
-        listed = ", ".join(map(day, self.odd_days[:8])) + (" …" if len(self.odd_days) > 8 else ".")
-        return f"{_ASSUMES} Days unlike the others, which it leaves out: {listed}"
+        return say("forecast_note", odd_days=self.odd_days)
 
 
 def forecast(
@@ -139,14 +110,13 @@ def forecast(
     by: str | None = None,
     windows: Iterable[Window] = (),
     days: int = _HORIZON,
-    seed: int = 0,
     with_backtest: bool = True,
 ) -> Forecast:
     """Forecast the number of migrated users for each of the coming `days`, or say why it is too early.
 
     Users flagged after `tables.as_of` are planned and join then. The values of the dimension `by` are forecast apart
-    where enough users have moved. `windows` are the first and last moments of known reminders and outages. The same
-    `seed` draws the same courses. The backtest takes as long again.
+    where enough users have moved. `windows` are the first and last moments of known reminders and outages. The
+    backtest takes as long again.
 
     Raises:
         BadTable: there is no column `by`.
@@ -164,7 +134,7 @@ def forecast(
 
     def play(as_of: pd.Timestamp, history: History, days: int) -> tuple[Floats, Floats, Rhythm]:
         rhythm = find_rhythm(history, windows)
-        grown, never = _play(_cohorts(users, as_of, history, by), rhythm, days, seed)
+        grown, never = _play(_cohorts(users, as_of, history, by), rhythm, days)
         return history.events + history.outside_moved + grown, never, rhythm
 
     courses, never, rhythm = play(as_of, history, days)
@@ -206,13 +176,13 @@ def _too_early(history: History | None, in_scope: int) -> str:
     return ""
 
 
-def _play(cohorts: list[History], rhythm: Rhythm, days: int, seed: int) -> tuple[Floats, Floats]:
+def _play(cohorts: list[History], rhythm: Rhythm, days: int) -> tuple[Floats, Floats]:
     """Return further moves (courses by days) and the users who never return (one a course)."""
     grown, never = np.zeros((1, days + 1)), np.zeros(1)
     for number, cohort in enumerate(cohorts):
         if cohort.waiting.sum():
-            survival = fit_survival(cohort, rhythm, seed + number)
-            more = _courses(cohort, rhythm, survival, days, seed + number)
+            survival = fit_survival(cohort, rhythm, seed=number)
+            more = _courses(cohort, rhythm, survival, days, seed=number)
             # What misjudges one cohort misjudges the others alike: the low courses of all belong together.
             grown = grown + more[np.argsort(more[:, -1], kind="stable")]
             never = never + np.sort(_never_counts(cohort, rhythm, survival))

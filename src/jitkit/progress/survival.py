@@ -1,10 +1,10 @@
 """Fits how long users take until their first sign-in moves them, when some of them never come.
 
 `count_history` counts users by wave and day, `find_rhythm` estimates how busy each day was, and `fit_survival` draws
-survival curves that agree with the counts. The curves are three of SurPyval's distributions (Weibull, log-normal,
-log-logistic), each with a share of users that never returns. Importance sampling draws their parameters, from the prior
-to the posterior in a few rounds. No family is right. A likelihood would soon forget that, so it is coarsened (Miller
-and Dunson, Robust Bayesian inference via coarsening, 2019): it weighs no more than some hundreds of moves, however many
+survival curves that agree with the counts. The curves belong to three families (Weibull, log-normal, log-logistic),
+each with a share of users that never returns. Importance sampling draws their parameters, from the prior to the
+posterior in a few rounds. No family is right. A likelihood would soon forget that, so it is coarsened (Miller and
+Dunson, Robust Bayesian inference via coarsening, 2019): it weighs no more than some hundreds of moves, however many
 there are, and the families are weighted by it.
 """
 
@@ -17,10 +17,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import surpyval
 from scipy.optimize import minimize
-from scipy.special import expit, logsumexp, softmax
-from scipy.stats import multivariate_t
+from scipy.special import expit, log_expit, logsumexp, softmax
+from scipy.stats import fisk, lognorm, multivariate_t, weibull_min
 
 __all__ = ["DAY", "Floats", "History", "Rhythm", "Survival", "Window", "count_history", "find_rhythm", "fit_survival"]
 
@@ -34,6 +33,8 @@ _ODD: Final = 3.0  # standard deviations that make a day odd …
 _ODD_RATIO: Final = 0.4  # … and the least distance on the logarithmic scale
 _BUSY: Final = 6.0  # moves a day, after which a day without any is no chance
 _RIDGE: Final = np.array([0.0, 0.1, 0.1, *[4.0] * 7])  # level, trend by age, days of the week (a sigma of 0.5)
+_SCALE: Final = 20.0  # days: the prior median of every family's scale
+_SIGMAS: Final = (1.5, 0.35)  # of the prior of log scale and log shape
 _DRAWS: Final = 600
 _COARSE: Final = 400.0  # moves that the likelihood is worth at most
 _CLOUD: Final = 1500
@@ -204,38 +205,23 @@ def _regress(history: History, first: int, odd: set[int]) -> tuple[Floats, Float
 
 
 @dataclass(frozen=True)
-class _Family:
-    """A distribution of SurPyval, with a prior for users who return."""
+class Family:
+    """A distribution of the time after which users come, with the prior median of its shape."""
 
     name: str
-    location: bool  # whether its first parameter is the logarithm of a time already
-    shape: tuple[float, float]  # median and logarithmic sigma of the prior of its second parameter
-
-    @property
-    def fitter(self) -> Any:
-        return getattr(surpyval, self.name)
+    distribution: Any
+    shape: float
 
     def survival(self, theta: Floats, time: Floats) -> Floats:
-        """Share not moved by each time (columns), for each row of coordinates."""
-        first = theta[:, 0] if self.location else np.exp(theta[:, 0])
-        plain = self.fitter.sf(time[None, :], first[:, None], np.exp(theta[:, 1])[:, None])
-        return np.asarray(1 - expit(theta[:, 2])[:, None] * (1 - plain))
-
-    def log_prior(self, theta: Floats) -> Floats:
-        middle, sigma = self.shape
-        # The last two terms make every returning share equally plausible.
-        return np.asarray(
-            -0.5 * ((theta[:, 0] - np.log(20)) / 1.5) ** 2
-            - 0.5 * ((theta[:, 1] - np.log(middle)) / sigma) ** 2
-            - np.logaddexp(0, theta[:, 2])
-            - np.logaddexp(0, -theta[:, 2])
-        )
+        """Share not moved by each time (columns); rows of `theta`: log scale, log shape, logit of who comes."""
+        scale, shape, coming = np.exp(theta[:, :1]), np.exp(theta[:, 1:2]), expit(theta[:, 2:])
+        return np.asarray(1 - coming * self.distribution.cdf(time, shape, scale=scale))
 
 
 FAMILIES: Final = (
-    _Family("Weibull", False, (0.7, 0.35)),
-    _Family("LogNormal", True, (1.9, 0.35)),
-    _Family("LogLogistic", False, (0.85, 0.35)),
+    Family("Weibull", weibull_min, 0.7),
+    Family("LogNormal", lognorm, 1.9),
+    Family("LogLogistic", fisk, 0.85),
 )
 
 
@@ -243,7 +229,7 @@ FAMILIES: Final = (
 class Survival:
     """Draws of the survival curve: each family with the coordinates of its draws, a row each."""
 
-    parts: tuple[tuple[_Family, Floats], ...]
+    parts: tuple[tuple[Family, Floats], ...]
 
     def at(self, time: Floats) -> Floats:
         """Share not moved by each time on the clock (columns), for each draw (rows)."""
@@ -294,7 +280,7 @@ def _grouped(begin: Floats, end: Floats, count: Floats) -> tuple[Floats, Floats,
     return pairs[0], pairs[1], np.bincount(index.ravel(), count, minlength=pairs.shape[1]).astype(float)
 
 
-def fit_survival(history: History, rhythm: Rhythm, seed: int = 0) -> Survival:
+def fit_survival(history: History, rhythm: Rhythm, seed: int) -> Survival:
     """Fit every family and draw curves that the counts leave open; the same seed draws the same."""
     seen = observe(history, rhythm)
     clouds = [_explore(family, seen, seed) for family in FAMILIES]
@@ -309,13 +295,13 @@ def fit_survival(history: History, rhythm: Rhythm, seed: int = 0) -> Survival:
     return Survival(tuple(parts))
 
 
-def _explore(family: _Family, seen: Observed, seed: int) -> tuple[Floats, Floats]:
+def _explore(family: Family, seen: Observed, seed: int) -> tuple[Floats, Floats]:
     """Draw one family's coordinates; return them with the logarithms of their weights."""
     events, times = len(seen.begin), np.concatenate([seen.begin, seen.end, seen.last])
     tempered = _COARSE / (_COARSE + seen.moved.sum())
     rng = np.random.default_rng(seed)
-    middle, sigma = family.shape
-    centre, spread = np.array([np.log(20), np.log(middle), 0.0]), np.diag([1.5, sigma, 1.8]) ** 2
+    prior = np.array([np.log(_SCALE), np.log(family.shape), 0.0])
+    centre, spread = prior, np.diag([*_SIGMAS, 1.8]) ** 2
     for trust in _ROUNDS:
         around = multivariate_t(centre, spread, df=5, seed=rng)
         theta = around.rvs(_CLOUD)
@@ -323,7 +309,10 @@ def _explore(family: _Family, seen: Observed, seed: int) -> tuple[Floats, Floats
         inside = survival[:, :events] - survival[:, events : 2 * events]
         likelihood = np.log(np.maximum(inside, 1e-300)) @ seen.moved
         likelihood += np.log(np.maximum(survival[:, 2 * events :], 1e-300)) @ seen.waiting
-        weight = tempered * likelihood + family.log_prior(theta) - around.logpdf(theta)
+        distance = (theta - prior)[:, :2] / _SIGMAS
+        # The last two terms make every share of users that come equally plausible.
+        log_prior = -0.5 * (distance**2).sum(axis=1) + log_expit(theta[:, 2]) + log_expit(-theta[:, 2])
+        weight = tempered * likelihood + log_prior - around.logpdf(theta)
         share = softmax(trust * weight)
         centre = share @ theta
         spread = np.cov(theta.T, aweights=share) * 1.2 + 1e-6 * np.eye(3)

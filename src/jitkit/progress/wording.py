@@ -1,0 +1,90 @@
+"""Writes figures in words: sentences and the page from templates, and the headings and cells of tables."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import jinja2
+import pandas as pd
+
+from jitkit.progress.measures import clock, day, days, span
+
+__all__ = ["headings_of", "moment", "rows_of", "say", "template"]
+
+
+def say(sentence: str, **figures: object) -> str:
+    """Write one of the sentences of `sentences.jinja`, on one line."""
+    words = getattr(template("sentences.jinja").module, sentence)(**figures)
+    return " ".join(words.split())
+
+
+@cache
+def template(name: str) -> jinja2.Template:
+    """Load a template of this package; in a page, everything that it is given stays text."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("jitkit.progress", ""),
+        autoescape=jinja2.select_autoescape(["html.jinja"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"count": "{:,}".format, "number": _number, "percent": _percent, "pace": _pace}
+    environment.filters |= {"day": day, "days": days, "span": span, "moment": moment}
+    environment.filters |= {"headings": headings_of, "rows": rows_of, "numeric": _numeric}
+    environment.filters |= {"scaled": _scaled, "spaced": _spaced}
+    return environment.get_template(name)
+
+
+def moment(time: pd.Timestamp | None) -> str:
+    """Write a time as people read it: `22 Nov 2026 16:20 UTC`."""
+    return clock(time) if time is not None else "no time"
+
+
+def headings_of(frame: pd.DataFrame) -> list[str]:
+    """Write a table's columns as people read them: `Answered in` for `answered_in`."""
+    names = [str(name).replace("_", " ") for name in frame.columns]
+    return [name[:1].upper() + name[1:] for name in names]
+
+
+def rows_of(frame: pd.DataFrame) -> list[list[str]]:
+    """Write a table's cells as people read them: thousands apart, times to the second, nothing for what is missing."""
+    return [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
+
+
+def _cell(value: object) -> str:
+    if value is None or value is pd.NaT or value is pd.NA or value != value:
+        return ""
+    if isinstance(value, pd.Timestamp):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    if isinstance(value, int) or hasattr(value, "dtype"):
+        return f"{value:,}"
+    return str(value)
+
+
+def _numeric(frame: pd.DataFrame) -> list[bool]:
+    return [*map(pd.api.types.is_numeric_dtype, frame.dtypes)]
+
+
+def _scaled(frame: pd.DataFrame, column: str, factor: int, heading: str) -> pd.DataFrame:
+    """Multiply a column for people to read, to one digit, under another heading: shares in percent."""
+    return frame.assign(**{column: (factor * frame[column]).round(1)}).rename(columns={column: heading})
+
+
+def _spaced(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    return frame.assign(**{column: frame[column].astype("str").str.replace("_", " ")})
+
+
+def _number(value: float, digits: int = 0) -> str:
+    return f"{value:,.{digits}f}"
+
+
+def _percent(share: float, digits: int = 0) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def _pace(moved: pd.Series) -> str:
+    """Write the mean of some days so that a slow pace does not look like none."""
+    mean = float(moved.mean())
+    return f"{mean:,.0f}" if mean >= 10 or mean.is_integer() else f"{mean:.1f}"
