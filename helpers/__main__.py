@@ -96,14 +96,9 @@ def _report(chosen: argparse.Namespace) -> None:
     from jitkit.progress.command import report
 
     given = {"users": chosen.users, "sign_ins": chosen.sign_ins, "ledger": chosen.ledger}
-    report(
-        {kind: path for kind, path in given.items() if path is not None},
-        chosen.out,
-        as_of=chosen.as_of,
-        target=chosen.target,
-        certificate_ends=chosen.certificate_ends,
-        say=print,
-    )
+    files = {kind: path for kind, path in given.items() if path is not None}
+    options = {"as_of": chosen.as_of, "target": chosen.target, "certificate_ends": chosen.certificate_ends}
+    print(report(files, chosen.out, **options))
 
 
 def _check(chosen: argparse.Namespace) -> int:

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from jitkit.display import Table, figure, fold
+from jitkit.display import figure, fold
 from jitkit.progress import measures, states
 from jitkit.progress.findings import Finding, pace
 from jitkit.progress.forecast import Forecast
 from jitkit.progress.groups import Campaign, cohorts, course
 from jitkit.progress.measures import day, span
 from jitkit.progress.tables import Tables, records
-from jitkit.progress.wording import headings_of, moment, rows_of, say
+from jitkit.progress.wording import moment, say, table_of
 from jitkit.protocol import TIMEOUT_MS
 
 if TYPE_CHECKING:
@@ -102,8 +102,7 @@ class Chart:
         shown = figure(self.source, f"{self.title}. The words under the picture say what it shows.", self.alt)
         if self.data.empty:
             return shown
-        table = Table(caption=self.title, columns=headings_of(self.data), rows=rows_of(self.data))
-        return shown + fold("The numbers", table._repr_html_())
+        return shown + fold("The numbers", table_of(self.title, self.data)._repr_html_())
 
     def picture(self) -> Figure:
         """Draw the chart with its title, without an idle frame."""

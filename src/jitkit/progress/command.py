@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,10 @@ from jitkit.errors import BadTable
 from jitkit.progress.figures import Figures
 from jitkit.progress.measures import time_of
 from jitkit.progress.table_files import read_table
-from jitkit.progress.tables import Remark, Tables
+from jitkit.progress.tables import KINDS, Remark, Tables
 
 __all__ = ["read", "report"]
 
-_KINDS = ("users", "sign_ins", "ledger")
 _ENDINGS = (".parquet", ".csv", ".jsonl", ".ndjson", ".json")
 
 
@@ -28,9 +26,8 @@ def report(
     as_of: str | None = None,
     target: float = 0.95,
     certificate_ends: str | None = None,
-    say: Callable[[str], None],
-) -> None:
-    """Read the tables, write the report and print what it says.
+) -> str:
+    """Read the tables, write the report and return what it says.
 
     Args:
         files: users, and where they are at hand sign_ins and ledger.
@@ -38,7 +35,6 @@ def report(
         as_of: the report's last moment, ISO 8601, UTC if it names no zone; the last one in the files if left out.
         target: which share of the users is to be moved before the old system is switched off.
         certificate_ends: until when the certificate is valid, in the same form.
-        say: prints text on the screen.
 
     Raises:
         BadTable: a file, a time or the target does not fit, or no user was in scope by then.
@@ -46,7 +42,7 @@ def report(
     tables = _tables(files, time_of(as_of, "--as-of") if as_of else None)
     figures = Figures(tables).aim(target, certificate_ends or "")
     page = figures.report(out)
-    say(f"{figures.in_words()}\n\nReport     {page}")
+    return f"{figures.in_words()}\n\nReport     {page}"
 
 
 def read(folder: Path | str) -> Tables:
@@ -59,7 +55,7 @@ def read(folder: Path | str) -> Tables:
         BadTable: there are no users, or a file does not fit.
     """
     found = {
-        kind: path for kind in _KINDS for ending in _ENDINGS if (path := Path(folder) / f"{kind}{ending}").is_file()
+        kind: path for kind in KINDS for ending in _ENDINGS if (path := Path(folder) / f"{kind}{ending}").is_file()
     }
     if "users" not in found:
         raise BadTable(

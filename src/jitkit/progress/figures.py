@@ -21,7 +21,7 @@ from jitkit.progress.findings import Finding, attacks, findings, pace, wrong_pas
 from jitkit.progress.forecast import Forecast, forecast
 from jitkit.progress.outages import interruptions
 from jitkit.progress.tables import Tables
-from jitkit.progress.wording import headings_of, moment, rows_of, say, template
+from jitkit.progress.wording import moment, say, table_of, template
 from jitkit.protocol import CALLS_PER_SECOND, TIMEOUT_MS
 
 __all__ = ["Figures"]
@@ -194,8 +194,7 @@ class Figures:
         """Compare the flag, the sign-in log and the ledger: where they disagree, and why that may be."""
         found = states.matrix(self.tables)
         found = found[~found["agree"]].drop(columns="agree")
-        caption = f"Where flag, log and ledger disagree, {self._as_of}"
-        return Table(caption=caption, columns=headings_of(found), rows=rows_of(found))
+        return table_of(f"Where flag, log and ledger disagree, {self._as_of}", found)
 
     @property
     def answers(self) -> dict[str, str]:

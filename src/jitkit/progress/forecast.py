@@ -19,7 +19,6 @@ from jitkit.progress.survival import (
     Floats,
     History,
     Rhythm,
-    Survival,
     Window,
     count_history,
     find_rhythm,
@@ -181,11 +180,10 @@ def _play(cohorts: list[History], rhythm: Rhythm, days: int) -> tuple[Floats, Fl
     grown, never = np.zeros((1, days + 1)), np.zeros(1)
     for number, cohort in enumerate(cohorts):
         if cohort.waiting.sum():
-            survival = fit_survival(cohort, rhythm, seed=number)
-            more = _courses(cohort, rhythm, survival, days, seed=number)
+            more, gone = _courses(cohort, rhythm, days, seed=number)
             # What misjudges one cohort misjudges the others alike: the low courses of all belong together.
             grown = grown + more[np.argsort(more[:, -1], kind="stable")]
-            never = never + np.sort(_never_counts(cohort, rhythm, survival))
+            never = never + np.sort(gone)
     return grown, never
 
 
@@ -201,16 +199,21 @@ def _cohorts(users: pd.DataFrame, as_of: pd.Timestamp, history: History, by: str
     return [cohort for cohort in cohorts if cohort is not None]
 
 
-def _courses(history: History, rhythm: Rhythm, survival: Survival, days: int, seed: int) -> Floats:
-    """Play the coming days once a draw: further moves after 0, 1 … `days` days (columns) in each draw (rows)."""
-    rng = np.random.default_rng(seed)
+def _courses(history: History, rhythm: Rhythm, days: int, seed: int) -> tuple[Floats, Floats]:
+    """Play the coming days once for each draw of the survival curve.
+
+    Returns further moves after 0, 1 … `days` days (columns) in each draw (rows), and who of the waiting never return.
+    """
+    survival, rng = fit_survival(history, rhythm, seed), np.random.default_rng(seed)
     ahead = history.now + np.arange(days + 1.0)
     flagged, waiting = _waves(history)
-    expected = np.zeros((len(survival.never), days + 1))
+    never, expected = np.zeros(len(survival.never)), np.zeros((len(survival.never), days + 1))
     for at, count in zip(flagged, waiting, strict=True):
         age = rhythm.time(np.maximum(ahead, at)) - rhythm.time(np.array([at]))
         share = survival.at(age)
-        expected += count * (1 - share / np.maximum(share[:, :1], 1e-12))
+        now = np.maximum(share[:, 0], 1e-12)
+        never += count * np.minimum(survival.never / now, 1)
+        expected += count * (1 - share / now[:, None])
     total = waiting.sum()
     chance = np.clip(np.diff(expected, axis=1) / np.maximum(total - expected[:, :-1], 1e-9), 0, 1)
     pace = rng.normal(-(_PACE**2) / 2, _PACE, (len(chance), 1))
@@ -221,15 +224,7 @@ def _courses(history: History, rhythm: Rhythm, survival: Survival, days: int, se
     for ahead_by in range(days):
         left = left - rng.binomial(left, chance[:, ahead_by])
         grown[:, ahead_by + 1] = total - left
-    return grown
-
-
-def _never_counts(history: History, rhythm: Rhythm, survival: Survival) -> Floats:
-    """Count, for each draw, the waiting users who never return."""
-    flagged, waiting = _waves(history)
-    age = np.maximum(rhythm.time(np.array([history.now])) - rhythm.time(flagged), 0)
-    share = survival.at(age)
-    return np.asarray((np.minimum(survival.never[:, None] / np.maximum(share, 1e-12), 1) * waiting).sum(axis=1))
+    return grown, never
 
 
 def _waves(history: History) -> tuple[Floats, Floats]:

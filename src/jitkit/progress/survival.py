@@ -153,10 +153,8 @@ def find_rhythm(history: History, windows: Iterable[Window] = ()) -> Rhythm:
 
 
 def _days_of(windows: Iterable[Window], history: History) -> set[int]:
-    days: set[int] = set()
-    for start, end in windows:
-        first, last = ((moment - history.origin) / DAY for moment in (start, end))
-        days |= set(range(int(np.floor(first)), int(np.ceil(last)) + 1))
+    spans = [((start - history.origin) / DAY, (end - history.origin) / DAY) for start, end in windows]
+    days = {day for first, last in spans for day in range(int(np.floor(first)), int(np.ceil(last)) + 1)}
     return {day for day in days if 0 <= day < history.days}
 
 
@@ -215,7 +213,8 @@ class Family:
     def survival(self, theta: Floats, time: Floats) -> Floats:
         """Share not moved by each time (columns); rows of `theta`: log scale, log shape, logit of who comes."""
         scale, shape, coming = np.exp(theta[:, :1]), np.exp(theta[:, 1:2]), expit(theta[:, 2:])
-        return np.asarray(1 - coming * self.distribution.cdf(time, shape, scale=scale))
+        with np.errstate(over="ignore"):  # far from the scale the share is 1 or 0 all the same
+            return np.asarray(1 - coming * self.distribution.cdf(time, shape, scale=scale))
 
 
 FAMILIES: Final = (

@@ -7,9 +7,10 @@ from functools import cache
 import jinja2
 import pandas as pd
 
+from jitkit.display import Table
 from jitkit.progress.measures import clock, day, days, span
 
-__all__ = ["headings_of", "moment", "rows_of", "say", "template"]
+__all__ = ["moment", "say", "table_of", "template"]
 
 
 def say(sentence: str, **figures: object) -> str:
@@ -49,6 +50,11 @@ def headings_of(frame: pd.DataFrame) -> list[str]:
 def rows_of(frame: pd.DataFrame) -> list[list[str]]:
     """Write a table's cells as people read them: thousands apart, times to the second, nothing for what is missing."""
     return [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
+
+
+def table_of(caption: str, frame: pd.DataFrame) -> Table:
+    """Show a frame as people read it."""
+    return Table(caption=caption, columns=headings_of(frame), rows=rows_of(frame))
 
 
 def _cell(value: object) -> str:
