@@ -14,7 +14,7 @@ from typing import Any, Final
 import httpx
 from tqdm.auto import tqdm
 
-from helpers.legacy_export import read_export
+from helpers.legacy_export import normalise, read_export
 from jitkit.display import Card
 from jitkit.rehearsal.population import DAY, HOUR, MakeEndpoint, Person, Plan, play
 from jitkit.rehearsal.tenant import RehearsalTenant
@@ -114,7 +114,7 @@ class Player:
         newest = max((day for day in seen.values() if day), default=None)
 
         def absent(username: str) -> float | None:
-            last = seen.get(username.strip().lower())
+            last = seen.get(normalise(username))
             return (newest - last).days if newest and last else None
 
         return [

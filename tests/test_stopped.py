@@ -30,7 +30,7 @@ def test_ctrl_c_ends_a_rehearsal_at_once_and_leaves_nobody_behind(tmp_path: Path
     home = tmp_path / "home"
     run = subprocess.Popen(
         [sys.executable, "-m", "helpers", "rehearse"],
-        env={**os.environ, "JIT_KIT_HOME": str(home), "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "JIT_KIT_HOME": str(home), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"},
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
