@@ -11,10 +11,7 @@ import pytest
 
 from jitkit.errors import BadTable
 from jitkit.progress import table_files
-from jitkit.progress.log_analytics import audits_from_graph
-from jitkit.progress.table_files import read_audits, read_table
-
-FLAG = "extension_0123456789abcdef0123456789abcdef_toBeMigrated"
+from jitkit.progress.table_files import read_table
 
 
 def listeners(**result: Any) -> list[dict[str, Any]]:
@@ -133,31 +130,6 @@ def test_a_sample_is_refused_because_its_counts_would_be_wrong(tmp_path: Path) -
     rows = [{"TimeGenerated": "2026-11-02T09:00:00Z", "DurationMs": 1.0, "ResultCode": "200", "ItemCount": 5}]
     with pytest.raises(BadTable, match="1 rows stand for 5"):
         read_table(written(tmp_path / "requests.jsonl", rows, dynamic=True), "ledger")
-
-
-@pytest.mark.parametrize(("ending", "dynamic"), [(".csv", False), (".jsonl", True)])
-def test_audits_of_log_analytics_tell_of_flags_and_passwords(tmp_path: Path, ending: str, dynamic: bool) -> None:
-    change = {"displayName": FLAG, "oldValue": "[true]", "newValue": "[false]"}
-    rows = [
-        {
-            "ActivityDateTime": "2026-11-02T09:00:00Z",
-            "OperationName": "Update user",
-            "TargetResources": [{"id": "Ann", "modifiedProperties": [change]}],
-        },
-        {
-            "ActivityDateTime": "2026-11-02T09:01:00Z",
-            "OperationName": "Reset password (self-service)",
-            "TargetResources": [{"id": "bob", "modifiedProperties": []}],
-        },
-    ]
-    read = read_audits(written(tmp_path / f"audits{ending}", rows, dynamic=dynamic))
-    found = audits_from_graph(read, FLAG)
-    assert list(zip(found["user_id"], found["event"], strict=True)) == [("ann", "flag_false"), ("bob", "reset")]
-
-
-def test_what_is_no_audit_log_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadTable, match="no audit log"):
-        read_audits(written(tmp_path / "x.csv", [{"a": 1}], dynamic=False))
 
 
 LINE = {

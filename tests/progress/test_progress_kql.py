@@ -25,7 +25,7 @@ from jitkit.progress.assemble import assemble
 from jitkit.progress.collect import users_from_graph
 from jitkit.progress.log_analytics import audits_from_graph
 from jitkit.progress.queries import QUERIES, queries, query
-from jitkit.progress.table_files import read_audits, read_table
+from jitkit.progress.table_files import read_table
 from jitkit.progress.tables import Tables
 from jitkit.protocol import MIGRATE
 from jitkit.rehearsal.log_rows import audit
@@ -111,7 +111,7 @@ def recorded(record: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Re
     ledger = [json.loads(line) for line in done.ledger.read_text(encoding="utf-8").splitlines()]
     with closing(RehearsalTenant.open(done.tenant)) as tenant:
         tell_of_flags(tenant, done.flag, ledger)
-        files = export_logs(tenant, folder / "logs", ledger)
+        files, audits = export_logs(tenant, folder / "logs", ledger), tenant.audit_rows()
         found = tenant.directory.rows("SELECT id, body FROM users WHERE sign_in_name IS NOT NULL")
         people = [{"id": row["id"], done.flag: json.loads(row["body"])[done.flag]} for row in found]
     end = pd.Timestamp(START) + pd.Timedelta(days=DAYS + 2)
@@ -119,7 +119,7 @@ def recorded(record: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Re
         users_from_graph(people, done.flag, end),
         seen_at=end,
         sign_ins=read_table(files["SigninLogs"], "sign_ins"),
-        audits=audits_from_graph(read_audits(files["AuditLogs"]), done.flag),
+        audits=audits_from_graph(audits, done.flag),
         ledger=pd.DataFrame(ledger),
     )
     logs = {name: [json.loads(line) for line in path.read_text().splitlines()] for name, path in files.items()}

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
 
 from jitkit.progress.collect import Archive
-from jitkit.progress.log_analytics import audits_from_graph
-from jitkit.progress.tables import NEVER, Remark, Tables, empty, index_in, micros, moments, remark
+from jitkit.progress.tables import NEVER, Tables, index_in, micros, moments, remark, times
 from jitkit.protocol import UPDATE
 
 # How far apart one migration's sign-in and flag, and its new password and flag, are written down.
@@ -24,7 +22,14 @@ def from_archive(archive: Archive, now: pd.Timestamp, dimensions: pd.DataFrame |
     logs = {kind: archive.read(kind) for kind in ("sign_ins", "audits", "ledger")}
     latest = [log["time"].max() for log in logs.values() if len(log)]
     tables = assemble(users, seen_at=max([now, *latest]), **logs, dimensions=dimensions)
-    return replace(tables, remarks=tuple(_remarks(archive, users, tables)))
+    flagged, until = tables.users["flagged_at"].min(), archive.covered_until("sign_ins")
+    missing = archive.missing_days("sign_ins", flagged, until) if pd.notna(flagged) and until is not None else []
+    tables.remarks = (
+        remark("vanished", int((users["flag"].notna() & users["gone_at"].notna()).sum())),
+        remark("flagged_again", int((users["again"] & users["flag"].fillna(False)).sum())),
+        remark("not_collected", len(missing), f"{missing[0]} to {missing[-1]}" if missing else ""),
+    )
+    return tables
 
 
 def assemble(
@@ -52,15 +57,14 @@ def assemble(
         ledger: the endpoint's ledger.
         dimensions: `user_id` and any columns to group by.
     """
+    nothing = pd.DataFrame()
+    audits = pd.DataFrame(columns=["time", "user_id", "event"]) if audits is None else audits
     seen = users[users["flag"].notna() & users["gone_at"].isna()].sort_values("user_id", ignore_index=True)
-    audits = _rows(audits, seen)
+    row = index_in(audits["user_id"], seen["user_id"]).astype("int64")
+    audits = audits.assign(row=row, time=times(audits["time"]))[row >= 0].sort_values("time", kind="stable")
     flagged = _moment(audits, "flag_true", seen, "min").fillna(seen["created_at"])
     bare = pd.DataFrame({"user_id": seen["user_id"], "flagged_at": flagged, "migrated_at": pd.NaT})
-    known = Tables(
-        users=bare,
-        sign_ins=empty("sign_ins") if sign_ins is None else sign_ins,
-        ledger=empty("ledger") if ledger is None else ledger,
-    )
+    known = Tables(bare, nothing if sign_ins is None else sign_ins, nothing if ledger is None else ledger)
     moved = (~seen["flag"]).to_numpy(dtype=bool)
     moment = _moment(audits, "flag_false", seen, "max").fillna(_first_success(known, seen["true_at"]))
     at = moment.fillna(seen["false_at"]).where(moved)
@@ -71,45 +75,26 @@ def assemble(
     return Tables(users=result, sign_ins=known.sign_ins, ledger=known.ledger, as_of=seen_at)
 
 
-def _remarks(archive: Archive, users: pd.DataFrame, tables: Tables) -> list[Remark]:
-    flagged, until = tables.users["flagged_at"].min(), archive.covered_until("sign_ins")
-    missing = archive.missing_days("sign_ins", flagged, until) if pd.notna(flagged) and until is not None else []
-    return [
-        remark("vanished", int((users["flag"].notna() & users["gone_at"].notna()).sum())),
-        remark("flagged_again", int((users["again"] & users["flag"].fillna(False)).sum())),
-        remark("not_collected", len(missing), f"{missing[0]} to {missing[-1]}" if missing else ""),
-    ]
-
-
-def _rows(audits: pd.DataFrame | None, users: pd.DataFrame) -> pd.DataFrame:
-    """Give each audited event the row of its user; leave out the others."""
-    if audits is None or audits.empty:
-        audits = audits_from_graph((), "")
-    row = index_in(audits["user_id"], users["user_id"])
-    found = audits.assign(row=row.astype("int64"), time=audits["time"].dt.as_unit("us"))
-    return found.loc[row >= 0, ["time", "event", "row"]].sort_values("time", kind="stable")
-
-
 def _moment(audits: pd.DataFrame, event: str, users: pd.DataFrame, which: str) -> pd.Series:
     """Find the first (min) or last (max) time that the audit log saw this event of each user."""
-    times = audits[audits["event"] == event].groupby("row")["time"].agg(which)
-    return times.rename_axis(None).reindex(range(len(users))).astype(pd.DatetimeTZDtype("us", "UTC"))
+    found = audits[audits["event"] == event].groupby("row")["time"].agg(which)
+    return found.rename_axis(None).reindex(range(len(users))).astype(pd.DatetimeTZDtype("us", "UTC"))
 
 
 def _first_success(known: Tables, after: pd.Series) -> pd.Series:
     """Find the first sign-in of each user that succeeded, not counting those before the flag was last seen true."""
-    people, times = known.people, micros(known.sign_ins["time"])
-    good = (known.sign_ins["result_code"] == 0).fillna(False).to_numpy() & (people >= 0)
-    good[good] = times[good] > micros(after)[people[good]]
+    people, time = known.people, micros(known.sign_ins["time"])
+    good = known.succeeded & (people >= 0)
+    good[good] = time[good] > micros(after)[people[good]]
     first = np.full(len(after), NEVER)
     # In the reverse order of time: of several the first one stays.
-    first[people[good][::-1]] = times[good][::-1]
+    first[people[good][::-1]] = time[good][::-1]
     return moments(first)
 
 
 def _paths(at: pd.Series, known: Tables, audits: pd.DataFrame) -> pd.Series:
     """Find how each user was moved, from the sign-in that happened when the flag changed."""
-    good = (known.sign_ins["result_code"] == 0).fillna(False).to_numpy() & (known.people >= 0)
+    good = known.succeeded & (known.people >= 0)
     signed_in = known.sign_ins.loc[good, ["time", "correlation_id", "callout_error"]]
     answers = known.ledger[["correlation_id", "action"]].dropna().drop_duplicates("correlation_id", keep="last")
     line = index_in(signed_in["correlation_id"], answers["correlation_id"])

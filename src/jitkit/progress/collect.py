@@ -9,9 +9,8 @@ from __future__ import annotations
 import io
 import json
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,8 +20,8 @@ from tqdm.auto import tqdm
 
 from jitkit.errors import BadTable, NotReady
 from jitkit.files import make_private, write_private
-from jitkit.progress.log_analytics import audits_from_graph, sign_in_rows
-from jitkit.progress.tables import KINDS
+from jitkit.progress.log_analytics import Row, audits_from_graph, sign_ins_from_graph
+from jitkit.progress.tables import KINDS, times
 
 KEPT: Final = pd.Timedelta(days=7)
 """How long the service keeps its logs."""
@@ -41,8 +40,15 @@ _UTC: Final = pd.DatetimeTZDtype("us", "UTC")
 _USERS: Final = {"user_id": "str", "flag": "boolean", "again": "bool"} | dict.fromkeys(
     ("created_at", "true_at", "false_at", "gone_at", "seen_at"), _UTC
 )
+# What Graph lists: the path, and the property with a row's time.
+_DIRECTORY: Final = "/users?$top=999&$select=id,createdDateTime,"
+_LOGS: Final = {
+    "sign_ins": ("/auditLogs/signIns?$top=999", "createdDateTime"),
+    "audits": ("/auditLogs/directoryAudits?$top=999", "activityDateTime"),
+}
+# A callout's name is served only to callers who ask for values newer than the published ones.
+_REQUESTS: Final = {"sign_ins": {"version": "beta", "headers": {"Prefer": "include-unknown-enum-members"}}}
 
-Row = Mapping[str, Any]
 Send = Callable[..., Awaitable[Any]]
 """Sends a request (method, path, headers, version) and returns the parsed JSON, as `helpers.graph.Graph.send` does."""
 
@@ -55,7 +61,7 @@ class Archive:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -65,7 +71,7 @@ class Archive:
             NotReady: another process collects.
             SettingsError: the folder cannot be written.
         """
-        path = self._folder / "lock.sqlite3"
+        path = self.folder / "lock.sqlite3"
         make_private(path)  # never replaced: two that begin at once have to meet in the same file
         with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as lock:
             try:
@@ -79,34 +85,31 @@ class Archive:
 
     def append(self, kind: str, rows: pd.DataFrame) -> None:
         """Add rows to a log; one that is there already, known by its id or by all columns, is replaced."""
-        rows = rows.reindex(columns=_COLUMNS[kind])
-        rows = rows[rows["time"].notna()]
+        rows = rows.reindex(columns=_COLUMNS[kind]).dropna(subset="time")
         for day, part in rows.groupby(rows["time"].dt.strftime("%Y-%m-%d")):
-            path = self._folder / kind / f"{day}.parquet"
-            _write(path, _distinct(pd.concat([_read(path), part], ignore_index=True) if path.exists() else part))
+            path = self.folder / kind / f"{day}.parquet"
+            whole = pd.concat([_read(path), part], ignore_index=True) if path.exists() else part
+            whole = whole.drop_duplicates("id" if "id" in whole else None, keep="last")
+            _write(path, whole.sort_values("time", kind="stable", ignore_index=True))
 
     def read(self, kind: str) -> pd.DataFrame:
         """Read a whole log, in the order of time."""
-        parts = [_read(path) for path in sorted((self._folder / kind).glob("*.parquet"))]
+        parts = [_read(path) for path in sorted((self.folder / kind).glob("*.parquet"))]
         if not parts:
             return pd.DataFrame({name: [] for name in _COLUMNS[kind]})
         return pd.concat(parts, ignore_index=True).sort_values("time", kind="stable", ignore_index=True)
 
     def users(self) -> pd.DataFrame:
         """Read the users as they were last seen, as `users_from_graph` describes them."""
-        path = self._folder / "users.parquet"
+        path = self.folder / "users.parquet"
         return _read(path) if path.exists() else users_from_graph((), "", pd.Timestamp(0, tz="UTC"))
-
-    def keep_users(self, users: pd.DataFrame) -> None:
-        """Replace the users."""
-        _write(self._folder / "users.parquet", users)
 
     def note(self, kind: str, **values: Any) -> None:
         """Remember something about a log, such as the link of its next page; None forgets it."""
         state = self._state()
-        merged = {**state.get(kind, {}), **values}
+        merged = state.get(kind, {}) | values
         state[kind] = {name: value for name, value in merged.items() if value is not None}
-        write_private(self._folder / "state.json", json.dumps(state, indent=2).encode())
+        write_private(self.folder / "state.json", json.dumps(state, indent=2).encode())
 
     def noted(self, kind: str) -> dict[str, Any]:
         """Return what is remembered about a log."""
@@ -114,13 +117,13 @@ class Archive:
 
     def cover(self, kind: str, since: pd.Timestamp, until: pd.Timestamp) -> None:
         """Note that a log was read whole between two moments."""
-        joined: list[tuple[pd.Timestamp, pd.Timestamp]] = []
+        joined: list[list[pd.Timestamp]] = []
         for begin, end in sorted([*self._windows(kind), (since, until)]):
             if joined and begin <= joined[-1][1]:
-                joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+                joined[-1][1] = max(end, joined[-1][1])
             else:
-                joined.append((begin, end))
-        self.note(kind, covered=[[begin.isoformat(), end.isoformat()] for begin, end in joined])
+                joined.append([begin, end])
+        self.note(kind, covered=[[moment.isoformat() for moment in window] for window in joined])
 
     def covered_until(self, kind: str) -> pd.Timestamp | None:
         """Return the moment until which a log was read; None before the first time."""
@@ -139,19 +142,13 @@ class Archive:
         return [(pd.Timestamp(begin), pd.Timestamp(end)) for begin, end in self.noted(kind).get("covered", [])]
 
     def _state(self) -> dict[str, Any]:
-        path = self._folder / "state.json"
+        path = self.folder / "state.json"
         try:
             return dict(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, TypeError):
             raise _damaged(path) from None
-
-
-def _distinct(rows: pd.DataFrame) -> pd.DataFrame:
-    named = rows["id"].notna() if "id" in rows else pd.Series(False, index=rows.index)
-    repeated = (named & rows.duplicated("id", keep="last")) if named.any() else named
-    return rows[~(repeated | (~named & rows.duplicated()))].sort_values("time", kind="stable", ignore_index=True)
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -192,7 +189,7 @@ def users_from_graph(rows: Iterable[Row], flag: str, at: pd.Timestamp) -> pd.Dat
     return frame.assign(
         flag=value,
         again=False,
-        created_at=pd.to_datetime(frame["created_at"], utc=True, format="ISO8601"),
+        created_at=times(frame["created_at"]),
         true_at=moment.where(value.fillna(False)),
         false_at=moment.where((~value).fillna(False)),
         gone_at=None,
@@ -202,8 +199,6 @@ def users_from_graph(rows: Iterable[Row], flag: str, at: pd.Timestamp) -> pd.Dat
 
 def _merged(before: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
     """Bring what was known about users up to what is seen now: when a flag changed is only known by comparing."""
-    if before.empty:
-        return now.reset_index(drop=True)
     old, new = before.set_index("user_id"), now.set_index("user_id")
     known = old.reindex(new.index)
     was, is_ = known["flag"].astype("boolean").fillna(True), new["flag"].fillna(True)
@@ -215,34 +210,6 @@ def _merged(before: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
     )
     whole = pd.concat([old[~old.index.isin(new.index)], new])
     return whole.rename_axis("user_id").reset_index()[[*_USERS]].astype(_USERS)
-
-
-@dataclass(frozen=True)
-class _Listing:
-    """What Graph lists: users or a log."""
-
-    kind: str
-    path: str
-    time: str = ""
-    version: str = "v1.0"
-    headers: Mapping[str, str] = field(default_factory=dict)
-    table: Callable[[Sequence[Row], str], pd.DataFrame] = audits_from_graph
-
-
-_DIRECTORY: Final = _Listing("users", "/users?$top=999&$select=id,createdDateTime,")
-_LOGS: Final = (
-    _Listing(
-        "sign_ins",
-        "/auditLogs/signIns?$top=999",
-        time="createdDateTime",
-        version="beta",
-        # The event's name is served only to callers who ask for values newer than the published ones.
-        headers={"Prefer": "include-unknown-enum-members"},
-        table=lambda rows, flag: sign_in_rows(rows),
-    ),
-    _Listing("audits", "/auditLogs/directoryAudits?$top=999", time="activityDateTime"),
-)
-_Keep = Callable[[list[Row], str | None], None]
 
 
 async def collect(send: Send, flag: str, archive: Archive, now: pd.Timestamp, *, logs_only: bool = False) -> None:
@@ -260,27 +227,27 @@ async def collect(send: Send, flag: str, archive: Archive, now: pd.Timestamp, *,
     Raises:
         httpx.HTTPStatusError: Graph refused; what was read until then is kept.
     """
-    begun = pd.Timestamp(archive.noted("users").get("begun", now))
-    if not logs_only and not await _resume(send, _DIRECTORY, archive, _keep_users(archive, flag, begun, now)):
-        await _follow(send, _DIRECTORY, f"{_DIRECTORY.path}{flag}", _keep_users(archive, flag, now, now))
-    for log in _LOGS:
-        noted = archive.noted(log.kind)
+    if not logs_only:
+        noted = archive.noted("users")
+        if "next" not in noted or not await _resume(
+            _read_users(send, flag, archive, noted["next"], pd.Timestamp(noted["begun"]), now)
+        ):
+            await _read_users(send, flag, archive, f"{_DIRECTORY}{flag}", now, now)
+    for kind, (path, time) in _LOGS.items():
+        noted = archive.noted(kind)
         if "next" in noted:
-            start = pd.Timestamp(noted["since"]) if "since" in noted else None
-            await _resume(send, log, archive, _keep_log(archive, log, flag, start, pd.Timestamp(noted["until"])))
-        until = archive.covered_until(log.kind)
+            since = pd.Timestamp(noted["since"]) if "since" in noted else None
+            await _resume(_read_log(send, flag, archive, kind, noted["next"], since, pd.Timestamp(noted["until"])))
+        until = archive.covered_until(kind)
         since = until - _OVERLAP if until is not None else None
-        later = f"&$filter={log.time} ge {since:%Y-%m-%dT%H:%M:%SZ}" if since is not None else ""
-        await _follow(send, log, log.path + later, _keep_log(archive, log, flag, since, now))
+        later = f"&$filter={time} ge {since:%Y-%m-%dT%H:%M:%SZ}" if since is not None else ""
+        await _read_log(send, flag, archive, kind, path + later, since, now)
 
 
-async def _resume(send: Send, listing: _Listing, archive: Archive, keep: _Keep) -> bool:
-    """Go on at the page at which a reading stopped; False if there is none, or its link is no longer valid."""
-    link = archive.noted(listing.kind).get("next")
-    if link is None:
-        return False
+async def _resume(reading: Awaitable[None]) -> bool:
+    """Go on with a reading that was interrupted; False if the link at which it stopped is no longer valid."""
     try:
-        await _follow(send, listing, link, keep)
+        await reading
     except httpx.HTTPStatusError as refused:
         if refused.response.status_code not in _REFUSED:
             raise
@@ -288,59 +255,55 @@ async def _resume(send: Send, listing: _Listing, archive: Archive, keep: _Keep) 
     return True
 
 
-async def _follow(send: Send, listing: _Listing, link: str, keep: _Keep) -> None:
-    """Read page after page, and keep the rows with the link of the page that follows them."""
+async def _read_users(
+    send: Send, flag: str, archive: Archive, link: str, begun: pd.Timestamp, now: pd.Timestamp
+) -> None:
+    async for rows, following in _pages(send, "users", link):
+        users = _merged(archive.users(), users_from_graph(rows, flag, now))
+        if following is None:
+            unseen = (users["seen_at"] < begun) & users["gone_at"].isna()
+            users = users.assign(gone_at=users["gone_at"].mask(unseen, now))
+        _write(archive.folder / "users.parquet", users)
+        archive.note("users", next=following, begun=begun.isoformat() if following else None)
+
+
+async def _read_log(
+    send: Send, flag: str, archive: Archive, kind: str, link: str, since: pd.Timestamp | None, until: pd.Timestamp
+) -> None:
+    first: pd.Timestamp | None = None
+    async for rows, following in _pages(send, kind, link):
+        archive.append(kind, sign_ins_from_graph(rows) if kind == "sign_ins" else audits_from_graph(rows, flag))
+        found = times(pd.Series([row.get(_LOGS[kind][1]) for row in rows], dtype="str")).dropna()
+        if len(found):
+            # A tenant may keep more than promised, and its clock may be ahead.
+            first, until = min(first or found.min(), found.min()), max(until, found.max())
+        if following is not None:
+            begun = since.isoformat() if since is not None else None
+            archive.note(kind, next=following, since=begun, until=until.isoformat())
+    kept_from = min(until - KEPT, first or until)
+    archive.cover(kind, max(since, kept_from) if since is not None else kept_from, until)
+    archive.note(kind, next=None, since=None, until=None)
+
+
+async def _pages(send: Send, kind: str, link: str) -> AsyncIterator[tuple[list[Row], str | None]]:
+    """Read page after page; yield many rows at a time, with the link of the page that follows them."""
     rows: list[Row] = []
     following: str | None = link
-    with _bar(listing.kind.replace("_", "-").capitalize()) as bar:
+    with _bar(kind.replace("_", "-").capitalize()) as bar:
         while following:
             try:
-                page = await send("GET", following, headers=listing.headers, version=listing.version)
+                page = await send("GET", following, **_REQUESTS.get(kind, {}))
             except httpx.HTTPStatusError:
                 # Graph may have throttled for too long: the next reading goes on here.
                 if rows:
-                    keep(rows, following)
+                    yield rows, following
                 raise
             rows += page["value"]
             bar.update(len(page["value"]))
             following = page.get("@odata.nextLink")
             if following is None or len(rows) >= _AT_ONCE:
-                keep(rows, following)
+                yield rows, following
                 rows = []
-
-
-def _keep_users(archive: Archive, flag: str, begun: pd.Timestamp, now: pd.Timestamp) -> _Keep:
-    def keep(rows: list[Row], following: str | None) -> None:
-        users = _merged(archive.users(), users_from_graph(rows, flag, now))
-        if following is None:
-            unseen = (users["seen_at"] < begun) & users["gone_at"].isna()
-            users = users.assign(gone_at=users["gone_at"].mask(unseen, now))
-        archive.keep_users(users)
-        archive.note("users", next=following, begun=begun.isoformat() if following else None)
-
-    return keep
-
-
-def _keep_log(archive: Archive, log: _Listing, flag: str, since: pd.Timestamp | None, until: pd.Timestamp) -> _Keep:
-    first: pd.Timestamp | None = None
-
-    def keep(rows: list[Row], following: str | None) -> None:
-        nonlocal first, until
-        archive.append(log.kind, log.table(rows, flag))
-        times = pd.Series([row.get(log.time) for row in rows], dtype="str")
-        times = pd.to_datetime(times, utc=True, format="ISO8601").dropna()
-        if len(times):
-            # A tenant may keep more than promised, and its clock may be ahead.
-            first, until = min(first or times.min(), times.min()), max(until, times.max())
-        if following is not None:
-            begun = since.isoformat() if since is not None else None
-            archive.note(log.kind, next=following, since=begun, until=until.isoformat())
-            return
-        kept_from = min(until - KEPT, first or until)
-        archive.cover(log.kind, max(since, kept_from) if since is not None else kept_from, until)
-        archive.note(log.kind, next=None, since=None, until=None)
-
-    return keep
 
 
 def _bar(what: str) -> Any:

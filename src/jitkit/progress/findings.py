@@ -17,7 +17,7 @@ from jitkit.progress.measures import busy_seconds, calls, clock, day, days, late
 from jitkit.progress.outages import interruptions, runs
 from jitkit.progress.states import NEVER_TRIED, advice, in_words, reasons
 from jitkit.progress.survival import DAY, count_history, find_rhythm
-from jitkit.progress.tables import NEVER, Tables, micros, once, records
+from jitkit.progress.tables import Tables, micros, once, records
 from jitkit.protocol import CALLS_PER_SECOND, RETRY, TIMEOUT_MS
 
 _WEEK: Final = 7.0  # days, before which it is not known what is usual
@@ -140,19 +140,13 @@ def _wrong_passwords(tables: Tables) -> np.ndarray:
 
     About a user who waits, only the endpoint knows. Where it was not asked, Entra refuses the right one too.
     """
-    users, called = tables.users, calls(tables)
-    retried = ((called["action"] == RETRY) & (called["cause"] == "wrong")).to_numpy()
-    wrong = (tables.sign_ins["result_code"] == _WRONG_PASSWORD).fillna(False).to_numpy()
-    asked = tables.sign_ins["callout_error"].notna().to_numpy()
-    if asked.any():
-        since = micros(users["migrated_at"])
-        since = np.append(np.where(since == NEVER, np.iinfo("int64").max, since), np.iinfo("int64").max)
-        wrong = wrong & (asked | (micros(tables.sign_ins["time"]) >= since[tables.people]))
-    callers = tables.callers[called.index.to_numpy()]
-    counts = [
-        np.bincount(people[which & (people >= 0)], minlength=len(users))
-        for people, which in ((callers, retried), (tables.people, wrong))
-    ]
+    users, called, people = tables.users, calls(tables), tables.people
+    callers = called.loc[(called["action"] == RETRY) & (called["cause"] == "wrong"), "row"].to_numpy()
+    wrong = tables.sign_ins["result_code"].eq(_WRONG_PASSWORD).to_numpy(dtype=bool, na_value=False)
+    if tables.asked.any():
+        since = np.append(micros(users["migrated_at"].fillna(pd.Timestamp("2200-01-01", tz="UTC"))), 0)
+        wrong &= tables.asked | (micros(tables.sign_ins["time"]) >= since[people])
+    counts = [np.bincount(found[found >= 0], minlength=len(users)) for found in (callers, people[wrong])]
     return np.maximum(*counts)
 
 

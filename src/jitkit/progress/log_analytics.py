@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from jitkit.errors import BadTable
-from jitkit.progress.tables import KINDS, records, tidy
+from jitkit.progress.tables import COLUMNS, KINDS, times
 
 Row = Mapping[str, Any]
 
@@ -26,37 +26,23 @@ ANSWERED: Final = "Answered"
 # Without the header `Prefer: include-unknown-enum-members` Graph names the event like the second.
 _EVENTS: Final = ("passwordsubmit", "unknownfuturevalue")
 _PASSWORDS: Final = {"reset password": "reset", "change user password": "change"}
-_SIGN_INS: Final = {
-    "TimeGenerated": "time",
-    "CreatedDateTime": "time",
-    "UserId": "user_id",
-    "AppId": "app_id",
-    "CorrelationId": "correlation_id",
-    "ResultType": "result_code",
-}
-_CALLOUT: Final = {"callout_error": "errorcode", "callout_status": "httpstatus", "attempts": "numberofattempts"}
+_CALLOUT: Final[dict[str, str]] = COLUMNS["handler_result"]
 _LISTENERS: Final = "AppliedEventListeners"
 _DOWNLOADED: Final = "Date (UTC)"  # heads the admin center's own CSV, which has no column about event listeners
 _PORTAL_TIME: Final = "%m/%d/%Y, %I:%M:%S.%f %p"
 
 
 def sign_ins_from_graph(rows: Iterable[Row]) -> pd.DataFrame:
-    """Make the table of sign-ins from `signIn` objects of the beta log, with `appliedEventListeners`."""
-    return tidy(sign_in_rows(rows), "sign_ins")
-
-
-def sign_in_rows(rows: Iterable[Row]) -> pd.DataFrame:
-    """Make the table with the `id` of each row, by which it is recognised; duplicates stay."""
-    found = pd.DataFrame(map(_sign_in, rows), columns=["id", *KINDS["sign_ins"]])
+    """Make a table of `signIn` objects of the beta log: the columns of sign_ins, and the `id` of each row."""
+    found = []
+    for row in rows:
+        known = (row.get(name) for name in ("id", "createdDateTime", "userId", "appId", "correlationId"))
+        callout = password_callout(row.get("appliedEventListeners"))
+        found.append((*known, (row.get("status") or {}).get("errorCode"), *map(callout.get, _CALLOUT.values())))
+    frame = pd.DataFrame(found, columns=["id", *KINDS["sign_ins"]])
     numbers = {name: "Int64" for name, type_ in KINDS["sign_ins"].items() if type_ == "number"}
     texts = dict.fromkeys(("id", "user_id", "app_id", "correlation_id"), "str")
-    return found.assign(time=_times(found["time"])).astype(texts | numbers)
-
-
-def _sign_in(row: Row) -> tuple[Any, ...]:
-    callout = password_callout(row.get("appliedEventListeners"))
-    known = (row.get(name) for name in ("id", "createdDateTime", "userId", "appId", "correlationId"))
-    return *known, (row.get("status") or {}).get("errorCode"), *map(callout.get, _CALLOUT.values())
+    return frame.assign(time=times(frame["time"])).astype(texts | numbers)
 
 
 def audits_from_graph(rows: Iterable[Row], flag: str) -> pd.DataFrame:
@@ -69,7 +55,7 @@ def audits_from_graph(rows: Iterable[Row], flag: str) -> pd.DataFrame:
     found = pd.DataFrame(events, columns=["id", "time", "user_id", "event"])
     found = found.astype({"id": "str", "user_id": "str", "event": "str"})
     # One audit may concern several users.
-    return found.assign(id=found["id"] + " " + found["user_id"] + " " + found["event"], time=_times(found["time"]))
+    return found.assign(id=found["id"] + " " + found["user_id"] + " " + found["event"], time=times(found["time"]))
 
 
 def _events(audit: Row, flag: str) -> Iterator[tuple[str, str]]:
@@ -119,35 +105,12 @@ def translated(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     return _from_requests(frame) if kind == "ledger" and "DurationMs" in frame.columns else frame
 
 
-def audits(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Make `directoryAudit` objects of an audit log's export. Raises BadTable if it is none."""
-    if frame.empty:
-        return []
-    frame = _in_utc(frame)
-    names = {str(name).lower(): name for name in frame.columns}
-    time = names.get("activitydatetime", names.get("timegenerated"))
-    activity = names.get("activitydisplayname", names.get("operationname"))
-    targets = names.get("targetresources")
-    if time is None or activity is None or targets is None:
-        raise BadTable(
-            f"This is no audit log; its columns are {', '.join(map(str, frame.columns))}.",
-            next_step="Export AuditLogs with ActivityDateTime, ActivityDisplayName and TargetResources.",
-        )
-    names = {time: "activityDateTime", activity: "activityDisplayName", targets: "targetResources"}
-    return records(frame[[*names]].rename(columns=names))
-
-
 def _from_sign_in_logs(frame: pd.DataFrame) -> pd.DataFrame:
-    names = {old: new for old, new in _SIGN_INS.items() if old in frame.columns}
-    if "CreatedDateTime" in names:
-        names.pop("TimeGenerated", None)
-    result = frame[[*names]].rename(columns=names)
-    if _LISTENERS in frame.columns:
-        found = frame[_LISTENERS].map(password_callout)
-        asked = found[found.map(bool)]
+    result = pd.DataFrame({new: frame[old] for old, new in COLUMNS["sign_in_logs"].items() if old in frame})
+    if _LISTENERS in frame:
+        callouts = frame[_LISTENERS].map(password_callout)
         for name, key in _CALLOUT.items():
-            values = pd.Series([callout.get(key) for callout in asked], index=asked.index, dtype="object")
-            result[name] = values.reindex(frame.index)
+            result[name] = pd.Series([callout.get(key) for callout in callouts], index=frame.index, dtype="object")
     return result
 
 
@@ -211,7 +174,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(name).lower(): _plain(each) for name, each in value.items()}
     return [_plain(each) for each in value] if isinstance(value, (list, tuple, np.ndarray)) else value
-
-
-def _times(column: pd.Series) -> pd.Series:
-    return pd.Series(pd.to_datetime(column, utc=True, format="ISO8601"), index=column.index).dt.as_unit("us")

@@ -16,9 +16,7 @@ from jitkit.protocol import BLOCK, CALLS_PER_SECOND, TIMEOUT_MS
 UNKNOWN: Final = "unknown"
 """The path of users who are moved and no log shows how."""
 
-NEAR: Final = 45
-"""Calls in one second from which on a second counts as near the limit of `protocol.CALLS_PER_SECOND`."""
-
+_NEAR: Final = 45  # calls from which on a second counts as near the limit of `protocol.CALLS_PER_SECOND`
 # Upper ends of the steps of the latency chart, milliseconds; the last step has none.
 _STEPS: Final = (25, 50, 100, 200, 400, 800, 1500, TIMEOUT_MS)
 # How fine the curve is, by how long it is.
@@ -157,12 +155,15 @@ def curve(tables: Tables) -> pd.DataFrame:
 
 @once
 def calls(tables: Tables) -> pd.DataFrame:
-    """Return one row of the ledger for each password that was asked about, without Entra's repeated attempts."""
+    """Return one row of the ledger for each password that was asked about, without Entra's repeated attempts.
+
+    Its further column `row` is the row of the user; -1 for a user who is not in scope.
+    """
     ledger = tables.ledger
     codes, _ = pd.factorize(ledger["correlation_id"])
     fresh = (ledger["attempt"].fillna(1) <= 1).astype("int64")
     repeated = pd.DataFrame({"id": codes, "asked": fresh.groupby(codes).cumsum()}).duplicated(keep="last")
-    return ledger[~(repeated & (codes >= 0))]
+    return ledger.assign(row=tables.callers)[~(repeated & (codes >= 0))]
 
 
 def outcomes(tables: Tables) -> pd.DataFrame:
@@ -177,14 +178,12 @@ def failures(tables: Tables) -> pd.DataFrame:
     that Entra logged. Calls without a correlation id belong to no sign-in: they count only if there is no sign-in log.
     """
     answered = calls(tables)
-    logged = tables.sign_ins[["correlation_id", "callout_error"]].dropna()
-    logged = logged[logged["callout_error"] != 0]
     own = answered[answered["action"].isna() | (answered["action"] == BLOCK)]
     if len(tables.sign_ins):
         own = own[own["correlation_id"].notna()]
-    entra = logged[~isin(logged["correlation_id"], own["correlation_id"])]
-    nameless = tables.sign_ins[tables.sign_ins["correlation_id"].isna() & (tables.sign_ins["callout_error"] > 0)]
-    codes = pd.concat([entra["callout_error"], nameless["callout_error"]]).value_counts()
+    broken = tables.sign_ins[(tables.sign_ins["callout_error"] > 0).fillna(False)]
+    entra = broken[~isin(broken["correlation_id"], own["correlation_id"])]
+    codes = entra["callout_error"].value_counts()
     codes.index = pd.Index([callout_cause(int(code)) for code in codes.index], dtype="str")
     counts = pd.concat([own["cause"].fillna("no cause given").value_counts(), codes])
     frame = counted(counts.groupby(level=0).sum(), "cause")
@@ -209,16 +208,15 @@ def durations(tables: Tables) -> pd.DataFrame:
 
 def retries(tables: Tables) -> dict[str, Any]:
     """Count the sign-ins that ran a callout and those for which Entra called again; from the ledger if no log does."""
-    asked = tables.sign_ins["callout_error"].notna()
-    if asked.any():
-        whole, again = int(asked.sum()), int((tables.sign_ins.loc[asked, "attempts"] > 1).sum())
+    if tables.asked.any():
+        whole, again = int(tables.asked.sum()), int((tables.sign_ins.loc[tables.asked, "attempts"] > 1).sum())
     else:
         again = int((tables.ledger["attempt"] > 1).sum())
         whole = int(tables.ledger["action"].notna().sum()) - again
     return {"calls": whole, "retried": again, "share": round(again / whole, 6) if whole > 0 else None}
 
 
-def busy_seconds(tables: Tables, near: int = NEAR) -> pd.DataFrame:
+def busy_seconds(tables: Tables) -> pd.DataFrame:
     """Find the seconds in which the tenant's callouts came near their limit.
 
     Every attempt counts, for it is calls that are limited. They are counted in the ledger, by their arrival; where
@@ -227,13 +225,12 @@ def busy_seconds(tables: Tables, near: int = NEAR) -> pd.DataFrame:
     if len(tables.ledger):
         times, weights = tables.ledger["time"], np.ones(len(tables.ledger), dtype="int64")
     else:
-        asked = tables.sign_ins["callout_error"].notna()
-        times = tables.sign_ins.loc[asked, "time"]
-        weights = tables.sign_ins.loc[asked, "attempts"].fillna(1).to_numpy(dtype="int64")
+        asked = tables.sign_ins[tables.asked]
+        times, weights = asked["time"], asked["attempts"].fillna(1).to_numpy(dtype="int64")
     seconds = micros(times) // 1_000_000
     starts = np.flatnonzero(np.diff(seconds, prepend=-1))
     counts = np.add.reduceat(weights, starts) if len(starts) else np.zeros(0, dtype="int64")
-    busy = counts >= near
+    busy = counts >= _NEAR
     time = pd.to_datetime(seconds[starts[busy]], unit="s", utc=True)
     frame = pd.DataFrame({"time": time, "calls": counts[busy], "over": counts[busy] > CALLS_PER_SECOND})
     return frame.sort_values(["calls", "time"], ascending=[False, True], ignore_index=True)
@@ -241,19 +238,19 @@ def busy_seconds(tables: Tables, near: int = NEAR) -> pd.DataFrame:
 
 def last_success(tables: Tables, *, called: bool = False) -> np.ndarray:
     """Find each user's last sign-in (`micros`) that succeeded, of all or of those that `called` the endpoint."""
-    log = tables.sign_ins
-    succeeded = (log["result_code"] == 0) & (log["callout_error"] == 0) if called else log["result_code"] == 0
-    good = succeeded.fillna(False).to_numpy() & (tables.people >= 0)
+    good = tables.succeeded & (tables.people >= 0)
+    if called:
+        good &= tables.sign_ins["callout_error"].eq(0).to_numpy(dtype=bool, na_value=False)
     last = np.full(len(tables.users), NEVER)
     # In the order of time: of several the last one stays.
-    last[tables.people[good]] = micros(log["time"])[good]
+    last[tables.people[good]] = micros(tables.sign_ins["time"])[good]
     return last
 
 
 @once
 def _ahead(tables: Tables) -> np.ndarray:
     """Return the microseconds from each sign-in to its call, where both logs have it."""
-    asked = tables.sign_ins.loc[tables.sign_ins["callout_error"].notna(), ["correlation_id", "time"]]
+    asked = tables.sign_ins.loc[tables.asked, ["correlation_id", "time"]]
     asked = asked.dropna().drop_duplicates("correlation_id")
     called = calls(tables)[["correlation_id", "time"]].dropna().drop_duplicates("correlation_id")
     rows = index_in(called["correlation_id"], asked["correlation_id"])
@@ -302,39 +299,26 @@ def _zone_minutes(tables: Tables) -> int:
 @once
 def quality(tables: Tables) -> pd.DataFrame:
     """List what does not fit in the tables, and what the collector noticed: `finding`, `rows`, `cause`, `remedy`."""
-    found = [each for each in (*_remarks(tables), *tables.remarks) if each.rows]
-    rows = [(each.finding, each.rows, each.cause, each.remedy) for each in found]
-    return pd.DataFrame(rows, columns=["finding", "rows", "cause", "remedy"])
-
-
-def _remarks(tables: Tables) -> list[Remark]:
-    users, sign_ins, ledger = tables.users, tables.sign_ins, tables.ledger
-    called = sign_ins["callout_error"].notna().to_numpy()
-    answered = sign_ins.loc[(sign_ins["callout_error"] == 0).fillna(False), "correlation_id"]
+    users, asked, called = tables.users, tables.sign_ins[tables.asked], tables.ledger["correlation_id"].dropna()
+    answered, ids = asked.loc[asked["callout_error"] == 0, "correlation_id"], tables.sign_ins["correlation_id"]
     moved, missing, ahead = users["migrated_at"].notna(), missing_days(tables), skew(tables).total_seconds()
     later = users["migrated_at"] > tables.as_of if tables.as_of is not None else moved
-    both = len(sign_ins) and len(ledger)
-    return [
+    both = len(tables.sign_ins) and len(tables.ledger)
+    found = [
         remark("moved_before_flag", int((users["migrated_at"] < users["flagged_at"]).sum())),
         remark("unknown_path", int((moved & users["path"].isna()).sum())),
         remark("in_the_future", int(later.sum())),
         remark("strange_ids", strange_rows(tables)),
-        remark("out_of_scope", int((called & (tables.people < 0)).sum())),
-        remark("unmatched_calls", _unmatched(ledger, sign_ins, called) if both else 0),
-        remark("unmatched_callouts", int((~isin(answered, ledger["correlation_id"])).sum()) if both else 0),
+        remark("out_of_scope", int((tables.asked & (tables.people < 0)).sum())),
+        remark("unmatched_calls", int((~isin(called, ids[isin(ids, called)])).sum()) if both else 0),
+        remark("unmatched_callouts", int((~isin(answered, called)).sum()) if both else 0),
         remark("missing_days", len(missing), ", ".join(missing[:7])),
         remark("skew", round(abs(ahead)), "ahead" if ahead > 0 else "behind"),
         remark("other_clocks", _other_clocks(tables)),
         remark("zone", _zone_minutes(tables)),
+        *tables.remarks,
     ]
-
-
-def _unmatched(ledger: pd.DataFrame, sign_ins: pd.DataFrame, called: np.ndarray) -> int:
-    """Count calls without a sign-in; most are found among the few sign-ins that ran a callout."""
-    asked = ledger["correlation_id"].dropna()
-    left = asked[~isin(asked, sign_ins.loc[called, "correlation_id"])]
-    plain = sign_ins.loc[~called, "correlation_id"]
-    return int((~isin(left, plain[isin(plain, left)])).sum()) if len(left) else 0
+    return pd.DataFrame([each for each in found if each.rows], columns=[*Remark._fields])
 
 
 def strange_rows(tables: Tables) -> int:
@@ -383,12 +367,11 @@ def legacy_data(tables: Tables) -> pd.DataFrame:
     A user counts once for each finding. `share` is of the users who were asked about: others have not been checked.
     """
     asked = calls(tables)
-    people = asked["user_id"].cat.codes
-    decided = asked["action"].notna() & (people >= 0)
-    whole = people[decided].nunique()
+    asked = asked[asked["action"].notna()]
+    whole, people = asked["user_id"].nunique(), asked.groupby("cause")["user_id"].nunique()
     rows = []
     for name in _STORE:
-        count = people[decided & (asked["cause"] == name)].nunique()
+        count = int(people.get(name, 0))
         rows.append((meaning(name), count, count / max(whole, 1), fix(name)))
     if "identity" in tables.users:
         federated = tables.users["identity"].astype("str").str.lower().isin(("federated", "social"))

@@ -12,7 +12,7 @@ import pandas as pd
 
 from jitkit.explanations import callout_cause, fix, meaning
 from jitkit.progress.measures import busy_seconds, calls, latency, retries
-from jitkit.progress.tables import Tables, in_utc, index_in, micros, once
+from jitkit.progress.tables import NEVER, Tables, in_utc, index_in, micros, moments, once
 from jitkit.protocol import CALLS_PER_SECOND
 
 OUTAGE: Final = ("down", "legacy_timeout", "breaker_open", "throttled", "busy", "unexpected", "no_signing_keys")
@@ -56,13 +56,13 @@ def interruptions(tables: Tables) -> pd.DataFrame:
         hit = np.unique(bad["row"][bad["row"] >= 0])
         if len(hit) < _PEOPLE:
             continue
-        before = _moment(times[begin - 1]) if begin else pd.NaT
-        since, until = _moment(times[begin]), _moment(times[end])
-        came_back = int((tables.users["migrated_at"].iloc[hit] > until).sum())
+        before = times[begin - 1] if begin else NEVER
+        came_back = int((micros(tables.users["migrated_at"])[hit] > times[end]).sum())
         cause = str(bad["cause"].value_counts().sort_index().idxmax())
-        rows.append((before, since, until, len(bad), len(hit), came_back, cause, meaning(cause), fix(cause)))
+        window = (before, times[begin], times[end], len(bad), len(hit), came_back, cause, meaning(cause), fix(cause))
+        rows.append(window)
     found = pd.DataFrame(rows, columns=[*_COLUMNS])
-    return found.assign(**{name: pd.to_datetime(found[name], utc=True) for name in _TIMES}).astype(_COLUMNS)
+    return found.assign(**{name: moments(found[name].to_numpy("int64")) for name in _TIMES}).astype(_COLUMNS)
 
 
 def runs(marked: np.ndarray, least: int) -> list[tuple[int, int]]:
@@ -75,26 +75,23 @@ def runs(marked: np.ndarray, least: int) -> list[tuple[int, int]]:
     ]
 
 
-def _moment(time: int) -> pd.Timestamp:
-    return pd.Timestamp(int(time), unit="us", tz="UTC")
-
-
 def _asked(tables: Tables) -> pd.DataFrame:
     """Return each sign-in that asked the endpoint: `time` (microseconds), `row` of the user, `broken`, `cause`."""
     called = calls(tables)
     own = called["cause"].where(called["cause"].isin(OUTAGE))
-    log = tables.sign_ins["callout_error"].notna().to_numpy()
-    if not log.any():
-        people, cause = tables.callers[called.index.to_numpy()], pd.Series(own.to_numpy())
-        return pd.DataFrame({"time": micros(called["time"]), "row": people, "broken": cause.notna(), "cause": cause})
-    rows = tables.sign_ins.loc[log, ["time", "correlation_id", "callout_error"]]
+    if not tables.asked.any():
+        cause = pd.Series(own.to_numpy())
+        return pd.DataFrame(
+            {"time": micros(called["time"]), "row": called["row"].to_numpy(), "broken": cause.notna(), "cause": cause}
+        )
+    rows = tables.sign_ins.loc[tables.asked, ["time", "correlation_id", "callout_error"]]
     codes = rows["callout_error"].to_numpy(dtype="int64")
     # The endpoint's own cause says more than the error that Entra made of it.
     known = np.append(own.to_numpy(dtype=object), np.array([None], dtype=object))
     said = pd.Series(known[index_in(rows["correlation_id"], called["correlation_id"])])
     cause = said.fillna(pd.Series(codes).map({code: callout_cause(code) for code in np.unique(codes).tolist() if code}))
-    times, people = micros(rows["time"]), tables.people[log]
-    return pd.DataFrame({"time": times, "row": people, "broken": cause.notna(), "cause": cause})
+    people = tables.people[tables.asked]
+    return pd.DataFrame({"time": micros(rows["time"]), "row": people, "broken": cause.notna(), "cause": cause})
 
 
 def health(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dict[str, Any]:

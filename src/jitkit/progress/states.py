@@ -11,42 +11,17 @@ import pandas as pd
 from jitkit.explanations import callout_cause, fix, meaning, sign_in_result
 from jitkit.progress.measures import call_times, calls, counted, failures, last_success, latency, missing_days, totals
 from jitkit.progress.outages import health
-from jitkit.progress.tables import KINDS, NEVER, PATHS, TEXTS, Tables, isin, micros, moments, once
+from jitkit.progress.tables import COLUMNS, KINDS, NEVER, PATHS, TEXTS, Tables, isin, micros, moments, once
 from jitkit.protocol import BLOCK, MIGRATE, RETRY, UPDATE
 
-NEVER_TRIED: Final = "never tried to sign in"
-UNTOLD: Final = "not moved, and no log shows an attempt"
-FLAG_LEFT: Final = (
-    "the endpoint said yes, and the flag is still set",
-    "signed in after a call, and the flag is still set",
-)
 BLOCKED: Final = "blocked: "
 BROKEN: Final = "failed: "
-(_LOCKED, _WHEN_LOCKED), (DISABLED, _WHEN_DISABLED) = sign_in_result(50053), sign_in_result(50057)
-_NOT_ASKED: Final = "tried, and the endpoint was not asked"
-_CAME_IN: Final = "signed in without a call, and the flag is still set"
-_NO_LEDGER: Final = "tried, and no ledger shows what the endpoint answered"
+_REASONS: Final[dict[str, str]] = {name: words for name, (words, _) in TEXTS["reasons"].items()}
+_LOCKED, _DISABLED = sign_in_result(50053), sign_in_result(50057)
+_ADVICE: Final[dict[str, str]] = dict([*TEXTS["reasons"].values(), _LOCKED, _DISABLED])
+NEVER_TRIED: Final = _REASONS["never_tried"]
 # Codes of the sign-in log that come before any call.
-_STOPPED: Final = {0: _CAME_IN, 50053: _LOCKED, 50057: DISABLED}
-_DECIDED: Final = {
-    RETRY: "typed a password that the legacy system does not know",
-    UPDATE: "was asked for a new password and has not chosen one",
-    MIGRATE: FLAG_LEFT[0],
-}
-_CHANGE: Final = "Check that forceChangePasswordNextSignIn is false for these users."
-_ADVICE: Final = {
-    NEVER_TRIED: "Wait, or send a reminder.",
-    UNTOLD: "Give the tenant's sign-in log as well, if it is missing.",
-    _NOT_ASKED: "Check that the app is in the listener's list, and that the flag is set.",
-    _CAME_IN: "Check that the app is in the listener's list; a sign-in without a password moves nobody.",
-    _LOCKED: _WHEN_LOCKED,
-    DISABLED: _WHEN_DISABLED,
-    _NO_LEDGER: "Collect the endpoint's ledger as well.",
-    _DECIDED[RETRY]: "Point people to “Forgot password”: a new password moves them as well.",
-    _DECIDED[UPDATE]: "Check that password reset by e-mail code is on, then remind these people.",
-    FLAG_LEFT[0]: _CHANGE,
-    FLAG_LEFT[1]: _CHANGE,
-}
+_STOPPED: Final = {0: _REASONS["came_in"], 50053: _LOCKED[0], 50057: _DISABLED[0]}
 
 MOVED: Final = ("migrated_by_call", "migrated_silently", "migrated_by_reset", "migrated_unknown", "unconfirmed")
 """States of users whose flag is false."""
@@ -57,22 +32,8 @@ STATES: Final[dict[str, str]] = TEXTS["states"]
 CANNOT: Final = ("ambiguous", "disabled", "locked", "malformed", "mfa")
 """Causes of a Block that lie in the account: waiting fixes none of them. The others lie in the legacy system."""
 
-# Blocked in the legacy system, as the export's column `status` says.
-_BLOCKED_STATUS: Final = ("blocked", "closed", "deleted", "disabled", "inactive", "suspended")
 # A sign-in is logged when it begins, the flag a moment later, and not by the same clock.
 _APART: Final = pd.Timedelta(minutes=5)
-# Columns that would say who a user is; names can be joined to the ids.
-_NAMES: Final = (
-    "username",
-    "upn",
-    "userprincipalname",
-    "mail",
-    "email",
-    "display_name",
-    "displayname",
-    "name",
-    "phone",
-)
 
 
 def summary(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dict[str, Any]:
@@ -92,7 +53,7 @@ def summary(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dic
 def remaining(tables: Tables) -> pd.DataFrame:
     """Count `users` by `reason` why they are not moved, one a user, with its `fix`; the most frequent first."""
     found = reasons(tables)
-    counts = (found if tables.logged else found.replace(NEVER_TRIED, UNTOLD)).value_counts()
+    counts = (found if tables.logged else found.replace(NEVER_TRIED, _REASONS["untold"])).value_counts()
     frame = pd.DataFrame(
         {"reason": map(in_words, counts.index), "fix": map(advice, counts.index), "users": counts.to_numpy()}
     )
@@ -139,23 +100,22 @@ def reasons(tables: Tables) -> pd.Series:
 def _logged(tables: Tables, waiting: np.ndarray) -> pd.DataFrame:
     which = _about(tables, waiting, tables.people, tables.sign_ins["time"])
     rows = tables.sign_ins[["time", "correlation_id", "result_code", "callout_error"]][which]
-    codes, errors = rows["result_code"], rows["callout_error"]
-    reason = _each(codes, lambda code: _STOPPED.get(code, _NOT_ASKED), _NOT_ASKED)
-    asked, broken = errors.notna().to_numpy(), (errors > 0).fillna(False).to_numpy()
-    reason[asked] = np.where((codes == 0).fillna(False), FLAG_LEFT[1], _NO_LEDGER)[asked]
-    reason[broken] = _each(errors[broken], lambda code: BROKEN + callout_cause(code), _NO_LEDGER)
+    codes, errors, asked = rows["result_code"], rows["callout_error"], tables.asked[which]
+    reason = _each(codes, lambda code: _STOPPED.get(code, _REASONS["not_asked"]), _REASONS["not_asked"])
+    reason[asked] = np.where(tables.succeeded[which], _REASONS["flag_left"], _REASONS["no_ledger"])[asked]
+    broken = (errors > 0).fillna(False).to_numpy()
+    reason[broken] = _each(errors[broken], lambda code: BROKEN + callout_cause(code), "")
     return rows.assign(row=tables.people[which], reason=reason, broken=broken)
 
 
 def _answered(tables: Tables, waiting: np.ndarray) -> pd.DataFrame:
     called, times = calls(tables), call_times(tables)
-    callers = tables.callers[called.index.to_numpy()]
-    which = _about(tables, waiting, callers, times)
-    rows = called.loc[which, ["correlation_id", "action", "cause"]].assign(time=times[which], row=callers[which])
-    decided = rows["action"].isin(_DECIDED)
+    which = _about(tables, waiting, called["row"].to_numpy(), times)
+    rows = called.loc[which, ["correlation_id", "action", "cause", "row"]].assign(time=times[which])
+    decided = rows["action"].isin((RETRY, UPDATE, MIGRATE))
     kinds = rows["action"].map({BLOCK: BLOCKED}).astype("object").fillna("refused: ")
     cause = kinds + rows["cause"].fillna("no cause given").astype("object")
-    return rows.assign(reason=cause.mask(decided, rows["action"].map(_DECIDED)), final=~decided)
+    return rows.assign(reason=cause.mask(decided, rows["action"].map(_REASONS)), final=~decided)
 
 
 def _about(tables: Tables, waiting: np.ndarray, people: np.ndarray, times: pd.Series) -> np.ndarray:
@@ -209,16 +169,18 @@ def _waiting(tables: Tables, users: pd.DataFrame) -> np.ndarray:
     ends = [log["time"].iloc[-1] for log in (tables.sign_ins, tables.ledger) if len(log)]
     state[unseen & ((users["flagged_at"] > max(ends)).to_numpy() if ends else True)] = "flagged"
     if "status" in users:
-        state[unseen & users["status"].astype("str").str.lower().isin(_BLOCKED_STATUS).to_numpy()] = "blocked"
+        state[unseen & users["status"].astype("str").str.lower().isin(COLUMNS["straggler"]["blocked"]).to_numpy()] = (
+            "blocked"
+        )
     if tables.users["flagged_at"].notna().any():
         state[users["flagged_at"].isna().to_numpy()] = "staged"
     return state
 
 
 def _state_of(reason: str) -> str:
-    if reason in FLAG_LEFT:
+    if reason in (_REASONS[MIGRATE], _REASONS["flag_left"]):
         return "stuck"
-    if reason == DISABLED or reason.removeprefix(BLOCKED) in CANNOT:
+    if reason == _DISABLED[0] or reason.removeprefix(BLOCKED) in CANNOT:
         return "blocked"
     return "never_seen" if reason == NEVER_TRIED else "attempted"
 
@@ -251,18 +213,14 @@ def stragglers(tables: Tables) -> pd.DataFrame:
 
     `last_cause` is one of `reasons`, empty for the unconfirmed. The longest without an attempt come first, then by id.
     """
-    users = tables.users
+    users, called = tables.users, calls(tables)
     state = states(tables).reset_index(drop=True)
-    waiting = users["migrated_at"].isna().to_numpy()
-    cause = np.full(len(users), None, dtype=object)
-    cause[waiting] = reasons(tables).to_numpy()
-    last, called = np.full(len(users), NEVER), calls(tables)
-    for people, times in (
-        (tables.people, tables.sign_ins["time"]),
-        (tables.callers[called.index.to_numpy()], called["time"]),
-    ):
+    cause, last = np.full(len(users), None, dtype=object), np.full(len(users), NEVER)
+    cause[users["migrated_at"].isna()] = reasons(tables).to_numpy()
+    for people, times in ((tables.people, tables.sign_ins["time"]), (called["row"].to_numpy(), called["time"])):
         np.maximum.at(last, people[people >= 0], micros(times)[people >= 0])
-    extra = [name for name in users.columns if name not in KINDS["users"] and name.lower() not in _NAMES]
+    hidden = {*KINDS["users"], *COLUMNS["straggler"]["names"]}
+    extra = [name for name in users.columns if name not in KINDS["users"] and name.lower() not in hidden]
     frame = pd.DataFrame(
         {
             "user_id": users["user_id"],
@@ -276,55 +234,22 @@ def stragglers(tables: Tables) -> pd.DataFrame:
     return frame.sort_values(["last_attempt", "user_id"], na_position="first", ignore_index=True)
 
 
-FLAGS: Final = ("false", "true", "not set", "not in scope")
-LOG: Final = (
-    "nothing",
-    "came in after a call",
-    "came in without a call",
-    "the call broke",
-    "turned away after a call",
-    "turned away without a call",
-)
-LEDGER: Final = ("nothing", MIGRATE, UPDATE, BLOCK, RETRY, "refused", "another answer")
-
-
-@once
-def records_by_user(tables: Tables) -> pd.DataFrame:
-    """Return what the `flag`, the sign-in `log` and the `ledger` say about each user.
-
-    Of several rows the strongest one counts: a success before a failure, and MigratePassword before UpdatePassword,
-    Block, Retry and refusals.
-    """
-    users, sign_ins, called = tables.users, tables.sign_ins, calls(tables)
-    known = users["flagged_at"].notna().to_numpy()
-    flag = np.where(users["migrated_at"].notna(), 0, np.where(known if known.any() else True, 1, 2))
-    good = (sign_ins["result_code"] == 0).fillna(False).to_numpy()
-    asked, broken = sign_ins["callout_error"].notna().to_numpy(), (sign_ins["callout_error"] > 0).fillna(False)
-    logged = np.select([broken.to_numpy(), good & asked, good, asked], [3, 1, 2, 4], default=5).astype("int8")
-    action = called["action"]
-    answered = action.map({name: code for code, name in enumerate(LEDGER)}).fillna(len(LEDGER) - 1)
-    answers = answered.where(action.notna(), LEDGER.index("refused")).to_numpy(dtype="int8")
-    codes = {
-        "flag": (FLAGS, flag.astype("int8")),
-        "log": (LOG, _strongest(logged, tables.people, len(users))),
-        "ledger": (LEDGER, _strongest(answers, tables.callers[called.index.to_numpy()], len(users))),
-    }
-    return pd.DataFrame({name: pd.Categorical.from_codes(each, pd.Index(of)) for name, (of, each) in codes.items()})
-
-
 @once
 def matrix(tables: Tables) -> pd.DataFrame:
-    """Count the users for each combination of what the three records say, with the likely cause of disagreements.
+    """Count the users for each combination of what `flag`, `log` and `ledger` say, with the cause of disagreements.
 
     Disagreements come first, the largest first. Without the flag `not in scope`, `users` sums to the users in scope.
     """
-    found = (
-        records_by_user(tables).groupby(["flag", "log", "ledger"], observed=True).size().rename("users").reset_index()
-    )
-    found = found.astype({"flag": "str", "log": "str", "ledger": "str"})
-    if strangers := _strangers(tables):
-        others = {"flag": ["not in scope"], "log": ["a row"], "ledger": ["or a call"], "users": [strangers]}
-        found = pd.concat([found, pd.DataFrame(others)], ignore_index=True)
+    said = {name: pd.Categorical.from_codes(codes, TEXTS["records"][name]) for name, codes in _said(tables).items()}
+    found = pd.DataFrame(said).value_counts().rename("users").reset_index()
+    found = found[found["users"] > 0].astype(dict.fromkeys(said, "str"))
+    # Ids that ran a callout and are not in scope.
+    strangers = [
+        tables.sign_ins["user_id"][tables.asked & (tables.people < 0)],
+        tables.ledger["user_id"][tables.callers < 0],
+    ]
+    if count := int(pd.concat([each.astype("str") for each in strangers]).dropna().nunique()):
+        found.loc[len(found)] = ["not in scope", "a row", "or a call", count]
     logs = found["log"] if len(tables.sign_ins) else ["not collected"] * len(found)
     ledgers = found["ledger"] if len(tables.ledger) else ["not collected"] * len(found)
     judged = [_judge(*row) for row in zip(found["flag"], logs, ledgers, strict=True)]
@@ -334,23 +259,23 @@ def matrix(tables: Tables) -> pd.DataFrame:
     return result.sort_values(order, ascending=[True, False, True, True, True], ignore_index=True)
 
 
+def _said(tables: Tables) -> dict[str, np.ndarray]:
+    """Give each user the number in `records` of `texts.toml` of what the flag, the sign-in log and the ledger say."""
+    users, asked, good, called = tables.users, tables.asked, tables.succeeded, calls(tables)
+    known, broken = users["flagged_at"].notna().to_numpy(), (tables.sign_ins["callout_error"] > 0).fillna(False)
+    flag = np.where(users["migrated_at"].notna(), 0, np.where(known if known.any() else True, 1, 2))
+    logged = np.select([broken.to_numpy(), good & asked, good, asked], [3, 1, 2, 4], default=5)
+    numbers = {name: number for number, name in enumerate(TEXTS["records"]["ledger"])}
+    answered = called["action"].fillna("refused").map(numbers).fillna(numbers["another answer"]).to_numpy(dtype="int8")
+    result = {"flag": flag, "log": np.zeros(len(users), "int8"), "ledger": np.zeros(len(users), "int8")}
+    for name, codes, people in (("log", logged, tables.people), ("ledger", answered, called["row"].to_numpy())):
+        for code in range(len(numbers) - 1, 0, -1):  # the lowest one, which is the strongest, stays
+            result[name][people[(codes == code) & (people >= 0)]] = code
+    return result
+
+
 def _judge(flag: str, log: str, ledger: str) -> tuple[str, str]:
     for each in TEXTS["disagreement"]:
         if each["flag"] == flag and log in each.get("log", [log]) and ledger in each.get("ledger", [ledger]):
             return each["cause"], each["remedy"]
     return "", ""
-
-
-def _strongest(codes: np.ndarray, people: np.ndarray, users: int) -> np.ndarray:
-    """Keep the lowest code of each user that is not 0; 0 where there is none."""
-    result = np.zeros(users, dtype="int8")
-    for code in range(7, 0, -1):
-        result[people[(codes == code) & (people >= 0)]] = code
-    return result
-
-
-def _strangers(tables: Tables) -> int:
-    """Count the ids that ran a callout and are not in scope."""
-    asked = tables.sign_ins["callout_error"].notna().to_numpy() & (tables.people < 0)
-    ids = [tables.sign_ins["user_id"][asked], tables.ledger["user_id"][tables.callers < 0]]
-    return int(pd.concat([each.astype("str") for each in ids]).dropna().nunique())

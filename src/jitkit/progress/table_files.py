@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import pandas as pd
 import pyarrow as pa
@@ -19,12 +18,9 @@ import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 
 from jitkit.errors import BadTable
-from jitkit.progress import log_analytics
-from jitkit.progress.tables import KINDS, NEEDED, empty, tidy
+from jitkit.progress.log_analytics import translated
+from jitkit.progress.tables import KINDS, NEEDED, tidy, times
 
-_Read = TypeVar("_Read")
-
-_JSON: Final = (".jsonl", ".ndjson", ".json")
 _CSV: Final[dict[str, Any]] = {
     "dtype": str,
     "keep_default_na": False,
@@ -53,42 +49,12 @@ def read_table(path: Path | str, kind: str) -> pd.DataFrame:
     Raises:
         BadTable: the file is missing, is of another kind, or does not fit.
     """
-    # No variable holds the rows while they are made tidy: there may be millions.
-    return tidy(_rows(Path(path), kind), kind)
-
-
-def read_audits(path: Path | str) -> list[dict[str, Any]]:
-    """Read an exported audit log, of Graph (`directoryAudit`) or Log Analytics (`AuditLogs`), as Graph's objects."""
-    return log_analytics.audits(_frame(Path(path)))
-
-
-def _rows(path: Path, kind: str) -> pd.DataFrame:
-    if path.suffix.lower() in _JSON and (frame := _guarded(path, lambda: _read_blocks(path, kind))) is not None:
-        return frame
-    frame = _frame(path)
-    return log_analytics.translated(frame, kind) if len(frame.columns) else empty(kind)
-
-
-def _frame(path: Path) -> pd.DataFrame:
-    match path.suffix.lower():
-        case ".csv":
-            return _guarded(path, lambda: _read_csv(path))
-        case ".parquet":
-            return _guarded(path, lambda: pd.read_parquet(path))
-        case ending if ending in _JSON:
-            return _guarded(path, lambda: pd.DataFrame(_read_objects(path)))
-        case other:
-            raise BadTable(
-                f"{path.name} ends in {other or 'nothing'}: it is not known how to read that.",
-                next_step="Give a .csv, .jsonl or .parquet file.",
-            )
-
-
-def _guarded(path: Path, read: Callable[[], _Read]) -> _Read:
+    path = Path(path)
     try:
-        return read()
+        # No variable holds the rows while they are made tidy: there may be millions.
+        return tidy(_rows(path, kind), kind)
     except pd.errors.EmptyDataError:
-        return pd.DataFrame()  # type: ignore[return-value]
+        return tidy(pd.DataFrame(), kind)
     except FileNotFoundError:
         raise BadTable(f"There is no file {path}.", next_step="Check the path.") from None
     except UnicodeDecodeError:
@@ -100,6 +66,24 @@ def _guarded(path: Path, read: Callable[[], _Read]) -> _Read:
     except ValueError:
         # pandas and pyarrow quote the offending text; it must not be shown.
         raise BadTable(f"{path.name} is broken, or not what its name says.", next_step="Export it again.") from None
+
+
+def _rows(path: Path, kind: str) -> pd.DataFrame:
+    match path.suffix.lower():
+        case ".csv":
+            frame = _read_csv(path)
+        case ".parquet":
+            frame = pd.read_parquet(path)
+        case ".jsonl" | ".ndjson" | ".json":
+            if (read := _read_blocks(path, kind)) is not None:
+                return read
+            frame = pd.DataFrame(_read_objects(path))
+        case other:
+            raise BadTable(
+                f"{path.name} ends in {other or 'nothing'}: it is not known how to read that.",
+                next_step="Give a .csv, .jsonl or .parquet file.",
+            )
+    return translated(frame, kind)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -154,23 +138,18 @@ def _read_blocks(path: Path, kind: str) -> pd.DataFrame | None:
     known = KINDS[kind]
     schema = pa.schema([(name, _TYPES.get(type_, pa.string())) for name, type_ in known.items()])
     others = "infer" if kind == "users" else "ignore"  # other columns of users are dimensions
-    if not path.stat().st_size:
-        return None
     try:
+        with path.open("rb") as lines:
+            if not set(NEEDED[kind]) <= set(json.loads(lines.readline())):
+                return None
         with arrow_json.open_json(
             path,
             read_options=arrow_json.ReadOptions(block_size=_BLOCK),
             parse_options=arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=others),
         ) as blocks:
             table = pa.Table.from_batches([_in_types(block, known) for block in blocks]).unify_dictionaries()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, ValueError):
+    except (ValueError, TypeError, NotImplementedError):
         return None
-    unused = [name for name in NEEDED[kind] if table[name].null_count == len(table)]
-    if unused:
-        # A column that is empty everywhere is not missing if the first line names it.
-        with path.open(encoding="utf-8-sig") as lines:
-            if not set(unused) <= set(json.loads(next(lines))):
-                return None
     frame: pd.DataFrame = table.to_pandas(
         types_mapper={pa.int32(): pd.Int32Dtype()}.get, self_destruct=True, split_blocks=True, ignore_metadata=True
     )
@@ -181,17 +160,12 @@ def _read_blocks(path: Path, kind: str) -> pd.DataFrame | None:
 
 def _in_types(block: pa.RecordBatch, known: dict[str, str]) -> pa.RecordBatch:
     for index, name in enumerate(block.schema.names):
-        column = block.column(index)
-        match known.get(name):
-            case "time":
-                column = _times(column)
-            case "id":
-                column = pc.utf8_lower(column)
-            case "category":
-                column = pc.utf8_lower(column).dictionary_encode()
-            case "text":
-                column.validate(full=True)
-        block = block.set_column(index, name, column)
+        column, type_ = block.column(index), known.get(name)
+        column.validate(full=True)  # as UTF-8
+        if type_ == "time":
+            block = block.set_column(index, name, _times(column))
+        elif type_ == "category":
+            block = block.set_column(index, name, column.dictionary_encode())
     return block
 
 
@@ -201,5 +175,4 @@ def _times(column: pa.Array) -> pa.Array:
         return pc.cast(column, pa.timestamp("ns", "UTC")).cast(pa.timestamp("us", "UTC"), safe=False)
     except pa.ArrowInvalid:
         # Some name no zone, or several ways of writing are mixed.
-        times = pd.to_datetime(column.to_pandas().replace("", None), utc=True, format="ISO8601")
-        return pa.array(times.dt.as_unit("us"))
+        return pa.array(times(column.to_pandas()))
