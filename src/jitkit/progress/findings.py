@@ -17,7 +17,7 @@ from jitkit.progress.measures import busy_seconds, calls, clock, day, days, late
 from jitkit.progress.outages import interruptions, runs
 from jitkit.progress.states import NEVER_TRIED, advice, in_words, reasons
 from jitkit.progress.survival import DAY, count_history, find_rhythm
-from jitkit.progress.tables import Tables, micros, once, records
+from jitkit.progress.tables import TEXTS, Tables, micros, moments, once, records
 from jitkit.protocol import CALLS_PER_SECOND, RETRY, TIMEOUT_MS
 
 _WEEK: Final = 7.0  # days, before which it is not known what is usual
@@ -150,28 +150,28 @@ def _wrong_passwords(tables: Tables) -> np.ndarray:
     return np.maximum(*counts)
 
 
+def _words(name: str, **values: Any) -> tuple[str, str]:
+    """Fill in a finding of `texts.toml`: its words, and what to do next."""
+    text = TEXTS["findings"][name]
+    return text["words"].format(**values), text["next"].format(**values)
+
+
 def _interruptions(tables: Tables, certificate_ends: pd.Timestamp | None) -> Iterator[Finding]:
     found = interruptions(tables)
     largest = found.nlargest(_MOST, "failed").sort_index()
     for row in records(largest):
-        lasted = span(row["until"] - row["since"])
-        words = (
-            f"From {clock(row['since'])} to {clock(row['until'])} ({lasted}) sign-ins broke: "
-            f"{row['meaning']}. {row['failed']:,} sign-ins of {row['users']:,} people failed; {row['came_back']:,} of "
-            "these people have moved since."
-        )
-        step = row["fix"]
-        if certificate_ends is not None and abs(row["since"] - certificate_ends) <= DAY:
-            words += f" The certificate ran out on {day(certificate_ends)}."
-            step = "Renew the certificate, and have a reminder sent a month before the next one ends."
-        elif row["cause"].startswith(_UNREACHED) and row["good_before"] < row["since"].normalize():
-            words += f" The call before got through on {clock(row['good_before'])}: a day ended in between."
-            step = "Check the endpoint's certificate first: many run out at the end of a day (UTC). Then its name."
-        yield Finding("interruption", words, step, row["since"], row["until"], row["users"])
+        since, until, before = row["since"], row["until"], row["good_before"]
+        written = {"since": clock(since), "until": clock(until), "lasted": span(until - since)}
+        words, step = _words("outage", **row | written)
+        more = "", step
+        if certificate_ends is not None and abs(since - certificate_ends) <= DAY:
+            more = _words("outage_by_certificate", ends=day(certificate_ends))
+        elif row["cause"].startswith(_UNREACHED) and before < since.normalize():
+            more = _words("outage_since_midnight", good_before=clock(before))
+        yield Finding("interruption", words + more[0], more[1], since, until, row["users"])
     if len(found) > len(largest):
         rest = found.drop(largest.index)
-        words = f"{len(rest):,} more windows in which calls broke hit {rest['failed'].sum():,} sign-ins."
-        yield Finding("interruption", words, "They are listed with the endpoint's health.")
+        yield Finding("interruption", *_words("more_outages", windows=len(rest), failed=rest["failed"].sum()))
 
 
 def _odd_days(tables: Tables) -> Iterator[Finding]:
@@ -179,41 +179,27 @@ def _odd_days(tables: Tables) -> Iterator[Finding]:
     explained = [bool(((broken["since"] < start + DAY) & (broken["until"] >= start)).any()) for start in table["day"]]
     slow = (table["moved"] <= _STALL * table["usual"]) & ~np.array(explained, dtype=bool)
     for first, last in runs(slow.to_numpy(), _STALL_DAYS):
-        yield _stall(tables, table.iloc[first : last + 1])
+        length = last + 1 - first
+        words, _, since, until = _unusual(table[first : last + 1], f" ({days(length)})")
+        why, step = _why_stalled(_came(tables, since - length * DAY, since), _came(tables, since, until))
+        yield Finding("stall", words + why, step, since, until)
     sent = [each.at for each in campaigns(tables)]
     for first, last in runs((table["moved"] > table["usual"]).to_numpy(), _RUSH_DAYS):
-        since, until = table["day"].iloc[first], table["day"].iloc[last] + DAY
-        if any(since - _AFTER_MAIL <= at < until for at in sent):
-            continue
-        words = f"From {_usual(table.iloc[first : last + 1])}"
-        step = "If you sent a reminder, a column `campaign` in the users table lets its effect be measured."
-        yield Finding("rush", words, step, since, until)
+        words, step, since, until = _unusual(table[first : last + 1])
+        if not any(since - _AFTER_MAIL <= at < until for at in sent):
+            yield Finding("rush", words, step, since, until)
 
 
-def _usual(part: pd.DataFrame, length: str = "") -> str:
-    return (
-        f"{day(part['day'].iloc[0])} to {day(part['day'].iloc[-1])}{length} {part['moved'].sum():,} people moved, "
-        f"where about {part['usual'].sum():,.0f} are usual."
-    )
+def _unusual(part: pd.DataFrame, length: str = "") -> tuple[str, str, pd.Timestamp, pd.Timestamp]:
+    first, last, moved, usual = part["day"].iloc[0], part["day"].iloc[-1], part["moved"].sum(), part["usual"].sum()
+    words = _words("odd_days", first=day(first), last=day(last), length=length, moved=moved, usual=usual)
+    return *words, first, last + DAY
 
 
-def _stall(tables: Tables, part: pd.DataFrame) -> Finding:
-    since, until = part["day"].iloc[0], part["day"].iloc[-1] + DAY
-    words = f"From {_usual(part, f' ({days(len(part))})')}"
-    before, during = _came(tables, since - len(part) * DAY, since), _came(tables, since, until)
+def _why_stalled(before: int, during: int) -> tuple[str, str]:
     if not before:
-        words += " No log shows whether people came."
-        step = "Give the tenant's sign-in log of these days as well."
-    elif during <= _STALL * before:
-        words += f" Few came: {during:,} sign-ins of people still to move, after {before:,} in the same time before. "
-        words += "There was no outage."
-        step = "Find out what kept people away: a holiday, a hidden sign-in page, an app that was down."
-    else:
-        words += (
-            f" People still to move came ({during:,} sign-ins, {before:,} in the same time before) and were not moved."
-        )
-        step = "Check whether the listener or its list of apps was changed then."
-    return Finding("stall", words, step, since, until)
+        return _words("stall_without_log")
+    return _words("stall_of_visits" if during <= _STALL * before else "stall_of_moves", before=before, during=during)
 
 
 def _came(tables: Tables, since: pd.Timestamp, until: pd.Timestamp) -> int:
@@ -225,26 +211,23 @@ def _came(tables: Tables, since: pd.Timestamp, until: pd.Timestamp) -> int:
 
 def _campaigns(tables: Tables) -> Iterator[Finding]:
     for each in campaigns(tables):
-        words = f"The campaign of {day(each.at)} reached {len(each.reached):,} people. {each.words}"
+        words, step = _words("campaign", at=day(each.at), reached=len(each.reached), words=each.words)
         until = each.at + each.effect.days * DAY if each.effect else None
-        yield Finding("campaign", words, "", each.at, until, len(each.reached))
+        yield Finding("campaign", words, step, each.at, until, len(each.reached))
 
 
 def _lagging(tables: Tables) -> Iterator[Finding]:
-    found: list[tuple[str, dict[str, Any]]] = []
+    found: list[dict[str, Any]] = []
     for by in dimensions(tables):
         if by != COLUMN:
             table = cohorts(tables, by)
             far = table[table["lagging"] & (table["fair_share"] <= _LAG * table["others"])]
-            found += [(by, row) for row in records(far)]
-    for by, row in sorted(found, key=lambda each: -each[1]["behind"])[:_MOST]:
-        words = (
-            f"By {by.replace('_', ' ')}, “{row['cohort']}”: {100 * row['fair_share']:.0f} % of {row['users']:,} people "
-            f"moved within {row['days']:.0f} days, and {100 * row['others']:.0f} % of the others. That is "
-            f"{row['behind']:,} behind. "
-        )
-        why, step = _why(tables, by, row["cohort"])
-        yield Finding("lagging", words + why, step, users=int(row["remaining"]))
+            found += records(far.assign(by=by))
+    for row in sorted(found, key=lambda each: -each["behind"])[:_MOST]:
+        why, step = _why(tables, row["by"], row["cohort"])
+        shares = {"share": 100 * row["fair_share"], "others": 100 * row["others"]}
+        words = _words("lagging", **row | shares | {"column": row["by"].replace("_", " "), "why": why, "step": step})
+        yield Finding("lagging", *words, users=int(row["remaining"]))
 
 
 def _why(tables: Tables, by: str, cohort: str) -> tuple[str, str]:
@@ -279,16 +262,10 @@ def _attacks(tables: Tables) -> Iterator[Finding]:
     largest = 1 + np.argsort(-sizes[1:], kind="stable")[:_MOST]
     for number in sorted(largest.tolist()):
         inside = burst[of_row] == number
-        since, until = (pd.Timestamp(int(times[inside & unknown][end]), unit="us", tz="UTC") for end in (0, -1))
-        words = (
-            f"From {clock(since)} to {clock(until)} {sizes[number]:,} sign-ins used names that nobody has, and "
-            f"{int((inside & wrong).sum()):,} a wrong password, as when a list of stolen passwords is tried."
-        )
-        step = (
-            "Check the names and addresses in the tenant's sign-in log: names that the old system knows are people who "
-            "are not in the tenant yet."
-        )
-        yield Finding("guessing", words, step, since, until)
+        since, until = moments(times[inside & unknown][[0, -1]])
+        numbers = {"unknown": int(sizes[number]), "wrong": int((inside & wrong).sum())}
+        words = _words("guessing", since=clock(since), until=clock(until), **numbers)
+        yield Finding("guessing", *words, since, until)
 
 
 def _certificate(tables: Tables, ends: pd.Timestamp | None) -> Iterator[Finding]:
@@ -296,24 +273,18 @@ def _certificate(tables: Tables, ends: pd.Timestamp | None) -> Iterator[Finding]
         return
     left = (ends - tables.as_of) // DAY
     if left < _CERTIFICATE_DAYS:
-        words = f"ends on {day(ends)}, in {days(left)}." if left >= 0 else f"ended on {day(ends)}."
-        step = "Make a new key pair (notebook 04), or renew the endpoint's certificate."
-        yield Finding("certificate", f"The certificate {words}", step)
+        when = f"ends on {day(ends)}, in {days(left)}" if left >= 0 else f"ended on {day(ends)}"
+        yield Finding("certificate", *_words("certificate", ends=when))
 
 
 def _endpoint_and_logs(tables: Tables) -> Iterator[Finding]:
     took, busy, missing, strange = latency(tables), busy_seconds(tables), missing_days(tables), strange_rows(tables)
-    if took["calls"] and took["over_limit"] > _LATE * took["calls"]:
-        late = f"{took['over_limit']:,} of {took['calls']:,} calls"
-        words = f"{late} took longer than the {TIMEOUT_MS:,} ms that Entra waits."
-        yield Finding("slow", words, "Keep the endpoint warm and the legacy check fast.")
+    late, called = took["over_limit"], took["calls"]
+    if late > _LATE * called:
+        yield Finding("slow", *_words("slow", late=late, calls=called, timeout=TIMEOUT_MS))
     if len(busy):
-        words = f"In {len(busy):,} seconds the calls came near the limit of {CALLS_PER_SECOND} a second, or over it."
-        yield Finding("limit", words, "Spread reminders over more days: the limit counts for the whole tenant.")
+        yield Finding("limit", *_words("limit", seconds=len(busy), limit=CALLS_PER_SECOND))
     if missing:
-        words = f"{days(len(missing))} without any sign-in: {', '.join(missing[:7])}."
-        yield Finding("missing days", words, "Export these days again if they are kept: their figures are too low.")
+        yield Finding("missing days", *_words("missing_days", count=days(len(missing)), days=", ".join(missing[:7])))
     if strange:
-        words = f"None of the {strange:,} rows with an id in the logs is about a person in the users table."
-        step = "Write the same ids in all tables, such as the object id; until then, nothing here rests on the logs."
-        yield Finding("strange ids", words, step)
+        yield Finding("strange ids", *_words("strange_ids", rows=strange))

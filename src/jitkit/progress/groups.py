@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from jitkit.errors import BadTable
 from jitkit.progress.measures import kaplan_meier, quantile, wilson
-from jitkit.progress.tables import KINDS, Tables, in_utc, isin, once
+from jitkit.progress.tables import KINDS, Tables, once
 
 NOTHING: Final = "(empty)"
 """The cohort of users whose cell is empty."""
@@ -38,6 +36,7 @@ def dimensions(tables: Tables) -> list[str]:
     return [name for name in tables.users.columns if name not in KINDS["users"]]
 
 
+@once
 def cohorts(tables: Tables, by: str) -> pd.DataFrame:
     """Compare groups of users at equal exposure, the one that lags furthest first.
 
@@ -57,13 +56,6 @@ def cohorts(tables: Tables, by: str) -> pd.DataFrame:
             f"The table users has no column {by} to group by.",
             next_step=f"Use {', '.join(known)}." if known else "Add columns such as country or app to the users table.",
         )
-    if (cohorts, by) not in tables.kept:
-        tables.kept[cohorts, by] = _compared(tables, by)
-    result: pd.DataFrame = tables.kept[cohorts, by]
-    return result
-
-
-def _compared(tables: Tables, by: str) -> pd.DataFrame:
     codes, names = pd.factorize(_grouped(tables.users[by]), sort=True)
     moved = tables.users["migrated_at"].notna().to_numpy()
     whole, hits = np.bincount(codes, minlength=len(names)), np.bincount(codes[moved], minlength=len(names))
@@ -139,8 +131,7 @@ def _fair(tables: Tables, codes: np.ndarray, groups: int, moved: np.ndarray, z: 
     return pd.DataFrame(rows, columns=names)
 
 
-@dataclass(frozen=True)
-class Effect:
+class Effect(NamedTuple):
     """What a campaign did: the extra migrations among those reached, from low to high (95 %), and what was compared."""
 
     extra: float
@@ -148,11 +139,9 @@ class Effect:
     high: float
     days: int
     cells: pd.DataFrame
-    words: str
 
 
-@dataclass(frozen=True)
-class Campaign:
+class Campaign(NamedTuple):
     """A reminder: when it went out, the ids of those who got it and did not, and its effect, if that is known."""
 
     at: pd.Timestamp
@@ -187,8 +176,8 @@ def campaigns(tables: Tables) -> list[Campaign]:
             continue
         reached, control = (tables.users.loc[cells == f"{group} {date}", "user_id"] for group in ("reached", "control"))
         try:
-            effect = campaign(tables, at, reached, control)
-            sent.append(Campaign(at, reached, control, effect, effect.words))
+            effect = _measure(tables, at, {"reached": reached, "control": control})
+            sent.append(Campaign(at, reached, control, effect, _in_words(effect)))
         except BadTable as refused:
             sent.append(Campaign(at, reached, control, None, f"Its effect is not known: {refused.happened}"))
     return sent
@@ -205,87 +194,73 @@ def course(tables: Tables, sent: Campaign) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def campaign(
-    tables: Tables, at: pd.Timestamp, reached: Iterable[str], control: Iterable[str], *, days: int = _COMPARED
-) -> Effect:
+def _measure(tables: Tables, at: pd.Timestamp, groups: dict[str, pd.Series]) -> Effect:
     """Measure a campaign by difference in differences of the daily hazard.
 
     The hazard is the number of migrations for each day that a flagged user was not yet moved. What changed for
     everybody at the time of the campaign, weekdays and holidays included, is in both groups and falls out. The interval
-    takes the wider of two spreads: that of the counts (Poisson) and that of the days. Fewer `days` are compared where
-    the tables do not reach as far.
+    takes the wider of two spreads: that of the counts (Poisson) and that of the days.
 
-    Raises BadTable if there is no control group, the groups share users, or users, migrations or days are too few.
+    Raises BadTable if there is no control group, or users, migrations or days are too few.
     """
-    at = in_utc(at)
-    groups = _members(tables, reached, control)
-    span = _span(tables, at, days)
-    daily = {group: _daily(tables, rows, at, span) for group, rows in groups.items()}
-    cells = _cells(daily, span)
-    rate, exposure = cells["hazard"].to_numpy(), float(cells["user_days"][1])
-    effect = float((rate[1] - rate[0]) - (rate[3] - rate[2]))
-    # Half a migration more keeps a cell without any from looking certain.
-    by_counts = float(np.sqrt(((cells["migrated"] + 0.5) / cells["user_days"] ** 2).sum()))
-    half = quantile(_CONFIDENCE) * max(by_counts, _spread_of_days(daily, span))
-    extra, low, high = (exposure * each for each in (effect, effect - half, effect + half))
-    if low > 0:
-        said = f"moved about {extra:,.0f} more people than would have come anyway"
-    elif high < 0:
-        said = f"went with {-extra:,.0f} fewer migrations than the control group leads to expect"
-    else:
-        said = "cannot be told from no effect"
-    words = f"Within {span} days the campaign {said} (95 % interval {low:,.0f} to {high:,.0f})."
-    return Effect(extra, low, high, span, cells, words)
-
-
-def _members(tables: Tables, reached: Iterable[str], control: Iterable[str]) -> dict[str, np.ndarray]:
-    ids = {"reached": [*reached], "control": [*control]}
-    if not ids["control"]:
+    if not len(groups["control"]):
         raise BadTable(
             "Without a control group it is not known what a campaign did and what would have happened anyway.",
             next_step="Name users who did not get it, chosen by lot before; for the next one, hold some back.",
         )
-    users = tables.users["user_id"]
-    rows = {name: isin(users, pd.Series(given, dtype="str").str.lower()) for name, given in ids.items()}
-    both = int((rows["reached"] & rows["control"]).sum())
-    if both:
-        raise BadTable(f"{both:,} users are in both groups.", next_step="Take them out of one.")
-    return rows
-
-
-def _span(tables: Tables, at: pd.Timestamp, days: int) -> int:
     flagged = tables.users["flagged_at"].min()
     if pd.isna(flagged) or tables.as_of is None:
         raise BadTable(
             "The users have no flagged_at.", next_step="Give the column: it says since when users could move."
         )
-    whole = min((at - flagged) // _DAY, (tables.as_of - at) // _DAY, days)
-    if whole < _DAYS:
+    days = min((at - flagged) // _DAY, (tables.as_of - at) // _DAY, _COMPARED)
+    if days < _DAYS:
         raise BadTable(
-            f"There are {max(whole, 0)} whole days to compare, before or after the campaign.",
+            f"There are {max(days, 0)} whole days to compare, before or after the campaign.",
             next_step=f"Wait until there are {_DAYS} on both sides.",
         )
-    return int(whole)
+    daily = {group: _daily(tables.users.loc[ids.index], at, days) for group, ids in groups.items()}
+    cells = _cells(daily, days)
+    rate, exposure = cells["hazard"].to_numpy(), float(cells["user_days"][1])
+    effect = float((rate[1] - rate[0]) - (rate[3] - rate[2]))
+    # Half a migration more keeps a cell without any from looking certain.
+    by_counts = float(np.sqrt(((cells["migrated"] + 0.5) / cells["user_days"] ** 2).sum()))
+    rates = [table["migrated"] / table["user_days"].where(table["user_days"] > 0) for table in daily.values()]
+    apart = rates[0] - rates[1]
+    sides = [side.dropna() for side in (apart[:days], apart[days:])]
+    by_days = float(np.sqrt(sum(side.var() / max(len(side), 1) for side in sides)))
+    half = quantile(_CONFIDENCE) * max(by_counts, by_days)
+    extra, low, high = (exposure * each for each in (effect, effect - half, effect + half))
+    return Effect(extra, low, high, days, cells)
 
 
-def _daily(tables: Tables, rows: np.ndarray, at: pd.Timestamp, span: int) -> pd.DataFrame:
+def _in_words(effect: Effect) -> str:
+    if effect.low > 0:
+        said = f"moved about {effect.extra:,.0f} more people than would have come anyway"
+    elif effect.high < 0:
+        said = f"went with {-effect.extra:,.0f} fewer migrations than the control group leads to expect"
+    else:
+        said = "cannot be told from no effect"
+    return f"Within {effect.days} days the campaign {said} (95 % interval {effect.low:,.0f} to {effect.high:,.0f})."
+
+
+def _daily(users: pd.DataFrame, at: pd.Timestamp, days: int) -> pd.DataFrame:
     """Count migrations and the days at risk of a group, for each day around the campaign."""
-    users = tables.users[rows]
     start = ((users["flagged_at"] - at) / _DAY).to_numpy(dtype="float64")
     end = ((users["migrated_at"] - at) / _DAY).to_numpy(dtype="float64")
     left = np.where(np.isnan(end), np.inf, end)
     found = []
-    for day in range(-span, span):
+    for day in range(-days, days):
         at_risk = np.clip(np.minimum(left, day + 1) - np.maximum(start, day), 0, None)
         moved = (end >= day) & (end < day + 1) & (start <= end)
         found.append((int(moved.sum()), float(np.nansum(at_risk)), int((at_risk > 0).sum())))
     return pd.DataFrame(found, columns=["migrated", "user_days", "users"])
 
 
-def _cells(daily: dict[str, pd.DataFrame], span: int) -> pd.DataFrame:
+def _cells(daily: dict[str, pd.DataFrame], days: int) -> pd.DataFrame:
     rows = []
     for group, table in daily.items():
-        for period, part in (("before", table[:span]), ("after", table[span:])):
+        for period, part in (("before", table[:days]), ("after", table[days:])):
             moved, at_risk = int(part["migrated"].sum()), float(part["user_days"].sum())
             hazard = moved / at_risk if at_risk else np.nan
             rows.append((group, period, int(part["users"].max()), moved, at_risk, hazard))
@@ -296,10 +271,3 @@ def _cells(daily: dict[str, pd.DataFrame], span: int) -> pd.DataFrame:
                 next_step=f"An interval that says something takes {_USERS} users and {_EVENTS} migrations in each.",
             )
     return pd.DataFrame(rows, columns=["group", "period", "users", "migrated", "user_days", "hazard"])
-
-
-def _spread_of_days(daily: dict[str, pd.DataFrame], span: int) -> float:
-    rates = [table["migrated"] / table["user_days"].where(table["user_days"] > 0) for table in daily.values()]
-    apart = (rates[0] - rates[1]).dropna()
-    before, after = apart[apart.index < span], apart[apart.index >= span]
-    return float(np.sqrt(before.var() / max(len(before), 1) + after.var() / max(len(after), 1)))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from importlib.resources import files
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from jitkit.errors import BadTable
 
 _Figure = TypeVar("_Figure")
+_Further = ParamSpec("_Further")
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -132,14 +133,15 @@ class Tables:
         return np.append(rows, -1).astype("int32")[ids.cat.codes.to_numpy()]
 
 
-def once(figure: Callable[[Tables], _Figure]) -> Callable[[Tables], _Figure]:
+def once(figure: Callable[Concatenate[Tables, _Further], _Figure]) -> Callable[Concatenate[Tables, _Further], _Figure]:
     """Compute a figure once for each `Tables`; others are made from it, so callers must not change it."""
 
     @wraps(figure)
-    def kept(tables: Tables) -> _Figure:
-        if figure not in tables.kept:
-            tables.kept[figure] = figure(tables)
-        result: _Figure = tables.kept[figure]
+    def kept(tables: Tables, *args: _Further.args, **kwargs: _Further.kwargs) -> _Figure:
+        key = (figure, args)
+        if key not in tables.kept:
+            tables.kept[key] = figure(tables, *args, **kwargs)
+        result: _Figure = tables.kept[key]
         return result
 
     return kept
