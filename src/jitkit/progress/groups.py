@@ -139,6 +139,7 @@ class Effect(NamedTuple):
     high: float
     days: int
     cells: pd.DataFrame
+    words: str
 
 
 class Campaign(NamedTuple):
@@ -177,7 +178,7 @@ def campaigns(tables: Tables) -> list[Campaign]:
         reached, control = (tables.users.loc[cells == f"{group} {date}", "user_id"] for group in ("reached", "control"))
         try:
             effect = _measure(tables, at, {"reached": reached, "control": control})
-            sent.append(Campaign(at, reached, control, effect, _in_words(effect)))
+            sent.append(Campaign(at, reached, control, effect, effect.words))
         except BadTable as refused:
             sent.append(Campaign(at, reached, control, None, f"Its effect is not known: {refused.happened}"))
     return sent
@@ -231,17 +232,14 @@ def _measure(tables: Tables, at: pd.Timestamp, groups: dict[str, pd.Series]) -> 
     by_days = float(np.sqrt(sum(side.var() / max(len(side), 1) for side in sides)))
     half = quantile(_CONFIDENCE) * max(by_counts, by_days)
     extra, low, high = (exposure * each for each in (effect, effect - half, effect + half))
-    return Effect(extra, low, high, days, cells)
-
-
-def _in_words(effect: Effect) -> str:
-    if effect.low > 0:
-        said = f"moved about {effect.extra:,.0f} more people than would have come anyway"
-    elif effect.high < 0:
-        said = f"went with {-effect.extra:,.0f} fewer migrations than the control group leads to expect"
+    if low > 0:
+        said = f"moved about {extra:,.0f} more people than would have come anyway"
+    elif high < 0:
+        said = f"went with {-extra:,.0f} fewer migrations than the control group leads to expect"
     else:
         said = "cannot be told from no effect"
-    return f"Within {effect.days} days the campaign {said} (95 % interval {effect.low:,.0f} to {effect.high:,.0f})."
+    words = f"Within {days} days the campaign {said} (95 % interval {low:,.0f} to {high:,.0f})."
+    return Effect(extra, low, high, days, cells, words)
 
 
 def _daily(users: pd.DataFrame, at: pd.Timestamp, days: int) -> pd.DataFrame:

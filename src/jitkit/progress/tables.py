@@ -137,7 +137,7 @@ def once(figure: Callable[Concatenate[Tables, _Further], _Figure]) -> Callable[C
     """Compute a figure once for each `Tables`; others are made from it, so callers must not change it."""
 
     @wraps(figure)
-    def kept(tables: Tables, *args: _Further.args, **kwargs: _Further.kwargs) -> _Figure:
+    def kept(tables: Tables, /, *args: _Further.args, **kwargs: _Further.kwargs) -> _Figure:
         key = (figure, args)
         if key not in tables.kept:
             tables.kept[key] = figure(tables, *args, **kwargs)
