@@ -249,7 +249,8 @@ def matrix(tables: Tables) -> pd.DataFrame:
         tables.ledger["user_id"][tables.callers < 0],
     ]
     if count := int(pd.concat([each.astype("str") for each in strangers]).dropna().nunique()):
-        found.loc[len(found)] = ["not in scope", "a row", "or a call", count]
+        others = pd.DataFrame([("not in scope", "a row", "or a call", count)], columns=found.columns)
+        found = pd.concat([found, others], ignore_index=True)
     logs = found["log"] if len(tables.sign_ins) else ["not collected"] * len(found)
     ledgers = found["ledger"] if len(tables.ledger) else ["not collected"] * len(found)
     judged = [_judge(*row) for row in zip(found["flag"], logs, ledgers, strict=True)]
