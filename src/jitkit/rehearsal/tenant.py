@@ -28,7 +28,7 @@ from jitkit.rehearsal.callout import Caller, Callout
 from jitkit.rehearsal.directory import Directory
 from jitkit.rehearsal.faults import Faults
 from jitkit.rehearsal.graph.router import Router
-from jitkit.rehearsal.graph.wire import Answer, GraphError, not_simulated
+from jitkit.rehearsal.graph.wire import Answer, GraphError, refusal
 from jitkit.rehearsal.seed import seed
 from jitkit.rehearsal.sign_in import PasswordReset, SignIn, SignIns
 from jitkit.rehearsal.state import CallLog, State
@@ -265,8 +265,8 @@ class RehearsalTenant:
         for fault in self.faults.met("graph"):
             await asyncio.sleep(fault.seconds)
             if fault.status:
-                refusal = GraphError(fault.status, fault.code, fault.message).answer({})
-                return replace(refusal, headers={"Retry-After": str(fault.retry_after)} if fault.retry_after else {})
+                answer = GraphError(fault.status, fault.code, fault.message).answer({})
+                return replace(answer, headers={"Retry-After": str(fault.retry_after)} if fault.retry_after else {})
         return None
 
     def _note_call(self, method: str, path: str, answer: Answer) -> None:
@@ -335,7 +335,7 @@ class _InProcess(httpx.AsyncBaseTransport):
 
 
 async def _not_simulated(request: Request) -> Response:
-    return _response(not_simulated(f"{request.method} {request.url.path}").answer({}))
+    return _response(refusal("not-simulated", what=f"{request.method} {request.url.path}").answer({}))
 
 
 def _response(answer: Answer) -> Response:

@@ -18,9 +18,8 @@ from typing import Final
 
 from jitkit.rehearsal import switches
 from jitkit.rehearsal.directory import Body, Directory
-from jitkit.rehearsal.graph import odata
 from jitkit.rehearsal.graph.resource import READ_DIRECTORY, Resource, check_room, defaults, merge
-from jitkit.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, bad_request, new_id, written
+from jitkit.rehearsal.graph.wire import Answer, Call, GraphRoute, new_id, refusal, written
 
 _WRITE: Final = ("Application.ReadWrite.All", "Directory.ReadWrite.All")
 _AUDIENCES: Final = {
@@ -31,27 +30,27 @@ _AUDIENCES: Final = {
 }
 
 
-class Applications(Resource):
+class _Registered(Resource):
+    """What applications and service principals have in common."""
+
+    read, write = READ_DIRECTORY, _WRITE
+    operations = "list count get create update delete"
+    key = "appId"
+    checks_select = recycled = logs_changes = True
+
+    def listed(self, call: Call, item: Body) -> Body:
+        return hidden(item)
+
+
+class Applications(_Registered):
     """Application registrations. An application's service principal is a separate object."""
 
     kind, model = "application", "Application"
     paths = ("/applications",)
-    read, write = READ_DIRECTORY, _WRITE
-    operations = "list count get create update delete"
-    keys, key = ("appId", "uniqueName"), "appId"
+    keys, created_by = ("appId", "uniqueName"), "uniqueName"
     required = ("displayName", "signInAudience")
     read_only = frozenset({"id", "appId", "createdDateTime", "deletedDateTime", "publisherDomain"})
-    checks_select = recycled = logs_changes = True
     on_create, on_update, on_delete = "Add application", "Update application", "Delete application"
-
-    def lookup(self, call: Call) -> Body | None:
-        if "uniqueName" not in call.ids:
-            return super().lookup(call)
-        name = call.ids["uniqueName"]
-        return next((app for app in call.directory.all("application") if app.get("uniqueName") == name), None)
-
-    def listed(self, call: Call, item: Body) -> Body:
-        return hidden(item)
 
     def shown(self, call: Call, item: Body) -> Body:
         """Public keys come only with `$select=keyCredentials`."""
@@ -63,19 +62,15 @@ class Applications(Resource):
     def checked(self, call: Call) -> Body:
         body = super().checked(call)
         if body.get("signInAudience") is not None and body["signInAudience"] not in _AUDIENCES:
-            raise bad_request("Invalid value specified for property 'signInAudience' of resource 'Application'.")
+            raise refusal("value", name="signInAudience", model=self.model)
         return body
-
-    def missing_key(self, call: Call) -> Body:
-        named = "uniqueName" in call.ids and self.lookup(call) is None
-        return {"uniqueName": call.ids["uniqueName"]} if named else {}
 
     def new(self, call: Call, body: Body) -> Body:
         if not body.get("displayName"):
-            raise bad_request("A value is required for property 'displayName' of resource 'Application'.")
+            raise refusal("value-required", name="displayName", model=self.model)
         name = body.get("uniqueName")
         if name and any(app.get("uniqueName") == name for app in call.directory.all("application")):
-            raise bad_request("Another object with the same value for property uniqueName already exists.")
+            raise refusal("taken", name="uniqueName")
         check_room(call.directory)
         app = new_application(body, call.directory)
         _check_uris(call, app, app["identifierUris"])
@@ -86,7 +81,7 @@ class Applications(Resource):
     def changed(self, call: Call, before: Body, body: Body) -> Body:
         """Collections are replaced as a whole, complex properties member by member."""
         if before.get("uniqueName") and body.get("uniqueName", before["uniqueName"]) != before["uniqueName"]:
-            raise bad_request("Property 'uniqueName' cannot be changed once it is set.")
+            raise refusal("unique-name-set")
         after = _whole(super().changed(call, before, body))
         if "identifierUris" in body:
             _check_uris(call, after, after["identifierUris"], present=before["identifierUris"])
@@ -99,8 +94,7 @@ class Applications(Resource):
 
     def delete(self, call: Call) -> Answer:
         """The service principal goes to the recycle bin as well."""
-        principal = call.directory.by_key("servicePrincipal", self.find(call)["appId"])
-        if principal:
+        if principal := call.directory.by_key("servicePrincipal", self.find(call)["appId"]):
             call.directory.discard("servicePrincipal", principal["id"], recycle=True)
         return super().delete(call)
 
@@ -129,47 +123,30 @@ def _whole(app: Body) -> Body:
     return app
 
 
-class ServicePrincipals(Resource):
+class ServicePrincipals(_Registered):
     """Service principals: the presence of applications in the tenant."""
 
     kind, model = "servicePrincipal", "ServicePrincipal"
     paths = ("/servicePrincipals",)
-    read, write = READ_DIRECTORY, _WRITE
-    operations = "list count get create update delete"
-    keys, key = ("appId",), "appId"
+    keys, created_by = ("appId",), "appId"
     read_only = frozenset({"id", "deletedDateTime", "appDisplayName", "appOwnerOrganizationId", "servicePrincipalType"})
-    checks_select = recycled = logs_changes = True
     on_create, on_update = "Add service principal", "Update service principal"
     on_delete = "Remove service principal"
 
-    def listed(self, call: Call, item: Body) -> Body:
-        return hidden(item)
-
-    def missing_key(self, call: Call) -> Body:
-        named = "appId" in call.ids and call.directory.by_key(self.kind, call.ids["appId"]) is None
-        return {"appId": call.ids["appId"]} if named else {}
-
     def new(self, call: Call, body: Body) -> Body:
         """Only the appId has to be sent."""
-        app = call.read_by_key("application", body.get("appId") or "")
+        app_id = body.get("appId") or ""
+        app = call.read_by_key("application", app_id)
         if app is None:
-            raise bad_request(
-                f"The appId '{body.get('appId') or ''}' of the service principal does not reference a valid "
-                "application object."
-            )
-        if call.directory.by_key(self.kind, app["appId"]):
-            raise GraphError(
-                409,
-                "Request_MultipleObjectsWithSameKeyValue",
-                "The service principal cannot be created, updated, or restored because the service principal name "
-                f"{app['appId']} is already in use.",
-            )
+            raise refusal("app-id-unknown", app_id=app_id)
+        if call.directory.by_key(self.kind, app_id):
+            raise refusal("principal-taken", app_id=app_id)
         check_room(call.directory)
         return new_service_principal(app, call.tenant_id) | body
 
     def changed(self, call: Call, before: Body, body: Body) -> Body:
         if body.get("appId", before["appId"]) != before["appId"]:
-            raise bad_request("Property 'appId' is read-only and cannot be set.")
+            raise refusal("read-only", name="appId")
         return before | body
 
 
@@ -214,7 +191,7 @@ class ExtensionProperties(Resource):
     paths = ("/applications/{id}/extensionProperties", "/applications(appId='{appId}')/extensionProperties")
     read, write = READ_DIRECTORY, ("Application.ReadWrite.All", "Application.ReadWrite.OwnedBy")
     operations = "list get create delete"
-    placeholder = "property"
+    placeholder, owner = "property", APPLICATIONS
 
     def routes(self) -> list[GraphRoute]:
         path = "/directoryObjects/getAvailableExtensionProperties"
@@ -229,18 +206,9 @@ class ExtensionProperties(Resource):
     def context(self, call: Call) -> str:
         return f"applications('{APPLICATIONS.find(call)['id']}')/extensionProperties"
 
-    def items(self, call: Call) -> odata.Collection:
-        where = "kind = ? AND deleted IS NULL AND parent = ?"
-        return odata.Collection(self.context(call), self.model, where, (self.kind, APPLICATIONS.find(call)["id"]))
-
     def listed(self, call: Call, item: Body) -> Body:
         """As live, `appDisplayName` is empty in a list."""
         return {**item, "appDisplayName": ""}
-
-    def lookup(self, call: Call) -> Body | None:
-        siblings = call.directory.all(self.kind, parent=APPLICATIONS.find(call)["id"])
-        found = super().lookup(call)
-        return found if found in siblings else None
 
     def create(self, call: Call) -> Answer:
         app = APPLICATIONS.find(call)
@@ -272,17 +240,17 @@ def add_extension(call: Call, app: Body, body: Body) -> Body:
     """
     name, targets = body.get("name") or "", body.get("targetObjects") or []
     if not re.fullmatch(r"\w{1,80}", name, re.ASCII):
-        raise bad_request("Extension property name is missing, or has characters other than letters, digits and '_'.")
+        raise refusal("extension-name")
     if body.get("dataType") not in _DATA_TYPES:
-        raise bad_request(f"Invalid dataType. Supported data types: {', '.join(sorted(_DATA_TYPES))}.")
+        raise refusal("extension-type", types=", ".join(sorted(_DATA_TYPES)))
     if not targets or not set(targets) <= _TARGETS:
-        raise bad_request(f"Invalid targetObjects. Supported: {', '.join(sorted(_TARGETS))}.")
+        raise refusal("extension-targets", targets=", ".join(sorted(_TARGETS)))
     full = f"extension_{app['appId'].replace('-', '')}_{name}"
     present = call.directory.all("extensionProperty")
     if any(item["name"].lower() == full.lower() for item in present):
-        raise bad_request("An extension property exists with the name " + full + ".")
+        raise refusal("extension-taken", name=full)
     if len(present) >= _MOST_EXTENSIONS:
-        raise bad_request(f"The tenant has reached its limit of {_MOST_EXTENSIONS} extension properties.")
+        raise refusal("extension-limit", most=_MOST_EXTENSIONS)
     made = new_extension(app, full, body["dataType"], targets, multiple=bool(body.get("isMultiValued")))
     APPLICATIONS.audit(call, APPLICATIONS.on_update, app)
     return call.directory.add("extensionProperty", made, parent=app["id"])
@@ -314,7 +282,7 @@ def check_uris_free(call: Call, own_id: str, uris: Sequence[str]) -> None:
     )
     taken = {uri.lower() for row in others for uri in json.loads(row["uris"] or "[]")}
     if any(uri.lower() in taken for uri in uris):
-        raise bad_request("Another object with the same value for property identifierUris already exists.")
+        raise refusal("taken", name="identifierUris")
 
 
 def _check_uris(call: Call, app: Body, uris: Sequence[str], *, present: Sequence[str] = ()) -> None:
@@ -322,19 +290,13 @@ def _check_uris(call: Call, app: Body, uris: Sequence[str], *, present: Sequence
     check_uris_free(call, app["id"], uris)
     for uri in uris:
         if "://" not in uri and not uri.startswith("urn:"):
-            raise bad_request(
-                f"Invalid value specified for property 'identifierUris' of resource 'Application': '{uri}'."
-            )
+            raise refusal("uri", uri=uri)
         if uri.endswith("/"):
-            raise bad_request(f"The identifier URI '{uri}' must not end with a slash ('/').")
+            raise refusal("uri-slash", uri=uri)
         if uri not in present and not _secure(call, app, uri):
-            raise bad_request(
-                f"Failed to add identifier URI {uri}. All newly added URIs must contain a tenant verified domain, "
-                "tenant ID, or app ID, as per the default tenant policy of your organization. See "
-                "https://aka.ms/identifier-uri-addition-error for more information on this error."
-            )
+            raise refusal("uri-insecure", uri=uri)
     if len({uri.lower() for uri in uris}) != len(uris):
-        raise bad_request("Property identifierUris contains duplicate values.")
+        raise refusal("uri-twice")
 
 
 def _secure(call: Call, app: Body, uri: str) -> bool:
@@ -371,7 +333,7 @@ def _replaced_keys(sent: list[Body], present: list[Body]) -> list[Body]:
         for item in sent
     ]
     if len({item["keyId"] for item in result}) != len(result):
-        raise bad_request("Property keyCredentials has two entries with the same keyId.")
+        raise refusal("key-twice")
     return result
 
 
@@ -380,9 +342,7 @@ def _check_token_encryption(app: Body) -> None:
     wanted = app.get("tokenEncryptionKeyId")
     usable = {item["keyId"].lower() for item in app["keyCredentials"] if item["usage"] == "Encrypt"}
     if wanted is not None and wanted.lower() not in usable:
-        raise bad_request(
-            f"The tokenEncryptionKeyId '{wanted}' does not match the keyId of a key with usage 'Encrypt'."
-        )
+        raise refusal("token-encryption-key", id=wanted)
 
 
 def _key_entry(item: Body) -> Body:
@@ -390,15 +350,15 @@ def _key_entry(item: Body) -> Body:
     from cryptography.hazmat.primitives import hashes
 
     if item.get("type") not in _KEY_TYPES or item.get("usage") not in _KEY_USAGES:
-        raise bad_request("Key credential has an invalid type or usage.")
+        raise refusal("key-type")
     if not item.get("key"):
-        raise bad_request("A value is required for property 'key' of a new key credential.")
+        raise refusal("key-bytes")
     if item["type"] != "AsymmetricX509Cert":
-        raise bad_request(f"Key credentials of type '{item['type']}' cannot be set with this request; use addKey.")
+        raise refusal("key-addkey", type=item["type"])
     try:
         certificate = x509.load_der_x509_certificate(base64.b64decode(item["key"]))
     except ValueError:
-        raise bad_request("Key credential is not a valid X.509 certificate.") from None
+        raise refusal("key-certificate") from None
     thumbprint = base64.b64encode(certificate.fingerprint(hashes.SHA1()).hex().upper().encode()).decode()  # noqa: S303
     starts, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return {
@@ -421,5 +381,5 @@ def _within(text: str | None, starts: datetime, ends: datetime) -> str | None:
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     # Certificates carry whole seconds; a caller may send fractions of one.
     if not starts.timestamp() - 1 <= moment.timestamp() <= ends.timestamp() + 1:
-        raise bad_request("Key credential start or end date is outside the validity of its certificate.")
+        raise refusal("key-dates")
     return written(moment.timestamp())

@@ -16,7 +16,7 @@ from jitkit.rehearsal.directory import Body
 from jitkit.rehearsal.graph import odata
 from jitkit.rehearsal.graph.applications import SERVICE_PRINCIPALS
 from jitkit.rehearsal.graph.resource import READ_DIRECTORY, Resource
-from jitkit.rehearsal.graph.wire import Call, GraphError, GraphRoute, bad_request, not_found
+from jitkit.rehearsal.graph.wire import Call, GraphRoute, refusal
 
 _OWNERS: Final = ("/servicePrincipals/{id}", "/servicePrincipals(appId='{appId}')")
 _DEFAULT_ROLE: Final = "00000000-0000-0000-0000-000000000000"
@@ -37,26 +37,20 @@ class Assignments(Resource):
         "AppRoleAssignment.ReadWrite.All + Directory.Read.All",
     )
     operations = "list get create delete"
-    placeholder = "assignment"
+    placeholder, owner = "assignment", SERVICE_PRINCIPALS
     on_create = "Add app role assignment to service principal"
     on_delete = "Remove app role assignment from service principal"
 
     def context(self, call: Call) -> str:
-        return f"servicePrincipals('{SERVICE_PRINCIPALS.find(call)['id']}')/{_side(call)}"
+        side = "appRoleAssignedTo" if _outward(call) else "appRoleAssignments"
+        return f"servicePrincipals('{SERVICE_PRINCIPALS.find(call)['id']}')/{side}"
+
+    def owned_by(self, call: Call) -> str:
+        return f"json_extract(body, '$.{'resourceId' if _outward(call) else 'principalId'}')"
 
     def items(self, call: Call) -> odata.Collection:
-        member = "resourceId" if _outward(call) else "principalId"
-        return odata.Collection(
-            self.context(call) if _outward(call) else "appRoleAssignments",
-            self.model,
-            f"kind = ? AND deleted IS NULL AND json_extract(body, '$.{member}') = ?",
-            (self.kind, SERVICE_PRINCIPALS.find(call)["id"]),
-        )
-
-    def lookup(self, call: Call) -> Body | None:
-        found = super().lookup(call)
-        owner = found and found["resourceId" if _outward(call) else "principalId"]
-        return found if owner and SERVICE_PRINCIPALS.find(call)["id"] == owner else None
+        items = super().items(call)
+        return items if _outward(call) else replace(items, context="appRoleAssignments")
 
     def new(self, call: Call, body: Body) -> Body:
         owner = SERVICE_PRINCIPALS.find(call)
@@ -64,13 +58,13 @@ class Assignments(Resource):
         resource = _required(call, "resourceId", body.get("resourceId"))
         role = (body.get("appRoleId") or _DEFAULT_ROLE).lower()
         if owner["id"] != (resource if _outward(call) else principal)["id"]:
-            raise bad_request("The id in the request URL and the id in the body do not match.")
+            raise refusal("assignment-owner")
         roles = {item["id"].lower() for item in resource["appRoles"] if item.get("isEnabled", True)}
         if role not in roles | ({_DEFAULT_ROLE} if not roles else set()):
-            raise bad_request("Permission being assigned was not found on application")
+            raise refusal("assignment-role")
         for item in call.directory.all(self.kind):
             if (item["principalId"], item["resourceId"], item["appRoleId"]) == (principal["id"], resource["id"], role):
-                raise bad_request("Permission being assigned already exists on the object")
+                raise refusal("assignment-taken")
         return {
             "id": _encode(uuid.UUID(principal["id"]).bytes_le + secrets.token_bytes(16)),
             "deletedDateTime": None,
@@ -94,7 +88,7 @@ class Grants(Resource):
     paths = ("/oauth2PermissionGrants",)
     write = ("DelegatedPermissionGrant.ReadWrite.All", "Directory.ReadWrite.All")
     read = (*write, "Directory.Read.All")
-    placeholder = "grant"
+    placeholder, owner = "grant", SERVICE_PRINCIPALS
     on_create, on_update = "Add delegated permission grant", "Update delegated permission grant"
     on_delete = "Remove delegated permission grant"
 
@@ -102,26 +96,21 @@ class Grants(Resource):
         of_client = (GraphRoute("GET", f"{at}{self.paths[0]}", self.list_all, self.read) for at in _OWNERS)
         return [*of_client, *super().routes()]
 
-    def items(self, call: Call) -> odata.Collection:
-        items = super().items(call)
-        if call.path.lower() == self.paths[0].lower():
-            return items
-        client = SERVICE_PRINCIPALS.find(call)["id"]
-        where = f"{items.where} AND json_extract(body, '$.clientId') = ?"
-        return replace(items, where=where, parameters=(*items.parameters, client))
+    def owned_by(self, call: Call) -> str:
+        return "json_extract(body, '$.clientId')" if call.path.lower().startswith("/serviceprincipals") else ""
 
     def new(self, call: Call, body: Body) -> Body:
         client = _required(call, "clientId", body.get("clientId"))
         resource = _required(call, "resourceId", body.get("resourceId"))
         kind, user_id = body.get("consentType"), body.get("principalId")
         if kind not in {"AllPrincipals", "Principal"} or (kind == "Principal") != bool(user_id):
-            raise bad_request("consentType must be 'AllPrincipals', or 'Principal' together with a principalId.")
+            raise refusal("grant-consent")
         if user_id and call.directory.user(user_id, made_by=call.replicated) is None:
-            raise not_found(user_id)
+            raise refusal("not-found", id=user_id)
         parts = [client["id"], resource["id"], *([user_id] if user_id else [])]
         id = _encode(b"".join(uuid.UUID(part).bytes_le for part in parts))
         if call.directory.get(self.kind, id):
-            raise bad_request("Permission entry already exists.")
+            raise refusal("grant-taken")
         return {
             "id": id,
             "clientId": client["id"],
@@ -134,7 +123,7 @@ class Grants(Resource):
     def changed(self, call: Call, before: Body, body: Body) -> Body:
         """Scopes that are left out are revoked."""
         if body.keys() - {"scope"}:
-            raise bad_request("Only the scope of a delegated permission grant can be changed.")
+            raise refusal("grant-changes")
         resource = _required(call, "resourceId", before["resourceId"])
         return {**before, "scope": _known_scopes(resource, body.get("scope") or "")}
 
@@ -148,21 +137,13 @@ def _outward(call: Call) -> bool:
     return "/approleassignedto" in call.path.lower()
 
 
-def _side(call: Call) -> str:
-    return "appRoleAssignedTo" if _outward(call) else "appRoleAssignments"
-
-
 def _required(call: Call, name: str, id: str | None) -> Body:
     """Read a principal that a body names; one not replicated yet is refused under a code of its own [observed]."""
     if not id:
-        raise bad_request(f"A value is required for property '{name}'.")
-    found = call.read("servicePrincipal", id)
-    if found is None:
-        refusal: GraphError = not_found(id)
-        if call.directory.get("servicePrincipal", id):
-            refusal.code = "Directory_ObjectNotFound"
-        raise refusal
-    return found
+        raise refusal("grant-member", name=name)
+    if found := call.read("servicePrincipal", id):
+        return found
+    raise refusal("not-replicated" if call.directory.get("servicePrincipal", id) else "not-found", id=id)
 
 
 def _principal(call: Call, id: str | None) -> tuple[Body, str]:
@@ -176,7 +157,7 @@ def _known_scopes(resource: Body, scope: str) -> str:
     known = {item["value"] for item in resource["oauth2PermissionScopes"]}
     for name in scope.split():
         if name not in known:
-            raise bad_request(f"The scope '{name}' does not exist on the resource '{resource['displayName']}'.")
+            raise refusal("grant-scope", name=name, resource=resource["displayName"])
     return scope
 
 

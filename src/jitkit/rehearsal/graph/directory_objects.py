@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from jitkit.rehearsal import log_rows
 from jitkit.rehearsal.directory import Body, user_of
 from jitkit.rehearsal.graph import applications, odata, users
 from jitkit.rehearsal.graph.resource import Resource, directory_size
-from jitkit.rehearsal.graph.wire import Answer, Call, GraphRoute, bad_request, not_found, not_simulated, written
+from jitkit.rehearsal.graph.wire import Answer, Call, GraphRoute, refusal, written
 
 
 class Groups(Resource):
@@ -62,16 +62,8 @@ class Organizations(Resource):
 
 # --- the recycle bin -------------------------------------------------------------------------------------------------
 
-_BIN: Final = "/directory/deletedItems"
-_READ: Final = (
-    "Application.Read.All",
-    "Application.ReadWrite.All",
-    "Directory.Read.All",
-    "User.Read.All",
-    "User.ReadWrite.All",
-)
-_WRITE: Final = ("Application.ReadWrite.All", "User.DeleteRestore.All", "User.ReadWrite.All", "Directory.ReadWrite.All")
-_KINDS: Final = {
+# Kind -> the collection that deleted objects of it are listed as.
+_COLLECTIONS: Final = {
     "application": "applications",
     "servicePrincipal": "servicePrincipals",
     "group": "groups",
@@ -83,87 +75,101 @@ _KEPT: Final = 30 * 86_400
 _COLUMNS: Final = {"id": "id", "deletedDateTime": "strftime('%Y-%m-%dT%H:%M:%SZ', deleted, 'unixepoch')"}
 
 
-def routes() -> list[GraphRoute]:
-    """List the operations on groups, domains, the organization and deleted objects."""
-    return [
-        *(route for each in (Groups, Domains, Organizations) for route in each().routes()),
-        *(GraphRoute("GET", f"{_BIN}/{cast}{kind}", _list, _READ) for cast in _CASTS for kind in _KINDS),
-        GraphRoute("GET", f"{_BIN}/{{id}}", _get, _READ),
-        GraphRoute("POST", f"{_BIN}/{{id}}/restore", _restore, _WRITE),
-        GraphRoute("DELETE", f"{_BIN}/{{id}}", _delete, _WRITE),
-    ]
+class DeletedItems(Resource):
+    """What was deleted less than thirty days ago; items are rows of the tables."""
 
-
-def _list(call: Call) -> Answer:
-    """List the deleted objects of one type; the type in the URL is mandatory."""
-    name = call.path.rsplit(".", 1)[1].lower()
-    kind = next(kind for kind in _KINDS if kind.lower() == name)
-    where, parameters = "deleted > ?", (call.directory.clock.now() - _KEPT,)
-    items = odata.Collection(
-        _KINDS[kind],
-        kind[0].upper() + kind[1:],
-        where if kind == "user" else f"kind = '{kind}' AND {where}",
-        parameters,
-        table="users" if kind == "user" else "objects",
-        columns=_COLUMNS,
-        order=("deleted", False),
+    kind, model = "deletedItem", "DirectoryObject"
+    paths = ("/directory/deletedItems",)
+    read = (
+        "Application.Read.All",
+        "Application.ReadWrite.All",
+        "Directory.Read.All",
+        "User.Read.All",
+        "User.ReadWrite.All",
     )
-    odata.check_select(call, items)
-    return odata.page(call, items, lambda row: _shown(kind, row, deleted=True))
+    write = ("Application.ReadWrite.All", "User.DeleteRestore.All", "User.ReadWrite.All", "Directory.ReadWrite.All")
+    operations = "get delete"
+    checks_select = True
 
+    def routes(self) -> list[GraphRoute]:
+        """The type in the URL of a list is mandatory."""
+        types = [f"{cast}{kind}" for cast in _CASTS for kind in _COLLECTIONS]
+        return [
+            *super().routes(),
+            *(GraphRoute("GET", f"{self.paths[0]}/{type}", self.list_all, self.read) for type in types),
+            GraphRoute("POST", f"{self.paths[0]}/{{id}}/restore", self.restore, self.write),
+        ]
 
-def _get(call: Call) -> Answer:
-    """Read one deleted object."""
-    return call.entity(200, "directoryObjects", _shown(*_find(call), deleted=True))
-
-
-def _restore(call: Call) -> Answer:
-    """Bring a deleted object back. A restored application does not bring its service principal with it."""
-    kind, row = _find(call)
-    if kind == "user":
-        user = users.restored(call, row)
-        body, name = users.shown(user), user.upn
-    else:
-        body = _shown(kind, row)
-        name = body["displayName"]
-        if row["key"] and call.directory.by_key(kind, row["key"]):
-            raise bad_request("Another object with the same value for property appId already exists.")
-        if kind == "application":
-            applications.check_uris_free(call, row["id"], body["identifierUris"])
-        call.directory.restore(kind, row["id"])
-    log_rows.audit(call.directory, f"Restore {_words(kind)}", target_id=row["id"], target_name=name)
-    return call.entity(200, "directoryObjects", body)
-
-
-def _delete(call: Call) -> Answer:
-    """Remove a deleted object for good."""
-    kind, row = _find(call)
-    if kind == "user":
-        call.directory.rows("DELETE FROM users WHERE id = ?", (row["id"],))
-    else:
-        call.directory.discard(kind, row["id"], recycle=False)
-    log_rows.audit(call.directory, f"Hard Delete {_words(kind)}", target_id=row["id"])
-    return Answer(204)
-
-
-def _find(call: Call) -> tuple[str, Any]:
-    id = call.ids["id"]
-    if id.startswith(_CASTS):
-        raise not_simulated(f"{call.method} {call.path}")
-    for table in ("objects", "users"):
-        found = call.directory.rows(
-            f"SELECT * FROM {table} WHERE id = ? AND deleted > ?",  # noqa: S608
-            (id, call.directory.clock.now() - _KEPT),
+    def items(self, call: Call) -> odata.Collection:
+        name = call.path.rsplit(".", 1)[1].lower()
+        kind = next(kind for kind in _COLLECTIONS if kind.lower() == name)
+        where = "created <= ? AND deleted > ?"
+        return odata.Collection(
+            _COLLECTIONS[kind],
+            kind[0].upper() + kind[1:],
+            where if kind == "user" else f"{where} AND kind = '{kind}'",
+            (call.replicated, call.directory.clock.now() - _KEPT),
+            table=_table(kind),
+            columns=_COLUMNS,
+            order=("deleted", False),
         )
-        if found:
-            return ("user" if table == "users" else found[0]["kind"]), found[0]
-    raise not_found(id)
+
+    def from_row(self, row: sqlite3.Row) -> sqlite3.Row:
+        return row
+
+    def shown(self, call: Call, item: sqlite3.Row) -> Body:
+        return {**_body(item), "deletedDateTime": written(item["deleted"])}
+
+    def get(self, call: Call) -> Answer:
+        return call.entity(200, "directoryObjects", self.shown(call, self.find(call)))
+
+    def lookup(self, call: Call) -> sqlite3.Row | None:
+        id = call.ids["id"]
+        if id.startswith(_CASTS):
+            raise refusal("not-simulated", what=f"{call.method} {call.path}")
+        since = call.directory.clock.now() - _KEPT
+        for table in ("objects", "users"):
+            if found := call.directory.rows(f"SELECT * FROM {table} WHERE id = ? AND deleted > ?", (id, since)):  # noqa: S608
+                return found[0]
+        return None
+
+    def restore(self, call: Call) -> Answer:
+        """Bring a deleted object back. A restored application does not bring its service principal with it."""
+        row = self.find(call)
+        kind = _kind(row)
+        if kind == "user":
+            user = users.restored(call, row)
+            body, name = users.shown(user), user.upn
+        else:
+            body = _body(row)
+            name = body["displayName"]
+            if row["key"] and call.directory.by_key(kind, row["key"]):
+                raise refusal("taken", name="appId")
+            if kind == "application":
+                applications.check_uris_free(call, row["id"], body["identifierUris"])
+            call.directory.restore(kind, row["id"])
+        log_rows.audit(call.directory, f"Restore {_words(kind)}", target_id=row["id"], target_name=name)
+        return call.entity(200, "directoryObjects", body)
+
+    def delete(self, call: Call) -> Answer:
+        """Remove a deleted object for good."""
+        row = self.find(call)
+        call.directory.rows(f"DELETE FROM {_table(_kind(row))} WHERE id = ?", (row["id"],))  # noqa: S608
+        log_rows.audit(call.directory, f"Hard Delete {_words(_kind(row))}", target_id=row["id"])
+        return Answer(204)
 
 
-def _shown(kind: str, row: sqlite3.Row, *, deleted: bool = False) -> Body:
-    body: Body = users.shown(user_of(row)) if kind == "user" else json.loads(row["body"])
-    body = applications.hidden(body) if "keyCredentials" in body else body
-    return {**body, "deletedDateTime": written(row["deleted"])} if deleted else body
+def _table(kind: str) -> str:
+    return "users" if kind == "user" else "objects"
+
+
+def _kind(row: sqlite3.Row) -> str:
+    return row["kind"] if "kind" in row.keys() else "user"  # noqa: SIM118 - a row's own items are its values
+
+
+def _body(row: sqlite3.Row) -> Body:
+    body: Body = users.shown(user_of(row)) if _kind(row) == "user" else json.loads(row["body"])
+    return applications.hidden(body) if "keyCredentials" in body else body
 
 
 def _words(kind: str) -> str:

@@ -7,92 +7,59 @@ directoryAudit (v1.0); Microsoft Learn, "Microsoft Entra data retention": an ext
 from __future__ import annotations
 
 import functools
-import json
-import sqlite3
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from jitkit.rehearsal import switches
-from jitkit.rehearsal.directory import Body, Directory
+from jitkit.rehearsal.directory import Body
 from jitkit.rehearsal.graph import odata
-from jitkit.rehearsal.graph.resource import defaults
-from jitkit.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, not_found
+from jitkit.rehearsal.graph.resource import Resource, defaults
+from jitkit.rehearsal.graph.wire import Call, refusal
 
-_PERMISSIONS: Final = ("AuditLog.Read.All",)
 _KEPT_SECONDS: Final = 7 * 86_400.0
 
 
-# The last part of the path -> the log's kind, and the SDK model of its rows.
-_LOGS: Final = {"signIns": ("signIn", "SignIn"), "directoryAudits": ("directoryAudit", "DirectoryAudit")}
+class DirectoryAudits(Resource):
+    """A log, newest row first: from what has arrived by now back to what is still kept."""
 
+    kind, model = "directoryAudit", "DirectoryAudit"
+    paths = ("/auditLogs/directoryAudits",)
+    read = ("AuditLog.Read.All",)
+    operations = "list get"
 
-def routes() -> list[GraphRoute]:
-    """List the operations on the logs."""
-    return [
-        GraphRoute("GET", f"/auditLogs/{log}{one}", handler, _PERMISSIONS)
-        for log in _LOGS
-        for one, handler in (("", _list), ("/{id}", _get))
-    ]
-
-
-def _log(call: Call) -> tuple[str, str, str]:
-    """Return context, kind and model of the log that is asked for; sign-ins need a P1 licence."""
-    asked = call.path.split("/")[2].lower()
-    name, (kind, model) = next((name, log) for name, log in _LOGS.items() if name.lower() == asked)
-    if kind == "signIn" and not switches.is_on(call.directory, "p1_licence"):
-        raise GraphError(
-            403,
-            "Authentication_RequestFromNonPremiumTenantOrB2CTenant",
-            "Neither tenant is B2C or tenant doesn't have premium license",
+    def items(self, call: Call) -> odata.Collection:
+        now = call.directory.clock.now()
+        return odata.Collection(
+            self.context(call),
+            self.model,
+            "kind = ? AND time BETWEEN ? AND ?",
+            (self.kind, now - _KEPT_SECONDS, now - switches.read(call.directory, "log_delay")),
+            table="log",
+            top=(1000, 1000),
+            order=("time", True),
         )
-    return f"auditLogs/{name}", kind, model
 
 
-def _window(directory: Directory) -> tuple[float, float]:
-    """From when to when rows can be read: not older than is kept, not younger than what has arrived."""
-    now = directory.clock.now()
-    return now - _KEPT_SECONDS, now - switches.read(directory, "log_delay")
+class SignIns(DirectoryAudits):
+    """The sign-in log, which needs a P1 licence."""
 
+    kind, model = "signIn", "SignIn"
+    paths = ("/auditLogs/signIns",)
 
-def _get(call: Call) -> Answer:
-    context, kind, _ = _log(call)
-    found = call.directory.rows(
-        "SELECT body FROM log WHERE kind = ? AND id = ? AND time BETWEEN ? AND ?",
-        (kind, call.ids["id"], *_window(call.directory)),
-    )
-    if not found:
-        raise not_found(call.ids["id"])
-    return call.entity(200, context, _as_served(call, kind, found[0]))
+    def items(self, call: Call) -> odata.Collection:
+        if not switches.is_on(call.directory, "p1_licence"):
+            raise refusal("not-premium")
+        return super().items(call)
 
-
-def _list(call: Call) -> Answer:
-    context, kind, model = _log(call)
-    rows = odata.Collection(
-        context,
-        model,
-        "kind = ? AND time BETWEEN ? AND ?",
-        (kind, *_window(call.directory)),
-        table="log",
-        top=(1000, 1000),
-        order=("time", True),
-    )
-    return odata.page(call, rows, lambda row: _as_served(call, kind, row))
-
-
-def _as_served(call: Call, kind: str, row: sqlite3.Row) -> Body:
-    """Hide the name of an event that a caller did not say it can read."""
-    body: Body = json.loads(row["body"])
-    if kind != "signIn":
-        return body
-    shown = whole_sign_in(body, call.version, call.tenant_id)
-    if call.version == "v1.0" or "include-unknown-enum-members" in call.headers.get("prefer", ""):
-        return shown
-    return {**shown, "appliedEventListeners": [_hidden(each) for each in shown["appliedEventListeners"]]}
-
-
-def _hidden(executed: Mapping[str, Any]) -> Body:
-    event = executed.get("eventType")
-    return {**executed, "eventType": "unknownFutureValue" if event == "passwordSubmit" else event}
+    def shown(self, call: Call, item: Body) -> Body:
+        """The name of an event is hidden from a caller who did not say that they can read it."""
+        row = whole_sign_in(item, call.version, call.tenant_id)
+        if call.version != "v1.0" and "include-unknown-enum-members" not in call.headers.get("prefer", ""):
+            hidden = {"passwordSubmit": "unknownFutureValue"}
+            row["appliedEventListeners"] = [
+                {**each, "eventType": hidden.get(each.get("eventType"), each.get("eventType"))}
+                for each in row["appliedEventListeners"]
+            ]
+        return row
 
 
 def whole_sign_in(row: Body, version: str, tenant_id: str) -> Body:

@@ -19,13 +19,8 @@ from urllib.parse import urlencode
 
 from jitkit.rehearsal.directory import Body
 from jitkit.rehearsal.graph import schema
-from jitkit.rehearsal.graph.wire import Answer, Call, GraphError, bad_request, invalid, not_simulated, unsupported
+from jitkit.rehearsal.graph.wire import Answer, Call, GraphError, refusal
 
-_ADVANCED: Final = (
-    "Operator '{}' is not supported because the required parameters might be missing. Try adding $count=true query "
-    "parameter and ConsistencyLevel:eventual header. Refer to https://aka.ms/graph-docs/advanced-queries for more "
-    "information"
-)
 _OPTIONS: Final = {"$select", "$filter", "$search", "$orderby", "$top", "$count", "$skiptoken", "$format"}
 _TOKEN: Final = re.compile(
     r"\s*(?:(?P<string>'(?:[^']|'')*')"
@@ -40,33 +35,20 @@ _COMPARE: Final = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le"
 
 @dataclass(frozen=True)
 class Collection:
-    """What a caller may list.
+    """What a caller may list."""
 
-    Args:
-        context: its name in `@odata.context`.
-        model: the SDK model of its items.
-        where: the SQL condition that holds for each of them.
-        parameters: the values of that condition.
-        table: the table they are in; every table has `body`.
-        columns: properties that are columns of the table rather than members of its JSON.
-        extensions: directory extensions the items may carry: full name to data type.
-        loose: `collection/member` names whose value matches whatever is asked, with the SQL condition under which.
-        opaque: properties that can be read and not filtered.
-        top: page size when none is asked for, and at most.
-        order: the SQL expression that orders the items when no `$orderby` is given, and whether it goes down.
-    """
-
-    context: str
-    model: str
-    where: str
-    parameters: tuple[Any, ...] = ()
-    table: str = "objects"
-    columns: Mapping[str, str] = field(default_factory=lambda: {"id": "id"})
-    extensions: Mapping[str, str] = field(default_factory=dict)
+    context: str  # its name in `@odata.context`
+    model: str  # the SDK model of its items
+    where: str  # the SQL condition that holds for each of them
+    parameters: tuple[Any, ...]  # the values of that condition
+    table: str = "objects"  # the table they are in; every table has `body`
+    columns: Mapping[str, str] = field(default_factory=lambda: {"id": "id"})  # properties that are not in its JSON
+    extensions: Mapping[str, str] = field(default_factory=dict)  # that items may carry: full name to data type
+    # `collection/member` names whose value matches whatever is asked, with the SQL condition under which.
     loose: Mapping[str, str] = field(default_factory=dict)
-    opaque: frozenset[str] = frozenset()
-    top: tuple[int, int] = (100, 999)
-    order: tuple[str, bool] = ("''", False)
+    opaque: frozenset[str] = frozenset()  # properties that can be read and not filtered
+    top: tuple[int, int] = (100, 999)  # page size when none is asked for, and at most
+    order: tuple[str, bool] = ("''", False)  # the SQL that orders the items without `$orderby`, and whether downwards
 
 
 @dataclass
@@ -107,17 +89,17 @@ def one(call: Call, context: str, body: Body) -> Answer:
 def count(call: Call, items: Collection) -> Answer:
     """Answer `/$count` with a bare number; the header `ConsistencyLevel: eventual` is required."""
     if not call.eventual:
-        raise bad_request("$count is not currently supported.")
+        raise refusal("count-unsupported")
     return Answer(200, text=str(_count(call, items, _where(call, items, counting=True))))
 
 
 def check_options(query: Mapping[str, str]) -> None:
     """Refuse unknown query options instead of ignoring them."""
     if "$skip" in query:  # [observed]
-        raise bad_request("'$skip' is not supported by the service.")
+        raise refusal("skip-unsupported")
     for name in sorted(query):
         if name.startswith("$") and name not in _OPTIONS:
-            raise not_simulated(f"the query option {name}")
+            raise refusal("not-simulated", what=f"the query option {name}")
 
 
 def check_select(call: Call, items: Collection) -> None:
@@ -125,10 +107,7 @@ def check_select(call: Call, items: Collection) -> None:
     for name in call.selected:
         known = name in items.columns or name == "*" or name.startswith("extension_")
         if not known and schema.property_type(items.model, name) is None:
-            raise invalid(
-                f"Parsing OData Select and Expand failed: Could not find a property named '{name}' on type "
-                f"'{schema.type_name(schema.model_class(items.model))}'."
-            )
+            raise refusal("select-property", name=name, type=schema.type_name(schema.model_class(items.model)))
 
 
 def _narrowed(call: Call) -> str:
@@ -145,26 +124,21 @@ def _select(body: Body, names: list[str]) -> Body:
 
 
 def _where(call: Call, items: Collection, *, counting: bool = False) -> Where:
-    """The condition of `$filter` and `$search`, without objects that are too new to be seen."""
+    """The condition of `$filter` and `$search`."""
     found = Where("1", [])
     if text := call.query.get("$filter"):
         found = _Filter(text, items).compile()
         advanced = call.advanced or (counting and call.eventual)
         if found.advanced == "NotEqualsMatch" and not advanced:
-            raise unsupported("Filter operator 'NotEqualsMatch' is not supported.")
+            raise refusal("filter-ne")
         if found.advanced and not advanced:
-            raise unsupported(_ADVANCED.format(found.advanced))
+            raise refusal("advanced-query", operator=found.advanced)
     if text := call.query.get("$search"):
         if not call.eventual:
-            raise unsupported(
-                "Request with $search query parameter only works through MSGraph with a special request header: "
-                "'ConsistencyLevel: eventual'"
-            )
+            raise refusal("search-header")
         search = _search(text, items)
         found = Where(f"({found.sql}) AND ({search.sql})", [*found.parameters, *search.parameters])
-    if items.table == "log":  # nothing there is made and then read back
-        return found
-    return Where(f"({found.sql}) AND created <= ?", [*found.parameters, call.replicated])
+    return found
 
 
 def _search(text: str, items: Collection) -> Where:
@@ -176,7 +150,7 @@ def _search(text: str, items: Collection) -> Where:
             continue
         clause = re.fullmatch(r'"(\w+):(.+)"', part)
         if not clause:
-            raise invalid(f"Syntax error: {text} is not a valid $search.")
+            raise refusal("search-syntax", text=text)
         sql += f"has_word(coalesce({_expression(items, clause[1])}, ''), ?)"
         parameters.append(clause[2])
     return Where(sql, parameters)
@@ -196,7 +170,7 @@ def _top(call: Call, items: Collection) -> int:
     if text is None:
         return default
     if not text.isdigit() or not 1 <= int(text) <= most:
-        raise unsupported(f"Invalid page size specified: '{text}'. Must be between 1 and {most} inclusive.")
+        raise refusal("page-size", text=text, most=most)
     return int(text)
 
 
@@ -206,9 +180,9 @@ def _order(call: Call, items: Collection) -> tuple[str, bool]:
         return items.order
     name, _, direction = text.partition(" ")
     if not re.fullmatch(r"\w+", name) or direction.strip().lower() not in {"", "asc", "desc"}:
-        raise unsupported(f"Unsupported sort property '{text}'.")
+        raise refusal("sort-property", text=text)
     if call.query.get("$filter") and not call.eventual:
-        raise unsupported("Sorting not supported for current query.")
+        raise refusal("sort-with-filter")
     return f"lower(coalesce({_expression(items, name)}, ''))", direction.strip().lower() == "desc"
 
 
@@ -217,7 +191,7 @@ def _expression(items: Collection, name: str) -> str:
     if name in items.columns:
         return items.columns[name]
     if schema.property_type(items.model, name) is None:
-        raise unsupported(f"Unsupported property '{name}'.")
+        raise refusal("property-unsupported", name=name)
     return _member("body", [name])
 
 
@@ -233,7 +207,7 @@ def _after(call: Call, order: str, descending: bool) -> tuple[str, tuple[Any, ..
     try:
         key, at = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (ValueError, TypeError) as error:
-        raise GraphError(400, "Directory_ExpiredPageToken", "The specified page token value has expired.") from error
+        raise refusal("page-token") from error
     return f" AND ({order}, rowid) {'<' if descending else '>'} (?, ?)", (key, at)
 
 
@@ -287,7 +261,7 @@ class _Filter:
         return tokens
 
     def _invalid(self) -> GraphError:
-        return invalid(f"Invalid filter clause: syntax error in '{self._text}'.")
+        return refusal("filter-syntax", text=self._text)
 
     def _peek(self, offset: int = 0) -> tuple[str, str]:
         at = self._at + offset
@@ -331,7 +305,7 @@ class _Filter:
     def _function(self) -> str:
         name = self._take("name")
         if name.lower() not in {"startswith", "endswith"}:
-            raise unsupported(f"Unsupported or invalid query filter clause specified: '{name}' is not supported.")
+            raise refusal("filter-function", name=name)
         self._take("(")
         expression, _ = self._path()
         self._take(",")
@@ -424,15 +398,12 @@ class _Filter:
         items = self._items
         if names[0] not in items.columns and names[0] not in items.extensions:
             if names[0].startswith("extension_"):
-                raise unsupported(f"Property '{names[0]}' does not exist as a declared property or extension property.")
+                raise refusal("filter-extension", name=names[0])
             # A type cast leads to a property of a derived type, which the base model does not list.
             if "microsoft.graph." not in self._text and schema.property_type(items.model, names[0]) is None:
-                raise invalid(f"Invalid filter clause: Could not find a property named '{names[0]}'.")
+                raise refusal("filter-property", name=names[0])
         if names[0] in items.opaque:
-            raise unsupported(
-                f"Unsupported or invalid query filter clause specified for property '{names[0]}' of resource "
-                f"'{items.model}'."
-            )
+            raise refusal("filter-opaque", name=names[0], model=items.model)
         return items.columns[names[0]] if len(names) == 1 and names[0] in items.columns else _member("body", names)
 
     def _any(self, names: list[str]) -> str:
@@ -456,10 +427,7 @@ class _Filter:
         fitting = _FITTING.get(declared or "")
         if fitting and not isinstance(value, fitting):
             kind = next(kind for base, kind in _LITERALS if isinstance(value, base))
-            raise invalid(
-                "Invalid filter clause: A binary operator with incompatible types was detected. Found operand types "
-                f"'Edm.{declared}' and 'Edm.{kind}' for operator kind '{operator}'."
-            )
+            raise refusal("filter-types", declared=declared, given=kind, operator=operator)
 
 
 def _without_casts(names: list[str]) -> list[str]:

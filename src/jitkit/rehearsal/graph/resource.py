@@ -19,7 +19,7 @@ from typing import Any, Final
 from jitkit.rehearsal import log_rows, switches
 from jitkit.rehearsal.directory import Body, Directory
 from jitkit.rehearsal.graph import odata, schema
-from jitkit.rehearsal.graph.wire import Answer, Call, GraphError, GraphRoute, bad_request, not_found
+from jitkit.rehearsal.graph.wire import Answer, Call, GraphRoute, refusal
 
 READ_DIRECTORY: Final = (
     "Application.Read.All",
@@ -42,6 +42,8 @@ class Resource:
     placeholder: str = "id"  # the name of the item's id in its route
     keys: tuple[str, ...] = ()  # properties that address an item too, as in `/applications(appId='…')`
     key: str | None = None  # the property that the directory keeps as a second unique name
+    created_by: str = ""  # the one of the keys under which a PATCH can create an item
+    owner: Resource | None = None  # the collection that the path begins with
     required: tuple[str, ...] = ()  # properties that a PATCH cannot clear
     read_only: frozenset[str] = frozenset()  # properties that a caller cannot set
     checks_select: bool = False  # refuses a `$select` of unknown properties; not where subtypes have more
@@ -51,6 +53,7 @@ class Resource:
     on_delete: str = ""
     logs_changes: bool = False  # the audit row of an update lists the old and new values
     code: str = "Request_BadRequest"  # of a refused body
+    not_found: str = "not-found"  # the refusal for an id that names no item
 
     # --- routes ----------------------------------------------------------------------------------------------------
 
@@ -92,10 +95,13 @@ class Resource:
     def update(self, call: Call) -> Any:
         """Change an item, or create it when the caller may and addressed it by a key of its own."""
         body = self.checked(call)
-        if call.creates_missing and (key := self.missing_key(call)):
-            return self.add(call, {**body, **key})
+        key = call.ids.get(self.created_by) if call.creates_missing else None
+        if key and not any(item.get(self.created_by) == key for item in call.directory.all(self.kind)):
+            return self.add(call, {**body, self.created_by: key})
         before = self.find(call)
-        self.check_required(body)
+        for name in self.required:
+            if not body.get(name, True):
+                raise refusal("value-required", name=name, model=self.model)
         after = self.changed(call, before, body)
         call.directory.replace(self.kind, after)
         changes = {
@@ -119,9 +125,17 @@ class Resource:
         """The collection in `@odata.context`."""
         return self.paths[0].lstrip("/")
 
+    def owned_by(self, call: Call) -> str:
+        """The SQL for the id of an item's owner; empty where the route names none."""
+        return "parent"
+
     def items(self, call: Call) -> odata.Collection:
-        """What a list holds: every object of the kind that is not in the recycle bin."""
-        return odata.Collection(self.context(call), self.model, "kind = ? AND deleted IS NULL", (self.kind,))
+        """What a list holds: every object of the kind that is not in the recycle bin and can be seen already."""
+        where = "kind = ? AND deleted IS NULL AND created <= ?"
+        parameters: tuple[Any, ...] = (self.kind, call.replicated)
+        if self.owner and (owner_id := self.owned_by(call)):
+            where, parameters = f"{where} AND {owner_id} = ?", (*parameters, self.owner.find(call)["id"])
+        return odata.Collection(self.context(call), self.model, where, parameters)
 
     def from_row(self, row: sqlite3.Row) -> Any:
         """Read an item from a row of its table."""
@@ -140,41 +154,37 @@ class Resource:
         """An item as the answer to its creation shows it."""
         return item
 
-    def lookup(self, call: Call) -> Body | None:
+    def lookup(self, call: Call) -> Any:
         """Read the item that the route names; None when there is none, or it is too new to be seen."""
-        if "appId" in call.ids and "appId" in self.keys:
-            return call.read_by_key(self.kind, call.ids["appId"])
-        return call.read(self.kind, call.ids[self.placeholder])
+        items, name = self.items(call), self._named(call)
+        column = {self.placeholder: "id", self.key: "key"}.get(name, f"json_extract(body, '$.{name}')")
+        found = call.directory.rows(
+            f"SELECT * FROM {items.table} WHERE {items.where} AND {column} = ?",  # noqa: S608
+            (*items.parameters, call.ids[name]),
+        )
+        return self.from_row(found[0]) if found else None
 
     def find(self, call: Call) -> Any:
         """Read the item that the route names. Raises GraphError 404."""
         found = self.lookup(call)
         if found is None:
-            names = (self.placeholder, *self.keys)
-            raise self.missing(next(call.ids[name] for name in names if name in call.ids))
+            raise refusal(self.not_found, id=call.ids[self._named(call)], kind=self.kind)
         return found
 
-    def missing(self, id: str) -> GraphError:
-        """The refusal for an id that names no item."""
-        return not_found(id)
+    def _named(self, call: Call) -> str:
+        return next(name for name in (self.placeholder, *self.keys) if name in call.ids)
 
-    def missing_key(self, call: Call) -> Body:
-        """The key by which a PATCH addresses an item that does not exist; empty when it is there, or cannot be made."""
+    def extensions(self, call: Call) -> Mapping[str, str]:
+        """The directory extensions that an item may carry: full name to data type."""
         return {}
 
     def checked(self, call: Call) -> Body:
         """Read the body of a POST or PATCH. Raises GraphError when it does not fit the type."""
-        schema.check(self.model, call.json(), code=self.code)
-        body = {name: value for name, value in call.json().items() if not name.startswith("@odata")}
-        for name in self.read_only & body.keys():
-            raise bad_request(f"Property '{name}' is read-only and cannot be set.")
+        schema.check(self.model, call.json(), code=self.code, extensions=self.extensions(call))
+        body = {name: value for name, value in call.json().items() if "@odata." not in name}
+        for name in sorted(self.read_only & body.keys()):
+            raise refusal("read-only", name=name)
         return body
-
-    def check_required(self, body: Body) -> None:
-        """Refuse a body that clears a property which every item has."""
-        for name in self.required:
-            if not body.get(name, True):
-                raise bad_request(f"A value is required for property '{name}' of resource '{self.model}'.")
 
     def add(self, call: Call, body: Body) -> Answer:
         """Create an item from a checked body."""
@@ -250,21 +260,11 @@ def check_room(directory: Directory) -> None:
     """Refuse one more object in a tenant that is full. Raises GraphError 403."""
     used, total = directory_size(directory)
     if used >= total:
-        raise GraphError(
-            403,
-            "Directory_QuotaExceeded",
-            "The directory object quota limit for the Tenant has been exceeded. Please ask your administrator to "
-            "increase the quota limit or delete objects to reduce the used quota.",
-        )
+        raise refusal("quota")
 
 
 def check_values(names: Iterable[str]) -> None:
     """Refuse more extension values than an object holds; those of deleted extensions count. Raises GraphError 403."""
     count = sum(name.startswith("extension_") for name in names)
     if count > _EXTENSION_VALUES:
-        raise GraphError(
-            403,
-            "Directory_QuotaExceeded",
-            f"Unable to perform operation as '{count}' would exceed the maximum quota count '{_EXTENSION_VALUES}' for "
-            "extension properties.",
-        )
+        raise refusal("quota-values", count=count, most=_EXTENSION_VALUES)

@@ -20,7 +20,7 @@ from jitkit.protocol import BATCH_SIZE
 from jitkit.rehearsal import identity, switches
 from jitkit.rehearsal.directory import Body, Directory
 from jitkit.rehearsal.graph import applications, consent, directory_objects, logs, odata, policies, users
-from jitkit.rehearsal.graph.wire import Answer, Call, Caller, GraphError, GraphRoute, invalid, new_id, not_simulated
+from jitkit.rehearsal.graph.wire import Answer, Call, Caller, GraphError, GraphRoute, new_id, refusal
 
 _PLACEHOLDER: Final = re.compile(r"\\\{(\w+)\\\}")
 _KEY: Final = re.compile(r"\('((?:[^']|'')*)'\)")
@@ -39,9 +39,19 @@ def all_routes() -> list[GraphRoute]:
         consent.Assignments(),
         consent.Grants(),
         users.Users(),
+        directory_objects.Groups(),
+        directory_objects.Domains(),
+        directory_objects.Organizations(),
+        directory_objects.DeletedItems(),
+        policies.CustomExtensions(),
+        policies.Listeners(),
+        policies.UserFlows(),
+        policies.IdentityProviders(),
+        policies.Attributes(),
+        logs.DirectoryAudits(),
+        logs.SignIns(),
     )
-    more = (policies, directory_objects, logs)
-    return [*(route for each in resources for route in each.routes()), *(route for m in more for route in m.routes())]
+    return [route for each in resources for route in each.routes()]
 
 
 class Router:
@@ -99,11 +109,7 @@ class Router:
 
     def unreadable(self, headers: Mapping[str, str]) -> Answer:
         """Answer a request whose body is not JSON."""
-        message = (
-            "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid "
-            "JSON format."
-        )
-        return invalid(message).answer(_ids(headers))
+        return refusal("body-unreadable").answer(_ids(headers))
 
     async def _answer(self, call: Call) -> Answer:
         path = _KEY.sub(r"/\1", call.path).rstrip("/")
@@ -113,7 +119,7 @@ class Router:
                 if call.method == "GET":
                     odata.check_options(call.query)
                 return await _run(route, replace(call, path=path, ids=found.groupdict()))
-        raise not_simulated(f"{call.method} {call.path}")
+        raise refusal("not-simulated", what=f"{call.method} {call.path}")
 
 
 async def _run(route: GraphRoute, call: Call) -> Answer:
@@ -130,12 +136,10 @@ async def _run(route: GraphRoute, call: Call) -> Answer:
 def _caller(directory: Directory, authorization: str) -> Caller:
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not token:
-        raise GraphError(401, "InvalidAuthenticationToken", "Access token is empty.")
+        raise refusal("token-empty")
     claims = identity.read_access_token(directory, token.strip())
     if claims is None:
-        raise GraphError(
-            401, "InvalidAuthenticationToken", "Access token validation failure. Invalid or expired token."
-        )
+        raise refusal("token-invalid")
     delegated = claims.get("scp", "").split()
     permissions = frozenset([*claims.get("roles", []), *delegated])
     return Caller(permissions, claims.get("appid", ""), claims["oid"] if delegated else None)
@@ -143,7 +147,7 @@ def _caller(directory: Directory, authorization: str) -> Caller:
 
 def _authorise(route: GraphRoute, held: frozenset[str]) -> None:
     if not any(set(one.split(" + ")) <= held for one in route.permissions):
-        raise GraphError(403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
+        raise refusal("denied")
 
 
 def _ids(headers: Mapping[str, str]) -> dict[str, str]:
@@ -173,15 +177,14 @@ async def _inner(call: Call, request: Body, before: list[asyncio.Task[Body]], se
 
     for earlier in before:
         if (await earlier)["status"] >= 400:
-            return refused(GraphError(424, "FailedDependency", "The request failed because another request failed."))
+            return refused(refusal("batch-failed"))
     try:
         url = urlsplit(request["url"])
     except ValueError:
-        return refused(invalid(f"Invalid URL: {request['url']}"))
+        return refused(refusal("batch-url", url=request["url"]))
     headers = {name.lower(): str(value) for name, value in (request.get("headers") or {}).items()}
     if request.get("body") is not None and "application/json" not in headers.get("content-type", ""):
-        words = f"Write request id : {request['id']} does not contain Content-Type header or body."
-        return refused(invalid(words))
+        return refused(refusal("batch-untyped", id=request["id"]))
     answer = await send(
         replace(
             call,
@@ -203,22 +206,22 @@ async def _inner(call: Call, request: Body, before: list[asyncio.Task[Body]], se
 def _checked_batch(body: Any) -> list[Body]:
     requests = body.get("requests") if isinstance(body, dict) else None
     if not isinstance(requests, list) or not requests:
-        raise invalid("Invalid batch payload format.")
+        raise refusal("batch-empty")
     if len(requests) > BATCH_SIZE:
-        raise invalid(f"Number of batch request steps exceeds the maximum value of {BATCH_SIZE}.")
+        raise refusal("batch-size", most=BATCH_SIZE)
     seen: set[str] = set()
     for request in requests:
         named = isinstance(request, dict) and [request.get(name) for name in ("id", "method", "url")]
         if not named or not all(isinstance(each, str) and each for each in named):
-            raise invalid("Invalid batch payload format: id, method and url are required strings.")
+            raise refusal("batch-parts")
         if request["id"] in seen:
-            raise invalid("Batch request contains duplicate ids.")
+            raise refusal("batch-duplicate")
         before, headers = request.get("dependsOn") or [], request.get("headers") or {}
         if not isinstance(headers, dict) or not isinstance(before, list):
-            raise invalid("Invalid batch payload format: headers is an object, dependsOn a list.")
+            raise refusal("batch-types")
         # A dependency on a later request could only wait for ever.
         if not all(isinstance(id, str) and id in seen for id in before):
-            raise invalid("dependsOn must name the id of an earlier request of the batch.")
+            raise refusal("batch-dependency")
         seen.add(request["id"])
     return requests
 
@@ -312,13 +315,14 @@ class Throttle:
         if refused is None:
             return near
         limit, wait = refused
-        headers = {"Retry-After": str(wait)}
+        throttled = refusal("throttled")
+        throttled.inner = {"code": "429", "message": "Please retry after", "status": "429"}
+        throttled.headers = {"Retry-After": str(wait)}
         if limit.information:
             scope = "Tenant" if limit.whole_tenant else "Tenant_Application"
             where = f"{scope}/{limit.name}/{app_id}/{directory.meta('tenant_id')}"
-            headers |= {"x-ms-throttle-scope": where, "x-ms-throttle-information": limit.information, **near}
-        inner = {"code": "429", "message": "Please retry after", "status": "429"}
-        raise GraphError(429, "TooManyRequests", "Please retry again later.", headers=headers, inner=inner)
+            throttled.headers |= {"x-ms-throttle-scope": where, "x-ms-throttle-information": limit.information, **near}
+        raise throttled
 
 
 def resource_units(method: str, path: str, query: Mapping[str, str]) -> int:

@@ -5,11 +5,13 @@ Error bodies: Microsoft Graph documentation, "Microsoft Graph error responses an
 
 from __future__ import annotations
 
+import tomllib
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from jitkit.rehearsal import switches
 from jitkit.rehearsal.directory import Body, Directory
@@ -31,18 +33,11 @@ class GraphError(Exception):
     `headers` are further headers of the answer, `inner` further members of `innerError`.
     """
 
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        message: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        inner: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
-        self.headers, self.inner = dict(headers or {}), dict(inner or {})
+        self.headers: dict[str, str] = {}
+        self.inner: dict[str, str] = {}
 
     def answer(self, ids: Mapping[str, str]) -> Answer:
         """Build the answer with its `request-id` and `client-request-id`."""
@@ -51,33 +46,18 @@ class GraphError(Exception):
         return Answer(self.status, body, headers={**self.headers, **ids})
 
 
-def not_found(id: str) -> GraphError:
-    """The refusal for an id that names no directory object."""
-    return GraphError(
-        404,
-        "Request_ResourceNotFound",
-        f"Resource '{id}' does not exist or one of its queried reference-property objects are not present.",
-    )
+_REFUSALS: Final = {
+    name: (int(status), code, sentence)
+    for status, codes in tomllib.loads(Path(__file__).with_name("refusals.toml").read_text("utf-8")).items()
+    for code, sentences in codes.items()
+    for name, sentence in sentences.items()
+}
 
 
-def bad_request(message: str) -> GraphError:
-    """The refusal of a directory object whose values are wrong."""
-    return GraphError(400, "Request_BadRequest", message)
-
-
-def invalid(message: str) -> GraphError:
-    """The refusal of a malformed request, and of a policy under `/identity` whose values are wrong."""
-    return GraphError(400, "BadRequest", message)
-
-
-def unsupported(message: str) -> GraphError:
-    """The refusal of a query option."""
-    return GraphError(400, "Request_UnsupportedQuery", message)
-
-
-def not_simulated(what: str) -> GraphError:
-    """The answer to what the rehearsal tenant does not imitate."""
-    return GraphError(501, "NotImplemented", f"not simulated: {what}")
+def refusal(name: str, /, **values: Any) -> GraphError:
+    """Build a refusal of `refusals.toml` with these values in its sentence."""
+    status, code, sentence = _REFUSALS[name]
+    return GraphError(status, code, sentence.format(**values))
 
 
 @dataclass(frozen=True)
@@ -167,9 +147,9 @@ class Call:
     def json(self) -> Body:
         """Return the request's JSON object. Raises GraphError when there is none."""
         if self.body is None:
-            raise invalid("Empty Payload. JSON content expected.")
+            raise refusal("body-empty")
         if not isinstance(self.body, dict):
-            raise invalid("Unable to read JSON request payload: a JSON object is expected.")
+            raise refusal("body-not-object")
         return self.body
 
 
