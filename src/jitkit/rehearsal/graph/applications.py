@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from jitkit.rehearsal import switches
-from jitkit.rehearsal.directory import Body, Directory
+from jitkit.rehearsal.directory import Body, Directory, new_id
 from jitkit.rehearsal.graph.resource import READ_DIRECTORY, Resource, check_room, defaults, merge
-from jitkit.rehearsal.graph.wire import Answer, Call, GraphRoute, new_id, refusal, written
+from jitkit.rehearsal.graph.wire import Answer, Call, GraphRoute, refusal, written
 
 _WRITE: Final = ("Application.ReadWrite.All", "Directory.ReadWrite.All")
 _AUDIENCES: Final = {

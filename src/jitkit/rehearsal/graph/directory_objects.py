@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from jitkit.rehearsal import log_rows
 from jitkit.rehearsal.directory import Body, user_of
@@ -28,10 +27,7 @@ class Groups(Resource):
     operations = "list count get delete"
     checks_select = recycled = True
     on_delete = "Delete group"
-
-    def items(self, call: Call) -> odata.Collection:
-        """`createdDateTime` is the one property that the documentation shows as refused in a filter."""
-        return replace(super().items(call), opaque=frozenset({"createdDateTime"}))
+    opaque = frozenset({"createdDateTime"})  # the one property that the documentation shows as refused in a filter
 
 
 class Domains(Resource):
@@ -62,13 +58,7 @@ class Organizations(Resource):
 
 # --- the recycle bin -------------------------------------------------------------------------------------------------
 
-# Kind -> the collection that deleted objects of it are listed as.
-_COLLECTIONS: Final = {
-    "application": "applications",
-    "servicePrincipal": "servicePrincipals",
-    "group": "groups",
-    "user": "users",
-}
+_KINDS: Final = ("application", "servicePrincipal", "group", "user")
 # The short form is what the SDK sends [observed].
 _CASTS: Final = ("microsoft.graph.", "graph.")
 _KEPT: Final = 30 * 86_400
@@ -93,7 +83,7 @@ class DeletedItems(Resource):
 
     def routes(self) -> list[GraphRoute]:
         """The type in the URL of a list is mandatory."""
-        types = [f"{cast}{kind}" for cast in _CASTS for kind in _COLLECTIONS]
+        types = [f"{cast}{kind}" for cast in _CASTS for kind in _KINDS]
         return [
             *super().routes(),
             *(GraphRoute("GET", f"{self.paths[0]}/{type}", self.list_all, self.read) for type in types),
@@ -102,10 +92,10 @@ class DeletedItems(Resource):
 
     def items(self, call: Call) -> odata.Collection:
         name = call.path.rsplit(".", 1)[1].lower()
-        kind = next(kind for kind in _COLLECTIONS if kind.lower() == name)
+        kind = next(kind for kind in _KINDS if kind.lower() == name)
         where = "created <= ? AND deleted > ?"
         return odata.Collection(
-            _COLLECTIONS[kind],
+            f"{kind}s",
             kind[0].upper() + kind[1:],
             where if kind == "user" else f"{where} AND kind = '{kind}'",
             (call.replicated, call.directory.clock.now() - _KEPT),
@@ -117,7 +107,7 @@ class DeletedItems(Resource):
     def from_row(self, row: sqlite3.Row) -> sqlite3.Row:
         return row
 
-    def shown(self, call: Call, item: sqlite3.Row) -> Body:
+    def shown(self, call: Call, item: Any) -> Body:
         return {**_body(item), "deletedDateTime": written(item["deleted"])}
 
     def get(self, call: Call) -> Answer:

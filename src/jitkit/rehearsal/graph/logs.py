@@ -6,7 +6,6 @@ directoryAudit (v1.0); Microsoft Learn, "Microsoft Entra data retention": an ext
 
 from __future__ import annotations
 
-import functools
 from typing import Final
 
 from jitkit.rehearsal import switches
@@ -16,6 +15,7 @@ from jitkit.rehearsal.graph.resource import Resource, defaults
 from jitkit.rehearsal.graph.wire import Call, refusal
 
 _KEPT_SECONDS: Final = 7 * 86_400.0
+_USUAL: Final = defaults("signIn")
 
 
 class DirectoryAudits(Resource):
@@ -64,7 +64,7 @@ class SignIns(DirectoryAudits):
 
 def whole_sign_in(row: Body, version: str, tenant_id: str) -> Body:
     """Add to a stored row of the sign-in log what is the same in every row; v1.0 knows fewer properties than beta."""
-    usual = _usual()
+    usual = _USUAL
     if version == "v1.0":
         beta_only = usual["beta"].keys() - usual["v1.0"].keys()
         kept = {name: value for name, value in row.items() if name not in beta_only}
@@ -72,11 +72,6 @@ def whole_sign_in(row: Body, version: str, tenant_id: str) -> Body:
     own = {"homeTenantId": tenant_id, "resourceTenantId": tenant_id, "originalRequestId": row.get("id")}
     details = {} if "authenticationDetails" in row else {"authenticationDetails": [_password_step(row)]}
     return {**usual["always"], **usual["beta"], **own, "uniqueTokenIdentifier": "", **details, **row}
-
-
-@functools.cache
-def _usual() -> Body:
-    return defaults("signIn")
 
 
 def _password_step(row: Body) -> Body:

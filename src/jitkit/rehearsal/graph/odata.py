@@ -30,6 +30,7 @@ _TOKEN: Final = re.compile(
     r"|(?P<name>[A-Za-z_$][\w.]*)"
     r"|(?P<sign>[()/:,]))"
 )
+ID_COLUMN: Final = {"id": "id"}
 _COMPARE: Final = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 
@@ -42,7 +43,7 @@ class Collection:
     where: str  # the SQL condition that holds for each of them
     parameters: tuple[Any, ...]  # the values of that condition
     table: str = "objects"  # the table they are in; every table has `body`
-    columns: Mapping[str, str] = field(default_factory=lambda: {"id": "id"})  # properties that are not in its JSON
+    columns: Mapping[str, str] = field(default_factory=lambda: ID_COLUMN)  # properties that are not in its JSON
     extensions: Mapping[str, str] = field(default_factory=dict)  # that items may carry: full name to data type
     # `collection/member` names whose value matches whatever is asked, with the SQL condition under which.
     loose: Mapping[str, str] = field(default_factory=dict)
@@ -274,33 +275,31 @@ class _Filter:
         self._at += 1
         return text
 
-    def _or(self) -> str:
-        return self._joined("or", self._and)
+    def _skip(self, text: str) -> bool:
+        """Step over a text when it comes next."""
+        found = self._peek()[1] == text
+        self._at += found
+        return found
 
-    def _and(self) -> str:
-        return self._joined("and", self._unary)
+    def _or(self) -> str:
+        return self._joined("or", lambda: self._joined("and", self._unary))
 
     def _joined(self, word: str, term: Callable[[], str]) -> str:
         terms = [term()]
-        while self._peek() == ("name", word):
-            self._at += 1
+        while self._skip(word):
             terms.append(term())
         return terms[0] if len(terms) == 1 else f"({f' {word.upper()} '.join(terms)})"
 
     def _unary(self) -> str:
-        kind, text = self._peek()
-        if (kind, text) == ("name", "not"):
-            self._at += 1
+        if self._skip("not"):
             self._advanced = self._advanced or "not"
             return f"NOT coalesce({self._unary()}, 0)"
-        if text == "(" and kind == "sign":
-            self._at += 1
+        if self._skip("("):
             inner = self._or()
             self._take(")")
             return f"({inner})"
-        if kind == "name" and self._peek(1)[1] == "(":
-            return self._function()
-        return self._comparison()
+        is_call = self._peek()[0] == "name" and self._peek(1)[1] == "("
+        return self._function() if is_call else self._comparison()
 
     def _function(self) -> str:
         name = self._take("name")
@@ -351,8 +350,7 @@ class _Filter:
     def _in(self, expression: str) -> str:
         self._take("(")
         values = [self._literal()]
-        while self._peek()[1] == ",":
-            self._at += 1
+        while self._skip(","):
             values.append(self._literal())
         self._take(")")
         self._parameters.extend(values)
@@ -381,8 +379,7 @@ class _Filter:
     def _path(self) -> tuple[str, str]:
         """Read a property path; return its SQL and its name."""
         names = [self._take("name")]
-        while self._peek()[1] == "/":
-            self._at += 1
+        while self._skip("/"):
             if self._peek()[1] == "any" and self._peek(1)[1] == "(":
                 return self._any(_without_casts(names)), ""
             names.append(self._take("name"))

@@ -19,11 +19,11 @@ from jitkit.protocol import (
     RECEIVE_PAYLOAD_ROLE_ID,
     TIMEOUT_MS,
 )
-from jitkit.rehearsal.directory import Body, Directory
+from jitkit.rehearsal.directory import Body, Directory, new_id
 from jitkit.rehearsal.graph import schema
 from jitkit.rehearsal.graph.applications import add_extension
 from jitkit.rehearsal.graph.resource import Resource, defaults, merge
-from jitkit.rehearsal.graph.wire import Answer, Call, GraphRoute, new_id, refusal
+from jitkit.rehearsal.graph.wire import Answer, Call, GraphRoute, refusal
 
 _EVENTS_READ: Final = ("EventListener.Read.All", "EventListener.ReadWrite.All")
 _EVENTS_WRITE: Final = ("EventListener.ReadWrite.All",)

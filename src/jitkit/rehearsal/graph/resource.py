@@ -9,7 +9,6 @@ extension value: [assumed], after the one of other collections that are full.
 from __future__ import annotations
 
 import copy
-import functools
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
@@ -28,6 +27,7 @@ READ_DIRECTORY: Final = (
     "Directory.ReadWrite.All",
 )
 _EXTENSION_VALUES: Final = 100
+_DEFAULTS: Final[Mapping[str, Body]] = json.loads(Path(__file__).with_name("defaults.json").read_text("utf-8"))
 
 
 class Resource:
@@ -46,6 +46,10 @@ class Resource:
     owner: Resource | None = None  # the collection that the path begins with
     required: tuple[str, ...] = ()  # properties that a PATCH cannot clear
     read_only: frozenset[str] = frozenset()  # properties that a caller cannot set
+    table: str = "objects"  # where the items are kept, and below what `odata.Collection` says of them
+    columns: Mapping[str, str] = odata.ID_COLUMN
+    loose: Mapping[str, str] = {}
+    opaque: frozenset[str] = frozenset()
     checks_select: bool = False  # refuses a `$select` of unknown properties; not where subtypes have more
     recycled: bool = False  # a deleted item goes to the recycle bin
     on_create: str = ""  # the activities as the audit log words them; without words, nothing is logged
@@ -95,7 +99,8 @@ class Resource:
     def update(self, call: Call) -> Any:
         """Change an item, or create it when the caller may and addressed it by a key of its own."""
         body = self.checked(call)
-        key = call.ids.get(self.created_by) if call.creates_missing else None
+        may_create = "create-if-missing" in call.headers.get("prefer", "").lower()
+        key = call.ids.get(self.created_by) if may_create else None
         if key and not any(item.get(self.created_by) == key for item in call.directory.all(self.kind)):
             return self.add(call, {**body, self.created_by: key})
         before = self.find(call)
@@ -131,20 +136,31 @@ class Resource:
 
     def items(self, call: Call) -> odata.Collection:
         """What a list holds: every object of the kind that is not in the recycle bin and can be seen already."""
-        where = "kind = ? AND deleted IS NULL AND created <= ?"
-        parameters: tuple[Any, ...] = (self.kind, call.replicated)
+        where = "deleted IS NULL AND created <= ?"
+        parameters: list[Any] = [call.replicated]
+        if self.table == "objects":
+            where, parameters = f"{where} AND kind = ?", [*parameters, self.kind]
         if self.owner and (owner_id := self.owned_by(call)):
-            where, parameters = f"{where} AND {owner_id} = ?", (*parameters, self.owner.find(call)["id"])
-        return odata.Collection(self.context(call), self.model, where, parameters)
+            where, parameters = f"{where} AND {owner_id} = ?", [*parameters, self.owner.find(call)["id"]]
+        return odata.Collection(
+            self.context(call),
+            self.model,
+            where,
+            tuple(parameters),
+            table=self.table,
+            columns=self.columns,
+            extensions=self.extensions(call),
+            loose=self.loose,
+            opaque=self.opaque,
+        )
 
     def from_row(self, row: sqlite3.Row) -> Any:
         """Read an item from a row of its table."""
         return json.loads(row["body"])
 
-    def shown(self, call: Call, item: Any) -> Body:
+    def shown(self, call: Call, item: Body) -> Body:
         """An item as reading it shows it."""
-        body: Body = item
-        return body
+        return item
 
     def listed(self, call: Call, item: Any) -> Body:
         """An item as a list shows it."""
@@ -228,13 +244,7 @@ def merge(target: Body, changes: Body) -> Body:
 
 def defaults(kind: str) -> Body:
     """The properties that the service gives a new object of a kind, as a copy of the caller's own."""
-    return copy.deepcopy(_all_defaults()[kind])
-
-
-@functools.cache
-def _all_defaults() -> dict[str, Body]:
-    found: dict[str, Body] = json.loads(Path(__file__).with_name("defaults.json").read_text("utf-8"))
-    return found
+    return copy.deepcopy(_DEFAULTS[kind])
 
 
 def _without_keys(value: Any) -> Any:

@@ -18,16 +18,14 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from jitkit.protocol import BATCH_SIZE
 from jitkit.rehearsal import identity, switches
-from jitkit.rehearsal.directory import Body, Directory
+from jitkit.rehearsal.directory import Body, Directory, new_id
 from jitkit.rehearsal.graph import applications, consent, directory_objects, logs, odata, policies, users
-from jitkit.rehearsal.graph.wire import Answer, Call, Caller, GraphError, GraphRoute, new_id, refusal
+from jitkit.rehearsal.graph.wire import Answer, Call, Caller, GraphError, GraphRoute, refusal
 
 _PLACEHOLDER: Final = re.compile(r"\\\{(\w+)\\\}")
 _KEY: Final = re.compile(r"\('((?:[^']|'')*)'\)")
 # A function of a collection, which must not be read as an object's id.
 _ID: Final = r"(?P<\1>(?!(?:microsoft\.graph\.)?delta(?:\(\))?(?:/|$))[^/]+?)"
-
-Send = Callable[[Call], Awaitable[Answer]]
 
 
 def all_routes() -> list[GraphRoute]:
@@ -92,7 +90,7 @@ class Router:
             call = Call(self._directory, method, base, version, path, {}, query, headers, caller, body)
             if path.lower() != "/$batch" or method != "POST":
                 return await self._send(call)
-            return replace(await _respond_to_batch(call, self._send), headers=ids)
+            return replace(await self._respond_to_batch(call), headers=ids)
         except GraphError as error:
             return error.answer(ids)
 
@@ -115,11 +113,55 @@ class Router:
         path = _KEY.sub(r"/\1", call.path).rstrip("/")
         for pattern, route in self._routes.get(call.method, []):
             if found := pattern.fullmatch(path):
-                _authorise(route, call.caller.permissions)
+                if not any(set(one.split(" + ")) <= call.caller.permissions for one in route.permissions):
+                    raise refusal("denied")
                 if call.method == "GET":
                     odata.check_options(call.query)
                 return await _run(route, replace(call, path=path, ids=found.groupdict()))
         raise refusal("not-simulated", what=f"{call.method} {call.path}")
+
+    async def _respond_to_batch(self, call: Call) -> Answer:
+        """Answer a batch with every inner answer, last request first.
+
+        The service documents no order, so a caller that relies on one fails here.
+        """
+        running: dict[str, asyncio.Task[Body]] = {}
+        for request in _checked_batch(call.body):
+            before = [running[id] for id in request.get("dependsOn") or []]
+            running[request["id"]] = asyncio.create_task(self._inner(call, request, before))
+        answers = await asyncio.gather(*running.values())
+        return Answer(200, {"responses": list(reversed(answers))})
+
+    async def _inner(self, call: Call, request: Body, before: list[asyncio.Task[Body]]) -> Body:
+        def refused(error: GraphError) -> Body:
+            return {"id": request["id"], "status": error.status, "headers": {}, "body": error.answer({}).body}
+
+        for earlier in before:
+            if (await earlier)["status"] >= 400:
+                return refused(refusal("batch-failed"))
+        try:
+            url = urlsplit(request["url"])
+        except ValueError:
+            return refused(refusal("batch-url", url=request["url"]))
+        headers = {name.lower(): str(value) for name, value in (request.get("headers") or {}).items()}
+        if request.get("body") is not None and "application/json" not in headers.get("content-type", ""):
+            return refused(refusal("batch-untyped", id=request["id"]))
+        answer = await self._send(
+            replace(
+                call,
+                method=request["method"].upper(),
+                path="/" + unquote(url.path).lstrip("/"),
+                query=dict(parse_qsl(url.query, keep_blank_values=True)),
+                headers=headers,
+                body=request.get("body"),
+            )
+        )
+        inner: Body = {"id": request["id"], "status": answer.status, "headers": dict(answer.headers)}
+        if answer.text is not None:
+            return {**inner, "body": int(answer.text)}
+        if answer.body is not None:
+            return {**inner, "headers": {**inner["headers"], "Content-Type": "application/json"}, "body": answer.body}
+        return inner
 
 
 async def _run(route: GraphRoute, call: Call) -> Answer:
@@ -145,62 +187,12 @@ def _caller(directory: Directory, authorization: str) -> Caller:
     return Caller(permissions, claims.get("appid", ""), claims["oid"] if delegated else None)
 
 
-def _authorise(route: GraphRoute, held: frozenset[str]) -> None:
-    if not any(set(one.split(" + ")) <= held for one in route.permissions):
-        raise refusal("denied")
-
-
 def _ids(headers: Mapping[str, str]) -> dict[str, str]:
     own = new_id()
     return {"request-id": own, "client-request-id": headers.get("client-request-id") or own}
 
 
 # --- $batch ----------------------------------------------------------------------------------------------------------
-
-
-async def _respond_to_batch(call: Call, send: Send) -> Answer:
-    """Answer a batch with every inner answer, last request first.
-
-    The service documents no order, so a caller that relies on one fails here.
-    """
-    running: dict[str, asyncio.Task[Body]] = {}
-    for request in _checked_batch(call.body):
-        before = [running[id] for id in request.get("dependsOn") or []]
-        running[request["id"]] = asyncio.create_task(_inner(call, request, before, send))
-    answers = await asyncio.gather(*running.values())
-    return Answer(200, {"responses": list(reversed(answers))})
-
-
-async def _inner(call: Call, request: Body, before: list[asyncio.Task[Body]], send: Send) -> Body:
-    def refused(error: GraphError) -> Body:
-        return {"id": request["id"], "status": error.status, "headers": {}, "body": error.answer({}).body}
-
-    for earlier in before:
-        if (await earlier)["status"] >= 400:
-            return refused(refusal("batch-failed"))
-    try:
-        url = urlsplit(request["url"])
-    except ValueError:
-        return refused(refusal("batch-url", url=request["url"]))
-    headers = {name.lower(): str(value) for name, value in (request.get("headers") or {}).items()}
-    if request.get("body") is not None and "application/json" not in headers.get("content-type", ""):
-        return refused(refusal("batch-untyped", id=request["id"]))
-    answer = await send(
-        replace(
-            call,
-            method=request["method"].upper(),
-            path="/" + unquote(url.path).lstrip("/"),
-            query=dict(parse_qsl(url.query, keep_blank_values=True)),
-            headers=headers,
-            body=request.get("body"),
-        )
-    )
-    inner: Body = {"id": request["id"], "status": answer.status, "headers": dict(answer.headers)}
-    if answer.text is not None:
-        return {**inner, "body": int(answer.text)}
-    if answer.body is not None:
-        return {**inner, "headers": {**inner["headers"], "Content-Type": "application/json"}, "body": answer.body}
-    return inner
 
 
 def _checked_batch(body: Any) -> list[Body]:
@@ -277,10 +269,6 @@ class _Bucket:
         self.left = max(self.left - units, limit.units * (1 - _MOST))
         return used
 
-    def wait(self, limit: _Limit) -> int:
-        """The seconds after which a unit is there again."""
-        return max(1, math.ceil((1 - self.left) * limit.seconds / limit.units))
-
 
 class Throttle:
     """Counts what every app asks for, in memory and by the tenant's clock. Refused requests count too."""
@@ -310,7 +298,7 @@ class Throttle:
             share = bucket.take(limit, amount, now)
             used = max(used, share) if limit.information else used
             if share > 1 and refused is None:
-                refused = (limit, bucket.wait(limit))
+                refused = (limit, max(1, math.ceil((1 - bucket.left) * limit.seconds / limit.units)))
         near = {"x-ms-throttle-limit-percentage": f"{min(used, _MOST):.2f}"} if used >= _NEAR else {}
         if refused is None:
             return near

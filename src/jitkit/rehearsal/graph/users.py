@@ -9,7 +9,6 @@ except where a comment says otherwise.
 from __future__ import annotations
 
 import asyncio
-import functools
 import re
 import sqlite3
 from collections.abc import Mapping
@@ -17,29 +16,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from jitkit.rehearsal import accounts, log_rows
-from jitkit.rehearsal.directory import Body, Directory, User, user_of
-from jitkit.rehearsal.graph import odata
+from jitkit.rehearsal.directory import Body, Directory, User, new_id, user_of
 from jitkit.rehearsal.graph.applications import registered
 from jitkit.rehearsal.graph.resource import Resource, check_room, check_values, defaults
-from jitkit.rehearsal.graph.wire import Answer, Call, GraphRoute, new_id, refusal
+from jitkit.rehearsal.graph.wire import Answer, Call, GraphRoute, refusal
 
 _READ: Final = ("User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All")
 _WRITE: Final = ("User.ReadWrite.All", "Directory.ReadWrite.All")
 _IDENTITIES: Final = "User.ManageIdentities.All"
 
-_COLUMNS: Final = {
-    "id": "id",
-    "userPrincipalName": "upn",
-    "accountEnabled": "enabled",
-    "userType": "coalesce(json_extract(body, '$.userType'), 'Member')",
-}
 # Not in a user's JSON as they were sent: these have columns of their own, and identities get one more.
 _KEPT_APART: Final = {"accountEnabled", "passwordProfile", "identities", "userPrincipalName"}
-# The user resource names no filter for these.
-_OPAQUE: Final = frozenset({"lastPasswordChangeDateTime", "passwordProfile"})
-# For local accounts the service ignores the issuer's value (Graph v1.0, objectIdentity resource).
-_LOOSE: Final = {"identities/issuer": "json_extract({}, '$.signInType') IN ('emailAddress', 'userName')"}
 _LONGEST: Final = 256
+_EMPTY: Final = defaults("user")
 
 
 class Users(Resource):
@@ -50,7 +39,17 @@ class Users(Resource):
     read, write = _READ, _WRITE
     operations = "list count get create delete"
     read_only = frozenset({"id", "createdDateTime", "deletedDateTime", "lastPasswordChangeDateTime", "proxyAddresses"})
-    checks_select = True
+    table, checks_select = "users", True
+    columns: Mapping[str, str] = {
+        "id": "id",
+        "userPrincipalName": "upn",
+        "accountEnabled": "enabled",
+        "userType": "coalesce(json_extract(body, '$.userType'), 'Member')",
+    }
+    # For local accounts the service ignores the issuer's value (Graph v1.0, objectIdentity resource).
+    loose: Mapping[str, str] = {"identities/issuer": "json_extract({}, '$.signInType') IN ('emailAddress', 'userName')"}
+    # The user resource names no filter for these.
+    opaque = frozenset({"lastPasswordChangeDateTime", "passwordProfile"})
 
     def routes(self) -> list[GraphRoute]:
         return [
@@ -58,19 +57,6 @@ class Users(Resource):
             GraphRoute("PATCH", "/users/{id}", self.update, (*_WRITE, _IDENTITIES)),
             GraphRoute("GET", "/me", self.me, ("User.Read", *_READ)),
         ]
-
-    def items(self, call: Call) -> odata.Collection:
-        return odata.Collection(
-            "users",
-            self.model,
-            "deleted IS NULL AND created <= ?",
-            (call.replicated,),
-            table="users",
-            columns=_COLUMNS,
-            extensions=self.extensions(call),
-            loose=_LOOSE,
-            opaque=_OPAQUE,
-        )
 
     def extensions(self, call: Call) -> Mapping[str, str]:
         return registered(call, "User")
@@ -267,8 +253,8 @@ def shown(user: User, *, whole: bool = False) -> Body:
     A directory extension without a value is absent.
     """
     every: Body = {
-        **_empty()["shown"],
-        **_empty()["selectable"],
+        **_EMPTY["shown"],
+        **_EMPTY["selectable"],
         **user.body,
         "id": user.id,
         "userPrincipalName": user.upn,
@@ -279,12 +265,7 @@ def shown(user: User, *, whole: bool = False) -> Body:
             "forceChangePasswordNextSignInWithMfa": False,
         },
     }
-    return every if whole else {name: every[name] for name in _empty()["shown"]}
-
-
-@functools.cache
-def _empty() -> Body:
-    return defaults("user")
+    return every if whole else {name: every[name] for name in _EMPTY["shown"]}
 
 
 def restored(call: Call, row: sqlite3.Row) -> User:

@@ -6,7 +6,6 @@ Error bodies: Microsoft Graph documentation, "Microsoft Graph error responses an
 from __future__ import annotations
 
 import tomllib
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -114,11 +113,6 @@ class Call:
         return self.eventual and self.query.get("$count", "").lower() == "true"
 
     @property
-    def creates_missing(self) -> bool:
-        """Whether a PATCH by a client's own key may create what it does not find."""
-        return "create-if-missing" in self.headers.get("prefer", "").lower()
-
-    @property
     def selected(self) -> list[str]:
         """The property names of `$select`; empty when there is none."""
         return [name.strip() for name in self.query.get("$select", "").split(",") if name.strip()]
@@ -172,8 +166,3 @@ class GraphRoute:
 def written(moment: float) -> str:
     """Write seconds since the epoch as Graph does for directory objects."""
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def new_id() -> str:
-    """Make an object id."""
-    return str(uuid.uuid4())
