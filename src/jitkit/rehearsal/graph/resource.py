@@ -46,8 +46,8 @@ class Resource:
     owner: Resource | None = None  # the collection that the path begins with
     required: tuple[str, ...] = ()  # properties that a PATCH cannot clear
     read_only: frozenset[str] = frozenset()  # properties that a caller cannot set
-    table: str = "objects"  # where the items are kept, and below what `odata.Collection` says of them
-    columns: Mapping[str, str] = odata.ID_COLUMN
+    table: str = "objects"  # where the items are kept
+    columns: Mapping[str, str] = odata.ID_COLUMN  # this and the next two: as `odata.Collection` says
     loose: Mapping[str, str] = {}
     opaque: frozenset[str] = frozenset()
     checks_select: bool = False  # refuses a `$select` of unknown properties; not where subtypes have more
