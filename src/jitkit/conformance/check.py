@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from jitkit.conformance.catalogue import Case
 from jitkit.conformance.config import Config, Features
 from jitkit.conformance.endpoint import Call, Endpoint, Reply, Untrusted
 from jitkit.conformance.issuer import Issuer
 from jitkit.conformance.launcher import Launcher, own_settings, settings_for
 from jitkit.conformance.legacy_store import LegacyStore
 from jitkit.conformance.plugin import Opened, run_cases
-from jitkit.conformance.results import FAIL, Case, Outcome, failed, line, summary, write_json, write_junit
+from jitkit.conformance.results import FAIL, Outcome, failed, line, summary, write_json, write_junit
 from jitkit.entra_tokens import EncryptionKey
 from jitkit.errors import EndpointDown, SettingsError
 

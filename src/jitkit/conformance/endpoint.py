@@ -76,7 +76,7 @@ class Reply:
 
 @dataclass
 class Call:
-    """One request about an account's password; a body in bytes is sent as it is, and token None sends no token."""
+    """One request about an account's password; bytes and text are sent as they are, and token None sends no token."""
 
     account: Account
     nonce: str = field(repr=False)
@@ -193,7 +193,8 @@ class Endpoint:
         headers = {"content-type": "application/json"} | call.headers
         if call.token is not None:
             headers = {"authorization": f"Bearer {call.token}"} | headers
-        content = call.body if isinstance(call.body, bytes) or call.body is None else json.dumps(call.body).encode()
+        as_it_is = call.body is None or isinstance(call.body, bytes | str)
+        content = call.body if as_it_is else json.dumps(call.body)
         started = time.perf_counter()
         try:
             answer = await self.http.request(call.method, self.url, content=content, headers=headers)
@@ -220,14 +221,6 @@ class Endpoint:
         assert len(call.account.asked) == before, f"refused with {reply.status}, but the legacy store was asked first"
         shows_nothing(reply, call)
         return reply
-
-    async def refuses_each(self, calls: Mapping[str, Call], *statuses: int) -> None:
-        """Send calls that must all be refused; a failure names the call."""
-        for name, call in calls.items():
-            try:
-                await self.refuses(call, *statuses)
-            except AssertionError as problem:
-                raise type(problem)(f"{name.replace('_', ' ')}: {problem}") from None
 
     async def unavailable(self, call: Call) -> Reply:
         """Send a call that cannot be decided now: Block with the nonce, or 503; in time, and never a verdict."""
@@ -263,6 +256,11 @@ def decided(reply: Reply, call: Call, *actions: str) -> Reply:
         raise problem(f"expected {wanted}, got {reply.action or 'no action that Entra knows'}")
     assert reply.data.get("nonce") == call.nonce, f"{reply.action} without the nonce that was sent"
     return reply
+
+
+def with_message(reply: Reply) -> None:
+    """Assert that the user reads something about what to do."""
+    assert reply.texts.get("message"), f"{reply.action} without a message: the user reads nothing about what to do"
 
 
 def shows_nothing(reply: Reply, call: Call) -> None:

@@ -82,11 +82,11 @@ class Issuer:
         """Sign a good bearer token, with changed claims."""
         return signed(self.claims(**changes), key or self.ciam)
 
-    def first_version(self, **changes: Any) -> str:
-        """Sign a version 1 token: `appid` in place of `azp`, the identifier URI as audience."""
+    def first_version(self, **changes: Any) -> dict[str, Any]:
+        """Return the claims of a version 1 token: `appid` in place of `azp`, the identifier URI as audience."""
         old = {"ver": "1.0", "azp": None, "appid": protocol.CALLER_APP_ID, "aud": self.entra.identifier_uri}
         old["iss"] = f"https://sts.windows.net/{self.entra.tenant_id}/"
-        return self.bearer(self.login, **old | changes)
+        return self.claims(**old | changes)
 
     def encrypted(self, token: str, key: EncryptionKey | None = None) -> str:
         """Encrypt a bearer token as Entra does, with header members that no library knows [observed]."""

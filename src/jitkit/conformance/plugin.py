@@ -1,7 +1,6 @@
 """The suite's pytest plugin: collects the cases, runs them one after another in one event loop, and keeps the outcomes.
 
-A case is an `async def` test function in `cases/`. Each row of a parametrised table is a test of its own for pytest;
-the rows of one case make one outcome.
+Each row of a table in `cases/` is a test of its own for pytest; the rows of one case make one outcome.
 """
 
 from __future__ import annotations
@@ -22,19 +21,17 @@ from unittest import mock
 
 import pytest
 
+from jitkit.conformance.catalogue import CASES, Case
 from jitkit.conformance.endpoint import Endpoint, TooSlow
 from jitkit.conformance.issuer import Issuer
 from jitkit.conformance.launcher import Launcher
-from jitkit.conformance.legacy_store import LegacyStore
-from jitkit.conformance.results import FAIL, PASS, SKIPPED, Case, Outcome
+from jitkit.conformance.results import FAIL, PASS, SKIPPED, Outcome
 from jitkit.errors import KitError, SettingsError
 
 # What a case works with; a launcher only when the suite started the endpoint.
 Opened: TypeAlias = tuple[Endpoint, Launcher | None]
 
 _FOLDER: Final = Path(__file__).parent / "cases"
-# In this order; the logs come last, because their cases search for what the others sent.
-_FILES: Final = ("transport", "bearer", "envelope", "encryption", "claims", "decisions", "outages", "processes", "logs")
 # What a case needs of the endpoint -> why it is skipped without.
 _NEEDS: Final = {
     "breaker": "the configuration says that the endpoint has no breaker",
@@ -44,13 +41,15 @@ _NEEDS: Final = {
     "user_mapping": "the configuration says that the endpoint compares no directory accounts",
     "previous_certificate": "the configuration names no previous_certificate",
     "logs": "the configuration names no logs to search",
+    "legacy": "the endpoint asks its own legacy store, which the suite cannot make misbehave",
+    "launcher": "the suite did not start this endpoint, so it cannot start one with other settings",
 }
 # Nothing of the user's own pytest: no settings, conftest, plugins, cache or output.
 _WITHOUT: Final = "terminal cacheprovider warnings logging faulthandler threadexception unraisableexception debugging"
 _ARGUMENTS: Final = (
     *("-c", os.devnull, "--rootdir", str(_FOLDER), "--noconftest", "--assert=plain", "--capture=no"),
     *(f"-pno:{name}" for name in _WITHOUT.split()),
-    *(str(_FOLDER / f"{name}.py") for name in _FILES),
+    *(str(path) for path in _FOLDER.glob("[a-z]*.py")),
 )
 _LONGEST: Final = 120.0
 _ATTEMPTS: Final = 3
@@ -63,15 +62,14 @@ class _Suite:
 
     def __init__(
         self,
-        opening: AbstractAsyncContextManager[Opened] | None,
+        opening: AbstractAsyncContextManager[Opened],
         only: Collection[str],
         on_outcome: Callable[[Outcome], None],
     ) -> None:
-        self.cases: list[Case] = []
         self.outcomes: list[Outcome] = []
         self.problem: KitError | None = None
         self._opening = opening
-        self._only = set(only)
+        self._only = only or CASES
         self._on_outcome = on_outcome
         self._results: list[tuple[str, str, str]] = []
 
@@ -84,35 +82,30 @@ class _Suite:
         return self._opened[0].issuer
 
     @pytest.fixture
-    def legacy(self) -> LegacyStore:
-        if (store := self._opened[0].legacy) is None:
-            pytest.skip("the endpoint asks its own legacy store, which the suite cannot make misbehave")
-        return store
+    def legacy(self) -> Any:
+        return self._needed("legacy")
 
     @pytest.fixture
-    def launcher(self) -> Launcher:
-        if (launcher := self._opened[1]) is None:
-            pytest.skip("the suite did not start this endpoint, so it cannot start one with other settings")
-        return launcher
+    def launcher(self) -> Any:
+        return self._needed("launcher")
 
-    def pytest_configure(self, config: pytest.Config) -> None:
-        for mark in ("case(id, why): what the endpoint must do", "area(name): a heading", "needs(name): or skipped"):
-            config.addinivalue_line("markers", mark)
+    def _needed(self, name: str) -> Any:
+        """Return a part of what was opened or configured; the case is skipped without it."""
+        endpoint, launcher = self._opened
+        config = endpoint.config
+        parts = {"legacy": endpoint.legacy, "launcher": launcher, **dict(config), **dict(config.features)}
+        return parts[name] or pytest.skip(_NEEDS[name])
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        if unknown := self._only - {_case(item).id for item in items}:
-            self.problem = SettingsError(
-                f"There is no case {', '.join(sorted(unknown))}.",
-                next_step="Leave out --only to see every case with its id.",
-            )
-        items[:] = [item for item in items if _case(item).id in self._only or not self._only]
-        self.cases = list(dict.fromkeys(map(_case, items)))
+        if absent := CASES.keys() - {_case(item).id for item in items}:
+            raise RuntimeError(f"nothing asks {', '.join(sorted(absent))}")
+        order = list(CASES)
+        items[:] = [item for item in items if _case(item).id in self._only]
+        items.sort(key=lambda item: order.index(_case(item).id))
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         if session.testsfailed:
             raise RuntimeError("the cases cannot be collected")
-        if self._opening is None or self.problem:
-            return True
         stack = contextlib.AsyncExitStack()
         with asyncio.Runner() as self._loop:
             try:
@@ -130,18 +123,15 @@ class _Suite:
         for item in items:
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
         # The first failure of a table, or else its first skipped row, stands for the case.
-        result, row, reason = sorted(self._results, key=lambda each: (FAIL, SKIPPED, PASS).index(each[0]))[0]
+        result, row, reason = min(self._results, key=lambda each: (FAIL, SKIPPED, PASS).index(each[0]))
         if result == FAIL and len(items) > 1:
-            reason = f"{row}: {reason}"
+            reason = f"{row.removeprefix(f'{case.id} ')}: {reason}"
         self.outcomes.append(Outcome(case, result, reason, time.perf_counter() - started))
         self._on_outcome(self.outcomes[-1])
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        config = self._opened[0].config
-        for mark in item.iter_markers("needs"):
-            (name,) = mark.args
-            if not getattr(config if hasattr(config, name) else config.features, name):
-                pytest.skip(_NEEDS[name])
+        if needs := _case(item).needs:
+            self._needed(needs)
 
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
         arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
@@ -150,18 +140,13 @@ class _Suite:
 
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
         problem = call.excinfo.value if call.excinfo else None
-        row = item.callspec.id if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ""
+        row = item.callspec.id if hasattr(item, "callspec") else ""
         if isinstance(problem, pytest.skip.Exception):
             self._results.append((SKIPPED, row, str(problem.msg)))
         elif problem is not None:
             self._results.append((FAIL, row, _reason(problem)))
         elif call.when == "call":
             self._results.append((PASS, row, ""))
-
-
-def cases() -> list[Case]:
-    """Return every case, in the order in which they run."""
-    return _run_pytest(_Suite(None, (), lambda _: None)).cases
 
 
 def run_cases(
@@ -174,13 +159,12 @@ def run_cases(
     Raises:
         KitError: there is no such case, or the endpoint cannot be opened.
     """
-    suite = _run_pytest(_Suite(opening, only, on_outcome))
-    if suite.problem:
-        raise suite.problem
-    return suite.outcomes
-
-
-def _run_pytest(suite: _Suite) -> _Suite:
+    if unknown := set(only) - CASES.keys():
+        raise SettingsError(
+            f"There is no case {', '.join(sorted(unknown))}.",
+            next_step="Leave out --only to see every case with its id.",
+        )
+    suite = _Suite(opening, only, on_outcome)
     # Variables that change what pytest does are hidden from it.
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")}
     with mock.patch.dict(os.environ, kept | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}, clear=True):
@@ -189,13 +173,15 @@ def _run_pytest(suite: _Suite) -> _Suite:
         raise KeyboardInterrupt
     if code in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
         raise RuntimeError(f"pytest could not run the cases: {code!r}")
-    return suite
+    if suite.problem:
+        raise suite.problem
+    return suite.outcomes
 
 
 def _case(item: pytest.Item) -> Case:
-    case, area = item.get_closest_marker("case"), item.get_closest_marker("area")
-    assert case is not None and area is not None, f"{item.name} has no id or no area"
-    return Case(area=area.args[0], **case.kwargs)
+    """Return the case of a row that names it, or of a function that is named after it."""
+    row = item.callspec.params if hasattr(item, "callspec") else {}
+    return row["case"] if "case" in row else CASES[item.name.split("_")[1].upper()]
 
 
 async def _judged(run: Callable[[], Awaitable[Any]]) -> None:

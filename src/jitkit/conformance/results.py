@@ -5,35 +5,17 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
 
+from jitkit.conformance.catalogue import Case
 from jitkit.errors import SettingsError
 
 PASS: Final = "pass"  # noqa: S105
 FAIL: Final = "fail"
 SKIPPED: Final = "skipped"
-
-
-@dataclass(frozen=True)
-class Case:
-    """One question to an endpoint.
-
-    Args:
-        id: a letter for the subject, and a number.
-        area: the heading that it stands under.
-        why: what the endpoint must do, in one line.
-        source: where that is written: a document, an RFC, or "safest" where the documents are silent.
-        required: whether a failure fails the run; if not, it is a choice of policy to know about.
-    """
-
-    id: str
-    area: str
-    why: str
-    source: str
-    required: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,7 +56,8 @@ def failed(outcomes: Sequence[Outcome]) -> list[Outcome]:
 def write_json(outcomes: Sequence[Outcome], path: Path, url: str) -> None:
     """Write every outcome as JSON."""
     rows = [
-        {**asdict(each.case), "result": each.result, "reason": each.reason, "seconds": round(each.seconds, 3)}
+        {name: getattr(each.case, name) for name in ("id", "area", "why", "source", "required")}
+        | {"result": each.result, "reason": each.reason, "seconds": round(each.seconds, 3)}
         for each in outcomes
     ]
     _write(path, json.dumps({"url": url, "passed": not failed(outcomes), "cases": rows}, indent=2) + "\n")

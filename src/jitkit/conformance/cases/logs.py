@@ -13,10 +13,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from jitkit.conformance.cases import SAFEST, case
 from jitkit.conformance.endpoint import Endpoint
 
-_SOURCE = f"{SAFEST}; the original sample logs the decrypted payload"
 _TELLING = 16  # base64 characters, which no text has by chance
 _LARGEST = 64 * 1024 * 1024
 
@@ -68,26 +66,22 @@ async def _search(endpoint: Endpoint, secrets: set[str], what: str, forms: Calla
         pytest.skip(f"nothing was found, and {', '.join(away)} could not be searched: it is not there")
 
 
-@pytest.mark.area("Privacy")
-@pytest.mark.needs("logs")
-class TestLogs:
-    @case("P1", "no password in any log, as it is or encoded, reversed or hashed", _SOURCE)
-    async def test_passwords(self, endpoint: Endpoint) -> None:
-        await _search(endpoint, set(filter(str.isascii, endpoint.passwords)), "passwords", _password_forms)
+async def test_p1_passwords(endpoint: Endpoint) -> None:
+    await _search(endpoint, set(filter(str.isascii, endpoint.passwords)), "passwords", _password_forms)
 
-    @case("P2", "no username in any log", _SOURCE)
-    async def test_usernames(self, endpoint: Endpoint) -> None:
-        await _search(endpoint, endpoint.usernames, "usernames", lambda name: {name, quote(name), name.upper()})
 
-    @case("P3", "no nonce in any log: it is half of an accepted answer", _SOURCE)
-    async def test_nonces(self, endpoint: Endpoint) -> None:
-        await _search(endpoint, endpoint.nonces, "nonces", lambda nonce: {nonce, nonce.upper(), nonce.replace("-", "")})
+async def test_p2_usernames(endpoint: Endpoint) -> None:
+    await _search(endpoint, endpoint.usernames, "usernames", lambda name: {name, quote(name), name.upper()})
 
-    @case("P6", "no token in any log: with the private key, an encrypted password is a password", _SOURCE)
-    async def test_tokens(self, endpoint: Endpoint) -> None:
-        await _search(endpoint, endpoint.tokens, "tokens", _token_forms)
 
-    @case("P7", "logs and state are readable by their owner alone", _SOURCE, required=False)
-    async def test_permissions(self, endpoint: Endpoint) -> None:
-        open_to_all = [path.name for path in _files(endpoint) if path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH)]
-        assert not open_to_all, f"everybody on the machine may read {', '.join(sorted(open_to_all))}"
+async def test_p3_nonces(endpoint: Endpoint) -> None:
+    await _search(endpoint, endpoint.nonces, "nonces", lambda nonce: {nonce, nonce.upper(), nonce.replace("-", "")})
+
+
+async def test_p6_tokens(endpoint: Endpoint) -> None:
+    await _search(endpoint, endpoint.tokens, "tokens", _token_forms)
+
+
+async def test_p7_permissions(endpoint: Endpoint) -> None:
+    open_to_all = [path.name for path in _files(endpoint) if path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH)]
+    assert not open_to_all, f"everybody on the machine may read {', '.join(sorted(open_to_all))}"

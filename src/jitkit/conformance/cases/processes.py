@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from jitkit.conformance.cases import HOWTO, LIMITS, SAFEST, case, table
+from jitkit.conformance.cases import table
 from jitkit.conformance.endpoint import Endpoint, TooSlow, in_time
 from jitkit.conformance.issuer import Issuer
 from jitkit.conformance.launcher import Launcher, Started
@@ -54,198 +54,181 @@ async def _lines(started: Started, count: int) -> list[dict[str, Any]]:
         await asyncio.sleep(0.05)
 
 
-@pytest.mark.area("Start-up")
-class TestStart:
-    @case("T9", "a production profile over plain HTTP does not start", HOWTO)
-    async def test_plain_http(self, launcher: Launcher) -> None:
-        await launcher.refusal(JIT_PROFILE="production")
+async def test_t9_plain_http(launcher: Launcher) -> None:
+    await launcher.refusal(JIT_PROFILE="production")
 
-    @case("A18", "without any signing key nobody is let in: 503, not 200", SAFEST)
-    async def test_no_documents(self, endpoint: Endpoint, issuer: Issuer, launcher: Launcher) -> None:
-        issuer.away = True
+
+async def test_a18_no_documents(endpoint: Endpoint, issuer: Issuer, launcher: Launcher) -> None:
+    issuer.away = True
+    try:
+        async with launcher.running() as started:
+            await endpoint.at(started.url).refuses(endpoint.call(), 503, 401)
+    finally:
+        issuer.away = False
+
+
+async def test_a19_first_call(endpoint: Endpoint, issuer: Issuer, launcher: Launcher) -> None:
+    async with launcher.running() as started:
+        before = len(issuer.fetched)
+        await endpoint.at(started.url).decides(endpoint.call(), MIGRATE)
+        assert len(issuer.fetched) == before, "the key documents were fetched while the first call waited"
+
+
+async def test_f15_cold_start(endpoint: Endpoint, launcher: Launcher) -> None:
+    async with launcher.running() as started:
+        in_time(await endpoint.at(started.url).decides(endpoint.call(), MIGRATE))
+
+
+@pytest.mark.parametrize("name", ["JIT_BYPASS_TOKEN_VALIDATION", "AuthenticationEvents__BypassTokenValidation"])
+async def test_a21_bypass(launcher: Launcher, name: str) -> None:
+    await launcher.refusal(**{name: "1"})
+
+
+@table(
+    "change",
+    {
+        "missing": lambda _: "",
+        "a certificate of another key": lambda key: key.pem(EncryptionKey.make("other").certificate),
+        "an unresolved Key Vault reference": lambda _: (
+            "@Microsoft.KeyVault(SecretUri=https://vault.example/secrets/key)"
+        ),
+        "half a key": lambda key: key.pem()[:400],
+    },
+)
+async def test_j20_no_key(launcher: Launcher, change: Any) -> None:
+    value = change(EncryptionKey.make("one"))
+    said = await launcher.refusal(DecryptionPrivateKey=value)
+    lines = [line for line in value.splitlines()[1:-1] if len(line) > 20]
+    assert not any(line in said for line in lines), "the message shows a part of the key"
+
+
+async def test_j21_expired_certificate(endpoint: Endpoint, launcher: Launcher) -> None:
+    key = EncryptionKey.make("expired", days=-1)
+    async with launcher.running(DecryptionPrivateKey=key.pem()) as started:
+        await endpoint.at(started.url).decides(endpoint.call(jwe={"key": key}), MIGRATE)
+
+
+async def test_o15_hashes(endpoint: Endpoint, launcher: Launcher) -> None:
+    rows = json.loads(_HASHES.read_text(encoding="utf-8"))
+    async with _database(rows) as store, launcher.running(LegacyApiConnectionString=store) as started:
+        for name in rows:
+            person = endpoint.account(username=f"{name}@conformance.example", password=_HASHED_PASSWORD)
+            near_miss = endpoint.call(person, typed=_HASHED_PASSWORD[:-1] + "?")
+            for call, action in ((endpoint.call(person), MIGRATE), (near_miss, RETRY)):
+                try:
+                    wanted = BLOCK if name.startswith("damaged") else action
+                    await endpoint.at(started.url).decides(call, wanted)
+                except AssertionError as problem:
+                    raise type(problem)(f"{name}: {problem}") from None
+
+
+async def test_f17_killed(endpoint: Endpoint, launcher: Launcher) -> None:
+    started = await launcher.start()
+    other = endpoint.at(started.url)
+    await other.decides(other.call(), MIGRATE)
+    waiting = asyncio.create_task(other.send(other.call(other.account(fault="hang"))))
+    await asyncio.sleep(0.3)
+    await started.process.kill()
+    with contextlib.suppress(AssertionError):
+        await waiting
+    for line in started.ledger.read_text().splitlines() if started.ledger.exists() else ():
         try:
-            async with launcher.running() as started:
-                await endpoint.at(started.url).refuses(endpoint.call(), 503, 401)
-        finally:
-            issuer.away = False
+            json.loads(line)
+        except ValueError:
+            raise AssertionError("the ledger holds a line that is cut off") from None
 
-    @case("A19", "the first call after the start waits for no key document", LIMITS)
-    async def test_first_call(self, endpoint: Endpoint, issuer: Issuer, launcher: Launcher) -> None:
+
+async def test_f20_graceful_end(endpoint: Endpoint, launcher: Launcher) -> None:
+    started = await launcher.start()
+    call = endpoint.call(endpoint.account(delay=0.7))
+    waiting = asyncio.create_task(endpoint.at(started.url).send(call))
+    await asyncio.sleep(0.3)
+    code = await started.process.stop()
+    try:
+        reply = await waiting
+    except AssertionError:
+        raise AssertionError("the call that it had was dropped") from None
+    assert reply.action == MIGRATE, f"the call that it had got {reply}"
+    assert code == 0, f"it ended with exit code {code}"
+
+
+async def test_c17_restarted(endpoint: Endpoint, launcher: Launcher) -> None:
+    first, now = endpoint.call(), int(time.time())
+    async with launcher.running() as started:
+        await endpoint.at(started.url).decides(first, MIGRATE)
+    old = {"nonce": first.nonce, "iat": now - 1800, "nbf": now - 1800, "exp": now - 1200}
+    async with launcher.running() as started:
+        await endpoint.at(started.url).refuses(endpoint.call(first.account, claims=old), 400)
+
+
+async def test_o17_slow_hash(launcher: Launcher) -> None:
+    async with (
+        _database({"slow": _SLOW_HASH}) as store,
+        launcher.running(LegacyApiConnectionString=store, JIT_DEADLINE_MS="200") as started,
+    ):
+        if not await started.reports("hash", _PATIENCE):
+            raise TooSlow(f"{_PATIENCE:.0f} s after the start nothing is said about it")
+
+
+async def test_f18_wrong_clock(endpoint: Endpoint, issuer: Issuer, launcher: Launcher) -> None:
+    issuer.ahead = _AHEAD
+    try:
         async with launcher.running() as started:
-            before = len(issuer.fetched)
-            await endpoint.at(started.url).decides(endpoint.call(), MIGRATE)
-            assert len(issuer.fetched) == before, "the key documents were fetched while the first call waited"
+            await endpoint.at(started.url).refuses(endpoint.call(), 401)
+            named = await started.reports("clock", _PATIENCE)
+            assert named, "neither its log nor its ledger names the clock"
+    finally:
+        issuer.ahead = 0
 
-    @case("F15", "the first call after the start is answered in time", LIMITS)
-    async def test_cold_start(self, endpoint: Endpoint, launcher: Launcher) -> None:
-        async with launcher.running() as started:
-            in_time(await endpoint.at(started.url).decides(endpoint.call(), MIGRATE))
 
-    @case("A21", "a switch that leaves checks out keeps the endpoint from starting", SAFEST)
-    @pytest.mark.parametrize("name", ["JIT_BYPASS_TOKEN_VALIDATION", "AuthenticationEvents__BypassTokenValidation"])
-    async def test_bypass(self, launcher: Launcher, name: str) -> None:
-        await launcher.refusal(**{name: "1"})
+async def test_p4_counting(endpoint: Endpoint, launcher: Launcher) -> None:
+    first, other = endpoint.call(), endpoint.call()
+    async with launcher.running() as started:
+        for call in (first, first, other):
+            await endpoint.at(started.url).decides(call, MIGRATE)
+        await endpoint.at(started.url).refuses(endpoint.call(token=None), 401)
+        lines = await _lines(started, 4)
+    assert len(lines) == 4, f"four calls, and {len(lines)} lines in the ledger"
+    attempts = [line.get("attempt") for line in lines[:3]]
+    assert attempts == [1, 2, 1], f"a call, its repetition and another one were counted as attempts {attempts}"
 
-    @case("J20", "without a usable private key the endpoint does not start, and says why without showing it", HOWTO)
-    @table(
-        "change",
-        {
-            "missing": lambda _: "",
-            "a certificate of another key": lambda key: key.pem(EncryptionKey.make("other").certificate),
-            "an unresolved Key Vault reference": lambda _: (
-                "@Microsoft.KeyVault(SecretUri=https://vault.example/secrets/key)"
-            ),
-            "half a key": lambda key: key.pem()[:400],
-        },
-    )
-    async def test_no_key(self, launcher: Launcher, change: Any) -> None:
-        value = change(EncryptionKey.make("one"))
-        said = await launcher.refusal(DecryptionPrivateKey=value)
-        lines = [line for line in value.splitlines()[1:-1] if len(line) > 20]
-        assert not any(line in said for line in lines), "the message shows a part of the key"
 
-    @case(
-        "J21",
-        "an expired certificate still opens what was encrypted for it: Entra does not look at the date",
-        SAFEST,
-    )
-    async def test_expired_certificate(self, endpoint: Endpoint, launcher: Launcher) -> None:
-        key = EncryptionKey.make("expired", days=-1)
-        async with launcher.running(DecryptionPrivateKey=key.pem()) as started:
-            await endpoint.at(started.url).decides(endpoint.call(jwe={"key": key}), MIGRATE)
-
-    @case("O15", "hashes of many kinds: right is right, a near miss is wrong, a damaged one is neither", SAFEST)
-    async def test_hashes(self, endpoint: Endpoint, launcher: Launcher) -> None:
-        rows = json.loads(_HASHES.read_text(encoding="utf-8"))
-        async with _database(rows) as store, launcher.running(LegacyApiConnectionString=store) as started:
-            for name in rows:
-                person = endpoint.account(username=f"{name}@conformance.example", password=_HASHED_PASSWORD)
-                near_miss = endpoint.call(person, typed=_HASHED_PASSWORD[:-1] + "?")
-                for call, action in ((endpoint.call(person), MIGRATE), (near_miss, RETRY)):
-                    try:
-                        wanted = BLOCK if name.startswith("damaged") else action
-                        await endpoint.at(started.url).decides(call, wanted)
-                    except AssertionError as problem:
-                        raise type(problem)(f"{name}: {problem}") from None
-
-    @case("F17", "killed in the middle of a call, it leaves no half-written line", SAFEST)
-    async def test_killed(self, endpoint: Endpoint, launcher: Launcher) -> None:
-        started = await launcher.start()
+async def test_p5_deleted_ledger(endpoint: Endpoint, launcher: Launcher) -> None:
+    async with launcher.running() as started:
         other = endpoint.at(started.url)
-        await other.decides(other.call(), MIGRATE)
-        waiting = asyncio.create_task(other.send(other.call(other.account(fault="hang"))))
-        await asyncio.sleep(0.3)
-        await started.process.kill()
-        with contextlib.suppress(AssertionError):
-            await waiting
-        for line in started.ledger.read_text().splitlines() if started.ledger.exists() else ():
-            try:
-                json.loads(line)
-            except ValueError:
-                raise AssertionError("the ledger holds a line that is cut off") from None
+        person, call = other.account(), other.call()
 
-    @case("F20", "asked to stop, it answers the calls that it has, and ends", SAFEST)
-    async def test_graceful_end(self, endpoint: Endpoint, launcher: Launcher) -> None:
-        started = await launcher.start()
-        call = endpoint.call(endpoint.account(delay=0.7))
-        waiting = asyncio.create_task(endpoint.at(started.url).send(call))
-        await asyncio.sleep(0.3)
-        code = await started.process.stop()
+        async def guess(number: int) -> None:
+            await other.decides(other.call(person, typed=f"Canary-guess-{number}-A1!"), RETRY, BLOCK)
+
+        await other.decides(call, MIGRATE)
+        for number in range(10):
+            await guess(number)
+        heard = len(person.asked)
+        await _lines(started, 11)
         try:
-            reply = await waiting
-        except AssertionError:
-            raise AssertionError("the call that it had was dropped") from None
-        assert reply.action == MIGRATE, f"the call that it had got {reply}"
-        assert code == 0, f"it ended with exit code {code}"
+            started.ledger.unlink(missing_ok=True)
+        except OSError:
+            pytest.skip("this system does not let a file be deleted that is open")
+        await other.decides(call, MIGRATE)
+        call.asked(1)
+        reused = other.call(call.account, typed="Canary-another-1!", claims={"nonce": call.nonce})
+        await other.refuses(reused, 400)
+        await other.refuses(other.call(token=None), 401)
+        if endpoint.config.features.limiter:
+            await guess(10)
+            forgotten = len(person.asked) > heard
+            assert not forgotten, "the guesses from before are forgotten: the legacy store heard another one"
 
 
-@pytest.mark.area("Memory and reports")
-class TestMemory:
-    @case("C17", "started again it knows no nonce any more, and refuses what has expired all the same", SAFEST)
-    async def test_restarted(self, endpoint: Endpoint, launcher: Launcher) -> None:
-        first, now = endpoint.call(), int(time.time())
-        async with launcher.running() as started:
-            await endpoint.at(started.url).decides(first, MIGRATE)
-        old = {"nonce": first.nonce, "iat": now - 1800, "nbf": now - 1800, "exp": now - 1200}
-        async with launcher.running() as started:
-            await endpoint.at(started.url).refuses(endpoint.call(first.account, claims=old), 400)
-
-    @case("O17", "a hash that takes longer than a call may is reported at the start", SAFEST)
-    async def test_slow_hash(self, launcher: Launcher) -> None:
-        async with (
-            _database({"slow": _SLOW_HASH}) as store,
-            launcher.running(LegacyApiConnectionString=store, JIT_DEADLINE_MS="200") as started,
-        ):
-            if not await started.reports("hash", _PATIENCE):
-                raise TooSlow(f"{_PATIENCE:.0f} s after the start nothing is said about it")
-
-    @case("F18", "a clock that is ten minutes off is noticed and named; until then nobody is let in", "RFC 7519")
-    async def test_wrong_clock(self, endpoint: Endpoint, issuer: Issuer, launcher: Launcher) -> None:
-        issuer.ahead = _AHEAD
-        try:
-            async with launcher.running() as started:
-                await endpoint.at(started.url).refuses(endpoint.call(), 401)
-                named = await started.reports("clock", _PATIENCE)
-                assert named, "neither its log nor its ledger names the clock"
-        finally:
-            issuer.ahead = 0
-
-    @case("P4", "the ledger counts each call once, and tells a second attempt from a first", SAFEST)
-    async def test_counting(self, endpoint: Endpoint, launcher: Launcher) -> None:
-        first, other = endpoint.call(), endpoint.call()
-        async with launcher.running() as started:
-            for call in (first, first, other):
-                await endpoint.at(started.url).decides(call, MIGRATE)
-            await endpoint.at(started.url).refuses(endpoint.call(token=None), 401)
-            lines = await _lines(started, 4)
-        assert len(lines) == 4, f"four calls, and {len(lines)} lines in the ledger"
-        attempts = [line.get("attempt") for line in lines[:3]]
-        assert attempts == [1, 2, 1], f"a call, its repetition and another one were counted as attempts {attempts}"
-
-    @case("P5", "a ledger that is deleted opens nothing again", SAFEST)
-    async def test_deleted_ledger(self, endpoint: Endpoint, launcher: Launcher) -> None:
-        async with launcher.running() as started:
-            other = endpoint.at(started.url)
-            person, call = other.account(), other.call()
-
-            async def guess(number: int) -> None:
-                await other.decides(other.call(person, typed=f"Canary-guess-{number}-A1!"), RETRY, BLOCK)
-
-            await other.decides(call, MIGRATE)
-            for number in range(10):
-                await guess(number)
-            heard = len(person.asked)
-            await _lines(started, 11)
-            try:
-                started.ledger.unlink(missing_ok=True)
-            except OSError:
-                pytest.skip("this system does not let a file be deleted that is open")
-            await other.decides(call, MIGRATE)
-            call.asked(1)
-            reused = other.call(call.account, typed="Canary-another-1!", claims={"nonce": call.nonce})
-            await other.refuses(reused, 400)
-            await other.refuses(other.call(token=None), 401)
-            if endpoint.config.features.limiter:
-                await guess(10)
-                forgotten = len(person.asked) > heard
-                assert not forgotten, "the guesses from before are forgotten: the legacy store heard another one"
-
-
-@pytest.mark.area("Change of signing keys")
-class TestSigningKeys:
-    @case(
-        "K1",
-        "a signing key that is published while the endpoint runs is known about a minute later",
-        "OpenID Connect Core section 10.1.1",
-    )
-    async def test_new_key(self, endpoint: Endpoint, issuer: Issuer) -> None:
-        issuer.published.append(issuer.next_key)
-        until = time.monotonic() + endpoint.patience
-        while True:
-            reply = await endpoint.send(endpoint.call(token=issuer.bearer(issuer.next_key)))
-            if reply.action == MIGRATE:
-                break
-            late = f"{endpoint.patience:.0f} s after the key was published: status {reply.status}"
-            assert time.monotonic() < until, late
-            await asyncio.sleep(1)
-        await endpoint.decides(endpoint.call(), MIGRATE)
+async def test_k1_new_key(endpoint: Endpoint, issuer: Issuer) -> None:
+    issuer.published.append(issuer.next_key)
+    until = time.monotonic() + endpoint.patience
+    while True:
+        reply = await endpoint.send(endpoint.call(token=issuer.bearer(issuer.next_key)))
+        if reply.action == MIGRATE:
+            break
+        late = f"{endpoint.patience:.0f} s after the key was published: status {reply.status}"
+        assert time.monotonic() < until, late
+        await asyncio.sleep(1)
+    await endpoint.decides(endpoint.call(), MIGRATE)
