@@ -28,7 +28,7 @@ def _rows() -> Iterator[Any]:
                 yield pytest.param(case, change, id=f"{case.id} {name}")
 
 
-@pytest.mark.parametrize(("case", "change"), _rows())
+@pytest.mark.parametrize(("case", "change"), list(_rows()))
 async def test_calls(endpoint: Endpoint, case: Case, change: Mapping[str, Any]) -> None:
     expected = change if "refused" in change or "decided" in change else vars(case)
     call = _compose(endpoint, change)
