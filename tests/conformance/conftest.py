@@ -9,7 +9,6 @@ from pathlib import Path
 
 from jitkit.conformance.check import fresh_config, serving
 from jitkit.conformance.config import Config
-from jitkit.conformance.endpoint import Endpoint
 from jitkit.conformance.launcher import own_settings, settings_for
 from jitkit.conformance.plugin import Opened
 from jitkit.conformance.results import Outcome
@@ -32,10 +31,8 @@ def too_busy(outcome: Outcome) -> bool:
 @asynccontextmanager
 async def bare(config: Config, url: str = "http://127.0.0.1:9/") -> AsyncIterator[Opened]:
     """An endpoint at a URL, without a first call."""
-    async with serving(config) as (issuer, legacy):
-        endpoint = Endpoint(config, url, issuer, legacy)
-        async with endpoint.http:
-            yield endpoint, None
+    async with serving(config, url) as endpoint:
+        yield endpoint, None
 
 
 @asynccontextmanager

@@ -31,7 +31,6 @@ from helpers.__main__ import main
 from jitkit.conformance.catalogue import CASES
 from jitkit.conformance.check import fresh_config, serving, started
 from jitkit.conformance.config import Accounts, Config, Features
-from jitkit.conformance.endpoint import Endpoint
 from jitkit.conformance.issuer import Issuer
 from jitkit.conformance.launcher import own_settings, settings_for
 from jitkit.conformance.legacy_store import Account, LegacyStore
@@ -226,8 +225,8 @@ def test_json_does_as_well(config: Path, tmp_path: Path) -> None:
 
 async def test_the_issuers_documents_hold_what_libraries_ask_for() -> None:
     """OpenID Connect Discovery 1.0, section 3, requires these; a strict reader refuses a document without them."""
-    async with serving(short_config()) as (issuer, _), httpx.AsyncClient() as http:
-        for url in issuer.documents:
+    async with serving(short_config()) as endpoint, httpx.AsyncClient() as http:
+        for url in endpoint.issuer.documents:
             document = (await http.get(url)).json()
             needed = {"issuer", "authorization_endpoint", "token_endpoint", "jwks_uri", "response_types_supported"}
             assert needed | {"subject_types_supported", "id_token_signing_alg_values_supported"} <= set(document)
@@ -245,16 +244,16 @@ def test_an_endpoint_with_its_own_store_is_asked_with_accounts_from_the_configur
 
     @asynccontextmanager
     async def opening() -> AsyncIterator[Opened]:
-        async with serving(config) as (issuer, store):
+        async with serving(config) as endpoint:
+            store = endpoint.legacy
             assert store is not None
             store.add(ann)
             store.add(Account("ben@store.example", "Canary-of-Ben-1!"))
             store.add(Account("dan@store.example", "Canary-of-Dan-1!", says="locked"))
-            settings = settings_for(config, issuer, store) | own_settings(config)
-            async with planted.served(settings | {"JIT_LEDGER": str(tmp_path / "ledger")}) as url:
-                endpoint = Endpoint(own, url, issuer, None)
-                async with endpoint.http:
-                    yield endpoint, None
+            settings = settings_for(config, endpoint.issuer, store) | own_settings(config)
+            async with planted.served(settings | {"JIT_LEDGER": str(tmp_path / "ledger")}) as endpoint.url:
+                endpoint.config, endpoint.legacy = own, None
+                yield endpoint, None
 
     outcomes = run_cases(opening(), ["A1", "O1", "O3", "O5", "O6", "R1", "F2"])
     assert set(ann.asked) == {"Canary-of-Ann-1!"}, "a store may lock an account after a wrong password: not Ann's"

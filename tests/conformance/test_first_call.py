@@ -27,10 +27,10 @@ OK = b'{"data": {"actions": []}}'
 
 @asynccontextmanager
 async def answering(status: int, body: bytes = b"") -> AsyncIterator[str]:
-    endpoint = Server(lambda exchange: exchange.answer(status, body))
-    await endpoint.start()
-    yield f"http://127.0.0.1:{endpoint.port}/x"
-    await endpoint.stop()
+    server = Server(lambda exchange: exchange.answer(status, body))
+    await server.start()
+    yield f"{server.url}/x"
+    await server.stop()
 
 
 @pytest.mark.parametrize(

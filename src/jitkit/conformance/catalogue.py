@@ -18,7 +18,7 @@ class Case:
         why: what the endpoint must do, in one line.
         source: where that is written: a document, an RFC, or "safest" where the documents are silent.
         required: whether a failure fails the run; if not, it is a choice of policy to know about.
-        needs: what the case is skipped without; empty for nothing.
+        needs: what the case is skipped without.
         calls: how the calls of the case differ from a good call, each with a name.
         refused: the statuses that may refuse them.
         decided: the actions that may decide them.
@@ -31,7 +31,7 @@ class Case:
     why: str
     source: str
     required: bool = True
-    needs: str = ""
+    needs: tuple[str, ...] = ()
     calls: dict[str, dict[str, Any]] = field(default_factory=dict)
     refused: tuple[int, ...] = ()
     decided: tuple[str, ...] = ()

@@ -9,16 +9,16 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from jitkit.conformance.catalogue import Case
-from jitkit.conformance.config import Config, Features
+from jitkit.conformance.config import Config, Features, is_url
 from jitkit.conformance.endpoint import Call, Endpoint, Reply, Untrusted
 from jitkit.conformance.issuer import Issuer
 from jitkit.conformance.launcher import Launcher, own_settings, settings_for
 from jitkit.conformance.legacy_store import LegacyStore
 from jitkit.conformance.plugin import Opened, run_cases
 from jitkit.conformance.results import FAIL, Outcome, failed, line, summary, write_json, write_junit
+from jitkit.endpoint_process import own_command
 from jitkit.entra_tokens import EncryptionKey
 from jitkit.errors import EndpointDown, SettingsError
 
@@ -107,55 +107,48 @@ def check(
 
 
 @asynccontextmanager
-async def serving(config: Config) -> AsyncIterator[tuple[Issuer, LegacyStore | None]]:
-    """Serve the suite's issuer and legacy store."""
+async def serving(config: Config, url: str = "") -> AsyncIterator[Endpoint]:
+    """Serve the issuer and the legacy store for an endpoint, which may get its URL later."""
     issuer = Issuer(config)
     legacy = None if config.accounts else LegacyStore(config)
+    endpoint = Endpoint(config, url, issuer, legacy)
     async with AsyncExitStack() as stack:
         for served in (issuer, legacy):
             if served is not None:
                 await served.server.start()
                 stack.push_async_callback(served.server.stop)
-        yield issuer, legacy
+        await stack.enter_async_context(endpoint.http)
+        yield endpoint
 
 
 @asynccontextmanager
 async def at_url(config: Config, url: str, on_outcome: Callable[[Outcome], None]) -> AsyncIterator[Opened]:
     """Open an endpoint that the user started; one that decides no good call fails the case G1."""
-    async with serving(config) as (issuer, legacy):
-        endpoint = Endpoint(config, url, issuer, legacy)
-        async with endpoint.http:
-            begun = time.perf_counter()
-            try:
-                await decides_a_good_call(endpoint)
-            except AssertionError as problem:
-                endpoint.well = False
-                on_outcome(Outcome(GOOD_CALL, FAIL, str(problem), time.perf_counter() - begun))
-            yield endpoint, None
+    async with serving(config, url) as endpoint:
+        begun = time.perf_counter()
+        try:
+            await decides_a_good_call(endpoint)
+        except AssertionError as problem:
+            endpoint.well = False
+            on_outcome(Outcome(GOOD_CALL, FAIL, str(problem), time.perf_counter() - begun))
+        yield endpoint, None
 
 
 @asynccontextmanager
 async def started(
-    config: Config, settings: dict[str, str], folder: Path, command: Sequence[str] = ()
+    config: Config, settings: dict[str, str], folder: Path, command: Sequence[str] = own_command()
 ) -> AsyncIterator[Opened]:
     """Start an endpoint with settings for the suite; the kit's own without a command."""
-    async with serving(config) as (issuer, legacy), AsyncExitStack() as stack:
-        all_settings = settings_for(config, issuer, legacy) | settings
-        launcher = Launcher(all_settings, folder, command) if command else Launcher(all_settings, folder)
+    async with serving(config) as endpoint, AsyncExitStack() as stack:
+        launcher = Launcher(settings_for(config, endpoint.issuer, endpoint.legacy) | settings, folder, command)
         stack.push_async_callback(launcher.close)
-        endpoint = Endpoint(config, (await launcher.start()).url, issuer, legacy)
-        async with endpoint.http:
-            yield endpoint, launcher
+        endpoint.url = (await launcher.start()).url
+        yield endpoint, launcher
 
 
 def _check_address(url: str) -> None:
     """Raise a SettingsError unless a URL can be called."""
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good:
+    if not is_url(url, "http", "https"):
         raise SettingsError(
             "The URL cannot be called.",
             next_step="Give the whole URL, such as http://localhost:7071/api/JitMigrationEndpoint.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Final
@@ -17,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StringConstraints,
     ValidationError,
     ValidationInfo,
     model_validator,
@@ -26,7 +26,7 @@ from pydantic_core import ErrorDetails
 from jitkit.entra_tokens import EncryptionKey
 from jitkit.errors import SettingsError
 
-_GUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_GUID: Final = r"^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})?$"
 # What a member must be, where pydantic finds that it is not.
 _WANTED: Final = {
     "logs": "a list of paths",
@@ -34,12 +34,6 @@ _WANTED: Final = {
     "features": "a table of true and false",
     "accounts": "a table of accounts",
 }
-
-
-def _guid(value: str) -> str:
-    if value and not _GUID.fullmatch(value):
-        raise ValueError("{} is not a GUID.")
-    return value.lower()
 
 
 def _certificate(value: object, info: ValidationInfo) -> object:
@@ -67,12 +61,7 @@ def _certificate(value: object, info: ValidationInfo) -> object:
 
 def _server_url(url: str) -> str:
     """Check a URL under which the endpoint reaches one of the suite's servers: the suite listens on its port."""
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme == "http" and bool(parts.hostname) and bool(parts.port)
-    except ValueError:
-        good = False
-    if url and not good:
+    if url and not (is_url(url, "http") and port_of(url)):
         raise ValueError("{} is not an http: URL with a port, such as http://127.0.0.1:7081.")
     return url
 
@@ -88,7 +77,7 @@ def _in_folder(paths: list[Path], info: ValidationInfo) -> list[Path]:
 
 
 Text = Annotated[str, Field(min_length=1)]
-Guid = Annotated[str, AfterValidator(_guid)]
+Guid = Annotated[str, StringConstraints(pattern=_GUID, to_lower=True)]
 Certificate = Annotated[EncryptionKey, BeforeValidator(_certificate)]
 ServerUrl = Annotated[str, AfterValidator(_server_url)]
 
@@ -182,6 +171,15 @@ class Config(_Table):
             raise _unusable(path, _in_words(first)) from None
 
 
+def is_url(url: str, *schemes: str) -> bool:
+    """Return whether a URL has one of these schemes, a host, and a port that can be called."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def port_of(url: str) -> int:
     """Return the port of a URL, or 0 for a free one."""
     return (urlsplit(url).port or 0) if url else 0
@@ -204,6 +202,8 @@ def _in_words(error: ErrorDetails) -> str:
             return f"{table} holds {name}, which the suite does not know."
         case _, ["features", name]:
             return f"{name} under features is neither true nor false."
+        case "string_pattern_mismatch", [name]:
+            return f"{name} is not a GUID."
         case (("missing" | "string_too_short"), [name]):
             return f"{name} is missing."
         case _, [name, *_]:

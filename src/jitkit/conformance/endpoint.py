@@ -18,7 +18,7 @@ from jitkit import protocol
 from jitkit.conformance.config import Config
 from jitkit.conformance.issuer import Issuer
 from jitkit.conformance.legacy_store import Account, LegacyStore
-from jitkit.entra_tokens import Entra, encrypted, unsigned
+from jitkit.entra_tokens import encrypted, unsigned
 
 LIMIT: Final = protocol.TIMEOUT_MS / 1000
 _NO_ANSWER: Final = 8.0  # seconds after which a case stops waiting
@@ -127,7 +127,6 @@ class Endpoint:
             account = Account(login.username, login.password)
         else:
             name = uuid.uuid4().hex[:10]
-            account = Account(f"case-{name}@conformance.example", f"Canary-{name}!Pa55")
             near_miss = f"Canary-near-miss-{name[:8]}!A1"
             of_kind: dict[str, dict[str, Any]] = {
                 "weak": {"password": f"weak{name[:5]}"},
@@ -135,8 +134,8 @@ class Endpoint:
                 "unknown": {"password": None, "typed": near_miss},
                 "must_change": {"says": "right_must_change"},
             }
-            for member, value in (of_kind.get(kind, {"says": kind}) | changes).items():
-                setattr(account, member, value)
+            usual = {"username": f"case-{name}@conformance.example", "password": f"Canary-{name}!Pa55"}
+            account = Account(**usual | of_kind.get(kind, {"says": kind}) | changes)
             if self.legacy is not None:
                 self.legacy.add(account)
         self.usernames.add(account.username)
@@ -170,7 +169,7 @@ class Endpoint:
         """
         person = self.account(account) if isinstance(account, str) else account
         password = (person.typed or person.password or "") if typed is ... else typed
-        entra = Entra(self.config.tenant_id, self.config.app_id, self.config.identifier_uri)
+        entra = self.issuer.entra
         stated = entra.context_claims(person.username, password, **(claims or {}))
         nonce = stated.get(protocol.CLAIM_NONCE)
         if isinstance(password, str) and len(password) > 7:
@@ -181,12 +180,7 @@ class Endpoint:
             context = encrypted(inside(stated), **{"key": self.config.certificate, **(jwe or {})})
         bearer = self.issuer.bearer() if token is ... else token
         self.tokens |= {secret for secret in (context, bearer) if isinstance(secret, str) and len(secret) > 80}
-        pinned = {
-            "authenticationEventListenerId": self.config.listener_id,
-            "customAuthenticationExtensionId": self.config.extension_id,
-        }
-        body = entra.envelope(context, **{name: value for name, value in pinned.items() if value} | data)
-        return Call(person, str(nonce), body, bearer, headers or {})
+        return Call(person, str(nonce), entra.envelope(context, **data), bearer, headers or {})
 
     async def send(self, call: Call) -> Reply:
         """Send a call; without an answer it fails."""
@@ -213,14 +207,18 @@ class Endpoint:
 
     async def refuses(self, call: Call, *statuses: int) -> Reply:
         """Send a call that must be refused: with one of these statuses, no hint, and the legacy store not asked."""
-        before = len(call.account.asked)
+        before = self._asked(call)
         reply = await self.send(call)
         wanted = " or ".join(map(str, statuses))
         assert not reply.action, f"expected status {wanted}, got a decision: {reply.action}"
         assert reply.status in statuses, f"expected status {wanted}, got {reply.status}"
-        assert len(call.account.asked) == before, f"refused with {reply.status}, but the legacy store was asked first"
+        assert self._asked(call) == before, f"refused with {reply.status}, but the legacy store was asked first"
         shows_nothing(reply, call)
         return reply
+
+    def _asked(self, call: Call) -> int:
+        """Count how often the legacy store was asked about an account, or about a name that it does not have."""
+        return len(call.account.asked) + (len(self.legacy.unknown) if self.legacy else 0)
 
     async def unavailable(self, call: Call) -> Reply:
         """Send a call that cannot be decided now: Block with the nonce, or 503; in time, and never a verdict."""
@@ -256,6 +254,16 @@ def decided(reply: Reply, call: Call, *actions: str) -> Reply:
         raise problem(f"expected {wanted}, got {reply.action or 'no action that Entra knows'}")
     assert reply.data.get("nonce") == call.nonce, f"{reply.action} without the nonce that was sent"
     return reply
+
+
+async def becomes_true(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait for a condition; returns whether it became true in time."""
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        await asyncio.sleep(0.05)
+    return True
 
 
 def with_message(reply: Reply) -> None:

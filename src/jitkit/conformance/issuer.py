@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, Final
 
 from jitkit import protocol
-from jitkit.conformance.config import Config, port_of
+from jitkit.conformance.config import Config
 from jitkit.conformance.server import Exchange, Server
 from jitkit.entra_tokens import EncryptionKey, Entra, SigningKey, encrypted, signed
 
@@ -27,7 +27,9 @@ class Issuer:
     """
 
     def __init__(self, config: Config) -> None:
-        self.entra = Entra(config.tenant_id, config.app_id, config.identifier_uri)
+        pinned = {"listener_id": config.listener_id, "extension_id": config.extension_id}
+        pinned = {name: value for name, value in pinned.items() if value}
+        self.entra = Entra(config.tenant_id, config.app_id, config.identifier_uri, **pinned)
         self.ciam, self.login = _key("suite-ciam"), _key("suite-login")
         self.next_key, self.stranger = _key("suite-next"), _key("suite-stranger")
         self.published = [self.ciam]  # in the ciamlogin document; the next key follows, the stranger's never does
@@ -35,24 +37,19 @@ class Issuer:
         self.ahead = 0  # seconds by which the issuer's clock is ahead of this machine's
         self.fetched: list[str] = []  # the paths that were asked for
         self._encryption_key = config.certificate
-        self._url = config.issuer_url
-        self.server = Server(self._answer, host=config.listen, port=port_of(config.issuer_url))
-
-    @property
-    def url(self) -> str:
-        """Where the endpoint under test finds the issuer."""
-        return self._url or f"http://127.0.0.1:{self.server.port}"
+        self.server = Server(self._answer, config.listen, config.issuer_url)
 
     @property
     def documents(self) -> tuple[str, str]:
         """The two metadata URLs."""
-        return f"{self.url}/ciam{_WELL_KNOWN}", f"{self.url}/login{_WELL_KNOWN}"
+        return f"{self.server.url}/ciam{_WELL_KNOWN}", f"{self.server.url}/login{_WELL_KNOWN}"
 
     async def _answer(self, exchange: Exchange) -> None:
         self.fetched.append(exchange.path)
         if self.away:
             return
         host, _, rest = exchange.path.lstrip("/").partition("/")
+        base = f"{self.server.url}/{host}"
         if host not in ("ciam", "login") or exchange.method != "GET":
             await exchange.answer(404)
         elif f"/{rest}" == _WELL_KNOWN:
@@ -60,9 +57,9 @@ class Issuer:
                 # All that OpenID Connect Discovery 1.0, section 3, requires: some libraries insist on it.
                 {
                     "issuer": self.entra.issuer(host),
-                    "authorization_endpoint": f"{self.url}/{host}/authorize",
-                    "token_endpoint": f"{self.url}/{host}/token",
-                    "jwks_uri": f"{self.url}/{host}/keys",
+                    "authorization_endpoint": f"{base}/authorize",
+                    "token_endpoint": f"{base}/token",
+                    "jwks_uri": f"{base}/keys",
                     "response_types_supported": ["code", "id_token"],
                     "subject_types_supported": ["pairwise"],
                     "id_token_signing_alg_values_supported": ["RS256"],

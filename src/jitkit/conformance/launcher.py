@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import os
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from jitkit.conformance.config import Config
+from jitkit.conformance.endpoint import becomes_true
 from jitkit.conformance.issuer import Issuer
 from jitkit.conformance.legacy_store import LegacyStore
-from jitkit.endpoint_process import EndpointProcess, own_command
+from jitkit.endpoint_process import EndpointProcess
 from jitkit.errors import EndpointDown
 
 # Settings and proxies of the surrounding shell that would change the endpoint under test.
@@ -31,7 +28,7 @@ def settings_for(config: Config, issuer: Issuer, legacy: LegacyStore | None) -> 
         "JIT_IDENTIFIER_URI": config.identifier_uri,
         "JIT_OPENID_CONFIGURATION": ",".join(issuer.documents),
     }
-    return settings | ({"LegacyApiConnectionString": legacy.url} if legacy else {})
+    return settings | ({"LegacyApiConnectionString": legacy.server.url} if legacy else {})
 
 
 def own_settings(config: Config) -> dict[str, str]:
@@ -47,32 +44,19 @@ def own_settings(config: Config) -> dict[str, str]:
     return settings | ({"DecryptionPrivateKeyPrevious": previous.pem()} if previous else {})
 
 
-@dataclass
-class Started:
-    """A running endpoint, and the files that it writes."""
+class Started(EndpointProcess):
+    """A running endpoint, and the ledger that it writes."""
 
-    process: EndpointProcess = field(repr=False)
-    ledger: Path
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return self.process.url
-
-    @property
-    def log(self) -> Path:
-        """What it writes to standard error."""
-        return self.process.log
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path, ledger: Path) -> None:
+        super().__init__(command, environment, log)
+        self.ledger = ledger
 
     async def reports(self, word: str, seconds: float) -> bool:
         """Wait until a word turns up in its log or ledger; returns whether it did."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            written = (path.read_text(errors="replace") for path in (self.log, self.ledger) if path.exists())
-            if any(word in text.lower() for text in written):
-                return True
-            await asyncio.sleep(0.1)
-        return False
+        files = (self.log, self.ledger)
+        return await becomes_true(
+            lambda: any(word in path.read_text(errors="replace").lower() for path in files if path.exists()), seconds
+        )
 
 
 class Launcher:
@@ -81,22 +65,22 @@ class Launcher:
     The command prints one JSON line with its `url`. Ledgers and logs go to an owner-only folder.
     """
 
-    def __init__(self, settings: Mapping[str, str], folder: Path, command: Sequence[str] = own_command()) -> None:
-        self._settings = dict(settings)
+    def __init__(self, settings: Mapping[str, str], folder: Path, command: Sequence[str]) -> None:
+        outside = (name for name in os.environ if not name.upper().startswith(_ENDPOINT + _PROXIES))
+        self._environment = {name: os.environ[name] for name in outside} | dict(settings)
         self._folder = folder
-        self._command = tuple(command)
-        self._numbers = itertools.count(1)
-        self._started: list[EndpointProcess] = []
+        self._command = command
+        self._started: list[Started] = []
 
     async def start(self, **changes: str) -> Started:
         """Start one more endpoint with changed settings (an empty one is left out), and wait until it listens."""
         started = self._spawn(changes)
-        if await started.process.wait_until_listening():
+        if await started.wait_until_listening():
             return started
-        await started.process.kill()
+        await started.kill()
         raise EndpointDown(
             "The endpoint did not start.",
-            service=started.process.last_words() or "nothing",
+            service=started.last_words() or "nothing",
             next_step="Fix what it says, then run the same command.",
         )
 
@@ -107,33 +91,30 @@ class Launcher:
         try:
             yield started
         finally:
-            await started.process.stop()
+            await started.stop()
 
     async def refusal(self, **changes: str) -> str:
         """Start an endpoint that must refuse to start; return what it said."""
-        process = self._spawn(changes).process
-        listens = await process.wait_until_listening()
-        if process.running or listens:
-            await process.kill()
+        started = self._spawn(changes)
+        listens = await started.wait_until_listening()
+        if started.running or listens:
+            await started.kill()
             raise AssertionError("it started")
-        assert process.process.returncode != 0, "it ended with exit code 0"
-        said = process.log.read_text()
+        assert started.process.returncode != 0, "it ended with exit code 0"
+        said = started.log.read_text()
         assert said.strip(), "it ended without saying why"
         return said
 
     async def close(self) -> None:
         """Stop the endpoints that still run."""
-        for process in self._started:
-            await process.stop()
+        for started in self._started:
+            await started.stop()
 
     def _spawn(self, changes: Mapping[str, str]) -> Started:
-        number = next(self._numbers)
+        number = len(self._started) + 1
         ledger = self._folder / f"ledger-{number}"
-        outside = {
-            name: value for name, value in os.environ.items() if not name.upper().startswith(_ENDPOINT + _PROXIES)
-        }
-        settings = self._settings | {"JIT_LEDGER": str(ledger), **changes}
-        environment = outside | {name: value for name, value in settings.items() if value}
-        process = EndpointProcess(self._command, environment, self._folder / f"errors-{number}")
-        self._started.append(process)
-        return Started(process, ledger)
+        settings = self._environment | {"JIT_LEDGER": str(ledger), **changes}
+        environment = {name: value for name, value in settings.items() if value}
+        started = Started(self._command, environment, self._folder / f"errors-{number}", ledger)
+        self._started.append(started)
+        return started

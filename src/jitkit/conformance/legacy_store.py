@@ -11,11 +11,11 @@ import asyncio
 import json
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urljoin
 
-from jitkit.conformance.config import Config, port_of
+from jitkit.conformance.config import Config
 from jitkit.conformance.server import Exchange, Server
 
-_PATH = "/verify"
 _LONGEST = 12.0
 # Fault -> status and body of the answer; the last four crash careless readers of JSON. A number is a status.
 _ANSWERS: Final = {
@@ -65,19 +65,13 @@ class LegacyStore:
     """Serves the store, where the configuration says."""
 
     def __init__(self, config: Config) -> None:
-        self._url = config.legacy_url
         self._accounts: dict[str, Account] = {}
         self.allowed = 1000  # calls at once; one more gets status 503
         self.running = 0
         self.most_running = 0
         self.redirected = 0
         self.unknown: list[str] = []  # names without an account that it was asked about
-        self.server = Server(self._answer, host=config.listen, port=port_of(config.legacy_url))
-
-    @property
-    def url(self) -> str:
-        """Where the endpoint under test finds the store."""
-        return self._url or f"http://127.0.0.1:{self.server.port}{_PATH}"
+        self.server = Server(self._answer, config.listen, config.legacy_url)
 
     def add(self, account: Account) -> Account:
         """Add an account; names are the same without outer blanks, in capitals or not."""
@@ -142,7 +136,7 @@ class LegacyStore:
             case "flood":
                 await self._flood(exchange)
             case "redirect":
-                await exchange.answer(307, location=self.url.rpartition("/")[0] + "/elsewhere")
+                await exchange.answer(307, location=urljoin(self.server.url, "/elsewhere"))
             case "429":
                 await exchange.answer(429, b"{}", retry_after="30")
             case fault if fault in _ANSWERS:

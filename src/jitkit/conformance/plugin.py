@@ -39,6 +39,7 @@ _NEEDS: Final = {
     "replay": "the configuration says that the endpoint keeps no nonces",
     "context_issuer": "the configuration says that the endpoint does not check it",
     "user_mapping": "the configuration says that the endpoint compares no directory accounts",
+    "strong_passwords": "the configuration says that weak passwords are let in",
     "previous_certificate": "the configuration names no previous_certificate",
     "logs": "the configuration names no logs to search",
     "legacy": "the endpoint asks its own legacy store, which the suite cannot make misbehave",
@@ -94,6 +95,7 @@ class _Suite:
         endpoint, launcher = self._opened
         config = endpoint.config
         parts = {"legacy": endpoint.legacy, "launcher": launcher, **dict(config), **dict(config.features)}
+        parts["strong_passwords"] = not config.features.weak_passwords
         return parts[name] or pytest.skip(_NEEDS[name])
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -130,8 +132,8 @@ class _Suite:
         self._on_outcome(self.outcomes[-1])
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        if needs := _case(item).needs:
-            self._needed(needs)
+        for name in _case(item).needs:
+            self._needed(name)
 
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
         arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}

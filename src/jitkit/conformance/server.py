@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+from jitkit.conformance.config import port_of
 from jitkit.errors import EndpointDown
 
 
@@ -18,7 +19,6 @@ class Exchange:
 
     method: str
     path: str
-    headers: Mapping[str, str]
     body: bytes = field(repr=False)
     _reader: asyncio.StreamReader = field(repr=False)
     _writer: asyncio.StreamWriter = field(repr=False)
@@ -53,26 +53,35 @@ class Exchange:
 
 
 class Server:
-    """Serves HTTP with a coroutine; when it returns, the connection is closed. Port 0 takes a free one."""
+    """Serves HTTP with a coroutine; when it returns, the connection is closed.
 
-    def __init__(self, handle: Callable[[Exchange], Awaitable[None]], *, host: str = "127.0.0.1", port: int = 0):
+    Without a URL under which others reach it, it takes a free port of this machine.
+    """
+
+    def __init__(self, handle: Callable[[Exchange], Awaitable[None]], host: str = "127.0.0.1", url: str = "") -> None:
         self._handle = handle
         self._host = host
-        self.port = port
+        self._url = url
+        self._port = port_of(url)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def url(self) -> str:
+        """Where others reach it."""
+        return self._url or f"http://127.0.0.1:{self._port}"
 
     async def start(self) -> None:
         """Listen; after a stop, on the same port again."""
         try:
-            self._server = await asyncio.start_server(self._serve, self._host, self.port, backlog=512)
+            self._server = await asyncio.start_server(self._serve, self._host, self._port, backlog=512)
         except OSError as error:
             raise EndpointDown(
-                f"The suite cannot listen on {self._host}, port {self.port}.",
+                f"The suite cannot listen on {self._host}, port {self._port}.",
                 service=error.strerror,
                 next_step="Stop the program that uses that port, or change the URL in the suite's configuration.",
             ) from None
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Refuse connections from now on, and drop those that are open."""
@@ -108,7 +117,7 @@ async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> E
         body = await _chunks(reader)
     else:
         body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Exchange(method, path, headers, body, reader, writer)
+    return Exchange(method, path, body, reader, writer)
 
 
 async def _chunks(reader: asyncio.StreamReader) -> bytes:

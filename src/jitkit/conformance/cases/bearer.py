@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from unittest.mock import patch
 
 from jitkit.conformance.endpoint import Endpoint, TooSlow
 from jitkit.conformance.issuer import Issuer
@@ -11,7 +12,7 @@ from jitkit.protocol import MIGRATE
 
 
 async def test_a6_embedded_key(endpoint: Endpoint, issuer: Issuer) -> None:
-    claims, stranger, attacker = issuer.claims(), issuer.stranger, f"{issuer.url}/attacker"
+    claims, stranger, attacker = issuer.claims(), issuer.stranger, f"{issuer.server.url}/attacker"
     embedded = signed(claims, stranger, jwk=stranger.public_jwk())
     pointed = signed(claims, stranger, jku=f"{attacker}/keys", x5u=f"{attacker}/certificate")
     for token in (embedded, pointed):
@@ -21,11 +22,8 @@ async def test_a6_embedded_key(endpoint: Endpoint, issuer: Issuer) -> None:
 
 
 async def test_a17_documents_away(endpoint: Endpoint, issuer: Issuer) -> None:
-    issuer.away = True
-    try:
+    with patch.object(issuer, "away", True):
         await endpoint.decides(endpoint.call(), MIGRATE)
-    finally:
-        issuer.away = False
 
 
 async def test_a20_unknown_keys(endpoint: Endpoint, issuer: Issuer) -> None:

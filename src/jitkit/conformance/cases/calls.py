@@ -23,9 +23,9 @@ _another_key = cache(EncryptionKey.make)
 
 def _rows() -> Iterator[Any]:
     for case in CASES.values():
-        if case.refused or case.decided:
-            for name, change in (case.calls or {"a good call": {}}).items():
-                yield pytest.param(case, change, id=f"{case.id} {name}")
+        calls = case.calls or ({"a good call": {}} if case.decided else {})
+        for name, change in calls.items():
+            yield pytest.param(case, change, id=f"{case.id} {name}")
 
 
 @pytest.mark.parametrize(("case", "change"), list(_rows()))
@@ -50,6 +50,7 @@ def _compose(endpoint: Endpoint, change: Mapping[str, Any]) -> Call:
         "login_issuer": endpoint.issuer.entra.issuer("login"),
         "kid": endpoint.issuer.ciam.kid,
         "x5t": config.certificate.x5t,
+        "characters_256": "Aa1!" * 64,
         "later": str(int(time.time()) + 600),
     }
     parts = _filled(change, known)

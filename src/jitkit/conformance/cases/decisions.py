@@ -6,7 +6,6 @@ import statistics
 
 import pytest
 
-from jitkit.conformance.cases import table
 from jitkit.conformance.endpoint import Endpoint, Reply, TooSlow, shows_nothing
 from jitkit.conformance.legacy_store import LegacyStore
 from jitkit.protocol import ACTION_PREFIX, BLOCK, MIGRATE, RESPONSE_DATA_TYPE, RETRY, UPDATE
@@ -33,23 +32,6 @@ async def test_o4_unknown(endpoint: Endpoint) -> None:
     known, unknown = (statistics.median(seconds) * 1000 for seconds in times.values())
     if abs(known - unknown) > max(50, 0.5 * max(known, unknown)):
         raise TooSlow(f"the time tells an unknown name ({unknown:.0f} ms) from a wrong password ({known:.0f} ms)")
-
-
-@table(
-    "password, action",
-    {
-        "eight characters of three classes": ("Abcdef1x", MIGRATE),
-        "seven characters": ("Abcd1!x", UPDATE),
-        "256 characters": ("Aa1!" * 64, MIGRATE),
-        "257 characters": ("Aa1!" * 64 + "x", UPDATE),
-        "two classes": ("abcdefgh1234", UPDATE),
-        "letters beyond ASCII": ("Zwölf-Gänse-1!", UPDATE),
-    },
-)
-async def test_o9_password_rules(endpoint: Endpoint, legacy: LegacyStore, password: str, action: str) -> None:
-    if endpoint.config.features.weak_passwords:
-        pytest.skip("the configuration says that weak passwords are let in")
-    await endpoint.decides(endpoint.call(endpoint.account(password=password)), action)
 
 
 async def test_o13_second_migration(endpoint: Endpoint, legacy: LegacyStore) -> None:

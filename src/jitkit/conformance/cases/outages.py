@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from unittest.mock import patch
 
 import pytest
 
 from jitkit.conformance.catalogue import CASES, Case
-from jitkit.conformance.endpoint import LIMIT, Call, Endpoint, Reply, TooSlow, in_time, shows_nothing
+from jitkit.conformance.endpoint import LIMIT, Call, Endpoint, Reply, TooSlow, becomes_true, in_time, shows_nothing
 from jitkit.conformance.legacy_store import LegacyStore
 from jitkit.protocol import BLOCK, CALLS_PER_SECOND, MIGRATE, RETRY
 
@@ -70,11 +71,8 @@ async def test_f10_letting_go(endpoint: Endpoint, legacy: LegacyStore) -> None:
     await endpoint.recovers()
     call = endpoint.call(endpoint.account(fault="hang"))
     await endpoint.unavailable(call)
-    until = time.monotonic() + 1.5
-    while not call.account.abandoned:
-        if time.monotonic() > until:
-            raise TooSlow("1.5 s after the answer, the call to the legacy store is still open")
-        await asyncio.sleep(0.05)
+    if not await becomes_true(lambda: call.account.abandoned > 0, 1.5):
+        raise TooSlow("1.5 s after the answer, the call to the legacy store is still open")
 
 
 async def test_f11_breaker(endpoint: Endpoint, legacy: LegacyStore) -> None:
@@ -144,11 +142,8 @@ async def test_f13_burst(endpoint: Endpoint, legacy: LegacyStore) -> None:
     # What this machine needs for as many calls on a store that answers at once is not the endpoint's fault.
     own = max(reply.seconds for reply in await _at_once(endpoint, 0))
     await endpoint.recovers()
-    legacy.allowed = _ALLOWED
-    try:
+    with patch.object(legacy, "allowed", _ALLOWED):
         answers = await _at_once(endpoint, 0.2)
-    finally:
-        legacy.allowed = 1000
     for reply in answers:
         assert reply.action in (MIGRATE, BLOCK) or (reply.status == 503 and not reply.action), f"under load: {reply}"
     in_time(max(answers, key=lambda reply: reply.seconds), LIMIT + own)

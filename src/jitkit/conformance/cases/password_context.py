@@ -101,7 +101,7 @@ async def test_j11_one_bit(endpoint: Endpoint) -> None:
 
 
 async def test_j12_pointed_keys(endpoint: Endpoint) -> None:
-    issuer, attacker = endpoint.issuer, f"{endpoint.issuer.url}/attacker"
+    issuer, attacker = endpoint.issuer, f"{endpoint.issuer.server.url}/attacker"
     before = len(issuer.fetched)
     header = {"jku": f"{attacker}/keys", "x5u": f"{attacker}/certificate"}
     _accepted_or_refused(await endpoint.send(endpoint.call(jwe=header)))
@@ -133,14 +133,6 @@ async def test_c3_flat(endpoint: Endpoint) -> None:
         await endpoint.decides(call, MIGRATE)
     else:
         await endpoint.refuses(call, 400)
-
-
-@table("value", {"missing": None, "a number": 7, "empty": "", "blanks": "   "})
-async def test_c11_no_username(endpoint: Endpoint, value: Any) -> None:
-    before = len(endpoint.legacy.unknown) if endpoint.legacy else 0
-    await endpoint.refuses(endpoint.call(claims={"username": value}), 400)
-    asked = endpoint.legacy and len(endpoint.legacy.unknown) > before
-    assert not asked, "the legacy store was asked about another name than the one that was typed"
 
 
 async def test_c12_normalised_names(endpoint: Endpoint, legacy: LegacyStore) -> None:

@@ -12,11 +12,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from jitkit.conformance.cases import table
-from jitkit.conformance.endpoint import Endpoint, TooSlow, in_time
+from jitkit.conformance.endpoint import Endpoint, TooSlow, becomes_true, in_time
 from jitkit.conformance.issuer import Issuer
 from jitkit.conformance.launcher import Launcher, Started
 from jitkit.entra_tokens import EncryptionKey
@@ -45,13 +46,13 @@ async def _database(rows: Mapping[str, str]) -> AsyncIterator[str]:
 
 async def _lines(started: Started, count: int) -> list[dict[str, Any]]:
     """Read the ledger once it has so many lines, or after a second."""
-    until = time.monotonic() + 1.0
-    while True:
+
+    def lines() -> list[dict[str, Any]]:
         text = started.ledger.read_text() if started.ledger.exists() else ""
-        lines = [json.loads(line) for line in text.splitlines()]
-        if len(lines) >= count or time.monotonic() > until:
-            return lines
-        await asyncio.sleep(0.05)
+        return [json.loads(line) for line in text.splitlines()]
+
+    await becomes_true(lambda: len(lines()) >= count, 1.0)
+    return lines()
 
 
 async def test_t9_plain_http(launcher: Launcher) -> None:
@@ -59,12 +60,9 @@ async def test_t9_plain_http(launcher: Launcher) -> None:
 
 
 async def test_a18_no_documents(endpoint: Endpoint, issuer: Issuer, launcher: Launcher) -> None:
-    issuer.away = True
-    try:
+    with patch.object(issuer, "away", True):
         async with launcher.running() as started:
             await endpoint.at(started.url).refuses(endpoint.call(), 503, 401)
-    finally:
-        issuer.away = False
 
 
 async def test_a19_first_call(endpoint: Endpoint, issuer: Issuer, launcher: Launcher) -> None:
@@ -128,7 +126,7 @@ async def test_f17_killed(endpoint: Endpoint, launcher: Launcher) -> None:
     await other.decides(other.call(), MIGRATE)
     waiting = asyncio.create_task(other.send(other.call(other.account(fault="hang"))))
     await asyncio.sleep(0.3)
-    await started.process.kill()
+    await started.kill()
     with contextlib.suppress(AssertionError):
         await waiting
     for line in started.ledger.read_text().splitlines() if started.ledger.exists() else ():
@@ -143,7 +141,7 @@ async def test_f20_graceful_end(endpoint: Endpoint, launcher: Launcher) -> None:
     call = endpoint.call(endpoint.account(delay=0.7))
     waiting = asyncio.create_task(endpoint.at(started.url).send(call))
     await asyncio.sleep(0.3)
-    code = await started.process.stop()
+    code = await started.stop()
     try:
         reply = await waiting
     except AssertionError:
@@ -171,14 +169,11 @@ async def test_o17_slow_hash(launcher: Launcher) -> None:
 
 
 async def test_f18_wrong_clock(endpoint: Endpoint, issuer: Issuer, launcher: Launcher) -> None:
-    issuer.ahead = _AHEAD
-    try:
+    with patch.object(issuer, "ahead", _AHEAD):
         async with launcher.running() as started:
             await endpoint.at(started.url).refuses(endpoint.call(), 401)
             named = await started.reports("clock", _PATIENCE)
             assert named, "neither its log nor its ledger names the clock"
-    finally:
-        issuer.ahead = 0
 
 
 async def test_p4_counting(endpoint: Endpoint, launcher: Launcher) -> None:
