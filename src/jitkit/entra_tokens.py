@@ -81,11 +81,6 @@ class EncryptionKey:
         return cls(certificate, private)
 
     @property
-    def public(self) -> rsa.RSAPublicKey:
-        """The public half."""
-        return cast(rsa.RSAPublicKey, self.certificate.public_key())
-
-    @property
     def x5t(self) -> str:
         """The certificate's name in a JWE header."""
         return certificates.x5t(self.certificate)
@@ -139,7 +134,8 @@ def encrypted(plaintext: bytes | str, key: EncryptionKey, *, drop: tuple[str, ..
     sealed = _seal(str(head["enc"]), content_key, data, aad.encode())
     digest: hashes.HashAlgorithm = hashes.SHA256() if head["alg"] == "RSA-OAEP-256" else hashes.SHA1()  # noqa: S303
     wrap: rsa_padding.AsymmetricPadding = rsa_padding.OAEP(rsa_padding.MGF1(digest), digest, None)
-    wrapped = key.public.encrypt(content_key, rsa_padding.PKCS1v15() if head["alg"] == "RSA1_5" else wrap)
+    public = cast(rsa.RSAPublicKey, key.certificate.public_key())
+    wrapped = public.encrypt(content_key, rsa_padding.PKCS1v15() if head["alg"] == "RSA1_5" else wrap)
     return ".".join((aad, *map(b64, (wrapped, *sealed))))
 
 
