@@ -11,14 +11,7 @@ from jitkit.errors import KitError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        arguments: the words after `jitkit`; those of the process by default.
-
-    Returns:
-        The exit code: 0 when everything passed, 1 when something did not, 130 after Ctrl-C.
-    """
+    """Run one command; returns its exit code: 0 when everything passed, 1 when something did not, 130 after Ctrl-C."""
     chosen = _parser().parse_args(arguments)
     try:
         return int(chosen.run(chosen) or 0)

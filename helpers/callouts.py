@@ -37,19 +37,7 @@ _MEANING: Final = {
 
 
 def decode_context(context: str, private_key: Path) -> Table:
-    """Decrypt a password context with the private key on this machine and list its parts.
-
-    Args:
-        context: `encryptedPasswordContext`, a compact JWE of five parts.
-        private_key: the PEM file that notebook 04 made.
-
-    Returns:
-        A table of layer, member, value and meaning. The password and the nonce are masked in it.
-
-    Raises:
-        NotReady: there is no private key.
-        KitError: the context cannot be decrypted with it.
-    """
+    """Decrypt a password context, a compact JWE, with a private key and list its parts; its secrets are masked."""
     from jwcrypto import jwe, jwk
     from jwcrypto.common import JWException
 
@@ -61,21 +49,19 @@ def decode_context(context: str, private_key: Path) -> Table:
         header = _json(parts[0])
         token.deserialize(context, jwk.JWK.from_pem(private_key.read_bytes()))
         inside = token.payload.decode()
-        inner, claims = (
-            [{}, json.loads(inside)] if inside.startswith("{") else [_json(p) for p in inside.split(".")[:2]]
-        )
+        flat = inside.startswith("{")
+        inner, claims = ({}, json.loads(inside)) if flat else map(_json, inside.split(".")[:2])
     except (JWException, ValueError):
         raise KitError(
             "This password context cannot be opened with the key on this machine.",
             next_step="Compare the x5t in its header with the thumbprint in notebook 04: it was made for another key.",
         ) from None
     lengths = " . ".join(str(len(part)) for part in parts)
+    unsigned = {("alg", "none"): "not signed", ("typ", "JWT"): "a JSON web token"}
+    layer_3 = "3 · inner token's header (after decryption)"
     rows = [("1 · JWE header (not encrypted)", name, value, _MEANING.get(name, "")) for name, value in header.items()]
     rows.append(("2 · JWE parts", "five, joined by dots", lengths, "characters in each"))
-    rows += [
-        ("3 · inner token's header (after decryption)", name, value, _unsigned(name, value))
-        for name, value in inner.items()
-    ]
+    rows += [(layer_3, name, value, unsigned.get((name, str(value)), "")) for name, value in inner.items()]
     rows += [("4 · claims", name, _shown(name, value), _MEANING.get(name, "")) for name, value in claims.items()]
     return Table(
         caption="An encrypted password context, layer by layer",
@@ -91,10 +77,6 @@ def _json(part: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError("not a JSON object")
     return content
-
-
-def _unsigned(name: str, value: object) -> str:
-    return {"alg": "not signed" if value == "none" else "", "typ": "a JSON web token"}.get(name, "")
 
 
 def _shown(name: str, value: Any) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from helpers.checks import THINGS, Steps, Thing, check
+from helpers.checks import THINGS, Thing, check
 from helpers.graph import recording
+from helpers.session import Steps
 from jitkit.display import Card, Table
 from jitkit.errors import KitError, NotReady, Taken
 

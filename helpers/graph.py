@@ -7,7 +7,7 @@ import contextlib
 import contextvars
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import httpx
@@ -32,11 +32,9 @@ _recorder: contextvars.ContextVar[list[Sent] | None] = contextvars.ContextVar("r
 class TokenCredential(Protocol):
     """What azure-identity's asynchronous credentials offer."""
 
-    async def get_token(self, *scopes: str, **options: Any) -> Any:
-        """Return an object with `token` and `expires_on`."""
+    async def get_token(self, *scopes: str, **options: Any) -> Any: ...
 
-    async def close(self) -> None:
-        """Release what the credential holds."""
+    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -78,13 +76,9 @@ class BatchAnswer:
 
 
 class Graph:
-    """Send requests to one tenant's Microsoft Graph.
+    """Send requests to one tenant's Microsoft Graph, over the network or to the rehearsal tenant in this process.
 
-    Args:
-        credential: where tokens come from.
-        transport: carries the requests: the network, or the rehearsal tenant in this process.
-        before_write: awaited before every request that is not a read; raise in it to keep the tenant unchanged.
-        scopes: the OAuth scopes to ask tokens for.
+    `before_write` is awaited before every request that is not a read; raise in it to keep the tenant unchanged.
     """
 
     def __init__(
@@ -120,13 +114,11 @@ class Graph:
                 is_cae_enabled=False,
             )
             retries = _retries()
-            http = httpx.AsyncClient(transport=self._transport, timeout=100)
-            adapter = GraphRequestAdapter(
-                provider,
-                client=GraphClientFactory.create_with_default_middleware(
-                    client=http, options={**options, retries.get_key(): retries}
-                ),
+            client = GraphClientFactory.create_with_default_middleware(
+                client=httpx.AsyncClient(transport=self._transport, timeout=100),
+                options={**options, retries.get_key(): retries},
             )
+            adapter = GraphRequestAdapter(provider, client=client)
             adapter.base_url = f"{ROOT}/v1.0"
             self._client = GraphServiceClient(request_adapter=adapter)
         return self._client
@@ -156,7 +148,13 @@ class Graph:
             httpx.HTTPStatusError: Graph answered with an error; `explained` turns it into plain words.
         """
         if self._http is None:
-            self._http = _client_with_retries(self._transport, _Bearer(self._credential, self._scopes))
+            from kiota_http.middleware import AsyncKiotaTransport, MiddlewarePipeline, RetryHandler
+
+            # The SDK's retries, without loading the whole SDK.
+            pipeline = MiddlewarePipeline(self._transport)
+            pipeline.add_middleware(RetryHandler(_retries()))
+            transport, token = AsyncKiotaTransport(self._transport, pipeline), _Bearer(self._credential, self._scopes)
+            self._http = httpx.AsyncClient(transport=transport, auth=token, timeout=100)
         url = path if path.startswith(f"{ROOT}/") else f"{ROOT}/{version}{path}"
         answer = await self._http.request(method, url, json=body, headers=headers)
         answer.raise_for_status()
@@ -176,16 +174,10 @@ class Graph:
             link = page.get("@odata.nextLink")
 
     async def batch(self, items: Sequence[BatchItem]) -> list[BatchAnswer]:
-        """Send up to 20 requests as one JSON batch; repeat those that were throttled or failed for the moment.
+        """Send up to 20 independent requests as one JSON batch; repeat those that failed for the moment.
 
-        The SDK's own batch client loses bodies and dependencies (msgraph-core 1.5.2), so this one is by hand. The
-        items are independent: Graph may run them in any order.
-
-        Args:
-            items: 1 to 20 requests.
-
-        Returns:
-            One answer per item, in the order given.
+        The answers are in the order of the items. The SDK's own batch client loses bodies and dependencies
+        (msgraph-core 1.5.2), so this one is by hand.
         """
         if not 1 <= len(items) <= protocol.BATCH_SIZE:
             raise ValueError(f"a batch holds 1 to {protocol.BATCH_SIZE} requests, not {len(items)}")
@@ -232,26 +224,13 @@ def _retries() -> Any:
     return RetryHandlerOption(delay=0, max_retries=_ATTEMPTS - 1)
 
 
-def _client_with_retries(transport: httpx.AsyncBaseTransport, auth: httpx.Auth) -> httpx.AsyncClient:
-    """Make an HTTP client that uses the SDK's retry middleware, without loading the SDK."""
-    from kiota_http.middleware import AsyncKiotaTransport, MiddlewarePipeline, RetryHandler
-
-    pipeline = MiddlewarePipeline(transport)
-    pipeline.add_middleware(RetryHandler(_retries()))
-    return httpx.AsyncClient(transport=AsyncKiotaTransport(transport, pipeline), auth=auth, timeout=100)
-
-
 def _wait(retry_after: str | None, attempt: int) -> float:
     return min(float(retry_after), 180.0) if retry_after and retry_after.isdigit() else min(2.0**attempt, 30.0)
 
 
 @contextlib.contextmanager
 def recording() -> Iterator[list[Sent]]:
-    """Collect the requests that are sent inside the block, to show them under a result.
-
-    Yields:
-        The list that fills up. Passwords are replaced before they get here; tokens never reach it.
-    """
+    """Collect the requests that are sent inside the block, without passwords and tokens, to show them."""
     collected: list[Sent] = []
     token = _recorder.set(collected)
     try:
@@ -275,13 +254,12 @@ class RecordingTransport(httpx.AsyncBaseTransport):
         if self._before_write is not None and not _reads(request, body):
             await self._before_write()
         collected = _recorder.get()
-        position = len(collected) if collected is not None else 0
-        sent = Sent(request.method, str(request.url), _shown(body))
-        if collected is not None:
-            collected.append(sent)
+        if collected is None:
+            return await self._inner.handle_async_request(request)
+        position, sent = len(collected), Sent(request.method, str(request.url), _shown(body))
+        collected.append(sent)
         answer = await self._inner.handle_async_request(request)
-        if collected is not None:
-            collected[position] = Sent(sent.method, sent.url, sent.body, answer.status_code)
+        collected[position] = replace(sent, status=answer.status_code)
         return answer
 
     async def aclose(self) -> None:

@@ -5,40 +5,38 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from helpers import checkpoints, checks, settings
-from helpers.checks import Apps, Checked, Policies, Steps
-from helpers.graph import Graph, explained
-from helpers.local_endpoint import LocalEndpoint
-from helpers.migration_progress import Progress
-from helpers.settings import Mode, Names, Profile
-from helpers.tenant.apps import ClientApp, ExtensionApp
-from helpers.tenant.attribute import MigrationFlag
-from helpers.tenant.consents import ClientConsent, PayloadConsent
-from helpers.tenant.encryption_key import EncryptionKey
-from helpers.tenant.policies import Listener, PasswordExtension
-from helpers.tenant.user_flow import UserFlow
-from helpers.tenant.users import Users
-from helpers.worlds import TenantFacts, World, enter
+from helpers.session import Apps, Policies, Steps
 from jitkit.display import Card, Table
 from jitkit.errors import SettingsError
 from jitkit.files import write_private
 
+if TYPE_CHECKING:
+    from helpers.checks import Checked
+    from helpers.graph import Graph, explained
+    from helpers.settings import Mode, Names, Profile
+    from helpers.worlds import World
+
 __all__ = ["Names", "Session", "choose", "environment", "explained", "open"]
 
+# Loaded at first use, as all that is slow to load: pydantic, httpx, the Graph SDK.
+_SLOW: Final = {"Names": "helpers.settings", "explained": "helpers.graph"}
 
-@dataclass(frozen=True, kw_only=True)
+
+def __getattr__(name: str) -> Any:
+    if name not in _SLOW:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_SLOW[name]), name)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Session(Steps):
-    """One notebook's access to a tenant: things to ensure, show, check and remove.
+    """One notebook's access to a tenant: things to ensure, show, check and remove."""
 
-    Args:
-        folder: the kit's state folder.
-    """
-
-    folder: Path
+    folder: Path  # the kit's state folder
 
     @property
     def graph(self) -> Graph:
@@ -82,26 +80,24 @@ class Session(Steps):
         return await self.world.sign_in(username, password, new_password, client.app_id)
 
     async def require(self, notebook: str) -> Table:
-        """Check that what a notebook needs is there.
-
-        Args:
-            notebook: its two digits.
+        """Check that what a notebook, named by its two digits, needs is there.
 
         Raises:
             NotReady: something is missing; the message names the notebook that makes it.
         """
-        return await checkpoints.require(self, notebook)
+        from helpers.checkpoints import require
+
+        return await require(self, notebook)
 
     async def checkpoint(self, notebook: str) -> Table:
-        """Check, by asking the tenant again, that a notebook left what it should.
-
-        Args:
-            notebook: its two digits.
+        """Check, by asking the tenant again, that a notebook, named by its two digits, left what it should.
 
         Raises:
             NotReady: something is missing.
         """
-        return await checkpoints.checkpoint(self, notebook)
+        from helpers.checkpoints import checkpoint
+
+        return await checkpoint(self, notebook)
 
     async def check(self) -> Checked:
         """Read the whole configuration and name every fault in it with its fix. Nothing is written.
@@ -109,7 +105,9 @@ class Session(Steps):
         Returns:
             One row a thing: whether it is in order, what was found, what to do. A fault never raises here.
         """
-        return await checks.check(self)
+        from helpers.checks import check
+
+        return await check(self)
 
     async def remove(self, *, dry_run: bool = True) -> Table:
         """Remove what the kit made in this tenant, or list what would be removed.
@@ -117,7 +115,9 @@ class Session(Steps):
         Args:
             dry_run: change nothing; give False to remove.
         """
-        return await checkpoints.remove(self, dry_run=dry_run)
+        from helpers.checkpoints import remove
+
+        return await remove(self, dry_run=dry_run)
 
     async def close(self) -> None:
         """Stop the endpoint and close all connections."""
@@ -141,11 +141,14 @@ async def open(folder: Path | None = None) -> Session:
         >>> from helpers import kit
         >>> s = await kit.open()  # doctest: +SKIP
     """
+    from helpers import settings
+    from helpers.worlds import enter
+
     folder = folder or settings.home()
     profile = settings.load(folder)
     world = enter(profile, folder)
     try:
-        return _session(world, profile, folder, await world.tenant())
+        return await _session(world, profile, folder)
     except BaseException:
         await world.close()
         raise
@@ -165,6 +168,8 @@ def choose(mode: Mode, **values: Any) -> Card:
     Raises:
         SettingsError: a value cannot be used.
     """
+    from helpers import settings
+
     folder = settings.home()
     before, profile = settings.choice(folder, mode, values)
     if profile != before:
@@ -181,6 +186,10 @@ def environment() -> Table:
     Raises:
         SettingsError: something is missing; the message says what to install or change.
     """
+    from importlib.metadata import PackageNotFoundError, version
+
+    from helpers.settings import home
+
     rows: list[tuple[str, str, str]] = [("Python", ".".join(map(str, sys.version_info[:3])), "3.11 or newer")]
     missing = []
     for name in ("jupyterlab", "msgraph-sdk", "azure-identity", "jwcrypto", "pandas", "ipywidgets"):
@@ -193,7 +202,7 @@ def environment() -> Table:
             f"These packages are missing: {', '.join(missing)}.",
             next_step="Run `pip install -e . -c constraints.txt` in the kit's folder, then restart the kernel.",
         )
-    folder = settings.home()
+    folder = home()
     probe = folder / ".probe"
     write_private(probe, b"")
     probe.unlink()
@@ -202,11 +211,22 @@ def environment() -> Table:
     return Table(caption="This machine", columns=("What", "Found", "In words"), rows=rows)
 
 
-def _session(world: World, profile: Profile, folder: Path, tenant: TenantFacts) -> Session:
-    tools = (world.graph, profile, folder)
+async def _session(world: World, profile: Profile, folder: Path) -> Session:
+    from helpers.local_endpoint import LocalEndpoint
+    from helpers.migration_progress import Progress
+    from helpers.settings import state
+    from helpers.tenant.apps import ClientApp, ExtensionApp
+    from helpers.tenant.attribute import MigrationFlag
+    from helpers.tenant.consents import ClientConsent, PayloadConsent
+    from helpers.tenant.encryption_key import EncryptionKey
+    from helpers.tenant.policies import Listener, PasswordExtension
+    from helpers.tenant.user_flow import UserFlow
+    from helpers.tenant.users import Users
+
+    tenant, tools = await world.tenant(), (world.graph, profile, folder)
     app, key, attribute = ExtensionApp(*tools), EncryptionKey(*tools), MigrationFlag(*tools)
     client = ClientApp(*tools)
-    endpoint = LocalEndpoint(world, profile, settings.state(folder, profile), app, key, tenant.id)
+    endpoint = LocalEndpoint(world, profile, state(folder, profile), app, key, tenant.id)
     progress = Progress(world.graph, attribute, endpoint.ledger_path)
 
     async def client_app_id() -> str:

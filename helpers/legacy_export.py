@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import csv
 import hashlib
@@ -20,17 +19,6 @@ from typing import Final
 from jitkit.display import Table, fold
 from jitkit.errors import BadTable
 from jitkit.files import write_private
-
-__all__ = [
-    "Export",
-    "LegacyUser",
-    "Problem",
-    "legacy_copy",
-    "normalise",
-    "read_export",
-    "read_rows",
-    "write_legacy_users",
-]
 
 COLUMNS: Final = (
     "username",
@@ -62,7 +50,7 @@ CREATE INDEX legacy_users_by_key ON legacy_users (lower(trim(username)));
 
 @dataclass(frozen=True, slots=True)
 class LegacyUser:
-    """One person of the legacy store, ready to be created in the tenant; a text that was not exported is empty."""
+    """One user of the legacy store, ready to be created in the tenant; a text that was not exported is empty."""
 
     username: str  # normalised
     display_name: str
@@ -137,20 +125,10 @@ class Export:
         return summary + fold("Row by row", each._repr_html_())
 
     def to_sqlite(self, path: Path | str) -> Path:
-        """Write the store as the endpoint's default statement reads it: table `legacy_users`.
+        """Write the store as the endpoint's default statement reads it: the table `legacy_users` of a SQLite file.
 
         Every row stays as exported, also those with problems, because the legacy system has them as well. Only the
-        blanks that fixed-width columns leave behind a hash go. The file replaces an older one in one step.
-
-        Args:
-            path: the database file; only its owner can read it.
-
-        Returns:
-            The path.
-
-        Raises:
-            BadTable: the export has no password hashes.
-            SettingsError: the file cannot be written.
+        blanks that fixed-width columns leave behind a hash go.
         """
         if "password_hash" not in self._rows.columns:
             raise BadTable(
@@ -300,15 +278,7 @@ def _day(cell: str) -> date | None:
 
 
 def read_rows(path: Path, *, required: tuple[str, ...] = ("username",)) -> Rows:
-    """Read a CSV file with a header.
-
-    Args:
-        path: UTF-8, with or without a byte order mark; comma, semicolon or tab between the fields.
-        required: the columns that have to be there.
-
-    Raises:
-        BadTable: the file is missing, empty, in another encoding, without a required column, or broken.
-    """
+    """Read a CSV file in UTF-8 whose header has the required columns; comma, semicolon or tab separates the fields."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as text:
             return _rows(path, text, required)
@@ -333,27 +303,21 @@ def _rows(path: Path, text: Iterator[str], required: tuple[str, ...]) -> Rows:
     repeats: list[Row] = []
     seen: set[tuple[str, ...]] = set()
     absent = dict.fromkeys((*COLUMNS, *required), "")
-    for line, fields in _fields(path, text, separator):
-        if not any(cell.strip(_ASCII_BLANKS) for cell in fields):
-            continue
-        row = Row(line, len(fields) == len(columns), absent | dict(zip(columns, fields, strict=False)))
-        (repeats if fields in seen else rows).append(row)
-        seen.add(fields)
-    return Rows(columns, tuple(rows), tuple(repeats))
-
-
-def _fields(path: Path, text: Iterator[str], separator: str) -> Iterator[tuple[int, tuple[str, ...]]]:
     reader = csv.reader(text, delimiter=separator, strict=True)
     line = 2
     try:
-        for fields in reader:
-            yield line, tuple(fields)
+        for fields in map(tuple, reader):
+            if any(cell.strip(_ASCII_BLANKS) for cell in fields):
+                row = Row(line, len(fields) == len(columns), absent | dict(zip(columns, fields, strict=False)))
+                (repeats if fields in seen else rows).append(row)
+                seen.add(fields)
             line = reader.line_num + 2
     except csv.Error as problem:
         raise BadTable(
             f"{path.name} breaks off in the row that begins on line {line}: {problem}.",
             next_step='Look for a quotation mark that is not closed, or not doubled inside a field ("").',
         ) from None
+    return Rows(columns, tuple(rows), tuple(repeats))
 
 
 def _check_header(path: Path, columns: tuple[str, ...], required: tuple[str, ...]) -> None:
@@ -381,33 +345,32 @@ def _wrong_encoding(path: Path) -> BadTable:
         if start[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in start:
             return BadTable(f"{path.name} is UTF-16, not UTF-8.", next_step=f"{_SAVE_AS}.")
         lines.seek(0)
-        bad = next((number for number, line in enumerate(lines, 1) if not _is_utf8(line)), 1)
+        # A byte that is not UTF-8 is read as a surrogate.
+        texts = (line.decode(errors="surrogateescape") for line in lines)
+        bad = next((number for number, text in enumerate(texts, 1) if re.search("[\udc80-\udcff]", text)), 1)
     return BadTable(
         f"{path.name} is not UTF-8: line {bad} has a byte that does not fit. It is most likely Windows-1252.",
         next_step=f"{_SAVE_AS}; or run iconv -f WINDOWS-1252 -t UTF-8 on it.",
     )
 
 
-def _is_utf8(line: bytes) -> bool:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 # What stores write where an account has no password: shadow files, directories, Django, exports of database NULLs.
 _PLACEHOLDERS: Final = {"null", "none", "nil", "\\n", "*", "x", "*lk*", "*np*", "{sasl}"}
 
-_BCRYPT: Final = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
-_ARGON2: Final = re.compile(r"\$argon2(id|i|d)(\$v=\d+)?\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}")
-_PBKDF2: Final = re.compile(r"\$pbkdf2(-sha1|-sha256|-sha512)?\$\d+\$[A-Za-z0-9./]*\$([A-Za-z0-9./]+)")
-_PBKDF2_DIGEST: Final = {None: 27, "-sha1": 27, "-sha256": 43, "-sha512": 86}
-_LDAP: Final = re.compile(r"\{(S?SHA|S?SHA256|S?SHA512|S?MD5)\}(.*)", re.IGNORECASE)
+# How a hash of a scheme begins, and its whole form.
+_FORMS: Final = {
+    start: re.compile(form)
+    for start, form in {
+        "$2": r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}",
+        "$argon2": r"\$argon2(id|i|d)(\$v=\d+)?\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}",
+        "$pbkdf2$": r"\$pbkdf2\$\d+\$[A-Za-z0-9./]*\$[A-Za-z0-9./]{27}",
+        "$pbkdf2-": r"\$pbkdf2-sha(1\$\d+\$[A-Za-z0-9./]*\$[A-Za-z0-9./]{27}"
+        r"|256\$\d+\$[A-Za-z0-9./]*\$[A-Za-z0-9./]{43}|512\$\d+\$[A-Za-z0-9./]*\$[A-Za-z0-9./]{86})",
+    }.items()
+}
+_LDAP: Final = re.compile(r"\{(S?)(SHA|SHA256|SHA512|MD5)\}(.*)", re.IGNORECASE)
 _LDAP_DIGEST: Final = {"MD5": 16, "SHA": 20, "SHA256": 32, "SHA512": 64}
-_KNOWN_TAG: Final = re.compile(
-    r"\$(1|2[abxy]|5|6|7|y|gy|apr1|md5|sha1|P|H|S|wp|argon2(id|i|d)|pbkdf2(-sha\d+)?|scrypt|bcrypt-sha256)\$"
-)
+_KNOWN_TAG: Final = re.compile(r"\$(1|5|6|7|y|gy|apr1|md5|sha1|P|H|S|wp|scrypt|bcrypt-sha256)\$")
 _DAMAGED: Final = "The hash is cut off or damaged."
 
 
@@ -417,41 +380,26 @@ def _hash_problem(stored: str) -> str:
         return "There is no password hash."
     if stored.lower() in _PLACEHOLDERS or stored.startswith("!"):
         return "The hash is a placeholder: the account has no password."
-    if stored.startswith("$2"):
-        return "" if _BCRYPT.fullmatch(stored) else _DAMAGED
-    if stored.startswith("$argon2"):
-        return "" if _ARGON2.fullmatch(stored) else _DAMAGED
-    if stored.startswith("$pbkdf2"):
-        found = _PBKDF2.fullmatch(stored)
-        return "" if found and len(found[2]) == _PBKDF2_DIGEST[found[1]] else _DAMAGED
+    for start, form in _FORMS.items():
+        if stored.startswith(start):
+            return "" if form.fullmatch(stored) else _DAMAGED
     if stored.startswith("$") and not _KNOWN_TAG.match(stored):
         return "The hash begins like none that is known: a shell may have taken a part for a variable."
     if found := _LDAP.fullmatch(stored):
-        return _ldap_problem(found[1].upper(), found[2])
+        # RFC 2307: the digest, and behind it the salt where the tag begins with an S of its own.
+        size, digest = len(_decoded(found[3])), _LDAP_DIGEST[found[2].upper()]
+        return "" if (size > digest if found[1] else size == digest) else _DAMAGED
     if stored.startswith("AQAAAA"):
-        return _aspnet_problem(stored)
+        # ASP.NET Identity v3: 01, function, rounds and salt length as big-endian u32, salt, at least 16 bytes of key.
+        raw = _decoded(stored)
+        salt = int.from_bytes(raw[9:13], "big")
+        return "" if len(raw) >= 13 and salt >= 16 and len(raw) - 13 - salt >= 16 else _DAMAGED
     return ""
-
-
-def _ldap_problem(tag: str, encoded: str) -> str:
-    """RFC 2307 values: the digest, and behind it the salt where the tag begins with an S of its own."""
-    raw = _decoded(encoded)
-    salted = tag.removeprefix("S") in _LDAP_DIGEST
-    size = _LDAP_DIGEST[tag.removeprefix("S") if salted else tag]
-    whole = len(raw) > size if salted else len(raw) == size
-    return "" if whole else _DAMAGED
-
-
-def _aspnet_problem(stored: str) -> str:
-    """ASP.NET Identity v3: 01, function, rounds and salt length as big-endian u32, salt, at least 16 bytes of key."""
-    raw = _decoded(stored)
-    salt = int.from_bytes(raw[9:13], "big")
-    return "" if len(raw) >= 13 and salt >= 16 and len(raw) - 13 - salt >= 16 else _DAMAGED
 
 
 def _decoded(encoded: str) -> bytes:
     """Decode base64; empty when it is none."""
     try:
         return base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         return b""

@@ -51,10 +51,9 @@ class LiveCredential:
                 self._inner = self._make()
             try:
                 return await asyncio.to_thread(self._inner.get_token, *scopes, **options)
-            except ClientAuthenticationError as error:
-                raise _sign_in_failed(self._profile, str(error.message)) from None
             except AzureError as error:
-                raise _unreachable(self._profile, str(error.message)) from None
+                refused = isinstance(error, ClientAuthenticationError)
+                raise _failed(self._profile, str(error.message), refused) from None
 
     async def close(self) -> None:
         """Close the credential's connections."""
@@ -64,20 +63,28 @@ class LiveCredential:
     def _make(self) -> Any:
         import azure.identity as identity
 
-        profile = self._profile
-        client = profile.client_id or _PUBLIC_CLIENT
-        kinds: dict[str, Callable[[], Any]] = {
-            "browser": lambda: identity.InteractiveBrowserCredential(tenant_id=profile.tenant, client_id=client),
-            "device-code": lambda: identity.DeviceCodeCredential(tenant_id=profile.tenant, client_id=client),
-            "azure-cli": lambda: identity.AzureCliCredential(tenant_id=profile.tenant),
-            "client-secret": lambda: identity.ClientSecretCredential(
-                profile.tenant, _own_client(profile), _typed("AZURE_CLIENT_SECRET", "Client secret")
-            ),
-            "client-certificate": lambda: identity.CertificateCredential(
-                profile.tenant, _own_client(profile), str(_certificate(profile))
-            ),
-        }
-        return kinds[profile.credential]()
+        tenant, kind, own = self._profile.tenant, self._profile.credential, self._profile.client_id
+        if kind == "browser":
+            return identity.InteractiveBrowserCredential(tenant_id=tenant, client_id=own or _PUBLIC_CLIENT)
+        if kind == "device-code":
+            return identity.DeviceCodeCredential(tenant_id=tenant, client_id=own or _PUBLIC_CLIENT)
+        if kind == "azure-cli":
+            return identity.AzureCliCredential(tenant_id=tenant)
+        if not own:
+            raise SettingsError(
+                f"The credential {kind} needs the application it signs in as.",
+                next_step="Give client_id=… to kit.choose in notebook 00: the appId of your own operator application.",
+            )
+        if kind == "client-secret":
+            asked = "Client secret (not shown, kept in memory only): "
+            return identity.ClientSecretCredential(tenant, own, os.environ.get("AZURE_CLIENT_SECRET") or getpass(asked))
+        certificate = Path(self._profile.certificate).expanduser()
+        if not certificate.is_file():
+            raise SettingsError(
+                "The credential client-certificate needs a PEM file with the certificate and its private key.",
+                next_step="Give certificate='path/to/file.pem' to kit.choose in notebook 00.",
+            )
+        return identity.CertificateCredential(tenant, own, str(certificate))
 
 
 class Confirmation:
@@ -111,11 +118,7 @@ class Confirmation:
 
 
 def transport() -> httpx.AsyncBaseTransport:
-    """Make the transport to the real Microsoft Graph, through the proxy that the environment names for it.
-
-    Raises:
-        SettingsError: the environment's proxy or certificates cannot be used.
-    """
+    """Make the transport to the real Microsoft Graph, through the proxy that the environment names for it."""
     # A client that is given a transport does not read HTTPS_PROXY and NO_PROXY itself.
     proxies = {} if proxy_bypass(HOST) else getproxies()
     proxy = proxies.get("https") or proxies.get("all")
@@ -131,38 +134,8 @@ def transport() -> httpx.AsyncBaseTransport:
         ) from None
 
 
-def _own_client(profile: Profile) -> str:
-    if profile.client_id:
-        return profile.client_id
-    raise SettingsError(
-        f"The credential {profile.credential} needs the application it signs in as.",
-        next_step="Give client_id=… to kit.choose in notebook 00: the appId of your own operator application.",
-    )
-
-
-def _certificate(profile: Profile) -> Path:
-    path = Path(profile.certificate).expanduser()
-    if profile.certificate and path.is_file():
-        return path
-    raise SettingsError(
-        "The credential client-certificate needs a PEM file with the certificate and its private key.",
-        next_step="Give certificate='path/to/file.pem' to kit.choose in notebook 00.",
-    )
-
-
-def _typed(variable: str, label: str) -> str:
-    return os.environ.get(variable) or getpass(f"{label} (not shown, kept in memory only): ")
-
-
-def _unreachable(profile: Profile, message: str) -> KitError:
-    return KitError(
-        f"The sign-in service of {profile.tenant} cannot be reached.",
-        service=message.splitlines()[0][:300] if message else None,
-        next_step="Check the network and any proxy settings, then open the session again; nothing was changed.",
-    )
-
-
-def _sign_in_failed(profile: Profile, message: str) -> KitError:
+def _failed(profile: Profile, message: str, refused: bool) -> KitError:
+    """Explain why there is no token: the sign-in service refused, or could not be reached."""
     line = message.splitlines()[0][:300] if message else "no reason given"
     if "AADSTS90002" in message or "AADSTS900023" in message:
         return SettingsError(
@@ -170,8 +143,12 @@ def _sign_in_failed(profile: Profile, message: str) -> KitError:
             service=line,
             next_step="Correct the tenant in notebook 00: its domain (contoso.onmicrosoft.com) or its id.",
         )
-    if any(word in message for word in _NETWORK):
-        return _unreachable(profile, line)
+    if not refused or any(word in message for word in _NETWORK):
+        return KitError(
+            f"The sign-in service of {profile.tenant} cannot be reached.",
+            service=line,
+            next_step="Check the network and any proxy settings, then open the session again; nothing was changed.",
+        )
     return KitError(
         f"Signing in to {profile.tenant} with {profile.credential} failed.",
         service=line,

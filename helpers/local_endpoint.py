@@ -41,18 +41,10 @@ class LocalEndpoint:
     def __init__(
         self, world: World, profile: Profile, folder: Path, app: ExtensionApp, key: EncryptionKey, tenant_id: str
     ) -> None:
-        self._world = world
-        self._profile = profile
-        self._folder = folder
-        self._app = app
-        self._key = key
-        self._tenant_id = tenant_id
+        self._world, self._profile, self._folder = world, profile, folder
+        self._app, self._key, self._tenant_id = app, key, tenant_id
         self._running = RunningEndpoint(folder)
-
-    @property
-    def ledger_path(self) -> Path:
-        """The endpoint's ledger."""
-        return self._folder / f"ledger-{self._tenant_id}.jsonl"
+        self.ledger_path = folder / f"ledger-{tenant_id}.jsonl"
 
     async def ensure(self) -> Card:
         """Start the endpoint here, or keep the one that runs, and make the public host name lead to it.
@@ -99,11 +91,7 @@ class LocalEndpoint:
         return Card(title="Local endpoint", status="stopped" if was_running else "was not running")
 
     async def context(self, username: str) -> Card | Table:
-        """Decrypt the password context of one callout and show its parts.
-
-        Args:
-            username: one of the invented people.
-        """
+        """Decrypt the password context of one invented person's callout and show its parts."""
         callout = await self._world.compose(username, None)
         if callout is None:
             return Card(title="Password context", status=_ONLY_ENTRA)
@@ -152,11 +140,7 @@ class LocalEndpoint:
         return Card(title=f"{username} signs in", status=str(facts["Action"]).rsplit(".", 1)[-1], facts=facts)
 
     async def try_bad(self, username: str) -> Card | Table:
-        """Send the endpoint broken callouts and show how it refuses each.
-
-        Args:
-            username: one of the invented people; copies of their callout are broken.
-        """
+        """Send the endpoint broken copies of one invented person's callout and show how it refuses each."""
         callout = await self._world.compose(username, None)
         if callout is None:
             return Card(title="Bad callouts", status=_ONLY_ENTRA)
@@ -173,11 +157,7 @@ class LocalEndpoint:
         )
 
     def ledger(self, last: int = 10) -> Table:
-        """Show the last lines of the endpoint's ledger.
-
-        Args:
-            last: how many.
-        """
+        """Show the last lines of the endpoint's ledger."""
         return Table(
             caption="The endpoint's ledger, last lines",
             columns=("Time (UTC)", "Action", "Cause", "Store", "Took (ms)", "Attempt", "Correlation id"),
@@ -254,12 +234,7 @@ class RunningEndpoint:
         return self._process.url if self._process and self._process.running else ""
 
     async def start(self, settings: Mapping[str, str], *, port: int) -> str:
-        """Start the endpoint and return its URL once it accepts requests; one that runs with these settings is kept.
-
-        Raises:
-            EndpointDown: it did not start; the reason it gave is in the message.
-            SettingsError: the folder cannot be written.
-        """
+        """Start the endpoint and return its URL once it accepts requests; one that runs with these settings is kept."""
         asked = hashlib.sha256(json.dumps([sorted(settings.items()), port]).encode()).hexdigest()
         if self.url and asked == self._settings:
             return self.url

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from helpers.graph import Graph, explained
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from helpers.tenant.attribute import MigrationFlag
     from jitkit.progress.collect import Archive
     from jitkit.progress.figures import Figures
     from jitkit.progress.queries import Queries
@@ -17,26 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["Progress"]
 
 
-class _FlagStep(Protocol):
-    async def show(self) -> Any:
-        """Return a card with `full_name`."""
-
-
 class Progress:
     """Collect a migration's figures from the tenant's logs and the endpoint's ledger.
 
     What was collected is kept next to the ledger, one folder a flag, for longer than the tenant keeps it.
-
-    Args:
-        graph: the tenant's Graph.
-        flag: the migration flag's step.
-        ledger: the endpoint's ledger; it may be missing.
     """
 
-    def __init__(self, graph: Graph, flag: _FlagStep, ledger: Path) -> None:
-        self._graph = graph
-        self._flag = flag
-        self._ledger = ledger
+    def __init__(self, graph: Graph, flag: MigrationFlag, ledger: Path) -> None:
+        self._graph, self._flag, self._ledger = graph, flag, ledger  # the ledger may be missing
 
     async def figures(self, folder: Path | str = "", dimensions: pd.DataFrame | None = None) -> Figures:
         """Take the tables of a folder where one is named, and collect them from the tenant where none is.

@@ -57,27 +57,15 @@ class Names(_Values):
 
 
 class Profile(_Values):
-    """Which world and tenant the notebooks work in.
-
-    Args:
-        mode: `rehearsal` or `live`.
-        tenant: a real tenant's domain or id; empty in rehearsal.
-        credential: how a person or pipeline signs in to a real tenant.
-        client_id: the application that signs in to a real tenant; empty for the well-known one.
-        certificate: path of the PEM file for `client-certificate`.
-        endpoint_host: the public host name under which Entra reaches the endpoint.
-        endpoint_port: the loopback port the local endpoint listens on; 0 takes any free one.
-        export: path of the legacy system's user export (CSV); empty takes the sample data in rehearsal.
-        names: what the kit's objects are called.
-    """
+    """Which world and tenant the notebooks work in."""
 
     mode: Mode = Field(default="rehearsal", description="Use 'rehearsal' or 'live'.")
     tenant: str = Field(
         default="", pattern=_TENANT, description="Give its domain, such as contoso.onmicrosoft.com, or its id."
     )
     credential: Credential = Field(default="browser", description=f"Use one of {', '.join(CREDENTIALS)}.")
-    client_id: str = ""
-    certificate: str = ""
+    client_id: str = ""  # the application that signs in to a real tenant; empty for the well-known one
+    certificate: str = ""  # path of the PEM file for `client-certificate`
     endpoint_host: str = Field(
         default="jit-endpoint.woodgrove.example",
         pattern=_HOST,
@@ -86,7 +74,7 @@ class Profile(_Values):
     endpoint_port: int = Field(
         default=7071, ge=0, le=65535, description="Give a port as a number, 1 to 65535, or 0 for any free one."
     )
-    export: str = ""
+    export: str = ""  # path of the legacy system's user export (CSV); empty takes the sample data in rehearsal
     names: Names = Field(default_factory=Names, description="Give names as a dict, or as kit.Names(…).")
 
     @model_validator(mode="after")
@@ -117,20 +105,14 @@ def state(folder: Path, profile: Profile) -> Path:
 
 
 def load(folder: Path, mode: Mode | None = None) -> Profile:
-    """Read the profile of one world, by default of the chosen one; its defaults when none was saved.
-
-    Raises:
-        SettingsError: the file cannot be read as a profile, or a real tenant was never named.
-    """
+    """Read the profile of one world, by default of the chosen one; its defaults when none was saved."""
     kept = _kept(folder)
     mode = mode or kept["mode"]
     try:
         return Profile(mode=mode, **kept["worlds"].get(mode, {}))
-    except SettingsError as problem:
+    except (SettingsError, TypeError) as problem:
         if mode not in kept["worlds"]:
-            raise
-        raise _unreadable(folder, problem) from problem
-    except TypeError as problem:
+            raise  # a real tenant was never named
         raise _unreadable(folder, problem) from problem
 
 

@@ -36,15 +36,13 @@ class SignInBox(_Widget):
     """Sign a user in with a button; `await s.sign_in(name)` does the same.
 
     The password fields exist only where the people are invented. They are emptied at every press, and nothing happens
-    before the button is pressed.
-
-    Args:
-        session: the open session.
+    before the button is pressed. `value` is the result of the last sign-in; None before the first, or when it could
+    not be tried.
     """
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._value: Any = None
+        self.value: Any = None
         self._running: asyncio.Task[None] | None = None
         people = session.world.people
         self.name = ui.Combobox(
@@ -63,11 +61,6 @@ class SignInBox(_Widget):
         secret = [self.typed, self.password, self.new_password] if people else []
         self.view = ui.VBox([self.name, *secret, self.button, self.status, self.result])
 
-    @property
-    def value(self) -> Any:
-        """The result of the last sign-in; None before the first, or when it could not be tried."""
-        return self._value
-
     def __repr__(self) -> str:
         return "<SignInBox: a name, a password and a button, shown while the notebook runs>"
 
@@ -83,28 +76,24 @@ class SignInBox(_Widget):
         self._running = asyncio.get_running_loop().create_task(self._sign_in(name, typed, new))
 
     async def _sign_in(self, name: str, typed: str | None, new: str | None) -> None:
-        self._value, self.result.value = None, ""
+        self.value, self.result.value = None, ""
         try:
-            self._value = await self._session.sign_in(name, password=typed, new_password=new)
+            self.value = await self._session.sign_in(name, password=typed, new_password=new)
         except KitError as problem:
             self.status.value = _status(str(problem))
         except Exception as problem:
             self.status.value = _status(f"Something unexpected happened: {type(problem).__name__}.")
             raise
         else:
-            words = self._value.status if isinstance(self._value, Card) else self._value.outcome
+            words = self.value.status if isinstance(self.value, Card) else self.value.outcome
             self.status.value = _status(f"{name}: {words}")
-            self.result.value = f'<div style="line-height:1.3">{self._value._repr_html_()}</div>'
+            self.result.value = f'<div style="line-height:1.3">{self.value._repr_html_()}</div>'
         finally:
             self.button.disabled = False
 
 
 class ProgressBar(_Widget):
-    """Show how far a long step is; give it as `progress=` to the step.
-
-    Args:
-        label: what is counted.
-    """
+    """Show how far a long step is; give it as `progress=` to the step. The label says what is counted."""
 
     def __init__(self, label: str) -> None:
         self._label = label
@@ -136,9 +125,6 @@ class FiguresFilter(_Widget):
     """Show the figures of some of the people; `data.only(country="DE")` does the same.
 
     Everybody is shown until something is chosen. Choosing only draws again: nothing is written anywhere.
-
-    Args:
-        figures: the figures of everybody.
     """
 
     def __init__(self, figures: Figures) -> None:

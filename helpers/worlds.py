@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 from urllib.parse import urlencode
@@ -84,13 +85,7 @@ class World(ABC):
     async def sign_in(self, username: str, password: str | None, new_password: str | None, client_app_id: str) -> Any:
         """Sign a customer in, or say how to do it by hand."""
 
-    def connect(
-        self,
-        *,
-        client_app_id: Callable[[], Awaitable[str]],
-        endpoint_settings: Callable[[], Awaitable[Mapping[str, str]]],
-        collect: Callable[[], Awaitable[object]],
-    ) -> None:
+    def connect(self, **of_the_session: Callable[[], Awaitable[Any]]) -> None:
         """Give the drills what `play` needs of the session; a real tenant needs nothing."""
         return
 
@@ -119,7 +114,6 @@ class RehearsalWorld(World):
             self.rehearsal_tenant, folder / "snapshots", files, lambda: _volunteers(self.export(), self.people)
         )
         self._documents: Any = None
-        self._people: dict[str, str] | None = None
 
     def export(self) -> Path:
         return Path(self._profile.export).expanduser() if self._profile.export else SAMPLE_DATA / "legacy_users.csv"
@@ -147,39 +141,29 @@ class RehearsalWorld(World):
             username, self._password(username, password), client_app_id=client_app_id, new_password=new_password
         )
 
-    def connect(
-        self,
-        *,
-        client_app_id: Callable[[], Awaitable[str]],
-        endpoint_settings: Callable[[], Awaitable[Mapping[str, str]]],
-        collect: Callable[[], Awaitable[object]],
-    ) -> None:
+    def connect(self, **of_the_session: Callable[[], Awaitable[Any]]) -> None:
         from helpers.play import Player
 
         self._drills.player = Player(
             self.rehearsal_tenant,
             people=lambda: self.people,
             export=self.export,
-            client_app_id=client_app_id,
             host=self._profile.endpoint_host,
-            endpoint_settings=endpoint_settings,
-            collect=collect,
+            **of_the_session,
         )
 
-    @property
+    @cached_property
     def people(self) -> Mapping[str, str]:
         """The passwords of the invented people by sign-in name, from the `people.csv` next to the export."""
-        if self._people is None:
-            path = self.export().with_name("people.csv")
-            try:
-                rows = read_rows(path, required=("username", "password")).rows
-            except BadTable:
-                raise BadTable(
-                    f"{path} does not say what the invented people type.",
-                    next_step="Give a UTF-8 file with the columns username and password; sample_data has one.",
-                ) from None
-            self._people = {row.cells["username"]: row.cells["password"] for row in rows}
-        return self._people
+        path = self.export().with_name("people.csv")
+        try:
+            rows = read_rows(path, required=("username", "password")).rows
+        except BadTable:
+            raise BadTable(
+                f"{path} does not say what the invented people type.",
+                next_step="Give a UTF-8 file with the columns username and password; sample_data has one.",
+            ) from None
+        return {row.cells["username"]: row.cells["password"] for row in rows}
 
     async def close(self) -> None:
         if self._documents is not None:
@@ -188,15 +172,12 @@ class RehearsalWorld(World):
         self.rehearsal_tenant.close()
 
     def _password(self, username: str, password: str | None) -> str:
-        if password is not None:
-            return password
-        try:
-            return self.people[username]
-        except KeyError:
+        if password is None and username not in self.people:
             raise NotReady(
                 f"{username} is not among the invented people of people.csv.",
                 next_step="Give password=… as well; in the rehearsal all people are invented.",
-            ) from None
+            )
+        return self.people[username] if password is None else password
 
 
 class LiveWorld(World):
@@ -241,16 +222,8 @@ class LiveWorld(World):
     async def sign_in(self, username: str, password: str | None, new_password: str | None, client_app_id: str) -> Card:
         # A cell never takes a real password: the person types it on the tenant's own page.
         facts = await self.tenant()
-        query = urlencode(
-            {
-                "client_id": client_app_id,
-                "response_type": "id_token",
-                "redirect_uri": protocol.TEST_CLIENT_REDIRECT,
-                "scope": "openid",
-                "state": "jit",
-                "nonce": "jit-test",
-            }
-        )
+        back = urlencode({"client_id": client_app_id, "redirect_uri": protocol.TEST_CLIENT_REDIRECT})
+        query = f"{back}&response_type=id_token&scope=openid&state=jit&nonce=jit-test"
         address = f"https://{facts.domain.split('.')[0]}.ciamlogin.com/{facts.id}/oauth2/v2.0/authorize?{query}"
         return Card(
             title=f"Sign in as {username}",

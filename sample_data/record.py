@@ -186,7 +186,7 @@ def write(recording: Recording, scenario: Scenario, folder: Path) -> None:
     for kind in ("users", "sign_ins", "ledger"):
         table = pa.Table.from_pandas(getattr(recording, kind), preserve_index=False)
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), "scenario": repr(scenario)})
-        pq.write_legacy_users(table, folder / f"{kind}.parquet", compression="zstd", compression_level=19)
+        pq.write_table(table, folder / f"{kind}.parquet", compression="zstd", compression_level=19)
 
 
 def invent(scenario: Scenario) -> pd.DataFrame:

@@ -36,6 +36,7 @@ HELPERS = (
     {"tenant"},
     {"worlds"},
     {"local_endpoint", "migration_progress"},
+    {"session"},
     {"checks"},
     {"checkpoints"},
     {"kit"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 __all__ = ["Card", "Sent", "Table", "figure", "fold"]
@@ -30,19 +30,12 @@ class Sent:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """One object of the tenant and what happened to it.
-
-    Args:
-        title: what it is called.
-        status: a word: created, reused, updated, read, removed, missing …
-        facts: label to value, in the order to show them.
-        sent: the requests behind it.
-    """
+    """One object of the tenant and what happened to it."""
 
     title: str
-    status: str
-    facts: Mapping[str, str] = field(default_factory=dict)
-    sent: tuple[Sent, ...] = field(default=(), repr=False)
+    status: str  # a word: created, reused, updated, read, removed, missing …
+    facts: Mapping[str, str] = field(default_factory=dict)  # label to value, in the order to show them
+    sent: tuple[Sent, ...] = field(default=(), repr=False)  # the requests behind it
 
     def __init_subclass__(cls) -> None:
         # A dataclass makes its own repr unless the class has one: every card keeps its one line.
@@ -63,27 +56,19 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows under named columns.
+    """Rows under named columns."""
 
-    Args:
-        caption: what the table answers.
-        columns: the column names.
-        rows: the cells, one sequence a row, as long as `columns`.
-        note: a sentence under the table, or an empty string.
-        sent: the requests behind it.
-    """
-
-    caption: str
+    caption: str  # what the table answers
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
-    note: str = ""
-    sent: tuple[Sent, ...] = field(default=(), repr=False)
+    note: str = ""  # a sentence under the table
+    sent: tuple[Sent, ...] = field(default=(), repr=False)  # the requests behind it
 
     def __repr__(self) -> str:
         return f"<{self.caption}: {len(self.rows)} rows>"
 
     def _repr_html_(self) -> str:
-        note = f"<p>{_code(_text(self.note))}</p>" if self.note else ""
+        note = re.sub(r"`([^`]+)`", r"<code>\1</code>", f"<p>{_text(self.note)}</p>") if self.note else ""
         return f"{self._grid()}{note}{_sent(self.sent)}"
 
     def _grid(self) -> str:
@@ -91,7 +76,7 @@ class Table:
         if not self.rows:
             # A screen reader would announce a table and then have nothing to read.
             return f"<p>{caption}{' Nothing' if caption.endswith('?') else ': nothing'}.</p>"
-        head = "".join(map(_heading, self.columns))
+        head = "".join(f'<th scope="col" style="{_style(name)}">{html.escape(name)}</th>' for name in self.columns)
         body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in self.rows)
         return f"<table>{_caption(caption)}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
@@ -113,18 +98,16 @@ def _caption(inner: str) -> str:
     return f'<caption style="text-align:left;caption-side:top;min-width:24em">{inner}</caption>'
 
 
-def _sent(sent: Iterable[Sent]) -> str:
-    requests = list(sent)
+def _sent(requests: Sequence[Sent]) -> str:
     if not requests:
         return ""
     count = "1 request" if len(requests) == 1 else f"{len(requests)} requests"
-    listing = "\n\n".join(str(request) for request in requests)
+    listing = "\n\n".join(map(str, requests))
     return fold(f"What was sent ({count})", f"<pre>{html.escape(listing)}</pre>")
 
 
-def _heading(name: str) -> str:
-    keep = ";white-space:nowrap" if len(name) <= _SHORT else ""
-    return f'<th scope="col" style="{_CELL}{keep}">{html.escape(name)}</th>'
+def _style(text: str) -> str:
+    return _CELL + (";white-space:nowrap" if len(text) <= _SHORT else "")
 
 
 def _cell(value: object) -> str:
@@ -132,15 +115,10 @@ def _cell(value: object) -> str:
     if "\n" in text:
         inner = f'<pre style="margin:0;white-space:pre-wrap;overflow-wrap:anywhere">{html.escape(text)}</pre>'
         return f'<td style="{_CELL}">{inner}</td>'
-    keep = ";white-space:nowrap" if len(text) <= _SHORT else ""
     give = ";overflow-wrap:anywhere" if any(len(word) > _LONG for word in text.split()) else ""
-    return f'<td style="{_CELL}{keep}{give}">{_text(text)}</td>'
+    return f'<td style="{_style(text)}{give}">{_text(text)}</td>'
 
 
 def _text(text: str) -> str:
     # Pages fold runs of blanks; here they may be what is wrong with a sign-in name.
     return html.escape(text).replace("  ", "&nbsp; ")
-
-
-def _code(escaped: str) -> str:
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped)

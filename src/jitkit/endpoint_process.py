@@ -28,13 +28,7 @@ def own_command(port: int = 0) -> tuple[str, ...]:
 class EndpointProcess:
     """A child process that serves an endpoint and prints one JSON line with its URL.
 
-    Args:
-        command: the command; see `own_command`.
-        environment: all of the child's environment variables.
-        log: an owner-only file for what the child writes to standard error; replaced when it exists.
-
-    Raises:
-        SettingsError: the log cannot be written.
+    `environment` is all of the child's; `log` is an owner-only file for its standard error, replaced if it exists.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:

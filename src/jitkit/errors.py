@@ -6,19 +6,6 @@ import asyncio
 import textwrap
 from typing import Final
 
-__all__ = [
-    "BadTable",
-    "EndpointDown",
-    "GraphRefused",
-    "KitError",
-    "NotReady",
-    "PermissionMissing",
-    "SettingsError",
-    "Stopped",
-    "Taken",
-    "WriteNotConfirmed",
-]
-
 _WIDE: Final = 100  # characters: an output is cut anywhere, in the middle of a word too, where a line is longer
 
 
@@ -87,15 +74,7 @@ class WriteNotConfirmed(KitError):
 
 
 class GraphRefused(KitError):
-    """Microsoft Graph refused a request.
-
-    Args:
-        happened: what the kit was doing, as a sentence.
-        status: the HTTP status.
-        code: the error code in Graph's error body.
-        service: code, message and request id, as one line.
-        next_step: what to do now.
-    """
+    """Microsoft Graph refused a request: with this HTTP status, and this code in its error body."""
 
     def __init__(self, happened: str, *, status: int, code: str, service: str, next_step: str) -> None:
         super().__init__(happened, service=service, next_step=next_step)

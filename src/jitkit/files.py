@@ -14,11 +14,7 @@ __all__ = ["in_own_folder", "make_private", "write_private"]
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, whole or not at all; a missing folder is made.
-
-    Raises:
-        SettingsError: the folder or file cannot be written.
-    """
+    """Write a file that only its owner can read, whole or not at all. Raises SettingsError."""
     with in_own_folder(path):
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:

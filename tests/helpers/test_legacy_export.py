@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import stat
-import subprocess
-import sys
 from contextlib import closing
 from datetime import date
 from pathlib import Path
@@ -194,9 +191,3 @@ def test_no_hash_reaches_anything_that_is_shown(tmp_path: Path) -> None:
         with pytest.raises(BadTable) as refused:
             read_export(write(tmp_path, broken))
         assert BCRYPT[:20] not in str(refused.value)
-
-
-def test_reading_an_export_needs_no_pandas() -> None:
-    code = "import sys, helpers.legacy_export; sys.exit('pandas' in sys.modules)"
-    root = Path(__file__).parents[2]
-    assert subprocess.run([sys.executable, "-c", code], cwd=root, env=os.environ).returncode == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +173,17 @@ def test_each_tenant_has_its_own_state(tmp_path: Path) -> None:
     real = Profile(mode="live", tenant="Contoso.onmicrosoft.com")
     assert settings.state(tmp_path, Profile()) == tmp_path / "rehearsal"
     assert settings.state(tmp_path, real) == tmp_path / "contoso.onmicrosoft.com"
+
+
+@pytest.mark.parametrize(
+    ("module", "slow"),
+    [
+        ("helpers.kit", ["httpx", "ipywidgets", "kiota_abstractions", "msgraph", "pandas", "psutil", "pydantic"]),
+        ("helpers.legacy_export", ["pandas"]),
+        ("helpers.__main__", ["httpx", "nbclient", "pandas", "pydantic"]),
+    ],
+)
+def test_importing_loads_nothing_slow(module: str, slow: list[str]) -> None:
+    code = f"import sys, {module}; sys.exit(', '.join(sys.modules.keys() & {slow!r}))"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True, text=True)
+    assert done.stderr.strip() == ""
