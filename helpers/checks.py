@@ -384,9 +384,10 @@ def _call_of(row: dict[str, Any]) -> dict[str, Any]:
     """Return the result of the call that a sign-in made; empty when it made none."""
     # The event has this other name for callers who do not ask for values newer than the published ones.
     events = ("passwordSubmit", "unknownFutureValue")
-    applied = (each for each in row.get("appliedEventListeners") or () if each.get("eventType") in events)
-    result: dict[str, Any] = next(applied, {}).get("handlerResult") or {}
-    return result
+    for each in row.get("appliedEventListeners") or ():
+        if each.get("eventType") in events:
+            return dict(each.get("handlerResult") or {})
+    return {}
 
 
 def _app_id(cards: _Cards, what: str) -> str | None:

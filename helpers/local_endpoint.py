@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import hashlib
 import json
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 import psutil
 
-from helpers.callouts import broken_callouts, decode_context
 from helpers.legacy_export import legacy_copy
 from helpers.settings import Profile
 from helpers.tenant.apps import ExtensionApp
@@ -24,10 +26,13 @@ from helpers.worlds import World
 from jitkit import protocol
 from jitkit.display import Card, Table
 from jitkit.endpoint_process import EndpointProcess, own_command
-from jitkit.errors import EndpointDown, NotReady, SettingsError
+from jitkit.errors import EndpointDown, KitError, NotReady, SettingsError
 from jitkit.files import write_private
 
-__all__ = ["LocalEndpoint", "RunningEndpoint"]
+if TYPE_CHECKING:
+    from jitkit.rehearsal.callout import Callout
+
+__all__ = ["LocalEndpoint", "RunningEndpoint", "decode_context"]
 
 _ONLY_ENTRA: Final = "skipped in live mode: only Entra can sign a callout of a real tenant; notebook 07 makes it do so"
 _LEDGER: Final = ("time", "action", "cause", "legacy", "duration_ms", "attempt", "correlation_id")
@@ -145,7 +150,7 @@ class LocalEndpoint:
         if callout is None:
             return Card(title="Bad callouts", status=_ONLY_ENTRA)
         rows = []
-        for broken in broken_callouts(callout):
+        for broken in _broken(callout):
             answer, _ = await self._running.request("POST", broken.headers, broken.body)
             lines = self.ledger_lines()
             rows.append((broken.what, answer.status_code, str(lines[-1].get("cause") or "") if lines else ""))
@@ -161,7 +166,7 @@ class LocalEndpoint:
         return Table(
             caption="The endpoint's ledger, last lines",
             columns=("Time (UTC)", "Action", "Cause", "Store", "Took (ms)", "Attempt", "Correlation id"),
-            rows=[tuple(_shown(line, name) for name in _LEDGER) for line in self.ledger_lines()[-last:]],
+            rows=[tuple(_ledger_cell(line, name) for name in _LEDGER) for line in self.ledger_lines()[-last:]],
             note="No name, password, nonce or token is ever in it.",
         )
 
@@ -213,10 +218,111 @@ class LocalEndpoint:
         return f"SQLite, made from {export.name}", f"sqlite:///{legacy_copy(export, self._folder)}"
 
 
-def _shown(line: dict[str, Any], name: str) -> str:
+def _ledger_cell(line: dict[str, Any], name: str) -> str:
     value = line.get(name)
     text = "" if value is None else str(value)
     return text[:19].replace("T", "\N{NO-BREAK SPACE}") if name == "time" else text
+
+
+_MEANING: Final = {
+    "alg": "how the content key is encrypted for you: RSA with OAEP padding",
+    "enc": "how the content is encrypted: AES-128-CBC with an HMAC",
+    "x5t": "which certificate: the base64url SHA-1 of it",
+    "zip": "the content was compressed before it was encrypted",
+    protocol.CLAIM_PASSWORD: "what the person typed",
+    protocol.CLAIM_USERNAME: "the name the person typed; find the legacy user by this one",
+    protocol.CLAIM_NONCE: "goes back in your answer, character for character",
+    "aud": "the extension's app registration",
+    "iss": "its identifier URI",
+    "iat": "made",
+    "nbf": "valid from",
+    "exp": "valid until",
+}
+
+
+def decode_context(context: str, private_key: Path) -> Table:
+    """Decrypt a password context, a compact JWE, with a private key and list its parts; its secrets are masked."""
+    from jwcrypto import jwe, jwk
+    from jwcrypto.common import JWException
+
+    if not private_key.is_file():
+        raise NotReady(f"There is no private key at {private_key}.", next_step="Run notebook 04-key-pair first.")
+    parts = context.split(".")
+    token = jwe.JWE()
+    try:
+        header = _json(parts[0])
+        token.deserialize(context, jwk.JWK.from_pem(private_key.read_bytes()))
+        inside = token.payload.decode()
+        flat = inside.startswith("{")
+        inner, claims = ({}, json.loads(inside)) if flat else map(_json, inside.split(".")[:2])
+    except (JWException, ValueError):
+        raise KitError(
+            "This password context cannot be opened with the key on this machine.",
+            next_step="Compare the x5t in its header with the thumbprint in notebook 04: it was made for another key.",
+        ) from None
+    lengths = " . ".join(str(len(part)) for part in parts)
+    unsigned = {("alg", "none"): "not signed", ("typ", "JWT"): "a JSON web token"}
+    layer_3 = "3 · inner token's header (after decryption)"
+    rows = [("1 · JWE header (not encrypted)", name, value, _MEANING.get(name, "")) for name, value in header.items()]
+    rows.append(("2 · JWE parts", "five, joined by dots", lengths, "characters in each"))
+    rows += [(layer_3, name, value, unsigned.get((name, str(value)), "")) for name, value in inner.items()]
+    rows += [("4 · claims", name, _claim(name, value), _MEANING.get(name, "")) for name, value in claims.items()]
+    return Table(
+        caption="An encrypted password context, layer by layer",
+        columns=("Layer", "Member", "Value", "Meaning"),
+        rows=rows,
+        note="The inner token is not signed, and your public key is public: this proves nothing about who sent it."
+        " The bearer token does.",
+    )
+
+
+def _json(part: str) -> dict[str, Any]:
+    content = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    return content
+
+
+def _claim(name: str, value: Any) -> str:
+    if name in (protocol.CLAIM_PASSWORD, protocol.CLAIM_NONCE):
+        return "•••••• (hidden)"
+    if name in ("iat", "nbf", "exp") and isinstance(value, int | float):
+        return f"{value} ({datetime.fromtimestamp(value, UTC):%H:%M:%S} UTC)"
+    return str(value)
+
+
+@dataclass(frozen=True)
+class _Broken:
+    """A callout that the endpoint has to refuse: what is wrong with it, its headers and its body."""
+
+    what: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: Mapping[str, Any] | str = field(repr=False)
+
+
+def _broken(callout: Callout) -> list[_Broken]:
+    """Return copies of a good callout, each with one fault."""
+    headers, body, five = callout.headers, callout.body, callout.context.split(".")
+
+    def with_context(context: str | None) -> dict[str, Any]:
+        return {**body, "data": {**body["data"], "encryptedPasswordContext": context}}
+
+    without = {name: value for name, value in headers.items() if name.lower() != "authorization"}
+    changed = {**headers, "Authorization": _flip(headers["Authorization"])}
+    return [
+        _Broken("no bearer token", without, body),
+        _Broken("a bearer token with one character changed", changed, body),
+        _Broken("the event of another kind", headers, {**body, "type": body["type"] + "Start"}),
+        _Broken("a password context with a changed tag", headers, with_context(".".join([*five[:4], _flip(five[4])]))),
+        _Broken("a password context of four parts", headers, with_context(".".join(five[:4]))),
+        _Broken("no password context", headers, with_context(None)),
+        _Broken("a body that is not JSON", headers, "user-password=…"),
+    ]
+
+
+def _flip(text: str) -> str:
+    position = len(text) - 6
+    return text[:position] + ("A" if text[position] != "A" else "B") + text[position + 1 :]
 
 
 class RunningEndpoint:

@@ -32,7 +32,7 @@ HELPERS = (
     {"settings"},
     {"graph"},
     {"live"},
-    {"legacy_export", "callouts", "play"},
+    {"legacy_export", "play"},
     {"tenant"},
     {"worlds"},
     {"local_endpoint", "migration_progress"},

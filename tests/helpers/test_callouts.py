@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from jwcrypto import jwe, jwk
 
-from helpers.callouts import decode_context
+from helpers.local_endpoint import decode_context
 from helpers.tenant.encryption_key import make_pair
 from jitkit.errors import KitError, NotReady
 
