@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-from helpers.checks import THINGS, Thing, check
+from helpers.checks import THINGS, Thing, check, users_in_words
 from helpers.graph import recording
 from helpers.session import Steps
 from jitkit.display import Card, Table
@@ -26,11 +27,8 @@ class Checkpoint:
     check: Callable[[Steps], Awaitable[str]]  # returns what it found; raises a KitError when that is not right
 
 
-def _of(thing: Thing) -> Checkpoint:
-    async def read(s: Steps) -> str:
-        return thing.words(await thing.step(s).show())
-
-    return Checkpoint(thing.what, thing.notebook, read)
+async def _show(thing: Thing, s: Steps) -> str:
+    return thing.words(await thing.step(s).show())
 
 
 async def _tenant(s: Steps) -> str:
@@ -40,13 +38,6 @@ async def _tenant(s: Steps) -> str:
 async def _endpoint(s: Steps) -> str:
     await s.endpoint.ensure()
     return (await s.endpoint.show()).status
-
-
-async def _users(s: Steps) -> str:
-    counts = await s.users.counts()
-    if counts.to_migrate + counts.migrated == 0:
-        raise NotReady("No user carries the migration flag.", next_step="Run notebook 06-users.")
-    return f"{counts.to_migrate:,} to migrate, {counts.migrated:,} migrated"
 
 
 async def _migrated(s: Steps) -> str:
@@ -87,9 +78,12 @@ async def _left(s: Steps) -> str:
 
 CHECKPOINTS: Final = (
     Checkpoint("a tenant that answers", "00", _tenant),
-    *sorted(map(_of, THINGS), key=lambda each: each.notebook),
+    *(
+        Checkpoint(each.what, each.notebook, partial(_show, each))
+        for each in sorted(THINGS, key=lambda thing: thing.notebook)
+    ),
     Checkpoint("an endpoint that answers", "05", _endpoint),
-    Checkpoint("users to migrate", "06", _users),
+    Checkpoint("users to migrate", "06", users_in_words),
     Checkpoint("a user who has migrated", "07", _migrated),
     Checkpoint("figures that equal the tenant's own count", "08", _figures),
     Checkpoint("a configuration without a fault", "90", _in_order),
@@ -152,9 +146,6 @@ async def remove(s: Steps, *, dry_run: bool) -> Table:
     """Remove the kit's objects from the tenant in dependency order, or list what would be removed.
 
     Users stay, and so does the `b2c-extensions-app`, which belongs to the tenant.
-
-    Returns:
-        One row a thing: what it is, what was found, what happened.
     """
     with recording() as sent:
         rows = [("users who have not migrated", await _waiting(s), "stay")]

@@ -19,7 +19,7 @@ from jitkit.display import Table
 from jitkit.errors import EndpointDown, KitError, NotReady, PermissionMissing
 from jitkit.explanations import callout_cause, fix, meaning
 
-__all__ = ["THINGS", "Checked", "Finding", "Thing", "check"]
+__all__ = ["THINGS", "Checked", "Finding", "Thing", "check", "users_in_words"]
 
 
 @dataclass(frozen=True)
@@ -219,11 +219,15 @@ async def _enabled(s: Steps, app_id: str | None) -> _Verdict:
 async def _users(s: Steps, cards: _Cards) -> _Verdict:
     if _FLAG not in cards:
         return [_unknown(_USERS, "Without the flag they cannot be counted.", "Make the flag first.")]
+    return await users_in_words(s)
+
+
+async def users_in_words(s: Steps) -> str:
+    """Count the users by the flag; raise NotReady when none carries it."""
     counts = await s.users.counts()
-    words = f"{counts.to_migrate:,} to migrate, {counts.migrated:,} migrated, {counts.unmarked:,} without the flag"
     if not counts.to_migrate + counts.migrated:
-        raise NotReady(words, next_step="Run notebook 06.")
-    return words
+        raise NotReady("No user carries the migration flag.", next_step="Run notebook 06-users.")
+    return f"{counts.to_migrate:,} to migrate, {counts.migrated:,} migrated, {counts.unmarked:,} without the flag"
 
 
 async def _unflagged(s: Steps, cards: _Cards) -> _Verdict:

@@ -330,30 +330,26 @@ def refusal(
     doing: str, status: int, code: str, message: str, request_id: str = "", next_step: str | None = None
 ) -> GraphRefused:
     """Return the error that explains a refusal; `doing` and `next_step` are those of `explained`."""
-    kind, advice = _advice(status, message, next_step)
-    service = f"{status} {code}: {message}".strip(": ") + (f" (request-id {request_id})" if request_id else "")
-    return kind(f"Could not {doing}.", status=status, code=code, service=service, next_step=advice)
-
-
-def _advice(status: int, message: str, next_step: str | None) -> tuple[type[GraphRefused], str]:
+    kind: type[GraphRefused] = GraphRefused
     if status == 401:
-        return PermissionMissing, "Sign in again: run the cell with kit.open() once more, then this one."
-    if status == 403:
-        return (
-            PermissionMissing,
+        kind, advice = PermissionMissing, "Sign in again: run the cell with kit.open() once more, then this one."
+    elif status == 403:
+        kind = PermissionMissing
+        advice = (
             f"Ask for these directory roles, starting with the first: {', '.join(protocol.ROLES)}. Granting an"
             f" application permission of Microsoft Graph takes a {protocol.CONSENT_ROLE}. An application needs the"
-            " Graph permissions of notebook 00 with admin consent. Then open a new session and run this cell again.",
+            " Graph permissions of notebook 00 with admin consent. Then open a new session and run this cell again."
         )
-    if status == 409 or "already exists" in message or "already in use" in message:
-        return Taken, next_step or (
-            "Choose another name in notebook 00, or remove the object that has it, and run again."
-        )
-    if status in _TRANSIENT:
-        return GraphRefused, "Wait a few minutes and run this cell again; it continues where it stopped."
-    return GraphRefused, next_step or (
-        "Read what the service said, fix it, and run this cell again; what is already there is reused."
-    )
+    elif status == 409 or "already exists" in message or "already in use" in message:
+        kind, advice = Taken, "Choose another name in notebook 00, or remove the object that has it, and run again."
+        advice = next_step or advice
+    elif status in _TRANSIENT:
+        advice = "Wait a few minutes and run this cell again; it continues where it stopped."
+    else:
+        advice = "Read what the service said, fix it, and run this cell again; what is already there is reused."
+        advice = next_step or advice
+    service = f"{status} {code}: {message}".strip(": ") + (f" (request-id {request_id})" if request_id else "")
+    return kind(f"Could not {doing}.", status=status, code=code, service=service, next_step=advice)
 
 
 def _error_of(body: Any) -> dict[str, Any]:

@@ -247,13 +247,10 @@ def _remarks(row: Row, *, hashed: bool) -> Iterator[Problem]:
 def _user(cells: Mapping[str, str]) -> LegacyUser:
     return LegacyUser(
         username=normalise(cells["username"]),
-        display_name=_text(cells["display_name"]),
-        country=_text(cells["country"]),
-        app=_text(cells["app"]),
         status=_text(cells["status"]).lower() or "active",
         must_change=_text(cells["must_change"]).lower() in _YES,
         last_legacy_sign_in=_day(cells["last_legacy_sign_in"]),
-        hash_scheme=_text(cells["hash_scheme"]),
+        **{name: _text(cells[name]) for name in ("display_name", "country", "app", "hash_scheme")},
     )
 
 
