@@ -65,7 +65,11 @@ def run(node: str, told: dict[str, Any]) -> dict[str, Any]:
         timeout=90,
         check=False,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "NODE_EXTRA_CA_CERTS": told["served"]["ca"]},
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}",
+            "NODE_EXTRA_CA_CERTS": told["served"]["ca"],
+        },
     )
     assert done.returncode == 0, done.stderr
     assert PASSWORD not in done.stdout + done.stderr

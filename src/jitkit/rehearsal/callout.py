@@ -44,44 +44,17 @@ _USER_PROPERTIES: Final = ("companyName", "displayName", "givenName", "mail", "p
 
 
 @dataclass(frozen=True)
-class Submission:
-    """A password that was submitted for a user, in an app that a listener covers."""
-
-    client: ClientApp
-    listener: Body
-    user: User
-    username: str
-    password: str = field(repr=False)
-    nonce: str = field(default_factory=new_id, repr=False)
-    correlation_id: str = field(default_factory=new_id)
-    ip: str = "127.0.0.1"
-
-
-@dataclass(frozen=True)
 class Callout:
-    """One request to an endpoint, exactly as a sign-in sends it.
+    """One request to an endpoint, exactly as a sign-in sends it."""
 
-    Args:
-        target_url: the public address that the extension names.
-        base_url: the loopback address that its host leads to; None when nothing is published there.
-        headers: the request headers; they hold the bearer token.
-        body: the JSON body.
-        context: the encrypted password context in the body.
-        nonce: what the answer has to repeat.
-        correlation_id: the sign-in's correlation id.
-        timeout: seconds to wait for each attempt.
-        retries: further attempts after a transient failure.
-    """
-
-    target_url: str
-    base_url: str | None
-    headers: dict[str, str] = field(repr=False)
+    target_url: str  # the public address that the extension names
+    base_url: str | None  # the loopback address that its host leads to; None when nothing is published there
+    headers: dict[str, str] = field(repr=False)  # they hold the bearer token
     body: Body = field(repr=False)
-    context: str = field(repr=False)
-    nonce: str = field(repr=False)
-    correlation_id: str
-    timeout: float
-    retries: int
+    context: str = field(repr=False)  # the encrypted password context in the body
+    nonce: str = field(repr=False)  # what the answer has to repeat
+    timeout: float  # seconds to wait for each attempt
+    retries: int  # further attempts after a transient failure
 
 
 @dataclass(frozen=True)
@@ -97,7 +70,7 @@ class Verdict:
 
 
 def gateway_name(host: str) -> str:
-    """Return the directory fact that says what stands in front of a public host, as JSON with up to two members.
+    """Name the fact that says what stands in front of a public host, as JSON with up to two members.
 
     `guarded`: a gateway wants a token that it can read, and answers 401. It cannot read an encrypted one [observed: the
     built-in authentication of a web app, once tokenEncryptionKeyId is set]. `seconds`: how much longer a request takes.
@@ -134,24 +107,41 @@ class Caller:
             client = client_app(self._state, app_id)
         except Refused as refused:
             raise NotReady(refused.reason, next_step="Complete the test client first (notebook 02).") from None
-        user = self._directory.user_by_sign_in_name(username.strip()) or _invented(self._directory, username)
-        listener = coverage(self._state, app_id).listener
-        if listener is None:
+        listener, _ = coverage(self._state, app_id)
+        if not listener:
             raise NotReady(f"No listener includes {client.name}.", next_step="Create the listener first (notebook 03).")
-        return self.build(Submission(client, listener, user, username, password, nonce=nonce or new_id()))
+        user = self._directory.user_by_sign_in_name(username.strip()) or _invented(self._directory, username)
+        return self.build(client, listener, user, username, password, nonce=nonce)
 
-    def build(self, submission: Submission) -> Callout:
-        """Build the request for one submitted password."""
-        target = callout_target(self._state, submission.listener)
+    def build(
+        self,
+        client: ClientApp,
+        listener: Body,
+        user: User,
+        username: str,
+        password: str,
+        *,
+        nonce: str | None = None,
+        correlation_id: str | None = None,
+        ip: str = "127.0.0.1",
+    ) -> Callout:
+        """Build the request for a password that was submitted for a user, in an app that a listener covers."""
+        nonce = nonce or new_id()
+        target = callout_target(self._state, listener)
         context = password_context(
             target.recipient,
-            username=submission.username,
-            password=submission.password,
-            nonce=submission.nonce,
+            username=username,
+            password=password,
+            nonce=nonce,
             audience=target.app_id,
             issuer=target.resource_id,
             now=self._clock.signing_time(),
         )
+        sent = {
+            "authenticationEventListenerId": listener["id"],
+            "customAuthenticationExtensionId": target.extension_id,
+            "encryptedPasswordContext": context,
+        }
         return Callout(
             target_url=target.url,
             base_url=self._reachable(target.url),
@@ -160,10 +150,9 @@ class Caller:
                 "Authorization": f"Bearer {self._bearer(target)}",
                 "Content-Type": "application/json",
             },
-            body=_envelope(self._tenant_id, submission, target.extension_id, context),
+            body=_envelope(self._tenant_id, client, user, sent, correlation_id or new_id(), ip),
             context=context,
-            nonce=submission.nonce,
-            correlation_id=submission.correlation_id,
+            nonce=nonce,
             timeout=target.timeout,
             retries=target.retries,
         )
@@ -298,7 +287,8 @@ class Caller:
         parts = urlsplit(url)
         if parts.hostname in LOOPBACK:
             return f"{parts.scheme}://{parts.netloc}"
-        base_url = self._state.published(parts.hostname or "")
+        published = self._state.once("publications", "", self._directory.publications)
+        base_url = published.get(parts.hostname or "")
         return base_url if base_url and urlsplit(base_url).hostname in LOOPBACK else None
 
     def _client(self) -> httpx.AsyncClient:
@@ -341,8 +331,7 @@ def _invented(directory: Directory, username: str) -> User:
     )
 
 
-def _envelope(tenant_id: str, submission: Submission, extension_id: str, context: str) -> Body:
-    client, user = submission.client, submission.user
+def _envelope(tenant_id: str, client: ClientApp, user: User, sent: Body, correlation_id: str, ip: str) -> Body:
     given = {name: user.body[name] for name in _USER_PROPERTIES if user.body.get(name)}
     return {
         "type": protocol.EVENT_TYPE,
@@ -350,15 +339,13 @@ def _envelope(tenant_id: str, submission: Submission, extension_id: str, context
         "data": {
             "@odata.type": protocol.CALLOUT_DATA_TYPE,
             "tenantId": tenant_id,
-            "authenticationEventListenerId": submission.listener["id"],
-            "customAuthenticationExtensionId": extension_id,
-            "encryptedPasswordContext": context,
+            **sent,
             "authenticationContext": {
-                "correlationId": submission.correlation_id,
-                "client": {"ip": submission.ip, "locale": "en-us", "market": "en-us"},
+                "correlationId": correlation_id,
+                "client": {"ip": ip, "locale": "en-us", "market": "en-us"},
                 "protocol": "OAUTH2.0",
                 "clientServicePrincipal": {
-                    "id": client.principal["id"],
+                    "id": client.principal_id,
                     "appId": client.app_id,
                     "appDisplayName": client.name,
                     "displayName": client.name,

@@ -70,6 +70,14 @@ def seeded(seed: str) -> Iterator[None]:
         _id_source.reset(token)
 
 
+def member(body: Mapping[str, Any] | None, *path: str) -> Any:
+    """Return a member of nested JSON objects; None where it, or one on the way to it, is missing or null."""
+    found: Any = body
+    for name in path:
+        found = (found or {}).get(name)
+    return found
+
+
 @dataclass
 class User:
     """A user as a sign-in sees it; `body` holds the other Graph properties, extension values among them."""
@@ -317,10 +325,6 @@ class Directory:
             self.rows("UPDATE users SET body = json_remove(body, ?) WHERE id = ?", (path, id))
         else:
             self.rows("UPDATE users SET body = json_set(body, ?, json(?)) WHERE id = ?", (path, json.dumps(value), id))
-
-    def any_late_values(self) -> bool:
-        """Return whether a value was set that reads do not find yet."""
-        return bool(self.all(_LATE_FLAG))
 
     def apply_late_values(self) -> None:
         """Write the late values that have arrived by now. Readers of users call this first."""

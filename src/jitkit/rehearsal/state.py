@@ -92,12 +92,3 @@ class State:
     def switch(self, name: str) -> switches.Value:
         """Read a switch."""
         return self.once("switch", name, lambda: switches.read(self.directory, name))
-
-    def published(self, host: str) -> str | None:
-        """Return the loopback address that a public host leads to; None when nothing answers there."""
-        return self.once("publications", "", self.directory.publications).get(host.lower())
-
-    def apply_late_values(self) -> None:
-        """Write migration flags that have arrived by now, if any are late."""
-        if self.once("late", "", self.directory.any_late_values):
-            self.directory.apply_late_values()
