@@ -540,7 +540,7 @@ async def test_the_time_allowed_is_one_second_by_default_and_two_at_most(
 
 async def test_1003027_nothing_is_published_under_the_host(world: World, endpoint: ScriptedEndpoint) -> None:
     world.add_user()
-    world.tenant.unpublish(HOST)
+    world.directory.publish(HOST, None)
     failed(world, await world.sign_in(LEGACY), 1003027, attempts=2)
     assert not endpoint.received
 

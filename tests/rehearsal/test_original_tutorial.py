@@ -242,7 +242,7 @@ async def test_a_new_user_without_a_password_is_refused(tenant: RehearsalTenant,
 @pytest.mark.parametrize(("gone", "number"), [("the endpoint", 1003027), ("the extension", 1003011)])
 async def test_what_is_left_when_nothing_cleans_up_breaks_the_sign_in(world: World, gone: str, number: int) -> None:
     if gone == "the endpoint":
-        world.tenant.unpublish("jit.woodgrove.example")
+        world.directory.publish("jit.woodgrove.example", None)
     else:
         world.directory.discard("customAuthenticationExtension", world.extension["id"], recycle=False)
     world.add_user()

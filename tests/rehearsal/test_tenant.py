@@ -78,5 +78,5 @@ def test_a_host_leads_to_one_place_until_it_is_taken_back(tenant: RehearsalTenan
     assert tenant.directory.publications()["jit.example"] == "http://127.0.0.1:7071"
     tenant.publish("jit.example", "http://127.0.0.1:7072")
     assert tenant.directory.publications()["jit.example"] == "http://127.0.0.1:7072"
-    tenant.unpublish("jit.example")
+    tenant.directory.publish("jit.example", None)
     assert tenant.directory.publications() == {}

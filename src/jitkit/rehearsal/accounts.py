@@ -175,21 +175,18 @@ class Lockout:
         if self._seen(user.id, password):
             return
         with self._directory.transaction():
-            now = self._directory.user(user.id) or user
-            failed = now.failed + 1
-            self._directory.update_user(user.id, failed=failed, locked_until=self._locked_until(failed))
+            failed = (self._directory.user(user.id) or user).failed + 1
+            until = 0.0
+            if failed >= _THRESHOLD:
+                seconds = _FIRST_LOCK_SECONDS * _GROWTH ** min(failed - _THRESHOLD, 40)
+                until = self._directory.clock.now() + min(seconds, _LONGEST_LOCK_SECONDS)
+            self._directory.update_user(user.id, failed=failed, locked_until=until)
 
     def forgive(self, user: User) -> None:
         """Start counting from zero: the user signed in."""
         self._wrong.pop(user.id, None)
         if user.failed:
             self._directory.update_user(user.id, failed=0, locked_until=0)
-
-    def _locked_until(self, failed: int) -> float:
-        if failed < _THRESHOLD:
-            return 0.0
-        seconds = _FIRST_LOCK_SECONDS * _GROWTH ** min(failed - _THRESHOLD, 40)
-        return self._directory.clock.now() + min(seconds, _LONGEST_LOCK_SECONDS)
 
     def _seen(self, user_id: str, password: str) -> bool:
         digest = hmac.digest(self._key, f"{user_id}:{password}".encode("utf-8", "surrogatepass"), hashlib.sha256)

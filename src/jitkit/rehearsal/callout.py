@@ -276,7 +276,7 @@ class Caller:
             status = response.status_code
             return response
         finally:
-            self._state.calls.add(self._clock.now(), "endpoint", request.method, request.url.path, status)
+            self._state.note_call("endpoint", request.method, request.url.path, status)
 
     def _gateway(self, host: str) -> dict[str, Any]:
         name = gateway_name(host)
@@ -317,18 +317,9 @@ def _leads_nowhere(url: str) -> httpx.ConnectError:
 
 def _invented(directory: Directory, username: str) -> User:
     id, now = new_id(), directory.clock.now()
-    return User(
-        id=id,
-        upn=f"{id}@{directory.meta('domain')}",
-        sign_in_name=username,
-        password_hash="",
-        force_change=False,
-        enabled=True,
-        failed=0,
-        locked_until=0,
-        body={"mail": username, "displayName": username, "createdDateTime": timestamp(now)},
-        created=now,
-    )
+    body = {"mail": username, "displayName": username, "createdDateTime": timestamp(now)}
+    upn = f"{id}@{directory.meta('domain')}"
+    return User(id=id, upn=upn, sign_in_name=username, password_hash="", body=body, created=now)
 
 
 def _envelope(tenant_id: str, client: ClientApp, user: User, sent: Body, correlation_id: str, ip: str) -> Body:

@@ -78,7 +78,7 @@ def member(body: Mapping[str, Any] | None, *path: str) -> Any:
     return found
 
 
-@dataclass
+@dataclass(kw_only=True)
 class User:
     """A user as a sign-in sees it; `body` holds the other Graph properties, extension values among them."""
 
@@ -86,10 +86,10 @@ class User:
     upn: str
     sign_in_name: str | None
     password_hash: str = field(repr=False)
-    force_change: bool
-    enabled: bool
-    failed: int
-    locked_until: float
+    force_change: bool = False
+    enabled: bool = True
+    failed: int = 0
+    locked_until: float = 0.0
     body: Body
     created: float
     deleted: float | None = None

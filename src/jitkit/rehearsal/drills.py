@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Any
 
 from jitkit.display import Card, Table
 from jitkit.errors import NotReady
@@ -21,22 +21,6 @@ from jitkit.rehearsal.snapshots import Snapshots
 from jitkit.rehearsal.tenant import RehearsalTenant
 
 __all__ = ["Drill", "Drills"]
-
-
-class Fault(Protocol):
-    """One thing that a check found wrong."""
-
-    @property
-    def what(self) -> str:
-        """What is not as it should be."""
-
-
-class Checked(Protocol):
-    """The result of a check."""
-
-    @property
-    def faults(self) -> Collection[Fault]:
-        """What the check found wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,11 +119,11 @@ class Drills:
             raise NotReady("No user has tried yet.", next_step="Run a cell with `s.rehearsal.case(…)` first.")
         return await self._tenant.sign_in(*self._last)
 
-    async def each_case(self, check: Callable[[], Awaitable[Checked]]) -> Table:
+    async def each_case(self, check: Callable[[], Awaitable[Any]]) -> Table:
         """Make one mistake after the other, and list what a check names while it lasts.
 
         Args:
-            check: the check, such as `s.check`.
+            check: the check, such as `s.check`; its result has `faults`, and each says `what` is wrong.
         """
         rows = []
         for each in MISCONFIGURATIONS:
@@ -185,8 +169,7 @@ class Drills:
     def forward(self, *, days: float = 0, hours: float = 0) -> Card:
         """Move the tenant's clock on."""
         self._tenant.directory.clock.forward(days * 86_400 + hours * 3_600)
-        now = datetime.fromtimestamp(self._tenant.directory.clock.now(), UTC)
-        return Card(title="The tenant's clock", status=now.strftime("%Y-%m-%d %H:%M UTC"))
+        return Card(title="The tenant's clock", status=_utc(self._tenant.directory.clock.now(), "%H:%M UTC"))
 
     def snapshot(self, name: str) -> Card:
         """Keep the tenant as it is now, with the private key that belongs to it."""
@@ -206,7 +189,7 @@ class Drills:
     def calls(self, last: int = 20) -> Table:
         """Show the last calls to Graph and to the endpoint: method, path, status and time; never a body."""
         rows = [
-            (each.number, each.moment, each.to, each.method, each.path, each.status or "no answer")
+            (each.number, _utc(each.time, "%H:%M:%S"), each.to, each.method, each.path, each.status or "no answer")
             for each in list(self._tenant.calls)[-last:]
         ]
         return Table(
@@ -231,6 +214,10 @@ class Drills:
             if user and user.enabled and not user.failed and not _migrated(user.body):
                 return name, password
         raise NotReady("Every user who could try has migrated.", next_step="Restore a snapshot, or reset the tenant.")
+
+
+def _utc(moment: float, time_of_day: str) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime(f"%Y-%m-%d {time_of_day}")
 
 
 def _migrated(body: Mapping[str, object]) -> bool:

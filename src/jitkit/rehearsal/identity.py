@@ -17,7 +17,7 @@ import json
 import secrets
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl
@@ -152,14 +152,20 @@ def token_routes() -> list[Route]:
     return _at_both_hosts("/oauth2/v2.0/token", _token, "POST")
 
 
-def _at_both_hosts(path: str, endpoint: Any, method: str) -> list[Route]:
+def _at_both_hosts(
+    path: str, respond: Callable[[Request, Directory], Awaitable[JSONResponse]], method: str
+) -> list[Route]:
+    async def endpoint(request: Request) -> JSONResponse:
+        directory: Directory = request.app.state.directory
+        asked = request.path_params["tenant"].lower()
+        if asked not in (_tenant_id(directory), directory.meta("domain")):
+            return _refuse(400, "invalid_tenant", 90002, f"Tenant '{asked}' not found.")
+        return await respond(request, directory)
+
     return [Route(f"{prefix}/{{tenant}}{path}", endpoint, methods=[method]) for prefix in ("", f"/{LOGIN_HOST}")]
 
 
-async def _configuration(request: Request) -> JSONResponse:
-    directory: Directory = request.app.state.directory
-    if refusal := _unknown_tenant(request, directory):
-        return refusal
+async def _configuration(request: Request, directory: Directory) -> JSONResponse:
     tenant_id = _tenant_id(directory)
     prefix = f"/{LOGIN_HOST}" if request.url.path.startswith(f"/{LOGIN_HOST}/") else ""
     base = f"{request.url.scheme}://{request.url.netloc}{prefix}/{tenant_id}"
@@ -178,25 +184,13 @@ async def _configuration(request: Request) -> JSONResponse:
     )
 
 
-async def _key_set(request: Request) -> JSONResponse:
-    directory: Directory = request.app.state.directory
-    if refusal := _unknown_tenant(request, directory):
-        return refusal
-    keys = _keys(directory)
-    return JSONResponse(
-        {
-            "keys": [
-                {"use": "sig", "kid": keys[use].thumbprint(), **keys[use].export_public(as_dict=True)}
-                for use in (_LOGIN_KEYS if _at_login(request) else _CIAM_KEYS)
-            ]
-        }
-    )
+async def _key_set(request: Request, directory: Directory) -> JSONResponse:
+    keys = [_keys(directory)[use] for use in (_LOGIN_KEYS if _at_login(request) else _CIAM_KEYS)]
+    shown = [{"use": "sig", "kid": key.thumbprint(), **key.export_public(as_dict=True)} for key in keys]
+    return JSONResponse({"keys": shown})
 
 
-async def _token(request: Request) -> JSONResponse:
-    directory: Directory = request.app.state.directory
-    if refusal := _unknown_tenant(request, directory):
-        return refusal
+async def _token(request: Request, directory: Directory) -> JSONResponse:
     form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
     for name in ("grant_type", "client_id", "client_secret", "scope"):
         if not form.get(name):
@@ -212,13 +206,6 @@ async def _token(request: Request) -> JSONResponse:
     token = issue_token(directory, audience=GRAPH, client_app_id=form["client_id"], roles=ADMINISTRATOR_PERMISSIONS)
     body = {"token_type": "Bearer", "expires_in": _LIFETIME, "ext_expires_in": _LIFETIME, "access_token": token}
     return JSONResponse(body, headers={"Cache-Control": "no-store, no-cache"})
-
-
-def _unknown_tenant(request: Request, directory: Directory) -> JSONResponse | None:
-    asked = request.path_params["tenant"].lower()
-    if asked in (_tenant_id(directory), directory.meta("domain")):
-        return None
-    return _refuse(400, "invalid_tenant", 90002, f"Tenant '{asked}' not found.")
 
 
 def _refuse(status: int, error: str, code: int, text: str) -> JSONResponse:

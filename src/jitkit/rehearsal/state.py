@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final, Literal, TypeVar, cast
 
 from jitkit.rehearsal import switches
@@ -20,7 +19,7 @@ _CALLS_KEPT: Final = 1000
 
 @dataclass(frozen=True)
 class LoggedCall:
-    """One call."""
+    """One call of Graph or of an endpoint."""
 
     number: int
     time: float
@@ -29,35 +28,6 @@ class LoggedCall:
     path: str
     status: int | None
 
-    @property
-    def moment(self) -> str:
-        """The time in UTC, to the second."""
-        return datetime.fromtimestamp(self.time, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-class CallLog:
-    """The last calls to Graph and to endpoints, without a secret."""
-
-    def __init__(self) -> None:
-        self._kept: collections.deque[LoggedCall] = collections.deque(maxlen=_CALLS_KEPT)
-        self._count = 0
-
-    def add(self, time: float, to: Literal["graph", "endpoint"], method: str, path: str, status: int | None) -> None:
-        """Append a call."""
-        self._count += 1
-        self._kept.append(LoggedCall(self._count, time, to, method, path, status))
-
-    def clear(self) -> None:
-        """Forget every call, and count from 1 again."""
-        self._kept.clear()
-        self._count = 0
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def __iter__(self) -> Iterator[LoggedCall]:
-        return iter(tuple(self._kept))
-
 
 class State:
     """The state of one opened tenant."""
@@ -65,7 +35,7 @@ class State:
     def __init__(self, directory: Directory) -> None:
         self.directory: Final = directory
         self.faults: Final = Faults()
-        self.calls: Final = CallLog()
+        self.calls: Final[collections.deque[LoggedCall]] = collections.deque(maxlen=_CALLS_KEPT)
         self._version: tuple[int, int] | None = None
         self._found: dict[tuple[str, str], object] = {}
 
@@ -73,6 +43,11 @@ class State:
     def clock(self) -> Clock:
         """The tenant's clock."""
         return self.directory.clock
+
+    def note_call(self, to: Literal["graph", "endpoint"], method: str, path: str, status: int | None) -> None:
+        """Append to the list of the last calls, without a secret."""
+        number = self.calls[-1].number + 1 if self.calls else 1
+        self.calls.append(LoggedCall(number, self.clock.now(), to, method, path, status))
 
     def refresh(self) -> None:
         """Forget what may have changed. A sign-in does it once, when it begins."""

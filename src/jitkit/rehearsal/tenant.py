@@ -26,12 +26,11 @@ from jitkit.errors import KitError
 from jitkit.rehearsal import identity
 from jitkit.rehearsal.callout import Caller, Callout
 from jitkit.rehearsal.directory import Directory
-from jitkit.rehearsal.faults import Faults
 from jitkit.rehearsal.graph.router import Router
 from jitkit.rehearsal.graph.wire import Answer, GraphError, refusal
 from jitkit.rehearsal.seed import seed
 from jitkit.rehearsal.sign_in import PasswordReset, SignIn, SignIns
-from jitkit.rehearsal.state import CallLog, State
+from jitkit.rehearsal.state import State
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken
@@ -54,7 +53,13 @@ class RehearsalTenant:
         self.path: Final = path
         self.directory: Final = Directory(path)
         self._permissions = tuple(permissions)
+        self._seed()
         self.state: Final = State(self.directory)
+        self.faults: Final = self.state.faults  # switched on for as long as this tenant is open
+        self.calls: Final = self.state.calls  # the last calls to Graph and to endpoints
+        self.caller: Final = Caller(self.state)
+        self.sign_ins: Final = SignIns(self.state, self.caller)
+        self._router = Router(self.directory, self._meet_faults, self._note_call)
 
     @classmethod
     def open(cls, path: Path, *, permissions: Collection[str] | None = None) -> RehearsalTenant:
@@ -68,11 +73,9 @@ class RehearsalTenant:
             KitError: the file cannot be used as a rehearsal tenant.
         """
         try:
-            tenant = cls(path, identity.ADMINISTRATOR_PERMISSIONS if permissions is None else permissions)
-            tenant._seed()
+            return cls(path, identity.ADMINISTRATOR_PERMISSIONS if permissions is None else permissions)
         except (sqlite3.DatabaseError, OSError) as error:
             raise _unusable(path, error) from None
-        return tenant
 
     @property
     def tenant_id(self) -> str:
@@ -88,26 +91,6 @@ class RehearsalTenant:
     def subdomain(self) -> str:
         """The first label of the tenant's ciamlogin.com host."""
         return self.directory.meta("subdomain") or ""
-
-    @property
-    def faults(self) -> Faults:
-        """The faults that are switched on for as long as this tenant is open."""
-        return self.state.faults
-
-    @property
-    def calls(self) -> CallLog:
-        """The last calls to Graph and to endpoints."""
-        return self.state.calls
-
-    @functools.cached_property
-    def caller(self) -> Caller:
-        """What calls the endpoint at a sign-in."""
-        return Caller(self.state)
-
-    @functools.cached_property
-    def sign_ins(self) -> SignIns:
-        """What signs users in."""
-        return SignIns(self.state, self.caller)
 
     @functools.cached_property
     def app(self) -> Starlette:
@@ -207,10 +190,6 @@ class RehearsalTenant:
         """
         self.directory.publish(host, base_url)
 
-    def unpublish(self, host: str) -> None:
-        """Let a public host lead nowhere again."""
-        self.directory.publish(host, None)
-
     def sign_in_rows(self) -> list[dict[str, Any]]:
         """List the sign-in log, newest first, in the shape of Graph's beta `signIn`."""
         return self.directory.log("signIn")
@@ -235,10 +214,6 @@ class RehearsalTenant:
             seed(self.directory)
 
     # --- Graph -----------------------------------------------------------------------------------------------------
-
-    @functools.cached_property
-    def _router(self) -> Router:
-        return Router(self.directory, self._meet_faults, self._note_call)
 
     async def _graph(self, request: Request) -> Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -270,7 +245,7 @@ class RehearsalTenant:
         return None
 
     def _note_call(self, method: str, path: str, answer: Answer) -> None:
-        self.calls.add(self.directory.clock.now(), "graph", method, path, answer.status)
+        self.state.note_call("graph", method, path, answer.status)
 
 
 class Credential:
