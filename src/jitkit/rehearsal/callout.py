@@ -11,6 +11,7 @@ import json
 import secrets
 import uuid
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -211,12 +212,9 @@ class Caller:
     async def reach(self, url: str) -> httpx.Response:
         """Send a GET to a public address, over the route that a callout takes."""
         self._state.refresh()
-        base_url = self._reachable(url)
-        if base_url is None:
-            raise _leads_nowhere(url)
-        headers = {"Host": urlsplit(url).netloc}
+        request = self._request("GET", url, self._reachable(url), {"Host": urlsplit(url).netloc})
         try:
-            response = await self._send(self._client().build_request("GET", _at(base_url, url), headers=headers))
+            response = await self._send(request)
         except Unusable as fault:
             raise httpx.ConnectError(fault.detail) from None
         try:
@@ -243,7 +241,9 @@ class Caller:
             raise Unusable(1003004, "The tenant makes too many callouts at once.")
         try:
             async with asyncio.timeout(callout.timeout):
-                response = await self._send(self._request(callout))
+                content = json.dumps(callout.body).encode()
+                request = self._request("POST", callout.target_url, callout.base_url, callout.headers, content)
+                response = await self._send(request)
                 try:
                     return judge(response, await read(response), callout.nonce)
                 finally:
@@ -254,12 +254,14 @@ class Caller:
             detail = str(problem) or f"The connection broke ({type(problem).__name__})."
             raise Unusable(1003027, detail) from None
 
-    def _request(self, callout: Callout) -> httpx.Request:
-        if callout.base_url is None:
-            raise _leads_nowhere(callout.target_url)
-        content = json.dumps(callout.body).encode()
-        url = _at(callout.base_url, callout.target_url)
-        return self._client().build_request("POST", url, headers=dict(callout.headers), content=content)
+    def _request(
+        self, method: str, url: str, base_url: str | None, headers: Mapping[str, str], content: bytes | None = None
+    ) -> httpx.Request:
+        parts = urlsplit(url)
+        if base_url is None:
+            raise httpx.ConnectError(f"The host {parts.hostname} leads nowhere.")
+        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        return self._client().build_request(method, base_url + path, headers=dict(headers), content=content)
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         """Send a request past the faults and the gateway of its host; the answer is not read yet."""
@@ -267,7 +269,10 @@ class Caller:
             raise Unusable(fault.error, f"The service reports {CALLOUT_ERRORS[fault.error]}.")
         status: int | None = None
         try:
-            gateway = self._gateway(request.headers["Host"].partition(":")[0])
+            host = request.headers["Host"].partition(":")[0]
+            gateway = self._state.once(
+                "gateway", host, lambda: json.loads(self._directory.meta(gateway_name(host)) or "{}")
+            )
             await asyncio.sleep(gateway.get("seconds", 0.0))
             if gateway.get("guarded"):
                 response = httpx.Response(401, headers={"WWW-Authenticate": "Bearer"}, request=request)
@@ -277,10 +282,6 @@ class Caller:
             return response
         finally:
             self._state.note_call("endpoint", request.method, request.url.path, status)
-
-    def _gateway(self, host: str) -> dict[str, Any]:
-        name = gateway_name(host)
-        return self._state.once("gateway", host, lambda: json.loads(self._directory.meta(name) or "{}"))
 
     def _reachable(self, url: str) -> str | None:
         """Return the loopback address behind a public one, or None. Nothing else is ever called."""
@@ -304,15 +305,6 @@ class Caller:
             client = httpx.AsyncClient(limits=limits, trust_env=False, timeout=seconds, transport=transport)
             self._clients[loop] = client
         return client
-
-
-def _at(base_url: str, url: str) -> str:
-    parts = urlsplit(url)
-    return base_url + parts.path + (f"?{parts.query}" if parts.query else "")
-
-
-def _leads_nowhere(url: str) -> httpx.ConnectError:
-    return httpx.ConnectError(f"The host {urlsplit(url).hostname} leads nowhere.")
 
 
 def _invented(directory: Directory, username: str) -> User:

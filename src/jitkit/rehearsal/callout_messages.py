@@ -103,7 +103,11 @@ NEVER_FOR_PASSWORDS: Final = {
 }
 """Numbers of the documents' table that no answer to a submitted password can lead to, and why (inferred)."""
 
-_ACTIONS: Final = {each.lower(): each for each in (protocol.MIGRATE, protocol.UPDATE, protocol.RETRY, protocol.BLOCK)}
+# Their case does not matter: documents print them in two, and both work [observed].
+_ACTIONS: Final = {
+    f"{protocol.ACTION_PREFIX}{each}".lower(): each
+    for each in (protocol.MIGRATE, protocol.UPDATE, protocol.RETRY, protocol.BLOCK)
+}
 
 
 class Unusable(Exception):
@@ -156,22 +160,16 @@ def judge(response: httpx.Response, content: bytes, nonce: str) -> Action:
     actions = data.get("actions") or []
     if not isinstance(actions, list) or len(actions) != 1 or not isinstance(actions[0], dict):
         raise Unusable(1003010, "The answer does not hold exactly one action.", status)
-    name = _action_name(actions[0])
-    if name not in _ACTIONS:
+    name = _ACTIONS.get(_type(actions[0]))
+    if name is None:
         raise Unusable(1003012, "The answer's action is of an unknown type.", status)
     if data.get("nonce") != nonce:
         raise Unusable(1003003, "The answer does not repeat the nonce of the password context.", status)
     title, message = actions[0].get("title"), actions[0].get("message")
     if not isinstance(title, str | None) or not isinstance(message, str | None):
         raise Unusable(1003003, "The action's title or message is not text.", status)
-    return Action(_ACTIONS[name], title, message)
+    return Action(name, title, message)
 
 
 def _type(body: Mapping[str, Any]) -> str:
     return str(body.get("@odata.type", "")).lstrip("#").lower()
-
-
-def _action_name(action: Mapping[str, Any]) -> str:
-    """Read an action's type. Its case does not matter: documents print it in two, and both work [observed]."""
-    kind, prefix = _type(action), protocol.ACTION_PREFIX.lower()
-    return kind.removeprefix(prefix) if kind.startswith(prefix) else ""

@@ -285,8 +285,7 @@ class Directory:
         """Let a user sign in by these names and no others. Raises `sqlite3.IntegrityError` when one is taken."""
         with self.transaction():
             self.rows("DELETE FROM sign_in_names WHERE user_id = ?", (id,))
-            for name in names:
-                self.rows("INSERT INTO sign_in_names VALUES (?, ?)", (name.lower(), id))
+            self.many("INSERT INTO sign_in_names VALUES (?, ?)", ((name.lower(), id) for name in names))
 
     def sign_in_name_taken(self, name: str) -> bool:
         """Return whether a user signs in by this name already."""
@@ -310,7 +309,7 @@ class Directory:
 
     def update_user(self, id: str, **columns: Any) -> None:
         """Change columns of a user."""
-        if isinstance(columns.get("body"), Mapping):
+        if "body" in columns:
             columns["body"] = json.dumps(columns["body"])
         assignments = ", ".join(f"{name} = ?" for name in columns)
         self.rows(f"UPDATE users SET {assignments} WHERE id = ?", (*columns.values(), id))  # noqa: S608

@@ -41,7 +41,7 @@ ADMINISTRATOR_PERMISSIONS: Final = (*DELEGATED_PERMISSIONS, "Domain.Read.All", "
 
 _CIAM_KEYS: Final[tuple[Use, ...]] = ("callout", "shared")
 _LOGIN_KEYS: Final[tuple[Use, ...]] = ("shared", "graph")
-_LIFETIME: Final = 3600
+TOKEN_LIFETIME: Final = 3600
 
 
 def ensure_keys(directory: Directory) -> None:
@@ -71,7 +71,7 @@ def issue_token(
     roles: Sequence[str] = (),
     scopes: Sequence[str] = (),
     subject: str | None = None,
-    lifetime: float = _LIFETIME,
+    lifetime: float = TOKEN_LIFETIME,
 ) -> str:
     """Issue an access token."""
     tenant_id, now = _tenant_id(directory), int(directory.clock.now())
@@ -118,7 +118,7 @@ def id_token(directory: Directory, user: User, app_id: str, *, now: float) -> st
         "iss": ciam_issuer(directory),
         "iat": moment,
         "nbf": moment,
-        "exp": moment + _LIFETIME,
+        "exp": moment + TOKEN_LIFETIME,
         "name": user.body.get("displayName") or "unknown",
         "preferred_username": user.sign_in_name or user.upn,
         "nonce": secrets.token_urlsafe(16),
@@ -204,7 +204,12 @@ async def _token(request: Request, directory: Directory) -> JSONResponse:
     if form["scope"] not in (f"{GRAPH}/.default", f"{GRAPH}//.default", f"{GRAPH_APP_ID}/.default"):
         return _refuse(400, "invalid_resource", 500011, "The resource principal was not found in the tenant.")
     token = issue_token(directory, audience=GRAPH, client_app_id=form["client_id"], roles=ADMINISTRATOR_PERMISSIONS)
-    body = {"token_type": "Bearer", "expires_in": _LIFETIME, "ext_expires_in": _LIFETIME, "access_token": token}
+    body = {
+        "token_type": "Bearer",
+        "expires_in": TOKEN_LIFETIME,
+        "ext_expires_in": TOKEN_LIFETIME,
+        "access_token": token,
+    }
     return JSONResponse(body, headers={"Cache-Control": "no-store, no-cache"})
 
 

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 _GRAPH_HOST: Final = "graph.microsoft.com"
 _METHODS: Final = ["GET", "POST", "PATCH", "PUT", "DELETE"]
 _JSON: Final = "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8"
-_TOKEN_LIFETIME: Final = 3600
 
 
 class RehearsalTenant:
@@ -261,15 +260,14 @@ class Credential:
 
         now = int(self._directory.clock.now())
         # A reset or a snapshot may have set the clock back: a token of the time that was undone is not valid yet.
-        if self._token is None or not now + 300 <= self._token.expires_on <= now + _TOKEN_LIFETIME:
+        if self._token is None or not now + 300 <= self._token.expires_on <= now + identity.TOKEN_LIFETIME:
             text = identity.issue_token(
                 self._directory,
                 audience=identity.GRAPH,
                 client_app_id=self._directory.meta("admin_client_id") or "",
                 roles=self._permissions,
-                lifetime=_TOKEN_LIFETIME,
             )
-            self._token = AccessToken(text, now + _TOKEN_LIFETIME)
+            self._token = AccessToken(text, now + identity.TOKEN_LIFETIME)
         return self._token
 
     async def close(self) -> None:
