@@ -28,7 +28,7 @@ from jitkit.progress.queries import QUERIES, queries, query
 from jitkit.progress.table_files import read_table
 from jitkit.progress.tables import Tables
 from jitkit.protocol import MIGRATE
-from jitkit.rehearsal.log_rows import audit
+from jitkit.rehearsal.audit_log import audit
 from jitkit.rehearsal.population import Habit, PasswordSpray, Plan, Trouble
 from jitkit.rehearsal.tenant import RehearsalTenant
 

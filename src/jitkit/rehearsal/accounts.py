@@ -12,9 +12,9 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable
 from typing import Final
 
+from jitkit.rehearsal.audit_log import BY_THE_SERVICE, audit
 from jitkit.rehearsal.clock import timestamp
 from jitkit.rehearsal.directory import Body, User
-from jitkit.rehearsal.log_rows import BY_THE_SERVICE, audit
 from jitkit.rehearsal.state import State
 
 # --- hashes ------------------------------------------------------------------------------------------------------

@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from jitkit.certificates import make_certificate, thumbprint
 from jitkit.errors import KitError, NotReady
 from jitkit.protocol import RECEIVE_PAYLOAD_ROLE_ID
+from jitkit.rehearsal.audit_log import audit
 from jitkit.rehearsal.callout import gateway_name
 from jitkit.rehearsal.directory import Body, Directory, member
-from jitkit.rehearsal.log_rows import audit
 from jitkit.rehearsal.prerequisites import listeners
 
 _KEPT: Final = "misconfigurations"

@@ -23,12 +23,12 @@ from jitkit import protocol
 from jitkit.display import Table
 from jitkit.explanations import CALLOUT_ERRORS
 from jitkit.rehearsal import accounts
+from jitkit.rehearsal.audit_log import by_user
 from jitkit.rehearsal.callout import Caller, Verdict
 from jitkit.rehearsal.callout_messages import Action
 from jitkit.rehearsal.clock import timestamp
 from jitkit.rehearsal.directory import Body, User, member, new_id
 from jitkit.rehearsal.identity import id_token
-from jitkit.rehearsal.log_rows import by_user
 from jitkit.rehearsal.prerequisites import (
     CalloutImpossible,
     ClientApp,

@@ -10,7 +10,7 @@ import json
 import sqlite3
 from typing import Any, Final
 
-from jitkit.rehearsal import log_rows
+from jitkit.rehearsal import audit_log
 from jitkit.rehearsal.directory import Body, user_of
 from jitkit.rehearsal.graph import applications, odata, users
 from jitkit.rehearsal.graph.resource import Resource, directory_size
@@ -138,14 +138,14 @@ class DeletedItems(Resource):
             if kind == "application":
                 applications.check_uris_free(call, row["id"], body["identifierUris"])
             call.directory.restore(kind, row["id"])
-        log_rows.audit(call.directory, f"Restore {_words(kind)}", target_id=row["id"], target_name=name)
+        audit_log.audit(call.directory, f"Restore {_words(kind)}", target_id=row["id"], target_name=name)
         return call.entity(200, "directoryObjects", body)
 
     def delete(self, call: Call) -> Answer:
         """Remove a deleted object for good."""
         row = self.find(call)
         call.directory.rows(f"DELETE FROM {_table(_kind(row))} WHERE id = ?", (row["id"],))  # noqa: S608
-        log_rows.audit(call.directory, f"Hard Delete {_words(_kind(row))}", target_id=row["id"])
+        audit_log.audit(call.directory, f"Hard Delete {_words(_kind(row))}", target_id=row["id"])
         return Answer(204)
 
 

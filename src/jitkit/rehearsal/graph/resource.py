@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from jitkit.rehearsal import log_rows, switches
+from jitkit.rehearsal import audit_log, switches
 from jitkit.rehearsal.directory import Body, Directory
 from jitkit.rehearsal.graph import odata, schema
 from jitkit.rehearsal.graph.wire import Answer, Call, GraphRoute, refusal
@@ -227,7 +227,7 @@ class Resource:
         """Append to the audit log what was done to an item."""
         if activity:
             id, name = self.audited(call, item)
-            log_rows.audit(call.directory, activity, target_id=id, target_name=name, changed=changed)
+            audit_log.audit(call.directory, activity, target_id=id, target_name=name, changed=changed)
 
 
 def merge(target: Body, changes: Body) -> Body:

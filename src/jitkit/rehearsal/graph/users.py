@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from jitkit.rehearsal import accounts, log_rows
+from jitkit.rehearsal import accounts, audit_log
 from jitkit.rehearsal.directory import Body, Directory, User, new_id, user_of
 from jitkit.rehearsal.graph.applications import registered
 from jitkit.rehearsal.graph.resource import Resource, check_room, check_values, defaults
@@ -105,7 +105,7 @@ class Users(Resource):
             user = _changed(call, blank, sent, hashed)
             user.body.setdefault("lastPasswordChangeDateTime", None)
             call.directory.add_user(user)
-            log_rows.audit(call.directory, "Add user", target_id=id, target_name=user.upn)
+            audit_log.audit(call.directory, "Add user", target_id=id, target_name=user.upn)
         return call.entity(201, "users", shown(user))
 
     async def update(self, call: Call) -> Answer:
@@ -123,9 +123,9 @@ class Users(Resource):
             if after.enabled != user.enabled:
                 changed["accountEnabled"] = (user.enabled, after.enabled)
             if changed or not hashed:
-                log_rows.audit(call.directory, "Update user", target_id=user.id, target_name=user.upn, changed=changed)
+                audit_log.audit(call.directory, "Update user", target_id=user.id, target_name=user.upn, changed=changed)
             if hashed:
-                log_rows.audit(call.directory, "Reset password", target_id=user.id, target_name=user.upn)
+                audit_log.audit(call.directory, "Reset password", target_id=user.id, target_name=user.upn)
         return Answer(204)
 
     def delete(self, call: Call) -> Answer:
@@ -134,7 +134,7 @@ class Users(Resource):
         gone = f"{user.id.replace('-', '')}{user.upn}"
         call.directory.set_sign_in_names(user.id, [])
         call.directory.update_user(user.id, deleted=call.directory.clock.now(), upn=gone)
-        log_rows.audit(call.directory, "Delete user", target_id=user.id, target_name=user.upn)
+        audit_log.audit(call.directory, "Delete user", target_id=user.id, target_name=user.upn)
         return Answer(204)
 
     def checked(self, call: Call) -> Body:
