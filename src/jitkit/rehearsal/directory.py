@@ -287,10 +287,6 @@ class Directory:
             self.rows("DELETE FROM sign_in_names WHERE user_id = ?", (id,))
             self.many("INSERT INTO sign_in_names VALUES (?, ?)", ((name.lower(), id) for name in names))
 
-    def sign_in_name_taken(self, name: str) -> bool:
-        """Return whether a user signs in by this name already."""
-        return bool(self.rows("SELECT 1 FROM sign_in_names WHERE name = ?", (name.lower(),)))
-
     def user(self, id_or_upn: str, *, made_by: float = math.inf) -> User | None:
         """Read a user by object id or user principal name; leave out who was made later than a moment."""
         found = self.rows(

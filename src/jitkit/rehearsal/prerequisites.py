@@ -6,8 +6,10 @@ Each gap has its number in the sign-in log. [Microsoft Learn, "Troubleshoot cust
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -29,6 +31,7 @@ _RESOURCE_ID: Final = re.compile(
     r"api://(?P<host>[^/:]+)(:\d+)?/(?P<app_id>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.IGNORECASE
 )
 _NAME: Final = re.compile(r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}", re.IGNORECASE)
+_GAPS: Final = tomllib.loads((files("jitkit.rehearsal") / "outcomes.toml").read_text(encoding="utf-8"))["gap"]
 # The service says that it blocks some hosts, not which; these are its own.
 _BLOCKED: Final = ("microsoftonline.com", "graph.microsoft.com", "ciamlogin.com", "b2clogin.com")
 
@@ -168,7 +171,7 @@ class Target:
 
 
 def callout_target(state: State, listener: Body) -> Target:
-    """Check everything a callout needs."""
+    """Check everything a callout needs; the first gap is the one that the log names."""
     return state.once("target", listener["id"], lambda: _target(state.directory, listener))
 
 
@@ -189,47 +192,27 @@ def _target(directory: Directory, listener: Body) -> Target:
     caller_deleted = any(each.get("appId") == CALLER_APP_ID for each in directory.all("servicePrincipal", deleted=True))
     wanted = {"principalId": principal.get("id"), "resourceId": graph.get("id"), "appRoleId": RECEIVE_PAYLOAD_ROLE_ID}
     consented = any(wanted.items() <= each.items() for each in directory.all("appRoleAssignment"))
-    service = "The service principal Azure Active Directory Authentication Extensions"
-    # In this order: the first gap is the one that the log names.
-    for there, number, words in (
-        (extension, 1003011, "The listener points to a custom authentication extension that does not exist."),
-        (
-            loopback or (scheme == "https" and _NAME.fullmatch(host)),
-            1003020,
-            f"The target URL {url!r} is not a public https address.",
-        ),
-        (
-            not f".{host}".endswith(tuple(f".{each}" for each in _BLOCKED)),
-            1003023,
-            f"The service does not call {host}.",
-        ),
-        (named, 1003014, f"The resource id {resource_id!r} does not read api://{{host}}/{{appId}}."),
-        (named_host == host, 1003015, f"The resource id names the host {named_host}, the target URL {host}."),
-        (
-            principal and has_uri,
-            1003016,
-            f"No app with a service principal in this tenant has the identifier URI {resource_id}.",
-        ),
-        (_is_enabled(principal), 1003019, "The service principal of the extension's app is disabled."),
-        (_is_enabled(caller), 1003018, f"{service} is disabled."),
-        (caller or not caller_deleted, 1003017, f"{service} was deleted."),
-        (graph and _is_enabled(graph), 1003022, "The service principal of Microsoft Graph is missing or disabled."),
-        (
-            consented,
-            1003021,
-            "The extension's app was not granted CustomAuthenticationExtension.Receive.Payload.",
-        ),
-    ):
-        if not there:
-            raise CalloutImpossible(number, words)
+    gaps = {
+        1003011: extension is None,
+        1003020: not (loopback or (scheme == "https" and _NAME.fullmatch(host))),
+        1003023: f".{host}".endswith(tuple(f".{each}" for each in _BLOCKED)),
+        1003014: named is None,
+        1003015: named_host != host,
+        1003016: not (principal and has_uri),
+        1003019: _is_disabled(principal),
+        1003018: _is_disabled(caller),
+        1003017: not caller and caller_deleted,
+        1003022: not graph or _is_disabled(graph),
+        1003021: not consented,
+    }
+    if number := next((number for number, there in gaps.items() if there), None):
+        happened = _GAPS[str(number)].format(url=url, host=host, resource_id=resource_id, named_host=named_host)
+        raise CalloutImpossible(number, happened)
     key = recipient(application)
     if key is None:
         # What the service does without a key is not documented; it cannot encrypt, so nothing can be sent.
-        raise CalloutImpossible(
-            1003000,
-            "There is no key to encrypt with: the extension's app has no RSA certificate under tokenEncryptionKeyId.",
-            "Upload the public certificate and set tokenEncryptionKeyId (notebook 04).",
-        )
+        next_step = "Upload the public certificate and set tokenEncryptionKeyId (notebook 04)."
+        raise CalloutImpossible(1003000, _GAPS["1003000"], next_step)
     version = 2 if member(application, "api", "requestedAccessTokenVersion") == 2 else 1
     timeout, retries = _timeout_and_retries(extension, listener)
     return Target(extension_id, url, resource_id, app_id, version, key, caller.get("id"), timeout, retries)
@@ -243,8 +226,8 @@ def _scheme_and_host(url: str) -> tuple[str, str]:
     return parts.scheme, parts.hostname or ""
 
 
-def _is_enabled(principal: Body) -> bool:
-    return principal.get("accountEnabled") is not False
+def _is_disabled(principal: Body) -> bool:
+    return principal.get("accountEnabled") is False
 
 
 def _timeout_and_retries(extension: Body | None, listener: Body) -> tuple[float, int]:
