@@ -106,7 +106,7 @@ class Player:
         try:
             yield
         finally:
-            self._tenant.unpublish(self._host)
+            self._tenant.directory.publish(self._host, None)
 
     def _persons(self, client_app_id: str) -> list[Person]:
         export = read_export(self._export())
