@@ -12,7 +12,7 @@ from jitkit.errors import BadTable
 from jitkit.progress.figures import Figures
 from jitkit.progress.measures import time_of
 from jitkit.progress.table_files import read_table
-from jitkit.progress.tables import KINDS, Remark, Tables
+from jitkit.progress.tables import KINDS, Tables, remark
 
 __all__ = ["read", "report"]
 
@@ -80,12 +80,4 @@ def _tables(files: dict[str, Path], moment: pd.Timestamp | None = None) -> Table
             else "Correct flagged_at, or wait for that day.",
         )
     later = len(tables.users) - len(earlier.users)
-    if not later:
-        return earlier
-    planned = Remark(
-        "people whose flag comes after the report's last moment",
-        later,
-        "they are planned for later, the report is of an earlier moment, or a date is mistyped; they are not in scope",
-        "Nothing, if that was meant; otherwise correct flagged_at.",
-    )
-    return replace(earlier, remarks=(*earlier.remarks, planned))
+    return replace(earlier, remarks=(*earlier.remarks, remark("planned", later))) if later else earlier
