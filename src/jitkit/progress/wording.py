@@ -8,7 +8,7 @@ import jinja2
 import pandas as pd
 
 from jitkit.display import Table
-from jitkit.progress.measures import clock, day, days, span
+from jitkit.progress.measures import clock, day, days
 
 __all__ = ["moment", "say", "table_of", "template"]
 
@@ -30,7 +30,7 @@ def template(name: str) -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters |= {"count": "{:,}".format, "number": _number, "percent": _percent, "pace": _pace}
-    environment.filters |= {"day": day, "days": days, "span": span, "moment": moment}
+    environment.filters |= {"day": day, "days": days, "moment": moment}
     environment.filters |= {"headings": headings_of, "rows": rows_of, "numeric": _numeric}
     environment.filters |= {"scaled": _scaled, "spaced": _spaced}
     return environment.get_template(name)
