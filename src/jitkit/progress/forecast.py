@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -131,12 +131,9 @@ def forecast(
         moved = 0 if as_of is None else int((users["migrated_at"] <= as_of).sum())
         return Forecast(as_of, len(users), moved, too_early=reason)
 
-    def play(as_of: pd.Timestamp, history: History, days: int) -> tuple[Floats, Floats, Rhythm]:
-        rhythm = find_rhythm(history, windows)
-        grown, never = _play(_cohorts(users, as_of, history, by), rhythm, days)
-        return history.events + history.outside_moved + grown, never, rhythm
-
-    courses, never, rhythm = play(as_of, history, days)
+    rhythm = find_rhythm(history, windows)
+    courses, never = _play(_cohorts(users, as_of, history, by), rhythm, days)
+    courses += history.events + history.outside_moved
     low, middle, high = interval(courses)
     dates = as_of.normalize() + pd.to_timedelta(np.arange(days + 1), unit="D")
     shares = np.quantile(never / len(users), (0.1, 0.5, 0.9)).round(4).tolist()
@@ -146,7 +143,7 @@ def forecast(
         migrated=history.events + history.outside_moved,
         days=pd.DataFrame({"date": dates, "migrated_low": low, "migrated": middle, "migrated_high": high}),
         never_return=dict(zip(("low", "estimate", "high"), shares, strict=True)),
-        backtest=_try_on_the_past(users, as_of, history, play) if with_backtest else None,
+        backtest=_try_on_the_past(users, as_of, history, windows, by) if with_backtest else None,
         odd_days=tuple(history.origin + number * DAY for number in rhythm.odd),
         paths=courses,
     )
@@ -241,10 +238,7 @@ def _waves(history: History) -> tuple[Floats, Floats]:
 
 
 def _try_on_the_past(
-    users: pd.DataFrame,
-    as_of: pd.Timestamp,
-    history: History,
-    play: Callable[[pd.Timestamp, History, int], tuple[Floats, Floats, Rhythm]],
+    users: pd.DataFrame, as_of: pd.Timestamp, history: History, windows: Iterable[Window], by: str | None
 ) -> dict[str, Any] | None:
     """Forecast the latest third of the days, at most 30, from those before them."""
     held = min(30, round(history.now - history.flagged.min()) // 3)
@@ -252,11 +246,11 @@ def _try_on_the_past(
     past = count_history(users, then)
     if past is None or held < 1 or _too_early(past, len(users)) or not past.waiting.sum():
         return None
-    courses, *_ = play(then, past, held)
+    grown, _ = _play(_cohorts(users, then, past, by), find_rhythm(past, windows), held)
     moments = then + pd.to_timedelta(np.arange(held + 1), unit="D")
     moved = pd.DatetimeIndex(users["migrated_at"].dropna()).sort_values()
     truth = np.asarray(moved.searchsorted(moments.as_unit(moved.unit), side="right"), dtype=float)
-    return _compare(past, len(users), courses, truth, then)
+    return _compare(past, len(users), past.events + past.outside_moved + grown, truth, then)
 
 
 def _compare(past: History, in_scope: int, courses: Floats, truth: Floats, made_on: pd.Timestamp) -> dict[str, Any]:
