@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from jitkit.progress.figures import Figures
+from jitkit.progress.report import Figures
 from jitkit.progress.table_files import read_table
 from jitkit.progress.tables import Tables
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from helpers.tenant.attribute import MigrationFlag
     from jitkit.progress.collect import Archive
-    from jitkit.progress.figures import Figures
     from jitkit.progress.queries import Queries
+    from jitkit.progress.report import Figures
 
 __all__ = ["Progress"]
 
@@ -40,7 +40,7 @@ class Progress:
         if not folder:
             return await self.collect(dimensions)
         from jitkit.progress.command import read
-        from jitkit.progress.figures import Figures
+        from jitkit.progress.report import Figures
 
         return Figures(read(folder))
 
@@ -61,7 +61,7 @@ class Progress:
             BadTable: the ledger or the kept history cannot be read.
         """
         from jitkit.progress.assemble import from_archive
-        from jitkit.progress.figures import Figures
+        from jitkit.progress.report import Figures
         from jitkit.progress.table_files import read_table
 
         archive, now = await self._keep(logs_only=False)

@@ -12,7 +12,7 @@ import ipywidgets as ui
 from helpers.kit import Session
 from jitkit.display import Card
 from jitkit.errors import KitError
-from jitkit.progress.figures import Figures
+from jitkit.progress.report import Figures
 
 __all__ = ["FiguresFilter", "ProgressBar", "SignInBox"]
 

@@ -6,7 +6,7 @@ import ast
 import re
 from pathlib import Path
 
-from jitkit.rehearsal.graph.router import all_routes
+from jitkit.rehearsal.graph.dispatch import all_routes
 from jitkit.rehearsal.switches import SWITCHES
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,7 +18,7 @@ from helpers.kit import Session
 from helpers.settings import Profile
 from helpers.widgets import FiguresFilter, ProgressBar, SignInBox
 from helpers.worlds import LiveWorld
-from jitkit.progress.figures import Figures
+from jitkit.progress.report import Figures
 from jitkit.progress.tables import Tables
 
 CANARY = "Canary-Finch-9041"

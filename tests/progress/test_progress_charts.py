@@ -16,8 +16,8 @@ from story import told, users
 
 from jitkit.progress import charts
 from jitkit.progress.charts import Chart
-from jitkit.progress.figures import Figures
 from jitkit.progress.forecast import Forecast
+from jitkit.progress.report import Figures
 from jitkit.progress.tables import Tables
 
 

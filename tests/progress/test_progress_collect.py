@@ -18,7 +18,7 @@ from jitkit.files import make_private
 from jitkit.progress import collect as collecting
 from jitkit.progress.assemble import from_archive
 from jitkit.progress.collect import Archive, collect
-from jitkit.progress.measures import quality
+from jitkit.progress.figures import quality
 from jitkit.progress.states import states
 from jitkit.progress.tables import Tables
 

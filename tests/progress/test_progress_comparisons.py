@@ -8,10 +8,10 @@ import pytest
 from story import ledger, sign_ins, told, users
 
 from jitkit.errors import BadTable
-from jitkit.progress import findings, measures, outages, states
+from jitkit.progress import figures, findings, outages, states
 from jitkit.progress.charts import cohort_chart
-from jitkit.progress.groups import Campaign, campaigns, cohorts
-from jitkit.progress.measures import kaplan_meier, skew, wilson
+from jitkit.progress.cohorts import Campaign, campaigns, cohorts
+from jitkit.progress.figures import kaplan_meier, skew, wilson
 from jitkit.progress.outages import interruptions
 from jitkit.progress.tables import Remark, Tables
 
@@ -222,19 +222,19 @@ def test_seconds_near_the_limit_are_found() -> None:
         called(45, "2026-11-02T09:00:01.9Z"),
         called(44, "2026-11-02T09:00:03Z"),
     ]
-    found = measures.busy_seconds(Tables(ledger=pd.concat(lines)))
+    found = figures.busy_seconds(Tables(ledger=pd.concat(lines)))
     assert [f"{time:%H:%M:%S}" for time in found["time"]] == ["09:00:00", "09:00:01"]
     assert (list(found["calls"]), list(found["over"])) == ([51, 45], [True, False])
     log = pd.DataFrame({"time": "2026-11-02T09:00:00Z", "user_id": [f"u{n}" for n in range(30)], "result_code": 0})
     log = log.assign(callout_error=0, attempts=2)
-    assert list(measures.busy_seconds(Tables(sign_ins=log))["calls"]) == [60]
-    assert measures.busy_seconds(Tables()).empty
+    assert list(figures.busy_seconds(Tables(sign_ins=log))["calls"]) == [60]
+    assert figures.busy_seconds(Tables()).empty
 
 
 def test_retries_are_counted_once_a_sign_in() -> None:
-    assert measures.retries(told()) == {"calls": 5, "retried": 2, "share": 0.4}
-    assert measures.retries(Tables(ledger=ledger())) == {"calls": 5, "retried": 1, "share": 0.2}
-    assert measures.retries(Tables()) == {"calls": 0, "retried": 0, "share": None}
+    assert figures.retries(told()) == {"calls": 5, "retried": 2, "share": 0.4}
+    assert figures.retries(Tables(ledger=ledger())) == {"calls": 5, "retried": 1, "share": 0.2}
+    assert figures.retries(Tables()) == {"calls": 0, "retried": 0, "share": None}
 
 
 def test_an_outage_that_never_reached_the_endpoint_counts_as_the_page_tells_it() -> None:
@@ -316,14 +316,14 @@ def test_a_password_that_nobody_could_check_is_not_called_wrong() -> None:
 
 
 def test_what_the_legacy_store_got_wrong_is_listed_by_user() -> None:
-    found = measures.legacy_data(told()).set_index("finding")
+    found = figures.legacy_data(told()).set_index("finding")
     assert found["users"].to_dict() == {
         "the legacy account is locked": 1,
         "the old password is too weak for Entra": 1,
     }
     assert found["share"].iloc[0] == 0.25
     external = Tables(users=users().assign(identity=["local"] * 5 + ["Federated"]))
-    assert list(measures.legacy_data(external)["users"]) == [1]
+    assert list(figures.legacy_data(external)["users"]) == [1]
 
 
 def test_a_clock_that_is_off_is_measured_named_and_allowed_for() -> None:
@@ -337,12 +337,12 @@ def test_a_clock_that_is_off_is_measured_named_and_allowed_for() -> None:
     extra = late.head(1).assign(user_id="gus", correlation_id="c7", time="2026-11-02T10:05:31Z")
     tables = Tables(users=users(), sign_ins=log, ledger=pd.concat([late, extra]))
     assert skew(tables) == pytest.approx(pd.Timedelta(hours=1), abs=pd.Timedelta(seconds=5))
-    assert "seconds between the endpoint's clock and Entra's" in set(measures.quality(tables)["finding"])
+    assert "seconds between the endpoint's clock and Entra's" in set(figures.quality(tables)["finding"])
     assert skew(told()) == pd.Timedelta(0)
 
 
 def remarks(tables: Tables) -> dict[str, int]:
-    found = measures.quality(tables)
+    found = figures.quality(tables)
     return dict(zip(found["finding"], found["rows"], strict=True))
 
 
@@ -379,10 +379,10 @@ def test_local_times_without_a_zone_are_named_and_days_without_a_time_are_not() 
 def test_a_hole_in_the_log_is_named_and_a_quiet_log_has_none() -> None:
     days = [f"2026-11-{day:02}T09:{minute:02}Z" for day in (1, 2, 5) for minute in range(25)]
     log = pd.DataFrame({"time": days, "user_id": "u", "result_code": 0})
-    assert measures.missing_days(Tables(sign_ins=log)) == ["2026-11-03", "2026-11-04"]
-    assert "days without a single sign-in" in set(measures.quality(Tables(sign_ins=log))["finding"])
-    assert measures.missing_days(Tables(sign_ins=log.iloc[::25])) == []
-    assert measures.missing_days(Tables()) == []
+    assert figures.missing_days(Tables(sign_ins=log)) == ["2026-11-03", "2026-11-04"]
+    assert "days without a single sign-in" in set(figures.quality(Tables(sign_ins=log))["finding"])
+    assert figures.missing_days(Tables(sign_ins=log.iloc[::25])) == []
+    assert figures.missing_days(Tables()) == []
 
 
 def test_days_without_a_sign_in_are_missing_where_their_week_tells_of_many() -> None:
@@ -391,23 +391,23 @@ def test_days_without_a_sign_in_are_missing_where_their_week_tells_of_many() -> 
     log = busy[busy["time"].dt.minute < 8]
     date = log["time"].dt.date.astype("str")
     one, three = ["2026-11-18"], ["2026-11-17", "2026-11-18", "2026-11-19"]
-    assert measures.missing_days(Tables(sign_ins=log[~date.isin(one)])) == []
-    assert measures.missing_days(Tables(sign_ins=log[~date.isin(three)])) == three
+    assert figures.missing_days(Tables(sign_ins=log[~date.isin(one)])) == []
+    assert figures.missing_days(Tables(sign_ins=log[~date.isin(three)])) == three
     office = busy[busy["time"].dt.day_of_week < 5]
-    assert measures.missing_days(Tables(sign_ins=office)) == []
+    assert figures.missing_days(Tables(sign_ins=office)) == []
     closed = office["time"].dt.date.astype("str").isin(one)
-    assert measures.missing_days(Tables(sign_ins=office[~closed])) == one
+    assert figures.missing_days(Tables(sign_ins=office[~closed])) == one
     attack = pd.DataFrame({"time": START.normalize() + pd.to_timedelta(range(1500), unit="s"), "result_code": 50034})
     saturday = attack.assign(user_id="x", time=attack["time"] + pd.Timedelta(days=(5 - START.day_of_week) % 7 + 14))
-    assert measures.missing_days(Tables(sign_ins=pd.concat([office, saturday]))) == []
+    assert figures.missing_days(Tables(sign_ins=pd.concat([office, saturday]))) == []
     thursday = START + pd.Timedelta(days=3)
     week = office[office["time"].between(thursday, thursday + pd.Timedelta(days=7))]
-    assert measures.missing_days(Tables(sign_ins=week)) == []
+    assert figures.missing_days(Tables(sign_ins=week)) == []
 
 
 def test_what_the_collector_noticed_stands_in_the_list() -> None:
     tables = Tables(
         users=users(), remarks=(Remark("users who vanished", 2, "deleted", "nothing"), Remark("x", 0, "", ""))
     )
-    assert list(measures.quality(tables)["finding"]) == ["users who vanished"]
+    assert list(figures.quality(tables)["finding"]) == ["users who vanished"]
     assert tables.until(pd.Timestamp("2026-11-02T09:02:30")).remarks == tables.remarks

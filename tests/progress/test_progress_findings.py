@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from jitkit.errors import BadTable
-from jitkit.progress.figures import Figures
+from jitkit.progress.cohorts import campaigns, course
 from jitkit.progress.findings import Finding, findings, pace
-from jitkit.progress.groups import campaigns, course
 from jitkit.progress.outages import interruptions
+from jitkit.progress.report import Figures
 from jitkit.progress.tables import Tables
 
 START = pd.Timestamp("2026-03-02T00:00Z")

@@ -20,7 +20,7 @@ from log_exports import export_logs
 
 from jitkit.errors import KitError
 from jitkit.explanations import callout_cause
-from jitkit.progress import measures, states
+from jitkit.progress import figures, states
 from jitkit.progress.assemble import assemble
 from jitkit.progress.collect import users_from_graph
 from jitkit.progress.log_analytics import audits_from_graph
@@ -185,9 +185,9 @@ def workspace(recorded: Recorded, tmp_path: Path) -> Workspace:
 def test_the_recorded_migration_has_every_story_that_the_queries_tell_apart(recorded: Recorded) -> None:
     counts = states.count_states(recorded.tables)["states"]
     assert [state for state, count in counts.items() if not count] == ["staged", "migrated_unknown"]
-    causes = set(measures.failures(recorded.tables)["cause"])
+    causes = set(figures.failures(recorded.tables)["cause"])
     assert {"malformed", callout_cause(1003027), callout_cause(1003005)} <= causes, causes
-    assert measures.retries(recorded.tables)["retried"] > 0
+    assert figures.retries(recorded.tables)["retried"] > 0
 
 
 def test_the_curve_is_the_reports_by_day_and_path(recorded: Recorded, workspace: Workspace) -> None:
@@ -198,7 +198,7 @@ def test_the_curve_is_the_reports_by_day_and_path(recorded: Recorded, workspace:
     assert {
         (row["Day"].date(), path): row[name] for row in days for name, path in paths.items() if row[name]
     } == expected
-    curve = measures.curve(recorded.tables).set_index("time")["migrated"]
+    curve = figures.curve(recorded.tables).set_index("time")["migrated"]
     for row in days:
         assert sum(row[name] for name in paths) == row["Migrated"]
         # The report counts a day at its end.
@@ -206,7 +206,7 @@ def test_the_curve_is_the_reports_by_day_and_path(recorded: Recorded, workspace:
 
 
 def failures(tables: Tables) -> dict[str, int]:
-    found = measures.failures(tables)
+    found = figures.failures(tables)
     return dict(zip(found["cause"], map(int, found["count"]), strict=True))
 
 
@@ -229,14 +229,14 @@ def test_every_user_has_the_state_that_the_report_gives(recorded: Recorded, work
 def test_the_durations_are_the_reports(recorded: Recorded, workspace: Workspace, tmp_path: Path) -> None:
     took = recorded.tables.ledger["duration_ms"].to_numpy()
     (row,) = workspace.ask("latency")
-    report = measures.latency(recorded.tables)
+    report = figures.latency(recorded.tables)
     assert (row["Calls"], row["OverLimit"]) == (report["calls"], report["over_limit"])
     for point, share in (("P50", 0.50), ("P95", 0.95), ("P99", 0.99)):
         assert row[point] == np.quantile(took, share, method="inverted_cdf")
     # Of a hundred calls and one, each of the three points falls on a call: nothing is to interpolate.
     some = recorded.logs | {"AppRequests": recorded.logs["AppRequests"][:101]}
     (row,) = Workspace(some, recorded.flag, tmp_path).ask("latency")
-    report = measures.latency(Tables(ledger=pd.DataFrame(recorded.ledger[:101])))
+    report = figures.latency(Tables(ledger=pd.DataFrame(recorded.ledger[:101])))
     assert [row[name] for name in ("P50", "P95", "P99", "Calls", "OverLimit")] == [*report.values()]
 
 
@@ -247,7 +247,7 @@ def test_retries_and_near_limit_seconds_are_the_reports(recorded: Recorded, tmp_
     requests = recorded.logs["AppRequests"]
     many = [*requests, *([requests[0]] * 46), *([requests[9]] * 60)]
     (row,) = Workspace(recorded.logs | {"AppRequests": many}, recorded.flag, tmp_path).ask("load")
-    retries, seconds = measures.retries(tables), measures.busy_seconds(tables)
+    retries, seconds = figures.retries(tables), figures.busy_seconds(tables)
     assert (row["Called"], row["Retried"]) == (retries["calls"], retries["retried"])
     assert row["RetryShare"] == pytest.approx(retries["share"], abs=1e-6)
     assert (row["NearLimitSeconds"], row["OverLimitSeconds"]) == (len(seconds), seconds["over"].sum()) == (2, 1)

@@ -9,7 +9,7 @@ import pytest
 from story import ledger, sign_ins, told, told_twice_and_shuffled, users
 
 from jitkit.explanations import CALLOUT_ERRORS, callout_cause, fix, meaning
-from jitkit.progress import measures, states
+from jitkit.progress import figures, states
 from jitkit.progress.tables import Tables
 
 COUNTED = {
@@ -54,12 +54,12 @@ def test_the_summary_is_what_one_counts_by_hand() -> None:
 def test_order_and_doubles_change_nothing(seed: int) -> None:
     mixed = told_twice_and_shuffled(seed)
     assert states.summary(mixed) == COUNTED
-    for figure in (measures.curve, measures.outcomes, measures.failures, measures.durations, states.remaining):
+    for figure in (figures.curve, figures.outcomes, figures.failures, figures.durations, states.remaining):
         pd.testing.assert_frame_equal(figure(mixed), figure(told()))
 
 
 def test_the_curve_grows_at_the_end_of_each_step() -> None:
-    curve = measures.curve(told())
+    curve = figures.curve(told())
     assert [f"{time:%H:%M:%S}" for time in curve["time"]] == [
         "09:00:00",
         "09:01:00",
@@ -75,14 +75,14 @@ def test_the_curve_grows_at_the_end_of_each_step() -> None:
 def test_a_long_curve_has_a_row_a_day() -> None:
     days = pd.date_range("2026-01-01T08:00", periods=60, freq="12h", tz="UTC")
     frame = pd.DataFrame({"user_id": map(str, range(60)), "flagged_at": days[0], "migrated_at": days})
-    curve = measures.curve(Tables(users=frame.assign(path="callout")))
+    curve = figures.curve(Tables(users=frame.assign(path="callout")))
     assert (curve["time"].iloc[1:-1].dt.strftime("%H:%M") == "00:00").all()
     assert len(curve) == 1 + 29 + 1
     assert curve["migrated"].iloc[-1] == 60
 
 
 def test_outcomes_count_a_sign_in_once_though_entra_asked_twice() -> None:
-    found = measures.outcomes(told())
+    found = figures.outcomes(told())
     assert dict(zip(found["action"], found["count"], strict=True)) == {
         "Retry": 2,
         "Block": 1,
@@ -94,35 +94,35 @@ def test_outcomes_count_a_sign_in_once_though_entra_asked_twice() -> None:
 
 def test_several_tries_under_one_correlation_id_are_several_calls() -> None:
     again = ledger().assign(correlation_id="same", attempt=1)
-    assert len(measures.calls(Tables(ledger=again))) == len(again)
+    assert len(figures.calls(Tables(ledger=again))) == len(again)
 
 
 def test_failures_without_a_sign_in_log_are_the_ledgers() -> None:
-    found = measures.failures(Tables(ledger=ledger()))
+    found = figures.failures(Tables(ledger=ledger()))
     assert dict(zip(found["cause"], found["count"], strict=True)) == {"locked": 1, "no_token": 1}
 
 
 def test_failures_without_a_ledger_are_the_sign_in_logs() -> None:
-    found = measures.failures(Tables(sign_ins=sign_ins()))
+    found = figures.failures(Tables(sign_ins=sign_ins()))
     assert list(found["cause"]) == ["1003005 CustomExtensionTimedOut"]
 
 
 def test_a_refusal_is_named_by_the_endpoint_and_not_counted_again() -> None:
     log = sign_ins().head(1).assign(callout_error=1003002, callout_status=400, result_code=1100001)
     line = ledger().head(1).assign(action=None, cause="decrypt_failed")
-    found = measures.failures(Tables(sign_ins=log, ledger=line))
+    found = figures.failures(Tables(sign_ins=log, ledger=line))
     assert list(found.itertuples(index=False, name=None)) == [
         ("decrypt_failed", 1, meaning("decrypt_failed"), fix("decrypt_failed"))
     ]
 
 
 def test_latency_is_measured_on_every_call() -> None:
-    assert measures.latency(told()) == {"p50": 30.0, "p95": 2380.0, "p99": 2476.0, "calls": 7, "over_limit": 2}
-    found = measures.durations(told())
+    assert figures.latency(told()) == {"p50": 30.0, "p95": 2380.0, "p99": 2476.0, "calls": 7, "over_limit": 2}
+    found = figures.durations(told())
     assert list(found["count"]) == [3, 2, 0, 0, 0, 0, 0, 0, 2]
     exactly = Tables(ledger=ledger().head(1).assign(duration_ms=2000.0))
-    assert measures.latency(exactly)["over_limit"] == 0
-    assert measures.durations(exactly)["count"].iloc[-2] == 1
+    assert figures.latency(exactly)["over_limit"] == 0
+    assert figures.durations(exactly)["count"].iloc[-2] == 1
 
 
 def test_everybody_who_remains_has_one_reason_the_latest() -> None:
@@ -195,10 +195,10 @@ def test_a_later_sign_in_replaces_an_earlier_reason() -> None:
 
 
 def test_what_does_not_fit_together_is_listed() -> None:
-    assert measures.quality(told()).empty
+    assert figures.quality(told()).empty
     odd = users().assign(flagged_at="2026-11-02T09:02:30Z", path=[None, *users()["path"][1:]])
     log = pd.concat([sign_ins(), sign_ins().head(1).assign(user_id="gus", correlation_id="c8")])
-    found = measures.quality(Tables(users=odd, sign_ins=log, ledger=ledger().assign(correlation_id="c99")))
+    found = figures.quality(Tables(users=odd, sign_ins=log, ledger=ledger().assign(correlation_id="c99")))
     assert dict(zip(found["finding"], found["rows"], strict=True)) == {
         "users migrated before they were flagged": 2,
         "users migrated, and no log shows how": 1,
@@ -209,20 +209,20 @@ def test_what_does_not_fit_together_is_listed() -> None:
 
 
 def test_somebody_moved_nobody_knows_how_still_counts() -> None:
-    totals = measures.totals(Tables(users=users().assign(path=None)))
+    totals = figures.totals(Tables(users=users().assign(path=None)))
     assert totals["by_path"] == {"callout": 0, "silent": 0, "reset": 0, "unknown": 3}
 
 
 def test_nothing_at_all_and_one_user_work() -> None:
     nothing = states.summary(Tables())
     assert (nothing["as_of"], nothing["in_scope"], nothing["migrated_share"]) == (None, 0, None)
-    assert measures.curve(Tables()).empty
+    assert figures.curve(Tables()).empty
     assert states.remaining(Tables()).empty
     one = Tables(users=users().head(1))
-    assert measures.totals(one)["migrated_share"] == 1.0
-    assert list(measures.curve(one)["migrated"]) == [0, 1]
+    assert figures.totals(one)["migrated_share"] == 1.0
+    assert list(figures.curve(one)["migrated"]) == [0, 1]
     waiting = Tables(users=users().tail(1))
-    assert list(measures.curve(waiting)["migrated"]) == [0]
+    assert list(figures.curve(waiting)["migrated"]) == [0]
 
 
 def test_every_cause_has_a_meaning_and_a_fix() -> None:

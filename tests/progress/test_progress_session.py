@@ -14,7 +14,7 @@ from sessions import Opening
 
 from jitkit.errors import NotReady
 from jitkit.progress.collect import Archive
-from jitkit.progress.measures import quality
+from jitkit.progress.figures import quality
 from jitkit.progress.states import summary
 
 DAYS = 86_400

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from story import DAY, ledger, sign_ins, told, users
 
-from jitkit.progress import measures, states
-from jitkit.progress.figures import Figures
+from jitkit.progress import figures, states
+from jitkit.progress.report import Figures
 from jitkit.progress.states import stragglers
 from jitkit.progress.tables import Tables
 
@@ -188,7 +188,7 @@ def test_the_parts_sum_for_many_tables(rows: tuple[list[Any], list[Any], list[An
 
 
 def parts_sum(tables: Tables) -> None:
-    totals, found = measures.totals(tables), states.count_states(tables)
+    totals, found = figures.totals(tables), states.count_states(tables)
     by_state = found["states"]
     assert len(states.states(tables)) == totals["in_scope"] == tables.users["user_id"].nunique()
     assert states.states(tables).notna().all()
@@ -199,7 +199,7 @@ def parts_sum(tables: Tables) -> None:
     assert len(stragglers(tables)) == totals["remaining"] + by_state["unconfirmed"]
     matrix = states.matrix(tables)
     assert matrix.loc[matrix["flag"] != "not in scope", "users"].sum() == totals["in_scope"]
-    curve = measures.curve(tables)
+    curve = figures.curve(tables)
     assert curve.empty or (curve["migrated"].diff().dropna() >= 0).all()
 
 

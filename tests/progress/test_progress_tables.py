@@ -10,7 +10,7 @@ from story import sign_ins, told, users
 
 from jitkit.endpoint.ledger import Entry, Ledger
 from jitkit.errors import BadTable
-from jitkit.progress.groups import cohorts
+from jitkit.progress.cohorts import cohorts
 from jitkit.progress.table_files import read_table
 from jitkit.progress.tables import KINDS, Tables, tidy
 

@@ -22,8 +22,8 @@ from starlette.responses import Response
 from jitkit.errors import NotReady
 from jitkit.rehearsal import switches
 from jitkit.rehearsal.callout_messages import RESPONSE_LIMIT
-from jitkit.rehearsal.prerequisites import CalloutImpossible
 from jitkit.rehearsal.sign_in import SignIn
+from jitkit.rehearsal.tenant_setup import CalloutImpossible
 from rehearsal.support import (
     CALLER,
     GRAPH_APP_ID,

@@ -1,6 +1,6 @@
 """The suite's pytest plugin: collects the cases, runs them one after another in one event loop, and keeps the outcomes.
 
-Each row of a table in `cases/` is a test of its own for pytest; the rows of one case make one outcome.
+Each row of a table in `case_functions/` is a test of its own for pytest; the rows of one case make one outcome.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from jitkit.errors import KitError, SettingsError
 # What a case works with; a launcher only when the suite started the endpoint.
 Opened: TypeAlias = tuple[Endpoint, Launcher | None]
 
-_FOLDER: Final = Path(__file__).parent / "cases"
+_FOLDER: Final = Path(__file__).parent / "case_functions"
 # What a case needs of the endpoint -> why it is skipped without.
 _NEEDS: Final = {
     "breaker": "the configuration says that the endpoint has no breaker",

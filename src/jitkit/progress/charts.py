@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 
 from jitkit.display import figure, fold
-from jitkit.progress import measures, states
+from jitkit.progress import figures, states
+from jitkit.progress.cohorts import Campaign, cohorts, course
+from jitkit.progress.figures import day, span
 from jitkit.progress.findings import Finding, pace
 from jitkit.progress.forecast import Forecast
-from jitkit.progress.groups import Campaign, cohorts, course
-from jitkit.progress.measures import day, span
 from jitkit.progress.tables import Tables, records
 from jitkit.progress.wording import moment, say, table_of
 from jitkit.protocol import TIMEOUT_MS
@@ -152,7 +152,7 @@ class Charts:
 
 def curve_chart(tables: Tables) -> Chart:
     """Draw how the number of migrated users grew, in all and by path."""
-    curve, in_scope = measures.curve(tables), len(tables.users)
+    curve, in_scope = figures.curve(tables), len(tables.users)
     if curve.empty:
         return Chart("Migrated users", "No user has been flagged yet.", curve)
     first, last = curve.iloc[0], curve.iloc[-1]
@@ -179,7 +179,7 @@ def curve_chart(tables: Tables) -> Chart:
 
 def forecast_chart(forecast: Forecast, tables: Tables) -> Chart:
     """Draw the migrated users so far and the range in which they go on."""
-    curve, days = measures.curve(tables), forecast.days
+    curve, days = figures.curve(tables), forecast.days
 
     def draw(ax: Axes) -> None:
         if not curve.empty:
@@ -253,7 +253,7 @@ def _spans(findings: Sequence[Finding]) -> list[tuple[pd.Timestamp, pd.Timestamp
 
 def outcomes_chart(tables: Tables) -> Chart:
     """Draw what the endpoint answered."""
-    outcomes = measures.outcomes(tables)
+    outcomes = figures.outcomes(tables)
     calls = f"{outcomes['count'].sum():,} calls"
     title, subject = f"The endpoint's answers: {calls}", f"Answers of the endpoint to {calls}"
     return _bars(tables, outcomes, [*outcomes["action"]], title, subject, "Calls")
@@ -261,7 +261,7 @@ def outcomes_chart(tables: Tables) -> Chart:
 
 def failures_chart(tables: Tables) -> Chart:
     """Draw what made sign-ins fail; the numbers under it say what fixes each cause."""
-    failures = measures.failures(tables)
+    failures = figures.failures(tables)
     names = [
         meaning if meaning == cause else f"{meaning} ({cause.partition(' ')[0]})"
         for cause, meaning in zip(failures["cause"], failures["meaning"], strict=True)
@@ -299,7 +299,7 @@ def _bars(tables: Tables, frame: pd.DataFrame, names: list[str], title: str, sub
 
 def latency_chart(tables: Tables) -> Chart:
     """Draw how long the endpoint took, against the time that Entra waits."""
-    durations, latency = measures.durations(tables), measures.latency(tables)
+    durations, latency = figures.durations(tables), figures.latency(tables)
     calls, late = latency["calls"], latency["over_limit"]
     title = f"Time to answer: {calls:,} calls, {late:,} over {TIMEOUT_MS:,} ms · as of {moment(tables.as_of)}"
     if not calls:

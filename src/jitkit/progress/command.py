@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from jitkit.errors import BadTable
-from jitkit.progress.figures import Figures
-from jitkit.progress.measures import time_of
+from jitkit.progress.figures import time_of
+from jitkit.progress.report import Figures
 from jitkit.progress.table_files import read_table
 from jitkit.progress.tables import KINDS, Tables, remark
 

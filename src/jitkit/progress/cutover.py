@@ -10,8 +10,8 @@ import pandas as pd
 
 from jitkit.display import Table
 from jitkit.errors import BadTable
+from jitkit.progress.figures import day
 from jitkit.progress.forecast import Forecast, interval
-from jitkit.progress.measures import day
 from jitkit.progress.wording import say
 
 __all__ = ["CutOver", "cut_over"]

@@ -1,343 +1,383 @@
-"""Answers what a migration's tables say: for a notebook one question a method, and all of it as a report."""
+"""Figures of a migration, as pure functions of its tables: counts, times, and what does not fit in the data."""
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from pathlib import Path
+from statistics import NormalDist
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 
-from jitkit.display import Table
 from jitkit.errors import BadTable
-from jitkit.progress import charts, groups, measures, states
-from jitkit.progress.charts import Chart, Charts
-from jitkit.progress.cutover import CutOver, cut_over
-from jitkit.progress.findings import Finding, attacks, findings, pace, wrong_passwords
-from jitkit.progress.forecast import Forecast, forecast
-from jitkit.progress.outages import interruptions
-from jitkit.progress.tables import Tables
-from jitkit.progress.wording import moment, say, table_of, template
-from jitkit.protocol import CALLS_PER_SECOND, TIMEOUT_MS
+from jitkit.explanations import callout_cause, fix, meaning
+from jitkit.progress.tables import NEVER, PATHS, Remark, Tables, in_utc, index_in, isin, micros, once, remark
+from jitkit.protocol import BLOCK, CALLS_PER_SECOND, TIMEOUT_MS
 
-__all__ = ["Figures"]
+UNKNOWN: Final = "unknown"
+"""The path of users who are moved and no log shows how."""
 
-_OFFERED: Final = 40  # values of a dimension
+_NEAR: Final = 45  # calls from which on a second counts as near the limit of `protocol.CALLS_PER_SECOND`
+# Upper ends of the steps of the latency chart, milliseconds; the last step has none.
+_STEPS: Final = (25, 50, 100, 200, 400, 800, 1500, TIMEOUT_MS)
+# How fine the curve is, by how long it is.
+_GRAINS: Final = (("10min", "1s"), ("10h", "1min"), ("10D", "1h"))
 
+# Two clocks. What a sign-in takes between its first row in the log and its call, and what networks add, is far below
+# a minute; time zones lie a quarter of an hour apart at least.
+_MINUTE_US: Final = 60_000_000
+_PAIRS: Final = 5
 
-@dataclass(frozen=True)
-class Figures:
-    """What the tables say, one question a method.
-
-    Args:
-        tables: users, sign-ins and ledger.
-        target: which share of the users (0 to 1) is to be moved before the old system is switched off.
-        certificate_ends: until when the certificate is valid; None if that is not known.
-    """
-
-    tables: Tables = field(repr=False)
-    target: float = 0.95
-    certificate_ends: pd.Timestamp | None = None
-
-    def __repr__(self) -> str:
-        counts = self.counts
-        return f"<Figures: {counts['migrated']:,} of {counts['in_scope']:,} users migrated, {self._as_of}>"
-
-    def _repr_html_(self) -> str:
-        return self.totals()._repr_html_()
-
-    @property
-    def _as_of(self) -> str:
-        return f"as of {moment(self.tables.as_of)}"
-
-    @cached_property
-    def counts(self) -> dict[str, Any]:
-        """The figures of `measures.totals`."""
-        return measures.totals(self.tables)
-
-    @property
-    def blocked(self) -> int:
-        """How many users are not moved because their account is blocked."""
-        return int(states.count_states(self.tables)["states"]["blocked"])
-
-    @cached_property
-    def forecast(self) -> Forecast:
-        """How many users will be moved on each coming day, and how many never."""
-        return forecast(self.tables)
-
-    @property
-    def dimensions(self) -> list[str]:
-        """The columns of users by which people can be grouped, such as country or app."""
-        return [name for name in groups.dimensions(self.tables) if name != groups.COLUMN]
-
-    def values(self, dimension: str) -> list[str]:
-        """List what a dimension's column holds, the most frequent first and at most forty."""
-        counts = self.tables.users[dimension].astype("str").value_counts()
-        return [value for value in counts.index[:_OFFERED] if value]
-
-    @cached_property
-    def findings(self) -> list[Finding]:
-        """What stands out."""
-        return findings(self.tables, self.certificate_ends)
-
-    def aim(self, target: float, certificate_ends: str = "") -> Figures:
-        """Set what the figures are judged by.
-
-        Args:
-            target: which share of the users (0 to 1) is to be moved before the old system is switched off.
-            certificate_ends: until when the certificate is valid, such as `2027-01-31`; empty if that is not known.
-
-        Raises:
-            BadTable: the target or the time makes no sense.
-        """
-        if not 0 < target <= 1:
-            raise BadTable(f"A target of {target:g} makes no sense.", next_step="Give a share above 0 and up to 1.")
-        ends = measures.time_of(certificate_ends, "The certificate's end") if certificate_ends else None
-        return replace(self, target=target, certificate_ends=ends)
-
-    def only(self, **values: str) -> Figures:
-        """Select some of the people.
-
-        Args:
-            values: a dimension and what it has to be, such as `country="DE"`; an empty text selects everybody.
-
-        Returns:
-            The figures of these people, as of the same moment.
-
-        Raises:
-            BadTable: the users have no such column.
-        """
-        tables, users = self.tables, self.tables.users
-        for name, value in values.items():
-            if name not in self.dimensions:
-                known = ", ".join(self.dimensions) or "none"
-                raise BadTable(f"The users have no column {name}.", next_step=f"Columns to choose by: {known}.")
-            if value:
-                users = users[users[name].astype("str") == value]
-        sign_ins = tables.sign_ins[pd.Series(tables.people, tables.sign_ins.index).isin(users.index)]
-        ledger = tables.ledger[pd.Series(tables.callers, tables.ledger.index).isin(users.index)]
-        return replace(self, tables=replace(tables, users=users, sign_ins=sign_ins, ledger=ledger))
-
-    def totals(self) -> Table:
-        """Count who is migrated, who is not, and who of them is blocked."""
-        counts = self.counts
-        share = counts["migrated_share"]
-        rows = [
-            ("In scope", f"{counts['in_scope']:,}"),
-            ("Migrated", f"{counts['migrated']:,}" + ("" if share is None else f" ({100 * share:.1f} %)")),
-            *((f"… {charts.PATH_WORDS[path]}", f"{count:,}") for path, count in counts["by_path"].items()),
-            ("Not moved yet", f"{counts['remaining']:,}"),
-            ("… of them blocked", f"{self.blocked:,}"),
-        ]
-        return Table(caption=f"How far the migration is, {self._as_of}", columns=("What", "Users"), rows=rows)
-
-    def stands_out(self) -> Table:
-        """List what stands out, with what to do about it."""
-        rows = [(found.label, found.words, found.next_step) for found in self.findings]
-        return Table(caption=f"What stands out, {self._as_of}", columns=("What", "In numbers", "Next"), rows=rows)
-
-    def curve(self) -> Chart:
-        """Draw how the number of migrated users grew."""
-        return charts.curve_chart(self.tables)
-
-    def pace(self) -> Chart:
-        """Draw how many moved on each day, and mark what stands out."""
-        return charts.pace_chart(self.tables, self.findings)
-
-    def failures(self) -> Chart:
-        """Draw what made sign-ins fail, with what fixes it."""
-        return charts.failures_chart(self.tables)
-
-    def latency(self) -> Chart:
-        """Draw how long the endpoint took, against the time that Entra waits."""
-        return charts.latency_chart(self.tables)
-
-    def outcomes(self) -> Chart:
-        """Draw what the endpoint answered."""
-        return charts.outcomes_chart(self.tables)
-
-    def remaining(self) -> Chart:
-        """Draw why people are not moved yet, with what to do about it."""
-        return charts.remaining_chart(self.tables)
-
-    def course(self) -> Chart:
-        """Draw how the number of migrated users is likely to go on."""
-        return charts.forecast_chart(self.forecast, self.tables)
-
-    def cut_over(self, target: float | None = None) -> CutOver:
-        """Weigh the days on which the old system could be switched off.
-
-        Args:
-            target: which share of the users (0 to 1) has to be moved; that of these figures if left out.
-        """
-        share = self.target if target is None else target
-        return cut_over(self.forecast, round(1 - share, 9))
-
-    def cohorts(self, by: str) -> Chart:
-        """Draw how far groups of users are, after the same time.
-
-        Args:
-            by: a column of users, such as country or app.
-        """
-        return charts.cohort_chart(self.tables, by)
-
-    def campaigns(self) -> Charts:
-        """Draw what each reminder did: who got it next to who did not."""
-        drawn = (charts.campaign_chart(self.tables, sent) for sent in groups.campaigns(self.tables))
-        return Charts(tuple(drawn), f"The users have no column {groups.COLUMN} that says who was reminded.")
-
-    def agreement(self) -> Table:
-        """Compare the flag, the sign-in log and the ledger: where they disagree, and why that may be."""
-        found = states.matrix(self.tables)
-        found = found[~found["agree"]].drop(columns="agree")
-        return table_of(f"Where flag, log and ledger disagree, {self._as_of}", found)
-
-    @property
-    def answers(self) -> dict[str, str]:
-        """The five questions that everybody asks, each with a sentence or two made of numbers."""
-        tables, users = self.tables, self.tables.users
-        counted, reasons, daily = states.count_states(tables), states.remaining(tables), pace(tables)
-        moved = say("how_many_moved", counts=self.counts, confirmed=counted["confirmed"], logged=len(tables.sign_ins))
-        # The day of `as_of` is not over; that of the first flag is not whole, unless the flag was set at midnight.
-        began = int(len(daily) > 0 and users["flagged_at"].min() > daily["day"].iloc[0])
-        whole, unmoved = daily["moved"].iloc[began:-1], users["migrated_at"].isna().all()
-        tried = reasons[reasons["reason"] != states.NEVER_TRIED] if tables.logged else reasons.head(0)
-        blocked = counted["states"]["blocked"]
-        left = say(
-            "who_is_left",
-            in_scope=len(users),
-            left=reasons["users"].sum(),
-            tried=tried,
-            blocked=blocked,
-            locked=blocked - counted["cannot_migrate"],
-        )
-        switch_off = say("when_to_switch_off", forecast=self.forecast, choice=self.cut_over())
-        return {
-            "How many moved?": moved,
-            "How fast?": say("how_fast", days=len(daily), whole=whole, unmoved=unmoved),
-            "Who is stuck, and why?": left,
-            "Who never comes back?": say("who_never_comes", forecast=self.forecast),
-            "When may the old system be switched off?": switch_off,
-        }
-
-    def in_words(self) -> str:
-        """Answer the five questions in lines for a screen, with what stands out below."""
-        lines = [f"{question}\n  {answer}" for question, answer in self.answers.items()]
-        found = [f"  {each.label}: {each.words}" for each in self.findings]
-        found += [f"  Data: {each.rows:,} {each.finding}." for each in self.tables.remarks if each.rows]
-        return "\n".join([*lines, "What stands out", *(found or ["  Nothing."])])
-
-    def report(
-        self, out: Path | str, *, title: str = "Password migration", export_problems: pd.DataFrame | None = None
-    ) -> Path:
-        """Write `report.html`, `metrics.json` and a CSV for each figure.
-
-        Args:
-            out: the folder; made if it is not there.
-            title: the page's name.
-            export_problems: what was wrong with the legacy export: `cause`, `result`, `rows`.
-
-        Returns:
-            The path of `report.html`.
-
-        Raises:
-            BadTable: the folder cannot be written to, or the tables hold something that no figure can be made of.
-        """
-        frames = self._frames().items()
-        files = {f"{name}.csv": frame.to_csv(index=False, lineterminator="\n") for name, frame in frames}
-        files["metrics.json"] = json.dumps(self._metrics(), indent=2, allow_nan=False) + "\n"
-        files["report.html"] = self._page(title, export_problems)
-        folder = Path(out)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, text in files.items():
-                _write(folder / name, text)
-        except OSError as problem:
-            raise BadTable(
-                f"The report cannot be written to {folder} ({problem.strerror}).",
-                next_step="Choose a folder that is yours and has room.",
-            ) from None
-        return folder / "report.html"
-
-    def _page(self, title: str, export_problems: pd.DataFrame | None) -> str:
-        tables = self.tables
-        broken, records = interruptions(tables), states.matrix(tables)
-        broken = broken.assign(since=broken["since"].map(moment), until=broken["until"].map(moment))
-        broken = broken.drop(columns="cause").rename(columns={"meaning": "cause"})
-        left = states.stragglers(tables).groupby("state").size().rename("people").reset_index()
-        witnesses = ["flag", "log", "ledger", "users"]
-        return template("report.html.jinja").render(
-            title=title,
-            figures=self,
-            tables=tables,
-            campaigns=groups.campaigns(tables),
-            states=states.state_table(tables).query("users > 0"),
-            interruptions=broken[["since", "until", "failed", "users", "came_back", "cause"]],
-            latency=measures.latency(tables),
-            retries=measures.retries(tables),
-            busy_seconds=len(measures.busy_seconds(tables)),
-            timeout=TIMEOUT_MS,
-            calls_per_second=CALLS_PER_SECOND,
-            agree=records[records["agree"]][witnesses],
-            differ=records[~records["agree"]][[*witnesses, "cause", "remedy"]],
-            abuse=attacks(tables),
-            attempts=wrong_passwords(tables)[["tries", "accounts", "wrong"]],
-            quality=measures.quality(tables),
-            legacy_data=measures.legacy_data(tables),
-            export_problems=export_problems,
-            stragglers=left.sort_values("people", ascending=False),
-        )
-
-    def _metrics(self) -> dict[str, Any]:
-        choice, names = self.cut_over(), ("kind", "words", "since", "until", "users")
-        date = None if choice.date is None else f"{choice.date:%Y-%m-%d}"
-        return {
-            **states.summary(self.tables, self.certificate_ends),
-            **self.forecast.numbers(),
-            "cut_over": {"target_share": self.target, "date": date, "reason": choice.reason},
-            "findings": [{name: _utc(getattr(each, name)) for name in names} for each in self.findings],
-        }
-
-    def _frames(self) -> dict[str, pd.DataFrame]:
-        tables = self.tables
-        compared = [groups.cohorts(tables, by).assign(dimension=by) for by in self.dimensions]
-        measured = [each.effect.cells.assign(campaign=each.at) for each in groups.campaigns(tables) if each.effect]
-        return {
-            "curve": measures.curve(tables),
-            "daily": pace(tables),
-            "states": states.state_table(tables),
-            "outcomes": measures.outcomes(tables),
-            "failures": measures.failures(tables),
-            "remaining": states.remaining(tables),
-            "latency": measures.durations(tables),
-            "interruptions": interruptions(tables),
-            "forecast": self.forecast.days,
-            "cut_over": self.cut_over().dates,
-            "reconciliation": states.matrix(tables),
-            "cohorts": pd.concat(compared) if compared else pd.DataFrame(columns=["dimension", "cohort"]),
-            "campaigns": pd.concat(measured) if measured else pd.DataFrame(columns=["campaign", "group"]),
-            "abuse": wrong_passwords(tables),
-            "quality": measures.quality(tables),
-            "legacy_data": measures.legacy_data(tables),
-            "stragglers": states.stragglers(tables),
-        }
+# Causes in the ledger that concern the data in the legacy store.
+_STORE: Final = ("malformed", "ambiguous", "unknown_user", "weak", "must_change", "mfa", "locked", "disabled")
+# Days without a row are a hole where at least so many rows are usual for them: such a silence is chance once in 20,000
+# times even where every person leaves two rows, and once in 500 million where each leaves one.
+_USUAL: Final = 20.0
+_OFF: Final = (4, 5, 6)  # Friday to Sunday: which of them are quiet differs between countries
+_AROUND: Final = 28  # days on each side that show what is usual
+_MANY: Final = 20  # rows of strangers from which on they are no accident
 
 
-def _utc(value: Any) -> Any:
-    return value.isoformat().replace("+00:00", "Z") if isinstance(value, pd.Timestamp) else value
+def day(time: Any) -> str:
+    """Write a day: `22 Nov 2026`."""
+    return f"{time.day} {time:%b %Y}"
 
 
-def _write(path: Path, text: str) -> None:
-    """Replace a file in one step, so that no reader sees half of it."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def clock(time: Any) -> str:
+    """Write a moment: `22 Nov 2026 16:20 UTC`."""
+    return f"{day(time)} {time:%H:%M} UTC"
+
+
+def days(count: int) -> str:
+    """Write a number of days: `1 day`, `12 days`."""
+    return "1 day" if count == 1 else f"{count:,} days"
+
+
+def span(length: Any) -> str:
+    """Write a length of time in its largest fitting unit: `40 minutes`, `9 hours`, `3 days`."""
+    minutes = length / pd.Timedelta(minutes=1)
+    if minutes < 90:
+        return "1 minute" if round(minutes) == 1 else f"{minutes:.0f} minutes"
+    return f"{minutes / 60:.0f} hours" if minutes < 72 * 60 else days(round(minutes / 60 / 24))
+
+
+def time_of(text: str, name: str) -> pd.Timestamp:
+    """Read a time in ISO 8601, UTC if it names no zone; raises BadTable, which calls it by `name`, if it is none."""
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+        time = pd.Timestamp(text)
+    except ValueError:
+        time = pd.NaT  # type: ignore[assignment]
+    if pd.isna(time):
+        raise BadTable(f"{name} {text} is no time.", next_step="Write it as 2026-09-29 or 2026-09-29T08:00Z.")
+    return in_utc(time)
+
+
+def quantile(confidence: float, comparisons: int = 1) -> float:
+    """Return the normal quantile of a two-sided interval, wide enough for several at once (Bonferroni)."""
+    return NormalDist().inv_cdf(1 - (1 - confidence) / 2 / comparisons)
+
+
+def wilson(hits: np.ndarray, whole: np.ndarray, z: float) -> tuple[np.ndarray, np.ndarray]:
+    """Bound shares after Wilson (1927): never below 0 or above 1, and usable for few users."""
+    share = hits / whole
+    middle = (share + z**2 / (2 * whole)) / (1 + z**2 / whole)
+    half = z / (1 + z**2 / whole) * np.sqrt(share * (1 - share) / whole + z**2 / (4 * whole**2))
+    return np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)
+
+
+def kaplan_meier(watched: np.ndarray, moved: np.ndarray, at: float, z: float) -> tuple[float, float, float]:
+    """Estimate the share that has moved `at` so many days after the start, when some were watched for less time.
+
+    `watched` are each user's days up to the migration, if it ended in one (`moved`). Returns the share with the ends of
+    its interval: Greenwood's variance on the log-log scale, for the normal quantile `z`.
+    """
+    order = np.argsort(watched, kind="stable")
+    watched, moved = watched[order], moved[order]
+    times, starts = np.unique(watched, return_index=True)
+    events = np.add.reduceat(moved.astype("int64"), starts) if len(starts) else np.zeros(0, dtype="int64")
+    seen = (times <= at) & (events > 0)
+    risk, died = (len(watched) - starts)[seen], events[seen]
+    left = float(np.prod(1 - died / risk))
+    if not len(died) or left <= 0:
+        whole = np.array([max(len(watched), 1)])
+        low, high = wilson(whole * len(died[:1]), whole, z)
+        return float(len(died) > 0), float(low[0]), float(high[0])
+    spread = z * np.sqrt(np.sum(died / (risk * (risk - died)))) / abs(np.log(left))
+    low, high = 1 - left ** np.exp(-spread), 1 - left ** np.exp(spread)
+    return 1 - left, float(min(low, high)), float(max(low, high))
+
+
+def counted(counts: pd.Series, name: str) -> pd.DataFrame:
+    """Turn counts into a table of `name` and `count`, the most frequent first and equals in alphabetical order."""
+    frame = counts.rename_axis(name).rename("count").reset_index()
+    return frame.sort_values(["count", name], ascending=[False, True], kind="stable").reset_index(drop=True)
+
+
+def totals(tables: Tables) -> dict[str, Any]:
+    """Count who is moved and who is not.
+
+    The parts of `by_path` sum to `migrated`; a part `unknown` appears only if no log shows how some were moved.
+    """
+    users = tables.users
+    moved = users["migrated_at"].notna()
+    in_scope, migrated = len(users), int(moved.sum())
+    how = users.loc[moved, "path"].fillna(UNKNOWN).value_counts()
+    return {
+        "in_scope": in_scope,
+        "migrated": migrated,
+        "remaining": in_scope - migrated,
+        "migrated_share": round(migrated / in_scope, 6) if in_scope else None,
+        "by_path": {path: int(how.get(path, 0)) for path in (*PATHS, UNKNOWN) if path != UNKNOWN or UNKNOWN in how},
+    }
+
+
+def curve(tables: Tables) -> pd.DataFrame:
+    """Follow the number of migrated users through time, in all and for each path, cumulative.
+
+    A row stands for a second, minute, hour or day in which a user was moved, from the first flag to `as_of`.
+    """
+    columns = [*PATHS, UNKNOWN]
+    users = tables.users
+    moved = users[users["migrated_at"].notna()]
+    starts = [column.min() for column in (users["flagged_at"], users["migrated_at"]) if column.notna().any()]
+    if not starts or tables.as_of is None:
+        return pd.DataFrame({"time": pd.to_datetime([], utc=True), "migrated": []} | {path: [] for path in columns})
+    start, end = min(starts), tables.as_of
+    grain = next((grain for limit, grain in _GRAINS if end - start <= pd.Timedelta(limit)), "1D")
+    # A step is counted at its end, so that no point of the curve shows more than had happened by then.
+    at = moved["migrated_at"].dt.ceil(grain).clip(upper=end).rename("time")
+    counts = at.groupby([at, moved["path"].fillna(UNKNOWN)]).size().unstack(fill_value=0)
+    grown = counts.reindex(columns=columns, fill_value=0).sort_index().cumsum()
+    whole = grown.reindex(sorted({*grown.index, start, end})).ffill().fillna(0).astype("int64")
+    whole.insert(0, "migrated", whole.sum(axis=1))
+    result: pd.DataFrame = whole.rename_axis("time").rename_axis(None, axis="columns").reset_index()
+    return result
+
+
+@once
+def calls(tables: Tables) -> pd.DataFrame:
+    """Return one row of the ledger for each password that was asked about, without Entra's repeated attempts.
+
+    Its further column `row` is the row of the user; -1 for a user who is not in scope.
+    """
+    ledger = tables.ledger
+    codes, _ = pd.factorize(ledger["correlation_id"])
+    fresh = (ledger["attempt"].fillna(1) <= 1).astype("int64")
+    repeated = pd.DataFrame({"id": codes, "asked": fresh.groupby(codes).cumsum()}).duplicated(keep="last")
+    return ledger.assign(row=tables.callers)[~(repeated & (codes >= 0))]
+
+
+def outcomes(tables: Tables) -> pd.DataFrame:
+    """Count what the endpoint answered, once a sign-in: `action` (`refused` without a decision), `count`."""
+    return counted(calls(tables)["action"].fillna("refused").value_counts(), "action")
+
+
+def failures(tables: Tables) -> pd.DataFrame:
+    """Count the sign-ins that were refused, were blocked or broke, by cause. A wrong password is none of these.
+
+    A sign-in counts once. Its cause is the endpoint's own word where the endpoint refused or blocked, else the error
+    that Entra logged. Calls without a correlation id belong to no sign-in: they count only if there is no sign-in log.
+    """
+    answered = calls(tables)
+    own = answered[answered["action"].isna() | (answered["action"] == BLOCK)]
+    if len(tables.sign_ins):
+        own = own[own["correlation_id"].notna()]
+    broken = tables.sign_ins[(tables.sign_ins["callout_error"] > 0).fillna(False)]
+    entra = broken[~isin(broken["correlation_id"], own["correlation_id"])]
+    codes = entra["callout_error"].value_counts()
+    codes.index = pd.Index([callout_cause(int(code)) for code in codes.index], dtype="str")
+    counts = pd.concat([own["cause"].fillna("no cause given").value_counts(), codes])
+    frame = counted(counts.groupby(level=0).sum(), "cause")
+    return frame.assign(meaning=frame["cause"].map(meaning), fix=frame["cause"].map(fix))
+
+
+def latency(tables: Tables) -> dict[str, Any]:
+    """Measure how many milliseconds the calls of the ledger took; `over_limit` took longer than Entra waits."""
+    took = tables.ledger["duration_ms"].dropna()
+    points = {f"p{each}": round(float(took.quantile(each / 100)), 3) if len(took) else None for each in (50, 95, 99)}
+    return {**points, "calls": len(took), "over_limit": int((took > TIMEOUT_MS).sum())}
+
+
+def durations(tables: Tables) -> pd.DataFrame:
+    """Count the calls of the ledger by how long they took: `step`, `up_to_ms` (infinite for the last), `count`."""
+    ends = [*_STEPS, float("inf")]
+    words = [f"≤ {end:,} ms" for end in _STEPS] + [f"> {TIMEOUT_MS:,} ms"]
+    steps = pd.cut(tables.ledger["duration_ms"].dropna(), [-float("inf"), *ends], labels=words)
+    counts = steps.value_counts().reindex(words, fill_value=0)
+    return pd.DataFrame({"step": words, "up_to_ms": ends, "count": counts.to_numpy(dtype="int64")})
+
+
+def retries(tables: Tables) -> dict[str, Any]:
+    """Count the sign-ins that ran a callout and those for which Entra called again; from the ledger if no log does."""
+    if tables.asked.any():
+        whole, again = int(tables.asked.sum()), int((tables.sign_ins.loc[tables.asked, "attempts"] > 1).sum())
+    else:
+        again = int((tables.ledger["attempt"] > 1).sum())
+        whole = int(tables.ledger["action"].notna().sum()) - again
+    return {"calls": whole, "retried": again, "share": round(again / whole, 6) if whole > 0 else None}
+
+
+def busy_seconds(tables: Tables) -> pd.DataFrame:
+    """Find the seconds in which the tenant's callouts came near their limit.
+
+    Every attempt counts, for it is calls that are limited. They are counted in the ledger, by their arrival; where
+    there is none, in the sign-in log, by the second in which the sign-in began. The busiest come first.
+    """
+    if len(tables.ledger):
+        times, weights = tables.ledger["time"], np.ones(len(tables.ledger), dtype="int64")
+    else:
+        asked = tables.sign_ins[tables.asked]
+        times, weights = asked["time"], asked["attempts"].fillna(1).to_numpy(dtype="int64")
+    seconds = micros(times) // 1_000_000
+    starts = np.flatnonzero(np.diff(seconds, prepend=-1))
+    counts = np.add.reduceat(weights, starts) if len(starts) else np.zeros(0, dtype="int64")
+    busy = counts >= _NEAR
+    time = pd.to_datetime(seconds[starts[busy]], unit="s", utc=True)
+    frame = pd.DataFrame({"time": time, "calls": counts[busy], "over": counts[busy] > CALLS_PER_SECOND})
+    return frame.sort_values(["calls", "time"], ascending=[False, True], ignore_index=True)
+
+
+def last_success(tables: Tables, *, called: bool = False) -> np.ndarray:
+    """Find each user's last sign-in (`micros`) that succeeded, of all or of those that `called` the endpoint."""
+    good = tables.succeeded & (tables.people >= 0)
+    if called:
+        good &= tables.sign_ins["callout_error"].eq(0).to_numpy(dtype=bool, na_value=False)
+    last = np.full(len(tables.users), NEVER)
+    # In the order of time: of several the last one stays.
+    last[tables.people[good]] = micros(tables.sign_ins["time"])[good]
+    return last
+
+
+@once
+def _ahead(tables: Tables) -> np.ndarray:
+    """Return the microseconds from each sign-in to its call, where both logs have it."""
+    asked = tables.sign_ins.loc[tables.asked, ["correlation_id", "time"]]
+    asked = asked.dropna().drop_duplicates("correlation_id")
+    called = calls(tables)[["correlation_id", "time"]].dropna().drop_duplicates("correlation_id")
+    rows = index_in(called["correlation_id"], asked["correlation_id"])
+    ahead: np.ndarray = micros(called["time"])[rows >= 0] - micros(asked["time"])[rows[rows >= 0]]
+    return ahead
+
+
+@once
+def skew(tables: Tables) -> pd.Timedelta:
+    """Measure how far the endpoint's clock is ahead of Entra's: the median of the sign-ins that both logs have.
+
+    It is zero when it is within a minute, or when fewer than five sign-ins are in both.
+    """
+    median = int(np.median(_ahead(tables))) if len(_ahead(tables)) >= _PAIRS else 0
+    return pd.Timedelta(median if abs(median) > _MINUTE_US else 0, unit="us")
+
+
+def call_times(tables: Tables) -> pd.Series:
+    """Return the times of `calls` on Entra's clock."""
+    return calls(tables)["time"] - skew(tables)
+
+
+def _other_clocks(tables: Tables) -> int:
+    """Count the calls whose clock differs from that of most others by more than a minute."""
+    ahead = _ahead(tables)
+    off = int((np.abs(ahead - np.median(ahead)) > _MINUTE_US).sum()) if len(ahead) else 0
+    return off if off >= _PAIRS else 0
+
+
+def _zone_minutes(tables: Tables) -> int:
+    """Measure by how many minutes the users' times differ from the sign-in log's, for users moved by a call.
+
+    Zero when it is within ten minutes, when fewer than five users were moved so, or when half of them or more differ
+    otherwise, as days without a time of day do.
+    """
+    last = last_success(tables, called=True)
+    moved = tables.users["migrated_at"].notna().to_numpy() & (last != NEVER)
+    ahead = micros(tables.users["migrated_at"])[moved] - last[moved]
+    if len(ahead) < _PAIRS:
+        return 0
+    median = np.median(ahead)
+    alike = (np.abs(ahead - median) <= _MINUTE_US).mean()
+    return round(abs(median) / _MINUTE_US) if abs(median) > 10 * _MINUTE_US and alike > 0.5 else 0
+
+
+@once
+def quality(tables: Tables) -> pd.DataFrame:
+    """List what does not fit in the tables, and what the collector noticed: `finding`, `rows`, `cause`, `remedy`."""
+    users, asked, called = tables.users, tables.sign_ins[tables.asked], tables.ledger["correlation_id"].dropna()
+    answered, ids = asked.loc[asked["callout_error"] == 0, "correlation_id"], tables.sign_ins["correlation_id"]
+    moved, missing, ahead = users["migrated_at"].notna(), missing_days(tables), skew(tables).total_seconds()
+    later = users["migrated_at"] > tables.as_of if tables.as_of is not None else moved
+    both = len(tables.sign_ins) and len(tables.ledger)
+    found = [
+        remark("moved_before_flag", int((users["migrated_at"] < users["flagged_at"]).sum())),
+        remark("unknown_path", int((moved & users["path"].isna()).sum())),
+        remark("in_the_future", int(later.sum())),
+        remark("strange_ids", strange_rows(tables)),
+        remark("out_of_scope", int((tables.asked & (tables.people < 0)).sum())),
+        remark("unmatched_calls", int((~isin(called, ids[isin(ids, called)])).sum()) if both else 0),
+        remark("unmatched_callouts", int((~isin(answered, called)).sum()) if both else 0),
+        remark("missing_days", len(missing), ", ".join(missing[:7])),
+        remark("skew", round(abs(ahead)), "ahead" if ahead > 0 else "behind"),
+        remark("other_clocks", _other_clocks(tables)),
+        remark("zone", _zone_minutes(tables)),
+        *tables.remarks,
+    ]
+    return pd.DataFrame([each for each in found if each.rows], columns=[*Remark._fields])
+
+
+def strange_rows(tables: Tables) -> int:
+    """Count the rows with an id in the logs, if not one of them is about a user; fewer than twenty may be chance."""
+    named = int(tables.sign_ins["user_id"].notna().sum() + tables.ledger["user_id"].notna().sum())
+    known = (tables.people >= 0).any() or (tables.callers >= 0).any()
+    return named if named >= _MANY and len(tables.users) and not known else 0
+
+
+def missing_days(tables: Tables) -> list[str]:
+    """Name the days (UTC) inside the sign-in log that have no row, where the same days of the weeks around have many.
+
+    Days that are quiet every week are not missing, nor is one day of a quiet log.
+    """
+    if not len(tables.sign_ins):
+        return []
+    numbers = micros(tables.sign_ins["time"]) // 86_400_000_000
+    counts = np.bincount(numbers - numbers[0])
+    empty = np.flatnonzero(counts == 0)
+    runs = np.split(empty, np.flatnonzero(np.diff(empty) > 1) + 1)
+    first = tables.sign_ins["time"].iloc[0].floor("D")
+    missing = [each for run in runs if _usual(counts, run, first.day_of_week) >= _USUAL for each in run]
+    return [f"{first + pd.Timedelta(days=int(each)):%Y-%m-%d}" for each in missing]
+
+
+def _usual(counts: np.ndarray, run: np.ndarray, first: int) -> float:
+    """Sum up how many rows the same days of the weeks around a run of days have: the median, which no attack moves."""
+    if not len(run):
+        return 0.0
+    around = np.arange(max(run[0] - _AROUND, 0), min(run[-1] + _AROUND + 1, len(counts)))
+    around = around[(around < run[0]) | (around > run[-1])]
+    usual = 0.0
+    for each in run:
+        alike = around[(around - each) % 7 == 0]
+        if not len(alike):
+            if (first + each) % 7 in _OFF:
+                continue
+            alike = around
+        usual += float(np.quantile(counts[alike], 0.5, method="lower"))
+    return usual
+
+
+def legacy_data(tables: Tables) -> pd.DataFrame:
+    """List what the endpoint found wrong in the legacy store, and whose accounts no call can move.
+
+    A user counts once for each finding. `share` is of the users who were asked about: others have not been checked.
+    """
+    asked = calls(tables)
+    asked = asked[asked["action"].notna()]
+    whole, people = asked["user_id"].nunique(), asked.groupby("cause")["user_id"].nunique()
+    rows = []
+    for name in _STORE:
+        count = int(people.get(name, 0))
+        rows.append((meaning(name), count, count / max(whole, 1), fix(name)))
+    if "identity" in tables.users:
+        federated = tables.users["identity"].astype("str").str.lower().isin(("federated", "social"))
+        count = int((federated & tables.users["migrated_at"].isna()).sum())
+        words = "the user signs in with another identity provider: there is no password here, and no call is ever made"
+        rows.append((words, count, count / max(len(federated), 1), "Take these users out of scope: clear their flag."))
+    frame = pd.DataFrame(rows, columns=["finding", "users", "share", "remedy"])
+    frame = frame[frame["users"] > 0]
+    return frame.sort_values(["users", "finding"], ascending=[False, True], ignore_index=True)

@@ -12,8 +12,8 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from jitkit.progress.groups import COLUMN, campaigns, cohorts, dimensions
-from jitkit.progress.measures import busy_seconds, calls, clock, day, days, latency, missing_days, span, strange_rows
+from jitkit.progress.cohorts import COLUMN, campaigns, cohorts, dimensions
+from jitkit.progress.figures import busy_seconds, calls, clock, day, days, latency, missing_days, span, strange_rows
 from jitkit.progress.outages import interruptions, runs
 from jitkit.progress.states import NEVER_TRIED, advice, in_words, reasons
 from jitkit.progress.survival import DAY, count_history, find_rhythm

@@ -13,7 +13,7 @@ from scipy.optimize import OptimizeWarning, curve_fit
 
 from jitkit.display import Table
 from jitkit.errors import BadTable
-from jitkit.progress.measures import day, span
+from jitkit.progress.figures import day, span
 from jitkit.progress.survival import (
     DAY,
     Floats,

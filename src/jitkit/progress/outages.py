@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from jitkit.explanations import callout_cause, fix, meaning
-from jitkit.progress.measures import busy_seconds, calls, latency, retries
+from jitkit.progress.figures import busy_seconds, calls, latency, retries
 from jitkit.progress.tables import NEVER, Tables, in_utc, index_in, micros, moments, once
 from jitkit.protocol import CALLS_PER_SECOND
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from jitkit.explanations import callout_cause, fix, meaning, sign_in_result
-from jitkit.progress.measures import call_times, calls, counted, failures, last_success, latency, missing_days, totals
+from jitkit.progress.figures import call_times, calls, counted, failures, last_success, latency, missing_days, totals
 from jitkit.progress.outages import health
 from jitkit.progress.tables import COLUMNS, KINDS, NEVER, PATHS, TEXTS, Tables, isin, micros, moments, once
 from jitkit.protocol import BLOCK, MIGRATE, RETRY, UPDATE

@@ -8,7 +8,7 @@ import jinja2
 import pandas as pd
 
 from jitkit.display import Table
-from jitkit.progress.measures import clock, day, days
+from jitkit.progress.figures import clock, day, days
 
 __all__ = ["moment", "say", "table_of", "template"]
 

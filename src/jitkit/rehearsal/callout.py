@@ -25,7 +25,8 @@ from jitkit.rehearsal import identity
 from jitkit.rehearsal.callout_messages import Action, Unusable, judge, password_context, read, seal
 from jitkit.rehearsal.clock import timestamp
 from jitkit.rehearsal.directory import Body, Directory, User, new_id
-from jitkit.rehearsal.prerequisites import (
+from jitkit.rehearsal.state import State
+from jitkit.rehearsal.tenant_setup import (
     LOOPBACK,
     ClientApp,
     Refused,
@@ -35,13 +36,13 @@ from jitkit.rehearsal.prerequisites import (
     coverage,
     only_app_id,
 )
-from jitkit.rehearsal.state import State
 
 _TOKEN_LIFETIME: Final = 3600
 _RENEW_BEFORE: Final = 300
 # Which failures are tried a second time is not published; these are the transient ones.
 _TRANSIENT: Final = frozenset({429, 500, 502, 503, 504})
 _USER_PROPERTIES: Final = ("companyName", "displayName", "givenName", "mail", "preferredLanguage", "surname")
+_DEFAULT_TIMEOUT_MS: Final = 1000  # [Microsoft Graph v1.0: customExtensionClientConfiguration]
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,8 @@ class Caller:
             body=_envelope(self._tenant_id, client, user, sent, correlation_id or new_id(), ip),
             context=context,
             nonce=nonce,
-            timeout=target.timeout,
-            retries=target.retries,
+            timeout=_seconds_allowed(target.client_configuration),
+            retries=min(int(target.client_configuration.get("maximumRetries") or 0), protocol.MAXIMUM_RETRIES),
         )
 
     def _bearer(self, target: Target) -> str:
@@ -346,3 +347,8 @@ def _envelope(tenant_id: str, client: ClientApp, user: User, sent: Body, correla
             "otpContext": None,
         },
     }
+
+
+def _seconds_allowed(client_configuration: Body) -> float:
+    milliseconds = client_configuration.get("timeoutInMilliseconds")
+    return min(_DEFAULT_TIMEOUT_MS if milliseconds is None else int(milliseconds), protocol.TIMEOUT_MS) / 1000

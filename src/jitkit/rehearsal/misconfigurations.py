@@ -25,7 +25,7 @@ from jitkit.protocol import RECEIVE_PAYLOAD_ROLE_ID
 from jitkit.rehearsal.audit_log import audit
 from jitkit.rehearsal.callout import gateway_name
 from jitkit.rehearsal.directory import Body, Directory, member
-from jitkit.rehearsal.prerequisites import listeners
+from jitkit.rehearsal.tenant_setup import listeners
 
 _KEPT: Final = "misconfigurations"
 _SLOW_SECONDS: Final = 2.5  # longer than Entra waits for one attempt

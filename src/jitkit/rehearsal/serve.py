@@ -33,8 +33,8 @@ from starlette.routing import Mount, Route
 from jitkit.errors import KitError, NotReady, SettingsError
 from jitkit.files import write_private
 from jitkit.rehearsal import identity, switches
-from jitkit.rehearsal.prerequisites import LOOPBACK
 from jitkit.rehearsal.tenant import RehearsalTenant
+from jitkit.rehearsal.tenant_setup import LOOPBACK
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

@@ -29,7 +29,8 @@ from jitkit.rehearsal.callout_messages import Action
 from jitkit.rehearsal.clock import timestamp
 from jitkit.rehearsal.directory import Body, User, member, new_id
 from jitkit.rehearsal.identity import id_token
-from jitkit.rehearsal.prerequisites import (
+from jitkit.rehearsal.state import State
+from jitkit.rehearsal.tenant_setup import (
     CalloutImpossible,
     ClientApp,
     Refused,
@@ -38,7 +39,6 @@ from jitkit.rehearsal.prerequisites import (
     is_attribute,
     only_app_id,
 )
-from jitkit.rehearsal.state import State
 
 Actor = Literal["Person", "Entra", "Your endpoint", "Directory"]
 Path = Literal["callout", "silent", "reset"]

@@ -26,7 +26,7 @@ from jitkit.errors import KitError
 from jitkit.rehearsal import identity
 from jitkit.rehearsal.callout import Caller, Callout
 from jitkit.rehearsal.directory import Directory
-from jitkit.rehearsal.graph.router import Router
+from jitkit.rehearsal.graph.dispatch import Router
 from jitkit.rehearsal.graph.wire import Answer, GraphError, refusal
 from jitkit.rehearsal.seed import seed
 from jitkit.rehearsal.sign_in import PasswordReset, SignIn, SignIns

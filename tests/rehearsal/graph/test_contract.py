@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from jitkit.rehearsal import identity
-from jitkit.rehearsal.graph import router
+from jitkit.rehearsal.graph import dispatch
 from jitkit.rehearsal.tenant import RehearsalTenant
 from rehearsal.support import LEGACY, World
 
@@ -154,7 +154,7 @@ async def test_signin_get(graph: httpx.AsyncClient, tenant: RehearsalTenant) -> 
 
 
 async def test_throttled_429_retry_after_10(graph: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(router, "_SIZES", ((math.inf, 20),))
+    monkeypatch.setattr(dispatch, "_SIZES", ((math.inf, 20),))
     answers = [await graph.get("/users") for _ in range(30)]
     printed = EXAMPLES["throttled-429-retry-after-10"]["response"]
     refused = answers[-1]

@@ -13,7 +13,7 @@ import pytest
 
 from jitkit.rehearsal import identity, switches
 from jitkit.rehearsal.directory import User
-from jitkit.rehearsal.graph.router import Throttle, all_routes, resource_units
+from jitkit.rehearsal.graph.dispatch import Throttle, all_routes, resource_units
 from jitkit.rehearsal.graph.wire import GraphError, GraphRoute
 from jitkit.rehearsal.tenant import RehearsalTenant
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from jitkit.errors import KitError, NotReady
 from jitkit.explanations import callout_cause, fix
-from jitkit.protocol import CALLER_APP_ID, GRAPH_APP_ID, RECEIVE_PAYLOAD_ROLE_ID, TIMEOUT_MS
+from jitkit.protocol import CALLER_APP_ID, GRAPH_APP_ID, RECEIVE_PAYLOAD_ROLE_ID
 from jitkit.rehearsal import switches
 from jitkit.rehearsal.callout_messages import Recipient, recipient
 from jitkit.rehearsal.directory import Body, Directory, member
@@ -26,7 +26,6 @@ LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _LISTENER: Final = "#microsoft.graph.onpasswordsubmitlistener"
 _DEFAULT_PRIORITY: Final = 500  # the value in the reference's examples; the service's own default is not documented
 _EMAIL_WITH_PASSWORD: Final = "EmailPassword-OAUTH"  # noqa: S105
-_DEFAULT_TIMEOUT_MS: Final = 1000  # [Microsoft Graph v1.0: customExtensionClientConfiguration]
 _RESOURCE_ID: Final = re.compile(
     r"api://(?P<host>[^/:]+)(:\d+)?/(?P<app_id>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.IGNORECASE
 )
@@ -166,8 +165,7 @@ class Target:
     token_version: int
     recipient: Recipient
     caller_id: str | None  # the principal of the app that calls; a new tenant may not have it
-    timeout: float  # seconds
-    retries: int
+    client_configuration: Body  # the extension's, with what the listener overrides: time allowed and retries
 
 
 def callout_target(state: State, listener: Body) -> Target:
@@ -214,8 +212,12 @@ def _target(directory: Directory, listener: Body) -> Target:
         next_step = "Upload the public certificate and set tokenEncryptionKeyId (notebook 04)."
         raise CalloutImpossible(1003000, _GAPS["1003000"], next_step)
     version = 2 if member(application, "api", "requestedAccessTokenVersion") == 2 else 1
-    timeout, retries = _timeout_and_retries(extension, listener)
-    return Target(extension_id, url, resource_id, app_id, version, key, caller.get("id"), timeout, retries)
+    override = member(listener, "handler", "configuration", "clientConfiguration") or {}
+    configuration = {
+        **(member(extension, "clientConfiguration") or {}),
+        **{name: value for name, value in override.items() if value is not None},
+    }
+    return Target(extension_id, url, resource_id, app_id, version, key, caller.get("id"), configuration)
 
 
 def _scheme_and_host(url: str) -> tuple[str, str]:
@@ -228,12 +230,3 @@ def _scheme_and_host(url: str) -> tuple[str, str]:
 
 def _is_disabled(principal: Body) -> bool:
     return principal.get("accountEnabled") is False
-
-
-def _timeout_and_retries(extension: Body | None, listener: Body) -> tuple[float, int]:
-    chosen = dict(member(extension, "clientConfiguration") or {})
-    override = member(listener, "handler", "configuration", "clientConfiguration") or {}
-    chosen |= {name: value for name, value in override.items() if value is not None}
-    timeout = chosen.get("timeoutInMilliseconds")
-    milliseconds = min(_DEFAULT_TIMEOUT_MS if timeout is None else int(timeout), TIMEOUT_MS)
-    return milliseconds / 1000, min(int(chosen.get("maximumRetries") or 0), 1)

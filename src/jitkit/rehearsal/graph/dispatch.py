@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from jitkit.protocol import BATCH_SIZE
 from jitkit.rehearsal import identity, switches
 from jitkit.rehearsal.directory import Body, Directory, new_id
-from jitkit.rehearsal.graph import applications, consent, directory_objects, logs, odata, policies, users
+from jitkit.rehearsal.graph import applications, consent, groups, logs, odata, policies, users
 from jitkit.rehearsal.graph.wire import Answer, Call, Caller, GraphError, GraphRoute, refusal
 
 _PLACEHOLDER: Final = re.compile(r"\\\{(\w+)\\\}")
@@ -37,10 +37,10 @@ def all_routes() -> list[GraphRoute]:
         consent.Assignments(),
         consent.Grants(),
         users.Users(),
-        directory_objects.Groups(),
-        directory_objects.Domains(),
-        directory_objects.Organizations(),
-        directory_objects.DeletedItems(),
+        groups.Groups(),
+        groups.Domains(),
+        groups.Organizations(),
+        groups.DeletedItems(),
         policies.CustomExtensions(),
         policies.Listeners(),
         policies.UserFlows(),

@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import pytest
 
-from jitkit.conformance.cases import table
+from jitkit.conformance.case_functions import table
 from jitkit.conformance.endpoint import Endpoint, TooSlow, becomes_true, in_time
 from jitkit.conformance.issuer import Issuer
 from jitkit.conformance.launcher import Launcher, Started

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from jitkit.conformance.cases import table
+from jitkit.conformance.case_functions import table
 from jitkit.conformance.endpoint import Call, Endpoint, in_time, with_message
 from jitkit.conformance.legacy_store import LegacyStore
 from jitkit.entra_tokens import USER

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jitkit.conformance.cases import table
+from jitkit.conformance.case_functions import table
 from jitkit.conformance.endpoint import Endpoint, Reply, TooSlow, decided, shows_nothing
 from jitkit.conformance.legacy_store import LegacyStore
 from jitkit.entra_tokens import EncryptionKey, b64, b64json, encrypted, tampered, unsigned

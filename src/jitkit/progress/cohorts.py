@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from jitkit.errors import BadTable
-from jitkit.progress.measures import kaplan_meier, quantile, wilson
+from jitkit.progress.figures import kaplan_meier, quantile, wilson
 from jitkit.progress.tables import KINDS, Tables, once
 
 NOTHING: Final = "(empty)"

@@ -1,0 +1,343 @@
+"""Answers what a migration's tables say: for a notebook one question a method, and all of it as a report."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from jitkit.display import Table
+from jitkit.errors import BadTable
+from jitkit.progress import charts, cohorts, figures, states
+from jitkit.progress.charts import Chart, Charts
+from jitkit.progress.cutover import CutOver, cut_over
+from jitkit.progress.findings import Finding, attacks, findings, pace, wrong_passwords
+from jitkit.progress.forecast import Forecast, forecast
+from jitkit.progress.outages import interruptions
+from jitkit.progress.tables import Tables
+from jitkit.progress.wording import moment, say, table_of, template
+from jitkit.protocol import CALLS_PER_SECOND, TIMEOUT_MS
+
+__all__ = ["Figures"]
+
+_OFFERED: Final = 40  # values of a dimension
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the tables say, one question a method.
+
+    Args:
+        tables: users, sign-ins and ledger.
+        target: which share of the users (0 to 1) is to be moved before the old system is switched off.
+        certificate_ends: until when the certificate is valid; None if that is not known.
+    """
+
+    tables: Tables = field(repr=False)
+    target: float = 0.95
+    certificate_ends: pd.Timestamp | None = None
+
+    def __repr__(self) -> str:
+        counts = self.counts
+        return f"<Figures: {counts['migrated']:,} of {counts['in_scope']:,} users migrated, {self._as_of}>"
+
+    def _repr_html_(self) -> str:
+        return self.totals()._repr_html_()
+
+    @property
+    def _as_of(self) -> str:
+        return f"as of {moment(self.tables.as_of)}"
+
+    @cached_property
+    def counts(self) -> dict[str, Any]:
+        """The figures of `figures.totals`."""
+        return figures.totals(self.tables)
+
+    @property
+    def blocked(self) -> int:
+        """How many users are not moved because their account is blocked."""
+        return int(states.count_states(self.tables)["states"]["blocked"])
+
+    @cached_property
+    def forecast(self) -> Forecast:
+        """How many users will be moved on each coming day, and how many never."""
+        return forecast(self.tables)
+
+    @property
+    def dimensions(self) -> list[str]:
+        """The columns of users by which people can be grouped, such as country or app."""
+        return [name for name in cohorts.dimensions(self.tables) if name != cohorts.COLUMN]
+
+    def values(self, dimension: str) -> list[str]:
+        """List what a dimension's column holds, the most frequent first and at most forty."""
+        counts = self.tables.users[dimension].astype("str").value_counts()
+        return [value for value in counts.index[:_OFFERED] if value]
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """What stands out."""
+        return findings(self.tables, self.certificate_ends)
+
+    def aim(self, target: float, certificate_ends: str = "") -> Figures:
+        """Set what the figures are judged by.
+
+        Args:
+            target: which share of the users (0 to 1) is to be moved before the old system is switched off.
+            certificate_ends: until when the certificate is valid, such as `2027-01-31`; empty if that is not known.
+
+        Raises:
+            BadTable: the target or the time makes no sense.
+        """
+        if not 0 < target <= 1:
+            raise BadTable(f"A target of {target:g} makes no sense.", next_step="Give a share above 0 and up to 1.")
+        ends = figures.time_of(certificate_ends, "The certificate's end") if certificate_ends else None
+        return replace(self, target=target, certificate_ends=ends)
+
+    def only(self, **values: str) -> Figures:
+        """Select some of the people.
+
+        Args:
+            values: a dimension and what it has to be, such as `country="DE"`; an empty text selects everybody.
+
+        Returns:
+            The figures of these people, as of the same moment.
+
+        Raises:
+            BadTable: the users have no such column.
+        """
+        tables, users = self.tables, self.tables.users
+        for name, value in values.items():
+            if name not in self.dimensions:
+                known = ", ".join(self.dimensions) or "none"
+                raise BadTable(f"The users have no column {name}.", next_step=f"Columns to choose by: {known}.")
+            if value:
+                users = users[users[name].astype("str") == value]
+        sign_ins = tables.sign_ins[pd.Series(tables.people, tables.sign_ins.index).isin(users.index)]
+        ledger = tables.ledger[pd.Series(tables.callers, tables.ledger.index).isin(users.index)]
+        return replace(self, tables=replace(tables, users=users, sign_ins=sign_ins, ledger=ledger))
+
+    def totals(self) -> Table:
+        """Count who is migrated, who is not, and who of them is blocked."""
+        counts = self.counts
+        share = counts["migrated_share"]
+        rows = [
+            ("In scope", f"{counts['in_scope']:,}"),
+            ("Migrated", f"{counts['migrated']:,}" + ("" if share is None else f" ({100 * share:.1f} %)")),
+            *((f"… {charts.PATH_WORDS[path]}", f"{count:,}") for path, count in counts["by_path"].items()),
+            ("Not moved yet", f"{counts['remaining']:,}"),
+            ("… of them blocked", f"{self.blocked:,}"),
+        ]
+        return Table(caption=f"How far the migration is, {self._as_of}", columns=("What", "Users"), rows=rows)
+
+    def stands_out(self) -> Table:
+        """List what stands out, with what to do about it."""
+        rows = [(found.label, found.words, found.next_step) for found in self.findings]
+        return Table(caption=f"What stands out, {self._as_of}", columns=("What", "In numbers", "Next"), rows=rows)
+
+    def curve(self) -> Chart:
+        """Draw how the number of migrated users grew."""
+        return charts.curve_chart(self.tables)
+
+    def pace(self) -> Chart:
+        """Draw how many moved on each day, and mark what stands out."""
+        return charts.pace_chart(self.tables, self.findings)
+
+    def failures(self) -> Chart:
+        """Draw what made sign-ins fail, with what fixes it."""
+        return charts.failures_chart(self.tables)
+
+    def latency(self) -> Chart:
+        """Draw how long the endpoint took, against the time that Entra waits."""
+        return charts.latency_chart(self.tables)
+
+    def outcomes(self) -> Chart:
+        """Draw what the endpoint answered."""
+        return charts.outcomes_chart(self.tables)
+
+    def remaining(self) -> Chart:
+        """Draw why people are not moved yet, with what to do about it."""
+        return charts.remaining_chart(self.tables)
+
+    def course(self) -> Chart:
+        """Draw how the number of migrated users is likely to go on."""
+        return charts.forecast_chart(self.forecast, self.tables)
+
+    def cut_over(self, target: float | None = None) -> CutOver:
+        """Weigh the days on which the old system could be switched off.
+
+        Args:
+            target: which share of the users (0 to 1) has to be moved; that of these figures if left out.
+        """
+        share = self.target if target is None else target
+        return cut_over(self.forecast, round(1 - share, 9))
+
+    def cohorts(self, by: str) -> Chart:
+        """Draw how far groups of users are, after the same time.
+
+        Args:
+            by: a column of users, such as country or app.
+        """
+        return charts.cohort_chart(self.tables, by)
+
+    def campaigns(self) -> Charts:
+        """Draw what each reminder did: who got it next to who did not."""
+        drawn = (charts.campaign_chart(self.tables, sent) for sent in cohorts.campaigns(self.tables))
+        return Charts(tuple(drawn), f"The users have no column {cohorts.COLUMN} that says who was reminded.")
+
+    def agreement(self) -> Table:
+        """Compare the flag, the sign-in log and the ledger: where they disagree, and why that may be."""
+        found = states.matrix(self.tables)
+        found = found[~found["agree"]].drop(columns="agree")
+        return table_of(f"Where flag, log and ledger disagree, {self._as_of}", found)
+
+    @property
+    def answers(self) -> dict[str, str]:
+        """The five questions that everybody asks, each with a sentence or two made of numbers."""
+        tables, users = self.tables, self.tables.users
+        counted, reasons, daily = states.count_states(tables), states.remaining(tables), pace(tables)
+        moved = say("how_many_moved", counts=self.counts, confirmed=counted["confirmed"], logged=len(tables.sign_ins))
+        # The day of `as_of` is not over; that of the first flag is not whole, unless the flag was set at midnight.
+        began = int(len(daily) > 0 and users["flagged_at"].min() > daily["day"].iloc[0])
+        whole, unmoved = daily["moved"].iloc[began:-1], users["migrated_at"].isna().all()
+        tried = reasons[reasons["reason"] != states.NEVER_TRIED] if tables.logged else reasons.head(0)
+        blocked = counted["states"]["blocked"]
+        left = say(
+            "who_is_left",
+            in_scope=len(users),
+            left=reasons["users"].sum(),
+            tried=tried,
+            blocked=blocked,
+            locked=blocked - counted["cannot_migrate"],
+        )
+        switch_off = say("when_to_switch_off", forecast=self.forecast, choice=self.cut_over())
+        return {
+            "How many moved?": moved,
+            "How fast?": say("how_fast", days=len(daily), whole=whole, unmoved=unmoved),
+            "Who is stuck, and why?": left,
+            "Who never comes back?": say("who_never_comes", forecast=self.forecast),
+            "When may the old system be switched off?": switch_off,
+        }
+
+    def in_words(self) -> str:
+        """Answer the five questions in lines for a screen, with what stands out below."""
+        lines = [f"{question}\n  {answer}" for question, answer in self.answers.items()]
+        found = [f"  {each.label}: {each.words}" for each in self.findings]
+        found += [f"  Data: {each.rows:,} {each.finding}." for each in self.tables.remarks if each.rows]
+        return "\n".join([*lines, "What stands out", *(found or ["  Nothing."])])
+
+    def report(
+        self, out: Path | str, *, title: str = "Password migration", export_problems: pd.DataFrame | None = None
+    ) -> Path:
+        """Write `report.html`, `metrics.json` and a CSV for each figure.
+
+        Args:
+            out: the folder; made if it is not there.
+            title: the page's name.
+            export_problems: what was wrong with the legacy export: `cause`, `result`, `rows`.
+
+        Returns:
+            The path of `report.html`.
+
+        Raises:
+            BadTable: the folder cannot be written to, or the tables hold something that no figure can be made of.
+        """
+        frames = self._frames().items()
+        files = {f"{name}.csv": frame.to_csv(index=False, lineterminator="\n") for name, frame in frames}
+        files["metrics.json"] = json.dumps(self._metrics(), indent=2, allow_nan=False) + "\n"
+        files["report.html"] = self._page(title, export_problems)
+        folder = Path(out)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in files.items():
+                _write(folder / name, text)
+        except OSError as problem:
+            raise BadTable(
+                f"The report cannot be written to {folder} ({problem.strerror}).",
+                next_step="Choose a folder that is yours and has room.",
+            ) from None
+        return folder / "report.html"
+
+    def _page(self, title: str, export_problems: pd.DataFrame | None) -> str:
+        tables = self.tables
+        broken, records = interruptions(tables), states.matrix(tables)
+        broken = broken.assign(since=broken["since"].map(moment), until=broken["until"].map(moment))
+        broken = broken.drop(columns="cause").rename(columns={"meaning": "cause"})
+        left = states.stragglers(tables).groupby("state").size().rename("people").reset_index()
+        witnesses = ["flag", "log", "ledger", "users"]
+        return template("report.html.jinja").render(
+            title=title,
+            figures=self,
+            tables=tables,
+            campaigns=cohorts.campaigns(tables),
+            states=states.state_table(tables).query("users > 0"),
+            interruptions=broken[["since", "until", "failed", "users", "came_back", "cause"]],
+            latency=figures.latency(tables),
+            retries=figures.retries(tables),
+            busy_seconds=len(figures.busy_seconds(tables)),
+            timeout=TIMEOUT_MS,
+            calls_per_second=CALLS_PER_SECOND,
+            agree=records[records["agree"]][witnesses],
+            differ=records[~records["agree"]][[*witnesses, "cause", "remedy"]],
+            abuse=attacks(tables),
+            attempts=wrong_passwords(tables)[["tries", "accounts", "wrong"]],
+            quality=figures.quality(tables),
+            legacy_data=figures.legacy_data(tables),
+            export_problems=export_problems,
+            stragglers=left.sort_values("people", ascending=False),
+        )
+
+    def _metrics(self) -> dict[str, Any]:
+        choice, names = self.cut_over(), ("kind", "words", "since", "until", "users")
+        date = None if choice.date is None else f"{choice.date:%Y-%m-%d}"
+        return {
+            **states.summary(self.tables, self.certificate_ends),
+            **self.forecast.numbers(),
+            "cut_over": {"target_share": self.target, "date": date, "reason": choice.reason},
+            "findings": [{name: _utc(getattr(each, name)) for name in names} for each in self.findings],
+        }
+
+    def _frames(self) -> dict[str, pd.DataFrame]:
+        tables = self.tables
+        compared = [cohorts.cohorts(tables, by).assign(dimension=by) for by in self.dimensions]
+        measured = [each.effect.cells.assign(campaign=each.at) for each in cohorts.campaigns(tables) if each.effect]
+        return {
+            "curve": figures.curve(tables),
+            "daily": pace(tables),
+            "states": states.state_table(tables),
+            "outcomes": figures.outcomes(tables),
+            "failures": figures.failures(tables),
+            "remaining": states.remaining(tables),
+            "latency": figures.durations(tables),
+            "interruptions": interruptions(tables),
+            "forecast": self.forecast.days,
+            "cut_over": self.cut_over().dates,
+            "reconciliation": states.matrix(tables),
+            "cohorts": pd.concat(compared) if compared else pd.DataFrame(columns=["dimension", "cohort"]),
+            "campaigns": pd.concat(measured) if measured else pd.DataFrame(columns=["campaign", "group"]),
+            "abuse": wrong_passwords(tables),
+            "quality": figures.quality(tables),
+            "legacy_data": figures.legacy_data(tables),
+            "stragglers": states.stragglers(tables),
+        }
+
+
+def _utc(value: Any) -> Any:
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, pd.Timestamp) else value
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file in one step, so that no reader sees half of it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    finally:
+        Path(name).unlink(missing_ok=True)
