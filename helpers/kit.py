@@ -85,7 +85,7 @@ class Session(Steps):
         Raises:
             NotReady: something is missing; the message names the notebook that makes it.
         """
-        from helpers.checkpoints import require
+        from helpers.checks import require
 
         return await require(self, notebook)
 
@@ -95,7 +95,7 @@ class Session(Steps):
         Raises:
             NotReady: something is missing.
         """
-        from helpers.checkpoints import checkpoint
+        from helpers.checks import checkpoint
 
         return await checkpoint(self, notebook)
 
@@ -115,7 +115,7 @@ class Session(Steps):
         Args:
             dry_run: change nothing; give False to remove.
         """
-        from helpers.checkpoints import remove
+        from helpers.checks import remove
 
         return await remove(self, dry_run=dry_run)
 

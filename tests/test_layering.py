@@ -38,7 +38,6 @@ HELPERS = (
     {"local_endpoint", "migration_progress"},
     {"session"},
     {"checks"},
-    {"checkpoints"},
     {"kit"},
     {"widgets", "run_notebooks"},
     {"__main__"},

@@ -11,7 +11,7 @@ import pytest_asyncio
 from sessions import Opening
 
 from helpers import kit, settings
-from helpers.checkpoints import CHECKPOINTS, checkpoints_of, needs_of
+from helpers.checks import CHECKPOINTS, checkpoints_of, needs_of
 from helpers.kit import Session
 from helpers.settings import Profile
 from jitkit.errors import NotReady

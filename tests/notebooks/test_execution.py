@@ -21,7 +21,7 @@ import pytest
 from nbformat import NotebookNode
 
 from helpers import run_notebooks
-from helpers.checkpoints import needs_of
+from helpers.checks import needs_of
 from helpers.graph import Graph
 from helpers.legacy_export import normalise, read_export
 from helpers.run_notebooks import NOTEBOOKS, Result, in_order, play, run
