@@ -15,7 +15,8 @@ from msgraph.generated.models.resource_access import ResourceAccess
 from msgraph.generated.models.service_principal import ServicePrincipal
 from msgraph.generated.models.web_application import WebApplication
 
-from helpers.tenant.step import TAG, ObjectStep, all_pages, missing, none_if_absent, quoted, retry_while_unknown, taken
+from helpers.tenant import step
+from helpers.tenant.step import TAG, ObjectStep
 from jitkit import protocol
 from jitkit.display import Card
 
@@ -69,12 +70,12 @@ class AppStep(ObjectStep[None, _App, Registration]):
             return None, None
         found = ", ".join(f"{app.display_name} (object id {app.id})" for app in ours or listed)
         if ours:
-            raise taken(
+            raise step.taken(
                 f"{len(ours)} registrations called {self._name!r} carry the kit's tag {TAG}.",
                 found=found,
                 next_step="Delete all but the one that is in use under App registrations, and run this cell again.",
             )
-        raise taken(
+        raise step.taken(
             f"The name {self._name!r} belongs to a registration that the kit did not make.",
             found=found,
             next_step=f"Choose another name in notebook 00. Or, to let the kit change and remove that registration, add"
@@ -82,10 +83,10 @@ class AppStep(ObjectStep[None, _App, Registration]):
         )
 
     async def _listed(self) -> list[Application]:
-        return await all_pages(self._client.applications, filter=f"displayName eq {quoted(self._name)}")
+        return await step.all_pages(self._client.applications, filter=f"displayName eq {step.quoted(self._name)}")
 
     async def _principal(self, app: Application) -> ServicePrincipal | None:
-        return await none_if_absent(self._client.service_principals_with_app_id(app.app_id or "").get())
+        return await step.none_if_absent(self._client.service_principals_with_app_id(app.app_id or "").get())
 
     async def _create(self, around: None) -> _App | None:
         new = Application(display_name=self._name, sign_in_audience=SINGLE_TENANT, tags=[TAG])
@@ -100,17 +101,17 @@ class AppStep(ObjectStep[None, _App, Registration]):
             return None
         if changes:
             item = self._client.applications.by_application_id(app.id or "")
-            await retry_while_unknown(lambda: item.patch(_with(Application(), changes)))
+            await step.retry_while_unknown(lambda: item.patch(_with(Application(), changes)))
             _with(app, changes)
         if principal is None:
             new = ServicePrincipal(app_id=app.app_id, tags=[TAG])
-            principal = await retry_while_unknown(lambda: self._client.service_principals.post(new))
+            principal = await step.retry_while_unknown(lambda: self._client.service_principals.post(new))
         return _App(app, principal)
 
     def _complete(self, around: None, found: _App | None) -> _App:
         found = super()._complete(around, found)
         if found.principal is None:
-            raise missing(f"the service principal of {self._name!r}", self._notebook)
+            raise step.missing(f"the service principal of {self._name!r}", self._notebook)
         return found
 
     async def _remove(self) -> tuple[str, dict[str, str]]:
@@ -154,9 +155,7 @@ class AppStep(ObjectStep[None, _App, Registration]):
 class ExtensionApp(AppStep):
     """The endpoint's registration: Entra asks for tokens for it before it calls the endpoint."""
 
-    @property
-    def _name(self) -> str:
-        return self._profile.names.extension_app
+    _named = "extension_app"
 
     def _identifier_uri(self, app: Application) -> str:
         # Source: how-to 3.1.1: the host is the one of the target URL, else 1003014 or 1003015 at run time.
@@ -169,15 +168,14 @@ class ExtensionApp(AppStep):
             foreign = [uri for uri in uris if not (uri.startswith("api://") and uri.endswith(f"/{app.app_id}"))]
             if uris != [*foreign, wanted]:
                 changes["identifier_uris"] = [*foreign, wanted]
-        if app.api is None or app.api.requested_access_token_version != 2:
+        if step.dig(app, "api.requested_access_token_version") != 2:
             changes["api"] = ApiApplication(requested_access_token_version=2)
         return changes | _permission_change(app, protocol.RECEIVE_PAYLOAD_ROLE_ID, "Role")
 
     def _more_facts(self, app: Application) -> dict[str, str]:
-        version = app.api.requested_access_token_version if app.api else None
         return {
             "Identifier URI": ", ".join(app.identifier_uris or []),
-            "Access token version": str(version or 1),
+            "Access token version": str(step.dig(app, "api.requested_access_token_version") or 1),
             "Asks for": f"{protocol.RECEIVE_PAYLOAD} (application permission)",
         }
 
@@ -185,15 +183,13 @@ class ExtensionApp(AppStep):
 class ClientApp(AppStep):
     """The test client: the application that users sign in to; it shows them their token at jwt.ms."""
 
-    @property
-    def _name(self) -> str:
-        return self._profile.names.client_app
+    _named = "client_app"
 
     def _changes(self, app: Application) -> dict[str, object]:
+        uris = step.dig(app, "web.redirect_uris") or []
+        tokens = step.dig(app, "web.implicit_grant_settings.enable_id_token_issuance")
         changes: dict[str, object] = {}
-        uris = (app.web.redirect_uris if app.web else None) or []
-        implicit = app.web.implicit_grant_settings if app.web else None
-        if protocol.TEST_CLIENT_REDIRECT not in uris or not (implicit and implicit.enable_id_token_issuance):
+        if protocol.TEST_CLIENT_REDIRECT not in uris or not tokens:
             changes["web"] = WebApplication(
                 redirect_uris=list(dict.fromkeys([*uris, protocol.TEST_CLIENT_REDIRECT])),
                 implicit_grant_settings=ImplicitGrantSettings(enable_id_token_issuance=True),
@@ -202,7 +198,7 @@ class ClientApp(AppStep):
 
     def _more_facts(self, app: Application) -> dict[str, str]:
         return {
-            "Redirect URI": ", ".join((app.web.redirect_uris if app.web else None) or []),
+            "Redirect URI": ", ".join(step.dig(app, "web.redirect_uris") or []),
             "Issues id tokens": "yes",
             "Asks for": f"{protocol.USER_READ} (delegated permission)",
         }

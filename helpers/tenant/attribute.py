@@ -30,11 +30,8 @@ class MigrationFlag(ObjectStep[Application, ExtensionProperty, Flag]):
     """Create, read or remove the definition of the migration flag. The application that owns it stays."""
 
     _kind = "migration flag"
+    _named = "attribute"
     _notebook = "01-extension-attribute"
-
-    @property
-    def _name(self) -> str:
-        return self._profile.names.attribute
 
     async def to_remove(self) -> Flag:
         """Read the flag as `show` does, unless a listener that the kit did not make looks at it.

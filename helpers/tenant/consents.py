@@ -38,26 +38,18 @@ class _Ends(NamedTuple):
 class _ConsentStep(ObjectStep[_Ends, G, Consent], Generic[G]):
     _kind = "consent to"
     _notebook = "02-app-registrations"
-    _permission: ClassVar[str]
+    _name: str  # the permission
     _granted_to: ClassVar[type[AppStep]]
-
-    @property
-    def _name(self) -> str:
-        return self._permission
 
     async def _find(self) -> tuple[_Ends, G | None]:
         app = await self._other(self._granted_to).show()
         graph = await self._client.service_principals_with_app_id(protocol.GRAPH_APP_ID).get()
         ends = _Ends(app, (graph.id if graph else None) or "")
-        return ends, next((each for each in await self._grants(ends) if self._is_wanted(each, ends)), None)
+        return ends, await self._granted(ends)
 
     @abstractmethod
-    async def _grants(self, ends: _Ends) -> list[G]:
-        """List what the application was granted."""
-
-    @abstractmethod
-    def _is_wanted(self, grant: G, ends: _Ends) -> bool:
-        """Return whether it is the grant that holds, or should hold, the permission."""
+    async def _granted(self, ends: _Ends) -> G | None:
+        """Return the grant that holds, or should hold, the permission."""
 
     @abstractmethod
     async def _grant(self, ends: _Ends) -> G | None:
@@ -68,11 +60,11 @@ class _ConsentStep(ObjectStep[_Ends, G, Consent], Generic[G]):
         return await none_if_exists(retry_while_unknown(lambda: self._grant(around)))
 
     def _scopes(self, grant: G) -> list[str]:
-        return [self._permission]
+        return [self._name]
 
     def _complete(self, around: _Ends, found: G | None) -> G:
-        if found is None or self._permission not in self._scopes(found):
-            raise missing(f"consent to {self._permission}", self._notebook)
+        if found is None or self._name not in self._scopes(found):
+            raise missing(f"consent to {self._name}", self._notebook)
         return found
 
     def _consent(self, ends: _Ends, grant: G, kind: dict[str, str], on: str) -> Consent:
@@ -89,15 +81,14 @@ class _ConsentStep(ObjectStep[_Ends, G, Consent], Generic[G]):
 class PayloadConsent(_ConsentStep[AppRoleAssignment]):
     """Grant, read or revoke the right of the endpoint's registration to receive the events of custom extensions."""
 
-    _permission = protocol.RECEIVE_PAYLOAD
+    _name = protocol.RECEIVE_PAYLOAD
     _granted_to = ExtensionApp
 
-    async def _grants(self, ends: _Ends) -> list[AppRoleAssignment]:
+    async def _granted(self, ends: _Ends) -> AppRoleAssignment | None:
         principal = self._client.service_principals.by_service_principal_id(ends.app.service_principal_id)
-        return await all_pages(principal.app_role_assignments)
-
-    def _is_wanted(self, grant: AppRoleAssignment, ends: _Ends) -> bool:
-        return str(grant.resource_id) == ends.graph and str(grant.app_role_id) == protocol.RECEIVE_PAYLOAD_ROLE_ID
+        wanted = (ends.graph, protocol.RECEIVE_PAYLOAD_ROLE_ID)
+        grants = await all_pages(principal.app_role_assignments)
+        return next((each for each in grants if (str(each.resource_id), str(each.app_role_id)) == wanted), None)
 
     async def _grant(self, ends: _Ends) -> AppRoleAssignment | None:
         # Below the resource: the direction that the reference recommends.
@@ -122,15 +113,14 @@ class PayloadConsent(_ConsentStep[AppRoleAssignment]):
 class ClientConsent(_ConsentStep[OAuth2PermissionGrant]):
     """Grant, read or revoke the test client's right to read the signed-in user; users are then not asked for it."""
 
-    _permission = protocol.USER_READ
+    _name = protocol.USER_READ
     _granted_to = ClientApp
 
-    async def _grants(self, ends: _Ends) -> list[OAuth2PermissionGrant]:
-        principal = quoted(ends.app.service_principal_id)
-        return await all_pages(self._client.oauth2_permission_grants, filter=f"clientId eq {principal}")
-
-    def _is_wanted(self, grant: OAuth2PermissionGrant, ends: _Ends) -> bool:
-        return grant.resource_id == ends.graph and grant.consent_type == "AllPrincipals"
+    async def _granted(self, ends: _Ends) -> OAuth2PermissionGrant | None:
+        of_client = f"clientId eq {quoted(ends.app.service_principal_id)}"
+        grants = await all_pages(self._client.oauth2_permission_grants, filter=of_client)
+        wanted = (ends.graph, "AllPrincipals")
+        return next((each for each in grants if (each.resource_id, each.consent_type) == wanted), None)
 
     async def _grant(self, ends: _Ends) -> OAuth2PermissionGrant | None:
         return await self._client.oauth2_permission_grants.post(
@@ -138,17 +128,17 @@ class ClientConsent(_ConsentStep[OAuth2PermissionGrant]):
                 client_id=ends.app.service_principal_id,
                 consent_type="AllPrincipals",
                 resource_id=ends.graph,
-                scope=self._permission,
+                scope=self._name,
             )
         )
 
     async def _update(self, around: _Ends, found: OAuth2PermissionGrant) -> OAuth2PermissionGrant | None:
         scopes = self._scopes(found)
-        return None if self._permission in scopes else await self._set_scopes(found, [*scopes, self._permission])
+        return None if self._name in scopes else await self._set_scopes(found, [*scopes, self._name])
 
     async def _delete(self, around: _Ends, found: OAuth2PermissionGrant) -> dict[str, str]:
         # Whatever else the same grant holds stays.
-        rest = [scope for scope in self._scopes(found) if scope != self._permission]
+        rest = [scope for scope in self._scopes(found) if scope != self._name]
         if rest:
             await self._set_scopes(found, rest)
         else:

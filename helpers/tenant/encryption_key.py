@@ -6,12 +6,13 @@ Source: how-to 3.2.2: one PATCH of the endpoint's registration with `keyCredenti
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import uuid4
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
@@ -21,9 +22,9 @@ from msgraph.generated.models.key_credential import KeyCredential
 
 from helpers.tenant import step
 from helpers.tenant.apps import ExtensionApp
-from helpers.tenant.step import Step, missing, query, recording_errors
+from helpers.tenant.step import ObjectStep, missing, query, recording_errors
 from jitkit.certificates import make_certificate, thumbprint, x5t
-from jitkit.display import Card, Sent
+from jitkit.display import Card
 from jitkit.errors import NotReady, SettingsError, Taken
 from jitkit.files import write_private
 
@@ -47,8 +48,17 @@ class Key(Card):
     previous_path: Path | None  # the file of the key before, or None
 
 
-class EncryptionKey(Step):
-    """Create, upload, read, rotate or remove the encryption key."""
+class _Pair(NamedTuple):
+    certificate: Certificate  # of the key file
+    app: Application  # the registration as it was read last
+
+
+class EncryptionKey(ObjectStep[Application, _Pair, Key]):
+    """Create, upload, read, rotate or remove the encryption key. Other keys of the registration stay."""
+
+    _notebook = "04-key-pair"
+    _title = "Encryption key"
+    _what = "the encryption key"
 
     @property
     def private_key_path(self) -> Path:
@@ -63,31 +73,20 @@ class EncryptionKey(Step):
     async def ensure(self, *, replace: bool = False) -> Key:
         """Create the pair and upload its certificate, or find both as they should be, or finish what was begun.
 
-        Keys that the registration has already stay. A key whose private half is elsewhere is replaced only on request.
-
         Args:
             replace: create a new pair and switch to it although the tenant encrypts with a key that is not here.
-
-        Returns:
-            The key; status `created`, `reused` or `updated`.
 
         Raises:
             NotReady: the registration is missing, the tenant uses a key that is not here, or the key has expired.
             SettingsError: the key file cannot be read or written.
         """
-        with recording_errors("set up the encryption key") as sent:
-            app_id, app = await self._registration()
-            local = read_pair(self.private_key_path)
-            if local and _thumbprint(_active(app)) == thumbprint(local):
-                self._require_valid(local)
-                return self._card("reused", local, app, sent)
-            if replace:
-                local = await self._new_pair()
-                return self._card("created", local, await self._switch(app_id, app, local), sent)
-            self._require_ours(app)
-            pair = local if local else await asyncio.to_thread(make_pair, self.private_key_path)
-            self._require_valid(pair)
-            return self._card("updated" if local else "created", pair, await self._switch(app_id, app, pair), sent)
+        if replace:
+            with recording_errors("set up the encryption key") as sent:
+                app, found = await self._find()
+                if found is None or not _in_use(app, found.certificate):
+                    card = self._card(app, await self._switch(app, await self._new_pair()))
+                    return dataclasses.replace(card, status="created", sent=tuple(sent))
+        return await super().ensure()
 
     async def rotate(self) -> Key:
         """Create a new pair and switch the tenant to it. The old one stays, here and in the tenant.
@@ -102,58 +101,65 @@ class EncryptionKey(Step):
             NotReady: the tenant uses a key that is not here.
         """
         with recording_errors("rotate the encryption key") as sent:
-            app_id, app = await self._registration()
-            local = read_pair(self.private_key_path)
+            app, found = await self._find()
             self._require_ours(app)
-            active = _active(app)
-            if local is None or active is None or _thumbprint(active) == thumbprint(local):
-                local = await self._new_pair()
-            return self._card("updated", local, await self._switch(app_id, app, local), sent)
+            begun = found is not None and _active(app) is not None and not _in_use(app, found.certificate)
+            pair = found.certificate if found is not None and begun else await self._new_pair()
+            card = self._card(app, await self._switch(app, pair))
+            return dataclasses.replace(card, status="updated", sent=tuple(sent))
 
-    async def show(self) -> Key:
-        """Read the key from the tenant and compare it with the file.
+    async def _find(self) -> tuple[Application, _Pair | None]:
+        app = await self._read((await self._other(ExtensionApp).show()).object_id)
+        certificate = read_pair(self.private_key_path)
+        return app, None if certificate is None else _Pair(certificate, app)
 
-        Raises:
-            NotReady: the tenant has no encryption key, or one whose private half is not here.
-        """
-        with recording_errors("read the encryption key") as sent:
-            _, app = await self._registration()
-            active = _active(app)
-            if active is None:
-                raise missing("an encryption key", "04-key-pair")
-            local = read_pair(self.private_key_path)
-            if local is None or _thumbprint(active) != thumbprint(local):
-                raise self._elsewhere(active)
-            return self._card("read", local, app, sent)
+    async def _create(self, around: Application) -> _Pair:
+        self._require_ours(around)
+        pair = await self._new_pair()
+        _require_valid(pair)
+        return await self._switch(around, pair)
 
-    async def remove(self) -> Card:
-        """Take the kit's keys out of the registration and delete their files. Other keys stay.
+    async def _update(self, around: Application, found: _Pair) -> _Pair | None:
+        in_use = _in_use(around, found.certificate)
+        if not in_use:
+            self._require_ours(around)
+        _require_valid(found.certificate)
+        return None if in_use else await self._switch(around, found.certificate)
 
-        Returns:
-            A card; status `removed` or `missing`.
-        """
-        files = [path for path in (self.private_key_path, self.previous_key_path) if path.exists()]
-        with recording_errors("remove the encryption key") as sent:
-            ours = {thumbprint(pair) for path in files if (pair := read_pair(path))}
-            try:
-                app_id, app = await self._registration()
-            except (NotReady, Taken):
-                app_id, app = "", Application()
-            if any(_thumbprint(each) in ours for each in app.key_credentials or []):
-                await self._withdraw(app_id, app, ours)
-            for path in files:
-                path.unlink()
-            facts = {"Thumbprints": ", ".join(sorted(ours)), "Files deleted": ", ".join(map(str, files))}
-            return Card(
-                title="Encryption key",
-                status="removed" if files else "missing",
-                facts=facts if files else {},
-                sent=tuple(sent),
-            )
+    def _complete(self, around: Application, found: _Pair | None) -> _Pair:
+        active = _active(around)
+        if active is None:
+            raise missing("an encryption key", self._notebook)
+        if found is None or not _in_use(around, found.certificate):
+            raise _elsewhere(active, self.private_key_path)
+        return found
 
-    async def _registration(self) -> tuple[str, Application]:
-        object_id = (await self._other(ExtensionApp).show()).object_id
-        return object_id, await self._read(object_id)
+    async def _remove(self) -> tuple[str, dict[str, str]]:
+        here = self._pairs_here()
+        try:
+            app = await self._read((await self._other(ExtensionApp).show()).object_id)
+        except (NotReady, Taken):
+            app = Application()
+        stored = app.key_credentials or []
+        rest = [_copy(each) for each in stored if _thumbprint(each) not in here.values()]
+        if len(rest) < len(stored):
+            item = self._client.applications.by_application_id(app.id or "")
+            if _thumbprint(_active(app)) in here.values():
+                await item.patch(Application(additional_data={"tokenEncryptionKeyId": None}))
+            await item.patch(Application(key_credentials=rest))
+        for path in here:
+            path.unlink()
+        if not here:
+            return "missing", {}
+        return "removed", {
+            "Thumbprints": ", ".join(sorted(here.values())),
+            "Files deleted": ", ".join(map(str, here)),
+        }
+
+    def _pairs_here(self) -> dict[Path, str]:
+        """Return the key files on this machine, each with its certificate's thumbprint."""
+        files = (self.private_key_path, self.previous_key_path)
+        return {path: thumbprint(pair) for path in files if (pair := read_pair(path))}
 
     async def _read(self, object_id: str) -> Application:
         # `key` is null everywhere but in a GET of one application that selects it.
@@ -167,7 +173,7 @@ class EncryptionKey(Step):
             write_private(self.previous_key_path, self.private_key_path.read_bytes())
         return await asyncio.to_thread(make_pair, self.private_key_path)
 
-    async def _switch(self, object_id: str, app: Application, local: Certificate) -> Application:
+    async def _switch(self, app: Application, local: Certificate) -> _Pair:
         """Add the certificate to what the registration has, make it the one in use, and read back that it is."""
         stored = app.key_credentials or []
         there = [each for each in stored if _thumbprint(each) == thumbprint(local) and each.usage == "Encrypt"]
@@ -186,61 +192,36 @@ class EncryptionKey(Step):
                 )
             )
         # A PATCH replaces the whole list, so everything that is there goes back with it.
-        await self._client.applications.by_application_id(object_id).patch(
+        await self._client.applications.by_application_id(app.id or "").patch(
             Application(key_credentials=entries, token_encryption_key_id=key_id)
         )
         for wait in (0.0, *step.LAG_WAITS):
             await asyncio.sleep(wait)
-            after = await self._read(object_id)
+            after = await self._read(app.id or "")
             all_there = len(after.key_credentials or []) >= len(entries)
-            if all_there and _thumbprint(_active(after)) == thumbprint(local):
-                return after
+            if all_there and _in_use(after, local):
+                return _Pair(local, after)
         raise NotReady(
             "The tenant took the certificate, but does not show it as the key in use yet.",
             next_step="Wait a minute and run this cell again; nothing is made twice.",
         )
 
-    async def _withdraw(self, object_id: str, app: Application, ours: set[str]) -> None:
-        item = self._client.applications.by_application_id(object_id)
-        if _thumbprint(_active(app)) in ours:
-            await item.patch(Application(additional_data={"tokenEncryptionKeyId": None}))
-        rest = [_copy(each) for each in app.key_credentials or [] if _thumbprint(each) not in ours]
-        await item.patch(Application(key_credentials=rest))
-
     def _require_ours(self, app: Application) -> None:
         active = _active(app)
-        files = (self.private_key_path, self.previous_key_path)
-        here = {thumbprint(pair) for path in files if (pair := read_pair(path))}
-        if active is not None and _thumbprint(active) not in here:
-            raise self._elsewhere(active)
+        if active is not None and _thumbprint(active) not in self._pairs_here().values():
+            raise _elsewhere(active, self.private_key_path)
 
-    def _elsewhere(self, active: KeyCredential) -> NotReady:
-        ends = active.end_date_time.date().isoformat() if active.end_date_time else "an unknown day"
-        return NotReady(
-            "The tenant encrypts with a key whose private half is not on this machine.",
-            service=f"key {active.key_id}, thumbprint {_thumbprint(active) or 'not shown'}, valid until {ends}",
-            next_step=f"Copy the key file from the machine that made it to {self.private_key_path}. Or run"
-            " `await s.key.ensure(replace=True)`: it makes a new key next to that one and switches to it; an endpoint"
-            " that has only the old key then fails.",
-        )
-
-    def _require_valid(self, local: Certificate) -> None:
-        if local.not_valid_after_utc <= datetime.now(UTC):
-            raise NotReady(
-                f"The key's certificate expired on {local.not_valid_after_utc.date().isoformat()}.",
-                next_step="Run `await s.key.rotate()`; it makes a new one and keeps the old one for what is under way.",
-            )
-
-    def _card(self, status: str, local: Certificate, app: Application, sent: list[Sent]) -> Key:
-        active = _active(app)
-        others = [each for each in app.key_credentials or [] if active is None or each.key_id != active.key_id]
+    def _card(self, around: Application, found: _Pair) -> Key:
+        local, app = found
+        key_id = str(app.token_encryption_key_id or "")
+        others = [each for each in app.key_credentials or [] if str(each.key_id) != key_id]
         previous = self.previous_key_path if self.previous_key_path.exists() else None
         starts, ends = local.not_valid_before_utc, local.not_valid_after_utc
         days_left = (ends - datetime.now(UTC)).days
         facts = {
             "Thumbprint (SHA-1)": thumbprint(local),
             "x5t": x5t(local),
-            "Key id": str(active.key_id if active else ""),
+            "Key id": key_id,
             "Valid": f"{starts.date().isoformat()} to {ends.date().isoformat()}",
             "Days left": str(days_left),
             "Private half": str(self.private_key_path),
@@ -252,10 +233,9 @@ class EncryptionKey(Step):
             facts["Other keys of the registration"] = "; ".join(_described(each) for each in others)
         return Key(
             title=f"Encryption key CN={SUBJECT}",
-            status=status,
+            status="read",
             facts=facts,
-            sent=tuple(sent),
-            key_id=str(active.key_id if active else ""),
+            key_id=key_id,
             thumbprint=thumbprint(local),
             x5t=x5t(local),
             ends=ends,
@@ -316,18 +296,43 @@ def _thumbprint(entry: KeyCredential | None) -> str | None:
     return thumbprint(entry.key) if entry is not None and entry.key else None
 
 
+def _in_use(app: Application, local: Certificate) -> bool:
+    """Return whether the registration encrypts with the key of this certificate."""
+    return _thumbprint(_active(app)) == thumbprint(local)
+
+
+def _elsewhere(active: KeyCredential, path: Path) -> NotReady:
+    ends = active.end_date_time.date().isoformat() if active.end_date_time else "an unknown day"
+    return NotReady(
+        "The tenant encrypts with a key whose private half is not on this machine.",
+        service=f"key {active.key_id}, thumbprint {_thumbprint(active) or 'not shown'}, valid until {ends}",
+        next_step=f"Copy the key file from the machine that made it to {path}. Or run"
+        " `await s.key.ensure(replace=True)`: it makes a new key next to that one and switches to it; an endpoint"
+        " that has only the old key then fails.",
+    )
+
+
+def _require_valid(local: Certificate) -> None:
+    if local.not_valid_after_utc <= datetime.now(UTC):
+        raise NotReady(
+            f"The key's certificate expired on {local.not_valid_after_utc.date().isoformat()}.",
+            next_step="Run `await s.key.rotate()`; it makes a new one and keeps the old one for what is under way.",
+        )
+
+
 def _copy(entry: KeyCredential) -> KeyCredential:
     """Copy an entry to send it back: the SDK may leave out what did not change in an object that it has read."""
-    return KeyCredential(
-        custom_key_identifier=entry.custom_key_identifier,
-        display_name=entry.display_name,
-        end_date_time=entry.end_date_time,
-        key=entry.key,
-        key_id=entry.key_id,
-        start_date_time=entry.start_date_time,
-        type=entry.type,
-        usage=entry.usage,
+    kept = (
+        "custom_key_identifier",
+        "display_name",
+        "end_date_time",
+        "key",
+        "key_id",
+        "start_date_time",
+        "type",
+        "usage",
     )
+    return KeyCredential(**{name: getattr(entry, name) for name in kept})
 
 
 def _described(entry: KeyCredential) -> str:

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from msgraph.generated.identity.custom_authentication_extensions.validate_authentication_configuration import (
     validate_authentication_configuration_post_request_body as validation_body,
 )
-from msgraph.generated.models.authentication_condition_application import AuthenticationConditionApplication
-from msgraph.generated.models.authentication_conditions import AuthenticationConditions
-from msgraph.generated.models.authentication_conditions_applications import AuthenticationConditionsApplications
-from msgraph.generated.models.authentication_configuration_validation import AuthenticationConfigurationValidation
-from msgraph.generated.models.azure_ad_token_authentication import AzureAdTokenAuthentication
-from msgraph.generated.models.custom_extension_client_configuration import CustomExtensionClientConfiguration
-from msgraph.generated.models.http_request_endpoint import HttpRequestEndpoint
-from msgraph.generated.models.on_password_migration_custom_extension_handler import (
-    OnPasswordMigrationCustomExtensionHandler,
-)
 from msgraph.generated.models.on_password_submit_custom_extension import OnPasswordSubmitCustomExtension
 from msgraph.generated.models.on_password_submit_listener import OnPasswordSubmitListener
 
+from helpers.tenant import step
 from helpers.tenant.apps import ClientApp, ExtensionApp
 from helpers.tenant.attribute import MigrationFlag
-from helpers.tenant.step import (
-    MADE_BY,
-    TAG,
-    ObjectStep,
-    all_pages,
-    none_if_absent,
-    recording_errors,
-    taken,
-)
+from helpers.tenant.step import MADE_BY, TAG, ObjectStep
 from jitkit import protocol
-from jitkit.display import Card, Sent, Table
+from jitkit.display import Card, Table
 from jitkit.errors import KitError, NotReady
 from jitkit.explanations import fix_for_warning
 
@@ -85,11 +69,8 @@ class PasswordExtension(ObjectStep[None, _Stored, Extension]):
     """Create, read, check or remove the custom authentication extension. Its name and description mark it."""
 
     _kind = "custom authentication extension"
+    _named = "extension"
     _notebook = "03-policies"
-
-    @property
-    def _name(self) -> str:
-        return self._profile.names.extension
 
     async def check(self) -> Findings:
         """Let the tenant validate the stored extension. The answer is 200 even when it finds errors, so read it.
@@ -100,16 +81,16 @@ class PasswordExtension(ObjectStep[None, _Stored, Extension]):
         Raises:
             NotReady: the extension is not there.
         """
-        with recording_errors("validate the custom authentication extension") as sent:
+        with step.recording_errors("validate the custom authentication extension") as sent:
             item = self._extensions.by_custom_authentication_extension_id((await self.show()).extension_id)
-            return _findings(await item.validate_authentication_configuration.post(), sent)
+            return replace(_findings(await item.validate_authentication_configuration.post()), sent=tuple(sent))
 
     @property
     def _extensions(self) -> Any:
         return self._client.identity.custom_authentication_extensions
 
     async def _find(self) -> tuple[None, _Stored | None]:
-        named = [each for each in await all_pages(self._extensions) if each.display_name == self._name]
+        named = [each for each in await step.all_pages(self._extensions) if each.display_name == self._name]
         ours = [
             each
             for each in named
@@ -118,7 +99,7 @@ class PasswordExtension(ObjectStep[None, _Stored, Extension]):
         if len(ours) == 1:
             return None, _Stored(ours[0])
         if named:
-            raise taken(
+            raise step.taken(
                 f"{len(ours)} extensions called {self._name!r} were made by this kit."
                 if ours
                 else f"The name {self._name!r} belongs to an extension that the kit did not make.",
@@ -129,35 +110,49 @@ class PasswordExtension(ObjectStep[None, _Stored, Extension]):
         return None, None
 
     async def _create(self, around: None) -> _Stored:
-        body, warnings = await self._validated(await self._resource())
+        body = await self._wanted()
+        warnings = await self._validate(body)
         return _Stored(await self._extensions.post(body), warnings)
 
     async def _update(self, around: None, found: _Stored) -> _Stored | None:
-        uri = await self._resource()
-        if _settings(found.extension) == (self._profile.target_url, uri, protocol.TIMEOUT_MS, protocol.MAXIMUM_RETRIES):
+        body = await self._wanted()
+        if _settings(found.extension) == _settings(body):
             return None
-        body, warnings = await self._validated(uri)
+        warnings = await self._validate(body)
         await self._extensions.by_custom_authentication_extension_id(found.extension.id or "").patch(body)
         body.id = found.extension.id
         return _Stored(body, warnings)
 
-    async def _resource(self) -> str:
+    async def _wanted(self) -> OnPasswordSubmitCustomExtension:
         app = await self._other(ExtensionApp).show()
         if not app.identifier_uri:
             raise NotReady(
                 f"{app.title} has no identifier URI for {self._profile.endpoint_host}.",
                 next_step="Run notebook 02-app-registrations again; it sets the URI that fits the host.",
             )
-        return app.identifier_uri
+        token = {"@odata.type": "#microsoft.graph.azureAdTokenAuthentication", "resourceId": app.identifier_uri}
+        body = {
+            "displayName": self._name,
+            "description": f"Asks the legacy store about passwords of users who are still to be migrated. {MADE_BY}",
+            "endpointConfiguration": {
+                "@odata.type": "#microsoft.graph.httpRequestEndpoint",
+                "targetUrl": self._profile.target_url,
+            },
+            "authenticationConfiguration": token,
+            "clientConfiguration": {
+                "timeoutInMilliseconds": protocol.TIMEOUT_MS,
+                "maximumRetries": protocol.MAXIMUM_RETRIES,
+            },
+        }
+        return step.model(OnPasswordSubmitCustomExtension, body)
 
-    async def _validated(self, uri: str) -> tuple[OnPasswordSubmitCustomExtension, tuple[str, ...]]:
-        """Compose the extension and let the tenant validate it; what has errors is not written."""
-        endpoint = HttpRequestEndpoint(target_url=self._profile.target_url)
-        authentication = AzureAdTokenAuthentication(resource_id=uri)
+    async def _validate(self, body: OnPasswordSubmitCustomExtension) -> tuple[str, ...]:
+        """Let the tenant validate an extension before it is written; raise its errors, return its warnings."""
         pair = validation_body.ValidateAuthenticationConfigurationPostRequestBody(
-            endpoint_configuration=endpoint, authentication_configuration=authentication
+            endpoint_configuration=body.endpoint_configuration,
+            authentication_configuration=body.authentication_configuration,
         )
-        findings = _findings(await self._extensions.validate_authentication_configuration.post(pair), [])
+        findings = _findings(await self._extensions.validate_authentication_configuration.post(pair))
         errors = [row for row in findings.rows if row[0] == "error"]
         if errors:
             raise NotReady(
@@ -165,20 +160,11 @@ class PasswordExtension(ObjectStep[None, _Stored, Extension]):
                 service="; ".join(f"{code}: {words}" for _, code, words, _ in errors),
                 next_step=" ".join(str(fix) for *_, fix in errors),
             )
-        body = OnPasswordSubmitCustomExtension(
-            display_name=self._name,
-            description=f"Asks the legacy store about passwords of users who are still to be migrated. {MADE_BY}",
-            endpoint_configuration=endpoint,
-            authentication_configuration=authentication,
-            client_configuration=CustomExtensionClientConfiguration(
-                timeout_in_milliseconds=protocol.TIMEOUT_MS, maximum_retries=protocol.MAXIMUM_RETRIES
-            ),
-        )
-        return body, findings.warnings
+        return findings.warnings
 
     async def _delete(self, around: None, found: _Stored) -> dict[str, str]:
         extension_id = found.extension.id or ""
-        listeners = await all_pages(self._client.identity.authentication_event_listeners)
+        listeners = await step.all_pages(self._client.identity.authentication_event_listeners)
         callers = [
             f"the listener {each.display_name or each.id!r}" for each in listeners if _calls(each) == extension_id
         ]
@@ -216,11 +202,8 @@ class Listener(ObjectStep[list[OnPasswordSubmitListener], OnPasswordSubmitListen
     """Create, read or remove the listener. While it is there, sign-ins of flagged users lead to a call."""
 
     _kind = "listener"
+    _named = "listener"
     _notebook = "03-policies"
-
-    @property
-    def _name(self) -> str:
-        return self._profile.names.listener
 
     @property
     def _listeners(self) -> Any:
@@ -228,10 +211,10 @@ class Listener(ObjectStep[list[OnPasswordSubmitListener], OnPasswordSubmitListen
 
     async def _find(self) -> tuple[list[OnPasswordSubmitListener], OnPasswordSubmitListener | None]:
         # A filter by type is not documented, so the kinds are told apart here.
-        every = [each for each in await all_pages(self._listeners) if isinstance(each, OnPasswordSubmitListener)]
+        every = [each for each in await step.all_pages(self._listeners) if isinstance(each, OnPasswordSubmitListener)]
         named = [each for each in every if each.display_name == self._name]
         if len(named) > 1:
-            raise taken(
+            raise step.taken(
                 f"{len(named)} password-submit listeners are called {self._name!r}.",
                 found=", ".join(f"{each.id} (priority {_priority(each)})" for each in named),
                 next_step="Delete all but one with DELETE /identity/authenticationEventListeners/{id} in Graph"
@@ -241,23 +224,22 @@ class Listener(ObjectStep[list[OnPasswordSubmitListener], OnPasswordSubmitListen
             return every, None
         # A listener has neither tags nor a description. It is the kit's unless it calls an extension that is not.
         calls = _calls(named[0])
-        if calls and calls != await self._own_extension() and await self._is_there(calls):
-            raise taken(
+        if calls and await self._is_foreign(calls):
+            raise step.taken(
                 f"The listener {self._name!r} calls an extension that the kit did not make.",
                 found=f"{named[0].id}, which calls {calls}",
                 next_step="Choose another listener name in notebook 00, or delete that listener if it is not in use.",
             )
         return every, named[0]
 
-    async def _own_extension(self) -> str | None:
-        try:
-            return (await self._other(PasswordExtension).show()).extension_id
-        except NotReady:
-            return None
-
-    async def _is_there(self, extension_id: str) -> bool:
+    async def _is_foreign(self, extension_id: str) -> bool:
+        """Return whether an extension is there and is not the kit's."""
+        with contextlib.suppress(NotReady):
+            if (await self._other(PasswordExtension).show()).extension_id == extension_id:
+                return False
         extensions = self._client.identity.custom_authentication_extensions
-        return await none_if_absent(extensions.by_custom_authentication_extension_id(extension_id).get()) is not None
+        found = await step.none_if_absent(extensions.by_custom_authentication_extension_id(extension_id).get())
+        return found is not None
 
     async def _create(self, around: list[OnPasswordSubmitListener]) -> OnPasswordSubmitListener:
         body = await self._wanted()
@@ -270,8 +252,8 @@ class Listener(ObjectStep[list[OnPasswordSubmitListener], OnPasswordSubmitListen
         self, around: list[OnPasswordSubmitListener], found: OnPasswordSubmitListener
     ) -> OnPasswordSubmitListener | None:
         # Other applications that it covers stay, and so does its priority.
-        body = await self._wanted(_apps(found), _priority(found))
-        if all(part(found) == part(body) for part in (_flag, _calls, _apps, _covers_all)):
+        body = await self._wanted(step.client_ids(found), _priority(found))
+        if all(part(found) == part(body) for part in (_flag, _calls, step.client_ids, _covers_all)):
             return None
         await self._listeners.by_authentication_event_listener_id(found.id or "").patch(body)
         body.id = found.id
@@ -283,38 +265,37 @@ class Listener(ObjectStep[list[OnPasswordSubmitListener], OnPasswordSubmitListen
         flag = await self._other(MigrationFlag).show()
         client = await self._other(ClientApp).show()
         extension = await self._other(PasswordExtension).show()
-        apps = dict.fromkeys([*more_apps, client.app_id])
-        return OnPasswordSubmitListener(
-            display_name=self._name,
-            conditions=AuthenticationConditions(
-                applications=AuthenticationConditionsApplications(
-                    include_applications=[AuthenticationConditionApplication(app_id=app) for app in apps],
-                    additional_data={"includeAllApplications": False},
-                )
-            ),
-            handler=OnPasswordMigrationCustomExtensionHandler(
-                migration_property_id=flag.full_name,
-                custom_extension=OnPasswordSubmitCustomExtension(id=extension.extension_id),
-            ),
-            # Neither this nor includeAllApplications is in the SDK's models (msgraph-sdk 1.65.0).
-            additional_data={} if priority is None else {"priority": priority},
-        )
+        apps = [{"appId": each} for each in dict.fromkeys([*more_apps, client.app_id])]
+        body = {
+            "displayName": self._name,
+            "priority": priority,
+            "conditions": {"applications": {"includeAllApplications": False, "includeApplications": apps}},
+            "handler": {
+                "@odata.type": "#microsoft.graph.onPasswordMigrationCustomExtensionHandler",
+                "migrationPropertyId": flag.full_name,
+                "customExtension": {
+                    "@odata.type": "#microsoft.graph.onPasswordSubmitCustomExtension",
+                    "id": extension.extension_id,
+                },
+            },
+        }
+        return step.model(OnPasswordSubmitListener, {name: value for name, value in body.items() if value is not None})
 
     async def _delete(self, around: list[OnPasswordSubmitListener], found: OnPasswordSubmitListener) -> dict[str, str]:
         await self._listeners.by_authentication_event_listener_id(found.id or "").delete()
-        return {"Id": found.id or "", "Covered": ", ".join(_apps(found))}
+        return {"Id": found.id or "", "Covered": ", ".join(step.client_ids(found))}
 
     def _card(self, around: list[OnPasswordSubmitListener], found: OnPasswordSubmitListener) -> EventListener:
         rivals = tuple(
             f"{each.display_name or each.id} (priority {_priority(each)})"
             for each in around
-            if each.id != found.id and (_covers_all(each) or set(_apps(each)) & set(_apps(found)))
+            if each.id != found.id and (_covers_all(each) or set(step.client_ids(each)) & set(step.client_ids(found)))
         )
         facts = {
             "Id": found.id or "",
-            "Listens to": ", ".join(_apps(found)) or ("every app" if _covers_all(found) else "no app"),
-            "Looks at": str(_flag(found)),
-            "Calls": _calls(found) or "",
+            "Listens to": ", ".join(step.client_ids(found)) or ("every app" if _covers_all(found) else "no app"),
+            "Looks at": _flag(found) or "no flag",
+            "Calls": _calls(found),
             "Priority": str(_priority(found)),
         }
         if rivals:
@@ -327,56 +308,51 @@ class Listener(ObjectStep[list[OnPasswordSubmitListener], OnPasswordSubmitListen
             status="read",
             facts=facts,
             listener_id=found.id or "",
-            migration_property=_flag(found) or "",
-            extension_id=_calls(found) or "",
-            app_ids=_apps(found),
+            migration_property=_flag(found),
+            extension_id=_calls(found),
+            app_ids=step.client_ids(found),
             rivals=rivals,
         )
 
 
-def _settings(extension: OnPasswordSubmitCustomExtension) -> tuple[object, object, int | None, int | None]:
-    client = extension.client_configuration
+def _settings(extension: OnPasswordSubmitCustomExtension) -> tuple[Any, ...]:
     return (
-        getattr(extension.endpoint_configuration, "target_url", None),
-        getattr(extension.authentication_configuration, "resource_id", None),
-        client.timeout_in_milliseconds if client else None,
-        client.maximum_retries if client else None,
+        step.dig(extension, "endpoint_configuration.target_url"),
+        step.dig(extension, "authentication_configuration.resource_id"),
+        step.dig(extension, "client_configuration.timeout_in_milliseconds"),
+        step.dig(extension, "client_configuration.maximum_retries"),
     )
 
 
-def _findings(validation: AuthenticationConfigurationValidation | None, sent: list[Sent]) -> Findings:
-    errors = (validation.errors if validation else None) or []
-    warnings = (validation.warnings if validation else None) or []
-    found = [("error", each) for each in errors] + [("warning", each) for each in warnings]
-    rows = [(kind, each.code, each.message, fix_for_warning(each.code)) for kind, each in found]
+def _findings(validation: Any) -> Findings:
+    found = {kind: getattr(validation, kind, None) or [] for kind in ("errors", "warnings")}
+    rows = [
+        (kind.removesuffix("s"), each.code, each.message, fix_for_warning(each.code))
+        for kind, those in found.items()
+        for each in those
+    ]
+    codes = {kind: tuple(each.code or "" for each in those) for kind, those in found.items()}
     return Findings(
         caption="What the tenant's own validation says",
         columns=("Kind", "Code", "The tenant's words", "What to do"),
         rows=rows,
         note="" if rows else "It found nothing wrong.",
-        sent=tuple(sent),
-        errors=tuple(each.code or "" for each in errors),
-        warnings=tuple(each.code or "" for each in warnings),
+        errors=codes["errors"],
+        warnings=codes["warnings"],
     )
 
 
-def _flag(listener: OnPasswordSubmitListener) -> str | None:
-    return getattr(listener.handler, "migration_property_id", None)
+def _flag(listener: OnPasswordSubmitListener) -> str:
+    return step.dig(listener, "handler.migration_property_id") or ""
 
 
-def _calls(listener: Any) -> str | None:
-    extension = getattr(getattr(listener, "handler", None), "custom_extension", None)
-    return extension.id if extension else None
-
-
-def _apps(listener: OnPasswordSubmitListener) -> tuple[str, ...]:
-    applications = listener.conditions.applications if listener.conditions else None
-    return tuple(each.app_id or "" for each in (applications.include_applications if applications else None) or [])
+def _calls(listener: Any) -> str:
+    return step.dig(listener, "handler.custom_extension.id") or ""
 
 
 def _covers_all(listener: OnPasswordSubmitListener) -> bool:
-    applications = listener.conditions.applications if listener.conditions else None
-    return bool(applications and applications.additional_data.get("includeAllApplications"))
+    # Neither this nor the priority is in the SDK's models (msgraph-sdk 1.65.0).
+    return bool((step.dig(listener, "conditions.applications.additional_data") or {}).get("includeAllApplications"))
 
 
 def _priority(listener: OnPasswordSubmitListener) -> int | None:

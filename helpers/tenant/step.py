@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 
 from kiota_abstractions.api_error import APIError
 from kiota_abstractions.base_request_configuration import RequestConfiguration
+from kiota_abstractions.serialization import Parsable, ParsableFactory
+from kiota_serialization_json.json_parse_node import JsonParseNode
 
 from helpers.graph import Graph, explained, recording
 from helpers.settings import Profile, state
@@ -32,6 +34,7 @@ T = TypeVar("T")
 AnyStep = TypeVar("AnyStep", bound="Step")
 Around = TypeVar("Around")
 Found = TypeVar("Found")
+Model = TypeVar("Model", bound=Parsable)
 Shown = TypeVar("Shown", bound=Card)
 
 
@@ -62,6 +65,7 @@ class ObjectStep(Step, ABC, Generic[Around, Found, Shown]):
     """
 
     _kind: ClassVar[str]
+    _named: ClassVar[str]  # the field of the profile's names that holds its name
     _notebook: ClassVar[str]
 
     async def ensure(self) -> Shown:
@@ -126,9 +130,8 @@ class ObjectStep(Step, ABC, Generic[Around, Found, Shown]):
         return "removed", await self._delete(around, found)
 
     @property
-    @abstractmethod
     def _name(self) -> str:
-        """The display name."""
+        return str(getattr(self._profile.names, self._named))
 
     @property
     def _title(self) -> str:
@@ -146,9 +149,9 @@ class ObjectStep(Step, ABC, Generic[Around, Found, Shown]):
     async def _create(self, around: Around) -> Found | None:
         """Create the object; return None when the tenant says that it exists already."""
 
-    @abstractmethod
     async def _delete(self, around: Around, found: Found) -> dict[str, str]:
-        """Delete the object and return the facts to show."""
+        """Delete the object and return the facts to show; steps with a `_remove` of their own need none."""
+        raise NotImplementedError
 
     @abstractmethod
     def _card(self, around: Around, found: Found) -> Shown:
@@ -188,6 +191,23 @@ def query(*, filter: str | None = None, select: list[str] | None = None) -> Requ
     """Return the SDK's request configuration for `$filter` and `$select`."""
     parameters: Any = _Query(filter, select)
     return RequestConfiguration(query_parameters=parameters)
+
+
+def model(kind: ParsableFactory[Model], body: Mapping[str, Any]) -> Model:
+    """Build an object of the SDK from a body as Graph's reference shows it."""
+    return JsonParseNode(body).get_object_value(kind)
+
+
+def dig(found: Any, path: str) -> Any:
+    """Follow attributes from an object of the SDK; return None when one of them is missing."""
+    for name in path.split("."):
+        found = getattr(found, name, None)
+    return found
+
+
+def client_ids(found: Any) -> tuple[str, ...]:
+    """Return the client ids of the applications that a listener or a user flow names."""
+    return tuple(each.app_id or "" for each in dig(found, "conditions.applications.include_applications") or [])
 
 
 async def all_pages(builder: Any, *, filter: str | None = None, select: list[str] | None = None) -> list[Any]:

@@ -5,36 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from msgraph.generated.models.authentication_attribute_collection_input_configuration import (
-    AuthenticationAttributeCollectionInputConfiguration as Input,
-)
-from msgraph.generated.models.authentication_attribute_collection_input_type import (
-    AuthenticationAttributeCollectionInputType as InputType,
-)
-from msgraph.generated.models.authentication_attribute_collection_page import AuthenticationAttributeCollectionPage
-from msgraph.generated.models.authentication_attribute_collection_page_view_configuration import (
-    AuthenticationAttributeCollectionPageViewConfiguration as View,
-)
 from msgraph.generated.models.authentication_condition_application import AuthenticationConditionApplication
 from msgraph.generated.models.external_users_self_service_sign_up_events_flow import (
     ExternalUsersSelfServiceSignUpEventsFlow as EventsFlow,
 )
-from msgraph.generated.models.identity_provider_base import IdentityProviderBase
-from msgraph.generated.models.identity_user_flow_attribute import IdentityUserFlowAttribute as Attribute
-from msgraph.generated.models.identity_user_flow_attribute_data_type import IdentityUserFlowAttributeDataType
-from msgraph.generated.models.identity_user_flow_attribute_type import IdentityUserFlowAttributeType
-from msgraph.generated.models.on_attribute_collection_external_users_self_service_sign_up import (
-    OnAttributeCollectionExternalUsersSelfServiceSignUp as Collection,
-)
-from msgraph.generated.models.on_authentication_method_load_start_external_users_self_service_sign_up import (
-    OnAuthenticationMethodLoadStartExternalUsersSelfServiceSignUp as Methods,
-)
-from msgraph.generated.models.on_interactive_auth_flow_start_external_users_self_service_sign_up import (
-    OnInteractiveAuthFlowStartExternalUsersSelfServiceSignUp as Start,
-)
 
 from helpers.tenant.apps import ClientApp
-from helpers.tenant.step import MADE_BY, TAG, ObjectStep, all_pages, missing, retry_while_unknown, taken
+from helpers.tenant.step import (
+    MADE_BY,
+    TAG,
+    ObjectStep,
+    all_pages,
+    client_ids,
+    dig,
+    missing,
+    model,
+    retry_while_unknown,
+    taken,
+)
 from jitkit.display import Card
 from jitkit.errors import NotReady, Taken
 
@@ -61,11 +49,8 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
     """
 
     _kind = "user flow"
+    _named = "user_flow"
     _notebook = "02-app-registrations"
-
-    @property
-    def _name(self) -> str:
-        return self._profile.names.user_flow
 
     async def _find(self) -> tuple[str, EventsFlow | None]:
         app_id = (await self._other(ClientApp).show()).app_id
@@ -74,7 +59,7 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
     async def _flow_with(self, app_id: str) -> EventsFlow | None:
         listed = await all_pages(self._client.identity.authentication_events_flows)
         flows = [flow for flow in listed if isinstance(flow, EventsFlow)]
-        with_client = [flow for flow in flows if app_id and app_id in _apps(flow)]
+        with_client = [flow for flow in flows if app_id and app_id in client_ids(flow)]
         named = [flow for flow in flows if flow.display_name == self._name]
         if not with_client and len(named) > 1:
             raise taken(
@@ -85,7 +70,7 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
         return next(iter(with_client + named), None)
 
     def _complete(self, around: str, found: EventsFlow | None) -> EventsFlow:
-        if found is None or around not in _apps(found):
+        if found is None or around not in client_ids(found):
             raise missing(f"a user flow with {self._profile.names.client_app!r} in it", self._notebook)
         return found
 
@@ -101,7 +86,7 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
                 next_step="Add 'Email with password' to it under External Identities > User flows, or take the test"
                 " client out of it there, and run this cell again.",
             )
-        if around in _apps(found):
+        if around in client_ids(found):
             return None
         apps = self._item(found).conditions.applications.include_applications
         await retry_while_unknown(lambda: apps.post(AuthenticationConditionApplication(app_id=around)))
@@ -117,32 +102,28 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
         return read
 
     async def _remove(self) -> tuple[str, dict[str, str]]:
+        # The client leaves its flow; the flow goes too if the kit made it and no other application uses it.
         try:
             app_id = (await self._other(ClientApp).show()).app_id
         except (NotReady, Taken):
             app_id = ""
         flow = await self._flow_with(app_id)
-        return ("missing", {}) if flow is None else await self._take_out(app_id, flow)
-
-    async def _take_out(self, app_id: str, flow: EventsFlow) -> tuple[str, dict[str, str]]:
-        """Take the client out of its flow; delete the flow if the kit made it and no other application uses it."""
-        if app_id in _apps(flow):
+        if flow is None:
+            return "missing", {}
+        if app_id in client_ids(flow):
             apps = self._item(flow).conditions.applications.include_applications
             await apps.by_authentication_condition_application_app_id(app_id).delete()
-        others = [each for each in _apps(flow) if each != app_id]
+        others = [each for each in client_ids(flow) if each != app_id]
         facts = {"Flow": f"{flow.display_name} ({flow.id})"}
         if TAG not in (flow.description or ""):
             return "kept", facts | {"Why it stays": "The kit did not make it; only the test client was taken out."}
         if others:
             return "kept", facts | {"Why it stays": f"Other applications are in it: {', '.join(others)}."}
-        return "removed", await self._delete(app_id, flow)
-
-    async def _delete(self, around: str, found: EventsFlow) -> dict[str, str]:
-        await self._item(found).delete()
-        return {"Flow": f"{found.display_name} ({found.id})"}
+        await self._item(flow).delete()
+        return "removed", facts
 
     def _card(self, around: str, found: EventsFlow) -> Flow:
-        apps = _apps(found)
+        apps = client_ids(found)
         return Flow(
             title=f"User flow {found.display_name}",
             status="read",
@@ -160,47 +141,37 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
 
 def _new(name: str) -> EventsFlow:
     """Compose a flow in which users enter e-mail and display name, as in the reference's first example."""
-    built_in, text = IdentityUserFlowAttributeType.BuiltIn, IdentityUserFlowAttributeDataType.String
-    attributes = [
-        Attribute(id=id, display_name=label, user_flow_attribute_type=built_in, data_type=text)
-        for id, label in (("email", "Email Address"), ("displayName", "Display Name"))
-    ]
-    inputs = [
-        Input(
-            attribute="email",
-            label="Email Address",
-            input_type=InputType.Text,
-            hidden=True,
-            editable=False,
-            write_to_directory=True,
-            required=True,
-            validation_reg_ex=_EMAIL,
-        ),
-        Input(
-            attribute="displayName",
-            label="Display Name",
-            input_type=InputType.Text,
-            hidden=False,
-            editable=True,
-            write_to_directory=True,
-            required=False,
-        ),
-    ]
-    page = AuthenticationAttributeCollectionPage(views=[View(inputs=inputs)])
-    return EventsFlow(
-        display_name=name,
-        description=MADE_BY,
-        on_interactive_auth_flow_start=Start(is_sign_up_allowed=True),
-        on_authentication_method_load_start=Methods(identity_providers=[IdentityProviderBase(id=EMAIL_PROVIDER)]),
-        on_attribute_collection=Collection(attributes=attributes, attribute_collection_page=page),
+    built_in = {"userFlowAttributeType": "builtIn", "dataType": "string"}
+    text = {"inputType": "text", "writeToDirectory": True}
+    email = {"attribute": "email", "label": "Email Address", "hidden": True, "editable": False, "required": True}
+    shown = {"attribute": "displayName", "label": "Display Name", "hidden": False, "editable": True, "required": False}
+    return model(
+        EventsFlow,
+        {
+            "displayName": name,
+            "description": MADE_BY,
+            "onInteractiveAuthFlowStart": {"@odata.type": _typed("InteractiveAuthFlowStart"), "isSignUpAllowed": True},
+            "onAuthenticationMethodLoadStart": {
+                "@odata.type": _typed("AuthenticationMethodLoadStart"),
+                "identityProviders": [{"id": EMAIL_PROVIDER}],
+            },
+            "onAttributeCollection": {
+                "@odata.type": _typed("AttributeCollection"),
+                "attributes": [
+                    built_in | {"id": "email", "displayName": "Email Address"},
+                    built_in | {"id": "displayName", "displayName": "Display Name"},
+                ],
+                "attributeCollectionPage": {
+                    "views": [{"inputs": [text | email | {"validationRegEx": _EMAIL}, text | shown]}]
+                },
+            },
+        },
     )
 
 
-def _apps(flow: EventsFlow) -> tuple[str, ...]:
-    applications = flow.conditions.applications if flow.conditions else None
-    return tuple(each.app_id or "" for each in (applications.include_applications if applications else None) or [])
+def _typed(event: str) -> str:
+    return f"#microsoft.graph.on{event}ExternalUsersSelfServiceSignUp"
 
 
 def _providers(flow: EventsFlow) -> tuple[str, ...]:
-    methods: Any = flow.on_authentication_method_load_start
-    return tuple(each.id or "" for each in (methods.identity_providers if methods else None) or [])
+    return tuple(each.id or "" for each in dig(flow, "on_authentication_method_load_start.identity_providers") or [])

@@ -8,11 +8,11 @@ import json
 import os
 import secrets
 import string
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, NamedTuple
 
 from helpers.graph import BatchAnswer, BatchItem, Graph, refusal
 from helpers.legacy_export import LegacyUser
@@ -27,7 +27,6 @@ _SYMBOLS: Final = "@#$%^&*-_!+=[]{}|:',.?/`~();<>"
 _CLASSES: Final = (string.ascii_lowercase, string.ascii_uppercase, string.digits, _SYMBOLS)
 
 Action = Literal["created", "marked", "removed"]
-T = TypeVar("T")
 
 
 class Journal:
@@ -52,11 +51,8 @@ class Journal:
                 file.write(lines.encode())
                 os.fsync(handle)
         except OSError as problem:
-            raise SettingsError(
-                f"{self._path} cannot be written.",
-                service=str(problem),
-                next_step="Give yourself write permission there and run again; the next plan finds who was written.",
-            ) from problem
+            next_step = "Give yourself write permission there and run again; the next plan finds who was written."
+            raise self._unusable("written", problem, next_step) from problem
 
     def read(self) -> dict[str, Action]:
         """Read what was done last to each user, by object id."""
@@ -65,11 +61,8 @@ class Journal:
         except FileNotFoundError:
             return {}
         except OSError as problem:
-            raise SettingsError(
-                f"{self._path} cannot be read.",
-                service=str(problem),
-                next_step="Give yourself permission to read it. It says whom the kit created: do not delete it.",
-            ) from problem
+            next_step = "Give yourself permission to read it. It says whom the kit created: do not delete it."
+            raise self._unusable("read", problem, next_step) from problem
         done: dict[str, Action] = {}
         for line in lines:
             try:
@@ -78,6 +71,9 @@ class Journal:
             except (ValueError, TypeError, KeyError):
                 continue  # torn by a crash: the next plan finds that user in the tenant
         return done
+
+    def _unusable(self, done: str, problem: OSError, next_step: str) -> SettingsError:
+        return SettingsError(f"{self._path} cannot be {done}.", service=str(problem), next_step=next_step)
 
 
 class Pace:
@@ -94,6 +90,12 @@ class Pace:
     def learn(self, pressed: bool) -> None:
         """Adapt to how one batch went: whether the tenant throttled it or said that a limit is near."""
         self.at_once = max(1, self.at_once // 2) if pressed else min(_MOST_AT_ONCE, self.at_once + 1)
+
+
+class _Item(NamedTuple):
+    request: BatchItem
+    name: str  # what a refusal calls the user
+    user_id: str = ""  # empty when the request creates the user
 
 
 @dataclass
@@ -113,20 +115,26 @@ class UserWriter:
     stayed: int = 0  # not removed, because they have migrated
     refused: list[tuple[str, str]] = field(default_factory=list)  # user, the service's words
 
-    async def write(self, create: Sequence[LegacyUser], mark: Mapping[str, str], issuer: str) -> None:
-        """Create these people, and set the flag of these users."""
+    async def write(self, create: Sequence[LegacyUser], mark: Sequence[tuple[str, str]], issuer: str) -> None:
+        """Create these people, and set the flag of these users, each with object id and sign-in name."""
         self.total = len(create) + len(mark)
         self._advance(0)
-        await self._run(create, lambda people: self._create(people, issuer))
-        await self._run(mark.items(), self._mark)
+        # Composed batch by batch: a temporary password exists only while its request is sent.
+        people = (
+            _Item(BatchItem("POST", "/users", _creation(each, self.flag, issuer)), each.username) for each in create
+        )
+        await self._run(people, self._create)
+        await self._run((self._change(id, name, True) for id, name in mark), self._mark)
 
     async def remove(self, delete: Iterable[str], unmark: Iterable[str]) -> None:
         """Delete some users and unmark others; each is read again just before, and those who have migrated stay."""
-        items = [(each, BatchItem("DELETE", f"/users/{each}")) for each in delete]
-        items += [(each, BatchItem("PATCH", f"/users/{each}", {self.flag: None})) for each in unmark]
-        await self._run(items, self._remove)
+        items = [_Item(BatchItem("DELETE", f"/users/{each}"), each, each) for each in delete]
+        await self._run([*items, *(self._change(each, each, None) for each in unmark)], self._remove)
 
-    async def _run(self, items: Iterable[T], send: Callable[[list[T]], Awaitable[None]]) -> None:
+    def _change(self, user_id: str, name: str, flag: bool | None) -> _Item:
+        return _Item(BatchItem("PATCH", f"/users/{user_id}", {self.flag: flag}), name, user_id)
+
+    async def _run(self, items: Iterable[_Item], send: Callable[[list[_Item]], Awaitable[None]]) -> None:
         """Send batches, a few at a time.
 
         When it is interrupted, or when one fails, what is under way is waited for: the tenant has it already, and it
@@ -149,61 +157,51 @@ class UserWriter:
             if under_way:
                 await asyncio.gather(*under_way, return_exceptions=True)
 
-    async def _create(self, people: Sequence[LegacyUser], issuer: str) -> None:
-        answers = await self._batch(
-            [BatchItem("POST", "/users", _creation(each, self.flag, issuer)) for each in people]
-        )
-        made = [answer.body["id"] for answer in answers if answer.status == 201]
-        self.journal.add("created", made)
+    async def _create(self, items: Sequence[_Item]) -> None:
+        made = await self._send(items, 201, action="created")
         self.created += len(made)
-        self._judge([each.username for each in people], answers, 201)
 
-    async def _mark(self, users: Sequence[tuple[str, str]]) -> None:
+    async def _mark(self, items: Sequence[_Item]) -> None:
         # Read again, because a plan may be old: users who have migrated since must not be marked again.
-        now = await self._flags([id for id, _ in users])
-        self._judge([name for _, name in users], now, 200)
-        shown = [(user, answer) for user, answer in zip(users, now, strict=True) if answer.status == 200]
-        unset = [user for user, answer in shown if answer.body.get(self.flag) is None]
-        self.there += len(shown) - len(unset)
-        answers = await self._batch([BatchItem("PATCH", f"/users/{id}", {self.flag: True}) for id, _ in unset])
-        marked = [id for (id, _), answer in zip(unset, answers, strict=True) if answer.status == 204]
-        self.journal.add("marked", marked)
+        now = await self._send(items, 200)
+        unset = [item for item, answer in now if answer.body.get(self.flag) is None]
+        self.there += len(now) - len(unset)
+        marked = await self._send(unset, 204, action="marked")
         self.marked += len(marked)
-        self._judge([name for _, name in unset], answers, 204)
 
-    async def _remove(self, items: Sequence[tuple[str, BatchItem]]) -> None:
-        now = await self._flags([id for id, _ in items])
-        # 404, here and below: someone else deleted the user in the meantime.
-        self._judge([id for id, _ in items], now, 200, 404)
-        there = [(item, answer) for item, answer in zip(items, now, strict=True) if answer.status == 200]
-        flagged = [item for item, answer in there if answer.body.get(self.flag) is True]
-        self.stayed += len(there) - len(flagged)
-        gone = [id for (id, _), answer in zip(items, now, strict=True) if answer.status == 404]
-        answers = await self._batch([item for _, item in flagged])
-        gone += [id for (id, _), answer in zip(flagged, answers, strict=True) if answer.status in (204, 404)]
-        self.journal.add("removed", gone)
-        self._judge([id for id, _ in flagged], answers, 204, 404)
+    async def _remove(self, items: Sequence[_Item]) -> None:
+        # 404: someone else deleted the user in the meantime, which is recorded as well.
+        now = await self._send(items, 200, 404)
+        stay = [item for item, answer in now if answer.status == 200 and answer.body.get(self.flag) is not True]
+        self.stayed += len(stay)
+        await self._send([item for item, _ in now if item not in stay], 204, 404, action="removed")
 
-    async def _flags(self, ids: Sequence[str]) -> list[BatchAnswer]:
-        return await self._batch([BatchItem("GET", f"/users/{each}?$select=id,{self.flag}") for each in ids])
+    async def _send(
+        self, items: Sequence[_Item], *good: int, action: Action | None = None
+    ) -> list[tuple[_Item, BatchAnswer]]:
+        """Send a batch, or read the flags when there is no action; return what was answered well, and count refusals.
 
-    async def _batch(self, items: Sequence[BatchItem]) -> list[BatchAnswer]:
+        What went well is recorded first. What would be refused to every other user too is raised: no permission, or
+        lasting throttling.
+        """
         if not items:
             return []
-        answers = await self.graph.batch(items)
+        reads = [BatchItem("GET", f"/users/{item.user_id}?$select=id,{self.flag}") for item in items]
+        answers = await self.graph.batch([item.request for item in items] if action else reads)
         self.pace.learn(any(answer.pressed for answer in answers))
-        return answers
-
-    def _judge(self, names: Sequence[str], answers: Sequence[BatchAnswer], *good: int) -> None:
-        """Count refusals; raise what would be refused to every other user too: no permission, or lasting throttling."""
+        answered = list(zip(items, answers, strict=True))
+        went_well = [(item, answer) for item, answer in answered if answer.status in good]
+        if action is not None:
+            self.journal.add(action, [item.user_id or answer.body["id"] for item, answer in went_well])
         for answer in answers:
             if answer.status in (401, 403, 429, 503, 504):
                 raise refusal("write the users", answer.status, answer.code, answer.message)
-        for name, answer in zip(names, answers, strict=True):
+        for item, answer in answered:
             if answer.status in (400, 409) and "already exists" in answer.message:
                 self.there += 1
             elif answer.status not in good:
-                self.refused.append((name, f"{answer.status} {answer.code}: {answer.message}"))
+                self.refused.append((item.name, f"{answer.status} {answer.code}: {answer.message}"))
+        return went_well
 
     def _advance(self, by: int) -> None:
         self.done += by
@@ -237,7 +235,7 @@ def _creation(person: LegacyUser, flag: str, issuer: str) -> dict[str, Any]:
     }
 
 
-def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+def _chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:
     iterator = iter(items)
     while chunk := list(itertools.islice(iterator, protocol.BATCH_SIZE)):
         yield chunk

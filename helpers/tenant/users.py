@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["Applied", "Counts", "Person", "Plan", "Skipped", "TenantUser", "Users", "index_users", "make_plan"]
 
 _FEDERATED = "An account with this e-mail address is there, but it signs in elsewhere, with no local password."
+_MARKED = (
+    "There without the flag: they get it. Their present password goes on working; check them first, because some may"
+    " have signed up again."
+)
 _DISABLED = "Disabled in the legacy store; the account that is there already stays as it is."
 
 
@@ -100,17 +104,17 @@ class Plan(Table):
         )
 
     def _repr_html_(self) -> str:
+        marked = [(name, id) for id, name in self.mark.items()]
         skipped = [("" if each.line is None else each.line, each.username, each.reason) for each in self.skipped]
-        tables = (
-            ("Who would be marked", ("Sign-in name", "Object id"), [(name, id) for id, name in self.mark.items()]),
-            ("Who is skipped", ("Line", "Sign-in name", "Why"), skipped),
+        return (
+            super()._repr_html_()
+            + _folded("Who would be marked", ("Sign-in name", "Object id"), marked)
+            + _folded("Who is skipped", ("Line", "Sign-in name", "Why"), skipped)
         )
-        names = (
-            fold(caption, Table(caption=caption, columns=columns, rows=rows)._repr_html_())
-            for caption, columns, rows in tables
-            if rows
-        )
-        return super()._repr_html_() + "".join(names)
+
+
+def _folded(caption: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    return fold(caption, Table(caption=caption, columns=columns, rows=rows)._repr_html_()) if rows else ""
 
 
 class Users(Step):
@@ -139,10 +143,9 @@ class Users(Step):
             read = read_export(export)
             users, problems = read.users, read.problems
         with recording_errors("compare the export with the tenant") as sent:
-            flag = await self._flag()
-            issuer = await self._issuer()
-            known = index_users(await self._read("id,identities,mail", flag), flag)
-            return make_plan(users or (), problems, known, flag=flag, issuer=issuer, sent=sent)
+            flag, issuer = await self._flag(), await self._issuer()
+            plan = make_plan(users or (), problems, await self._known(flag), flag=flag, issuer=issuer)
+            return replace(plan, sent=tuple(sent))
 
     async def dimensions(self, export: Path | str) -> pd.DataFrame:
         """Join what the legacy export says of people to their ids in the tenant. Names stay out. Nothing is written.
@@ -161,8 +164,7 @@ class Users(Step):
 
         people = read_export(export).users
         with recording_errors("compare the export with the tenant"):
-            flag = await self._flag()
-            known = index_users(await self._read("id,identities,mail", flag), flag)
+            known = await self._known(await self._flag())
         columns = ("country", "app", "hash_scheme", "last_legacy_sign_in")
         rows = [
             (known[each.username].user_id, *(getattr(each, name) for name in columns))
@@ -188,13 +190,14 @@ class Users(Step):
             PermissionMissing: the identity may not write users.
             GraphRefused: the tenant throttles for longer than the kit waits.
         """
-        create, mark = plan.create[:limit], list(plan.mark.items())
-        if limit is not None:
-            mark = mark[: max(0, limit - len(create))]
+        planned = len(plan.create) + len(plan.mark)
+        room = planned if limit is None else limit
+        create = plan.create[:room]
+        mark = list(plan.mark.items())[: room - len(create)]
         writer = UserWriter(self._graph, self._journal, plan.flag, progress)
         with recording_errors("write the users") as sent:
-            await writer.write(create, dict(mark), plan.issuer)
-            return _applied(writer, len(plan.create) + len(plan.mark), sent)
+            await writer.write(create, mark, plan.issuer)
+            return _applied(writer, planned, sent)
 
     async def counts(self) -> Counts:
         """Count who is to migrate and who has migrated, by asking the tenant.
@@ -204,17 +207,7 @@ class Users(Step):
         """
         with recording_errors("count the users") as sent:
             flag = await self._flag()
-            try:
-                total = await self._count("")
-                waiting, done = await self._count(f"{flag} eq true"), await self._count(f"{flag} eq false")
-            except httpx.HTTPStatusError as refused:
-                if refused.response.status_code != 400:
-                    raise
-                # Tenants in high-scale compatibility mode have no advanced queries.
-                total, waiting, done = await self._count_by_reading(flag)
-            if total and not waiting + done and self._journal.read():
-                # Filters on a yes/no attribute have been reported to find no user, without an error.
-                total, waiting, done = await self._count_by_reading(flag)
+            total, waiting, done = await self._counts(flag)
             unmarked = total - waiting - done
             return Counts(
                 title="Users in the tenant",
@@ -283,11 +276,11 @@ class Users(Step):
                 "To unmark": f"{len(unmark):,} that were there before and got the flag from the kit",
                 "To leave": f"{len(rows) - count:,}: migrated, or not the kit's",
             }
-            if count == 0:
-                return Card(title="Users", status="missing", facts=facts, sent=tuple(sent))
-            if confirm is None:
-                facts["To do it"] = f"await s.users.remove(confirm={count})"
-                return Card(title="Users", status="would be removed", facts=facts, sent=tuple(sent))
+            if count == 0 or confirm is None:
+                if count:
+                    facts["To do it"] = f"await s.users.remove(confirm={count})"
+                status = "would be removed" if count else "missing"
+                return Card(title="Users", status=status, facts=facts, sent=tuple(sent))
             if confirm != count:
                 raise KitError(
                     f"{count:,} users would be removed, not {confirm:,}.",
@@ -317,14 +310,29 @@ class Users(Step):
     async def _read(self, fields: str, flag: str) -> list[dict[str, Any]]:
         return [row async for row in self._graph.pages(f"/users?$select={fields},{flag}&$top=999")]
 
-    async def _count(self, condition: str) -> int:
-        query = f"?$filter={condition}" if condition else ""
-        answer = await self._graph.send("GET", f"/users/$count{query}", headers={"ConsistencyLevel": "eventual"})
-        return int(str(answer).lstrip("\ufeff"))
+    async def _known(self, flag: str) -> dict[str, TenantUser]:
+        return index_users(await self._read("id,identities,mail", flag), flag)
 
-    async def _count_by_reading(self, flag: str) -> tuple[int, int, int]:
+    async def _counts(self, flag: str) -> tuple[int, int, int]:
+        """Return how many users there are, and whose flag is true, and whose is false."""
+        try:
+            found = [
+                await self._count(query) for query in ("", f"?$filter={flag} eq true", f"?$filter={flag} eq false")
+            ]
+        except httpx.HTTPStatusError as refused:
+            # Tenants in high-scale compatibility mode have no advanced queries.
+            if refused.response.status_code != 400:
+                raise
+        else:
+            # Filters on a yes/no attribute have been reported to find no user, without an error.
+            if any(found[1:]) or not found[0] or not self._journal.read():
+                return found[0], found[1], found[2]
         values = [row.get(flag) for row in await self._read("id", flag)]
         return len(values), values.count(True), values.count(False)
+
+    async def _count(self, query: str) -> int:
+        answer = await self._graph.send("GET", f"/users/$count{query}", headers={"ConsistencyLevel": "eventual"})
+        return int(str(answer).lstrip("\ufeff"))
 
 
 def index_users(rows: Iterable[Mapping[str, Any]], flag: str) -> dict[str, TenantUser]:
@@ -346,7 +354,6 @@ def make_plan(
     *,
     flag: str,
     issuer: str,
-    sent: Iterable[Sent] = (),
 ) -> Plan:
     """Sort everybody into create, mark, leave and skip."""
     skipped = [Skipped(each.username, each.cause, each.line) for each in problems if each.skipped]
@@ -366,15 +373,9 @@ def make_plan(
     created = "Not in the tenant: created with a temporary password that nobody knows, and the flag."
     if disabled := sum(person.status == "disabled" for person in create.values()):
         created += f" {disabled:,} are disabled in the legacy store and are created disabled."
-    marked = "There without the flag: nobody."
-    if mark:
-        marked = (
-            "There without the flag: they get it. Their present password goes on working; check them first, because"
-            " some may have signed up again."
-        )
     rows = [
         ("create", f"{len(create):,}", created),
-        ("mark", f"{len(mark):,}", marked),
+        ("mark", f"{len(mark):,}", _MARKED if mark else "There without the flag: nobody."),
         ("leave", f"{flags[True]:,}", "The flag is set already."),
         ("leave", f"{flags[False]:,}", "Migrated already: the flag stays false."),
     ]
@@ -384,7 +385,6 @@ def make_plan(
         columns=("What", "People", "In words"),
         rows=rows + [("skip", f"{count:,}", reason) for reason, count in reasons.most_common()],
         note="Nothing was written. `await s.users.apply(plan)` does it.",
-        sent=tuple(sent),
         create=tuple(create.values()),
         mark=mark,
         marked=flags[True],

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from helpers.tenant import step
+from helpers.tenant import encryption_key, step
+from helpers.tenant.encryption_key import make_pair, read_pair
+from jitkit.files import write_private
 from jitkit.rehearsal.tenant import RehearsalTenant
 from tenant.support import Between, Kit
 
@@ -48,7 +51,7 @@ def seeded(untouched: Path) -> Path:
 
 @pytest.fixture
 def tenant(seeded: Path, tmp_path: Path) -> Iterator[RehearsalTenant]:
-    """An untouched tenant of the test's own."""
+    """A tenant of the test's own: untouched, unless the module chose another."""
     path = tmp_path / "tenant.sqlite3"
     shutil.copy(seeded, path)
     opened = RehearsalTenant.open(path)
@@ -64,7 +67,7 @@ def between(tenant: RehearsalTenant) -> Between:
 
 @pytest.fixture
 async def kit(tenant: RehearsalTenant, between: Between, tmp_path: Path) -> AsyncIterator[Kit]:
-    """Every step, in an untouched tenant."""
+    """Every step, in that tenant."""
     made = Kit.at(tenant, between, tmp_path / "state")
     yield made
     await made.graph.close()
@@ -74,3 +77,25 @@ async def kit(tenant: RehearsalTenant, between: Between, tmp_path: Path) -> Asyn
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again without waiting."""
     monkeypatch.setattr(step, "LAG_WAITS", (0.0, 0.0, 0.0))
+
+
+@pytest.fixture(scope="session")
+def pairs() -> list[bytes]:
+    """The key pairs that were made so far."""
+    return []
+
+
+@pytest.fixture
+def ready_made_pairs(pairs: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hand out the same few key pairs in each test: making one takes its time."""
+    handed_out = itertools.count()
+
+    def hand_out(path: Path) -> object:
+        number = next(handed_out)
+        if number == len(pairs):
+            make_pair(path)
+            pairs.append(path.read_bytes())
+        write_private(path, pairs[number])
+        return read_pair(path)
+
+    monkeypatch.setattr(encryption_key, "make_pair", hand_out)

@@ -16,15 +16,21 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from helpers.settings import Profile
 from helpers.tenant import encryption_key
-from helpers.tenant.encryption_key import EncryptionKey
+from helpers.tenant.encryption_key import EncryptionKey, make_pair
 from jitkit.endpoint.keys import parse_key
 from jitkit.errors import KitError, NotReady, SettingsError
 from tenant.support import Between, Kit, writes
 
+pytestmark = pytest.mark.usefixtures("ready_made_pairs")
+
+
+@pytest.fixture(scope="session")
+def seeded(registered: Path) -> Path:
+    return registered
+
 
 @pytest.fixture
-async def ready(kit: Kit) -> Kit:
-    await kit.app.ensure()
+def ready(kit: Kit) -> Kit:
     return kit
 
 
@@ -189,6 +195,7 @@ async def test_a_rotation_that_broke_off_is_finished_without_losing_the_key_in_u
 
 
 async def test_a_certificate_that_ran_out_asks_for_a_rotation(ready: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encryption_key, "make_pair", make_pair)
     monkeypatch.setattr(encryption_key, "VALID_DAYS", 0)
     with pytest.raises(NotReady, match="rotate"):
         await ready.key.ensure()
@@ -240,6 +247,7 @@ async def test_removal_clears_the_tenant_and_the_files(ready: Kit) -> None:
 
 
 async def test_the_registration_comes_first(kit: Kit) -> None:
+    await kit.app.remove()
     with pytest.raises(NotReady, match="02-app-registrations"):
         await kit.key.ensure()
     assert not kit.key.private_key_path.exists()

@@ -13,13 +13,14 @@ from typing import Any
 import httpx
 import pytest
 
-from helpers.tenant import encryption_key, step
-from helpers.tenant.encryption_key import make_pair, read_pair
+from helpers.tenant import step
 from jitkit.errors import NotReady, PermissionMissing
 from jitkit.rehearsal import switches
 from jitkit.rehearsal.identity import ADMINISTRATOR_PERMISSIONS
 from jitkit.rehearsal.tenant import RehearsalTenant
 from tenant.support import PEOPLE, Between, Forward, Kit, everybody, journal_of, narrow, writes
+
+pytestmark = pytest.mark.usefixtures("ready_made_pairs")
 
 FEW = PEOPLE[:21]
 
@@ -46,24 +47,6 @@ async def set_up(kit: Kit) -> None:
     for name in STEPS:
         await getattr(kit, name).ensure()
     await import_users(kit)
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One key pair for all runs: making one takes its time."""
-    path = tmp_path_factory.mktemp("pair") / "key.pem"
-    make_pair(path)
-    return path
-
-
-@pytest.fixture(autouse=True)
-def no_new_pairs(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def copy(path: Path) -> Any:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(pair, path)
-        return read_pair(path)
-
-    monkeypatch.setattr(encryption_key, "make_pair", copy)
 
 
 async def test_every_step_creates_reuses_shows_and_removes_its_object(kit: Kit) -> None:

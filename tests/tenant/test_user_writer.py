@@ -27,9 +27,13 @@ from tenant.support import (
 )
 
 
+@pytest.fixture(scope="session")
+def seeded(registered: Path) -> Path:
+    return registered
+
+
 @pytest.fixture
-async def ready(kit: Kit) -> Kit:
-    await kit.flag.ensure()
+def ready(kit: Kit) -> Kit:
     return kit
 
 

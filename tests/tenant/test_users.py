@@ -19,9 +19,13 @@ from tenant.support import (
 )
 
 
+@pytest.fixture(scope="session")
+def seeded(registered: Path) -> Path:
+    return registered
+
+
 @pytest.fixture
-async def ready(kit: Kit) -> Kit:
-    await kit.flag.ensure()
+def ready(kit: Kit) -> Kit:
     return kit
 
 
@@ -171,6 +175,7 @@ async def test_removal_is_counted_first_and_spares_whoever_has_migrated(ready: K
 
 
 async def test_the_flag_comes_first_and_a_wrong_file_stops_before_anything_is_asked(kit: Kit, tmp_path: Path) -> None:
+    await kit.flag.remove()
     with pytest.raises(NotReady, match="01-extension-attribute"):
         await kit.users.plan(users=PEOPLE)
     wrong = tmp_path / "read-me.csv"
