@@ -12,16 +12,17 @@ ROOT = Path(__file__).resolve().parents[1]
 TREES = {"helpers": ROOT / "helpers", "jitkit": ROOT / "src" / "jitkit"}
 ENGINES = ("endpoint", "rehearsal", "conformance", "progress")
 
-# Package: (files, lines), at most. `jitkit` stands for its own modules, without the engines.
+# Package: (files, lines), at most. `jitkit` stands for its own modules, without the engines. Lower a number when its
+# package gets smaller; a change that needs a higher one says in its commit what users get for it.
 BUDGETS = {
-    "helpers": (26, 4600),
-    "jitkit": (10, 700),
-    "jitkit.endpoint": (22, 3600),
-    "jitkit.rehearsal": (32, 6600),
-    "jitkit.conformance": (20, 2300),
-    "jitkit.progress": (20, 3500),
+    "helpers": (26, 6_000),
+    "jitkit": (10, 770),
+    "jitkit.endpoint": (20, 3_600),
+    "jitkit.rehearsal": (32, 7_120),
+    "jitkit.conformance": (20, 2_740),
+    "jitkit.progress": (20, 4_220),
 }
-WHOLE = (125, 21_000)
+WHOLE = (125, 24_430)
 
 # The endpoint is deployed alone; the rehearsal tenant and the suite are its independent witnesses.
 OF_THE_ENDPOINT = {"jitkit.protocol", "jitkit.errors"}
