@@ -24,7 +24,7 @@ from helpers import run_notebooks
 from helpers.checks import needs_of
 from helpers.graph import Graph
 from helpers.legacy_export import normalise, read_export
-from helpers.run_notebooks import NOTEBOOKS, Result, in_order, play, run
+from helpers.run_notebooks import NOTEBOOKS, Result, in_order, play, run, write_html
 from helpers.worlds import SAMPLE_DATA
 from jitkit.errors import KitError
 from jitkit.rehearsal.tenant import RehearsalTenant
@@ -123,18 +123,18 @@ def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     export = sample(folder / "sample", request.param)
     done = Runs(export, len(read_export(export).users), folder / "home", folder / "html")
 
-    def run_and_keep(path: Path, *, home: Path) -> NotebookNode:
-        number = path.stem[:2]
-        done.first[number] = run(path, home=home)
-        done.homes[number] = Path(shutil.copytree(home, folder / f"after-{number}"))
-        return done.first[number]
+    def write_and_keep(notebook: NotebookNode, page: Path) -> None:
+        number = page.stem[:2]
+        done.first[number] = notebook
+        done.homes[number] = Path(shutil.copytree(done.home, folder / f"after-{number}"))
+        write_html(notebook, page)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         terminal = io.StringIO()
         patch.setattr("sys.stderr", terminal)
         patch.setattr("sys.stdout", terminal)
-        patch.setattr(run_notebooks, "run", run_and_keep)
+        patch.setattr(run_notebooks, "write_html", write_and_keep)
         done.result = play(done.home, html=done.pages, export=export)
         done.printed = terminal.getvalue()
     done.played = folder / "counted-first"

@@ -365,7 +365,9 @@ def test_the_whole_tenant_has_18_000_writes_in_five_minutes(still: RehearsalTena
 def test_resource_units_go_by_the_size_of_the_tenant(still: RehearsalTenant, users: int, allowed: int) -> None:
     with still.directory.transaction():
         for number in range(users):
-            still.directory.add_user(User(str(number), f"{number}@x", None, "", False, True, 0, 0, {}, 0))
+            still.directory.add_user(
+                User(id=str(number), upn=f"{number}@x", sign_in_name=None, password_hash="", body={}, created=0)
+            )
     throttle = Throttle()
     assert count(throttle, still, "GET", "/domains") == allowed
     with pytest.raises(GraphError) as refused:
