@@ -29,6 +29,13 @@ _HIDDEN: Final = "••••••"
 _recorder: contextvars.ContextVar[list[Sent] | None] = contextvars.ContextVar("recorder", default=None)
 
 
+def import_models() -> None:
+    """Import the SDK's models now; otherwise the first object that is read imports some 1,200 modules."""
+    from msgraph.generated.models.application import Application
+
+    Application().get_field_deserializers()
+
+
 class TokenCredential(Protocol):
     """What azure-identity's asynchronous credentials offer."""
 

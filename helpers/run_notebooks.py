@@ -27,7 +27,7 @@ __all__ = ["NOTEBOOKS", "Result", "in_order", "play", "rehearse", "run", "run_al
 DAYS: Final = 90
 NOTEBOOKS: Final = Path(__file__).resolve().parents[1] / "notebooks"
 _CELL_SECONDS = 300
-_IMPORTED_EARLY: Final = ("helpers.tenant.users", "helpers.local_endpoint", "jitkit.rehearsal.tenant")
+_IMPORTED_EARLY: Final = ("helpers.tenant.users", "helpers.local_endpoint", "jitkit.rehearsal.tenant", "pandas")
 _PICTURE = re.compile(r"\]\((images/[^)\s]+\.svg)\)")
 
 
@@ -100,10 +100,11 @@ class _Run:
             timeout=_CELL_SECONDS,
             resources={"metadata": {"path": str(NOTEBOOKS)}},
             store_widget_state=False,
-            # The imports take most of a session's start; the names stay out of the notebook's namespace.
+            # Imports take most of a notebook's time; the names stay out of its namespace.
             extra_arguments=[
                 "--IPKernelApp.log_level=50",
                 *(f"--IPKernelApp.exec_lines=__import__({name!r})" for name in _IMPORTED_EARLY),
+                "--IPKernelApp.exec_lines=__import__('helpers.graph').graph.import_models()",
             ],
         )
         self.client.on_cell_start = lambda cell, cell_index: setattr(self, "_reached", str(cell.id))
