@@ -56,12 +56,7 @@ class Player:
         self._host, self._endpoint_settings, self._collect = host, endpoint_settings, collect
 
     async def __call__(self, days: int) -> Card:
-        """Let time pass until so many whole days have been played, counted from the midnight before the first one.
-
-        Raises:
-            NotReady: the tenant is not set up.
-            KitError: `days` is not a number of days.
-        """
+        """Let time pass until so many whole days have been played, counted from the midnight before the first one."""
         clock = self._tenant.directory.clock
         clock.follow()
         began = float(self._tenant.directory.meta(_BEGAN) or -(-(clock.now() - HOUR) // DAY) * DAY)
@@ -129,11 +124,7 @@ def passed(now: float, began: float) -> int:
 
 
 def in_process(environment: Mapping[str, str]) -> MakeEndpoint:
-    """Make the kit's endpoint in this process, in the tenant's time instead of the machine's.
-
-    Args:
-        environment: the endpoint's settings. The tenant's documents are read from the tenant itself.
-    """
+    """Make the endpoint with these settings in this process, in the tenant's time, with the tenant's own documents."""
     from jitkit.endpoint.app import Clock, create_app
     from jitkit.endpoint.settings import Settings
     from jitkit.endpoint.stores import open_store

@@ -13,6 +13,7 @@ from story import sign_ins, told, users
 
 from jitkit.errors import BadTable
 from jitkit.progress import states
+from jitkit.progress.figures import strange_rows
 from jitkit.progress.report import Figures
 from jitkit.progress.tables import Tables
 
@@ -138,7 +139,7 @@ def test_logs_with_other_ids_than_the_users_are_named_and_nothing_is_said_from_t
     assert "None of the 28 rows" in found.words
     assert "nothing confirms it" in figures.answers["How many moved?"]
     assert figures.answers["Who is stuck, and why?"] == "3 people are left, and no log shows an attempt to sign in."
-    assert figures.strange_rows(told()) == figures.strange_rows(Tables()) == 0
+    assert strange_rows(told()) == strange_rows(Tables()) == 0
 
 
 def test_without_logs_nothing_is_said_of_tries_outages_and_tokens(tmp_path: Path) -> None:
