@@ -1,4 +1,4 @@
-"""A client for Microsoft Graph: records what is sent, asks before the first write, and explains refusals."""
+"""A client for Microsoft Graph: records what is sent, has each change allowed before it, and explains refusals."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import httpx
 
 from jitkit import protocol
-from jitkit.display import Sent
+from jitkit.display import Sent, Table
 from jitkit.errors import GraphRefused, KitError, PermissionMissing, Taken
 
 if TYPE_CHECKING:
     from msgraph.graph_service_client import GraphServiceClient
 
-__all__ = ["BatchAnswer", "BatchItem", "Graph", "TokenCredential", "explained", "recording", "refusal"]
+__all__ = ["BatchAnswer", "BatchItem", "Change", "Graph", "TokenCredential", "explained", "recording", "refusal"]
 
 HOST: Final = "graph.microsoft.com"
 ROOT: Final = f"https://{HOST}"
@@ -27,6 +27,7 @@ _ATTEMPTS: Final = 6
 _TRANSIENT: Final = (429, 503, 504)
 _HIDDEN: Final = "••••••"
 _recorder: contextvars.ContextVar[list[Sent] | None] = contextvars.ContextVar("recorder", default=None)
+_allowed: contextvars.ContextVar[bool] = contextvars.ContextVar("allowed", default=False)
 
 
 def import_models() -> None:
@@ -34,6 +35,30 @@ def import_models() -> None:
     from msgraph.generated.models.application import Application
 
     Application().get_field_deserializers()
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change to a tenant, as a person sees it before it is made."""
+
+    what: str  # what happens to which object, such as `Create the app registration 'JIT password check'`
+    values: Sequence[tuple[str, str, str]] = ()  # what it is about: a label, the value now, the value afterwards
+    affected: str = ""  # who is affected: applications by name, people by number
+    # What has to be typed before it is made: the number or the name concerned. Empty for an ordinary creation.
+    answer: str = field(default="", repr=False)
+    asks: str = ""  # what the question asks for, such as `the number of people concerned`; never the answer itself
+
+    def __str__(self) -> str:
+        lines = [self.what, *(f"  {label}: {now or '-'} -> {then or '-'}" for label, now, then in self.values)]
+        return "\n".join(lines + ([f"  Affected: {self.affected}"] if self.affected else []))
+
+    def _repr_html_(self) -> str:
+        note = f"Affected: {self.affected}" if self.affected else ""
+        return Table(caption=self.what, columns=("What", "Now", "Then"), rows=self.values, note=note)._repr_html_()
+
+
+# Awaited before a change; raises WriteNotConfirmed to keep the tenant as it is.
+Allow = Callable[[Change], Awaitable[None]]
 
 
 class TokenCredential(Protocol):
@@ -85,7 +110,8 @@ class BatchAnswer:
 class Graph:
     """Send requests to one tenant's Microsoft Graph, over the network or to the rehearsal tenant in this process.
 
-    `before_write` is awaited before every request that is not a read; raise in it to keep the tenant unchanged.
+    `before_write` is awaited with each change before it is made: those that `changing` names, and every other request
+    that is not a read. Raise in it to keep the tenant unchanged.
     """
 
     def __init__(
@@ -93,14 +119,30 @@ class Graph:
         credential: TokenCredential,
         transport: httpx.AsyncBaseTransport,
         *,
-        before_write: Callable[[], Awaitable[None]] | None = None,
+        before_write: Allow | None = None,
         scopes: Sequence[str] = (f"{ROOT}/.default",),
     ) -> None:
         self._credential = credential
         self._scopes = list(scopes)
+        self._before_write = before_write
         self._transport = RecordingTransport(transport, before_write)
         self._http: httpx.AsyncClient | None = None
         self._client: GraphServiceClient | None = None
+
+    @contextlib.asynccontextmanager
+    async def changing(self, change: Change) -> AsyncIterator[None]:
+        """Have a change allowed; the requests inside the block are part of it and are not asked about again.
+
+        Raises:
+            WriteNotConfirmed: the person at the keyboard did not allow it.
+        """
+        if self._before_write is not None:
+            await self._before_write(change)
+        token = _allowed.set(True)
+        try:
+            yield
+        finally:
+            _allowed.reset(token)
 
     @property
     def client(self) -> GraphServiceClient:
@@ -250,16 +292,16 @@ def recording() -> Iterator[list[Sent]]:
 
 
 class RecordingTransport(httpx.AsyncBaseTransport):
-    """Passes requests on, records them for `recording`, and awaits `before_write` before each that is not a read."""
+    """Passes requests on, records them for `recording`, and has each write allowed that no change named."""
 
-    def __init__(self, inner: httpx.AsyncBaseTransport, before_write: Callable[[], Awaitable[None]] | None) -> None:
+    def __init__(self, inner: httpx.AsyncBaseTransport, before_write: Allow | None) -> None:
         self._inner = inner
         self._before_write = before_write
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         body = await request.aread()
-        if self._before_write is not None and not _reads(request, body):
-            await self._before_write()
+        if self._before_write is not None and not _allowed.get() and not _reads(request, body):
+            await self._before_write(_unnamed(request, body))
         collected = _recorder.get()
         if collected is None:
             return await self._inner.handle_async_request(request)
@@ -279,6 +321,18 @@ def _reads(request: httpx.Request, body: bytes) -> bool:
     if request.url.path.endswith("/$batch"):
         return all(each.get("method") == "GET" for each in json.loads(body)["requests"])
     return request.url.path.endswith("/validateAuthenticationConfiguration")
+
+
+def _unnamed(request: httpx.Request, body: bytes) -> Change:
+    """Describe a write that no step named: what a POST makes is ordinary, anything else asks for its object's id."""
+    path = request.url.path
+    creates = request.method == "POST"
+    return Change(
+        what=f"{request.method} {path}",
+        values=[("Body", "", _shown(body) or "")],
+        answer="" if creates else path.rsplit("/", 1)[-1],
+        asks="" if creates else "the last part of that path",
+    )
 
 
 def _shown(body: bytes) -> str | None:

@@ -1,4 +1,4 @@
-"""Signing in to a real tenant, and the typed confirmation before the first write."""
+"""Signing in to a real tenant, and the questions before its changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from helpers.graph import HOST
+from helpers.graph import HOST, Change
 from helpers.settings import Profile
 from jitkit import protocol
 from jitkit.errors import KitError, SettingsError, WriteNotConfirmed
@@ -88,33 +88,52 @@ class LiveCredential:
 
 
 class Confirmation:
-    """Asks for the tenant's domain before the first write of a session; remembers the answer for the session only."""
+    """Shows every change, and asks before it: once a session for ordinary creations, each time for what can hurt.
 
-    def __init__(self, domain: str, ask: Callable[[str], str] = input) -> None:
+    An ordinary creation takes the tenant's domain, which the question does not name: whoever types it knows the tenant.
+    """
+
+    def __init__(self, domain: str, ask: Callable[[str], str] = input, show: Callable[[Change], object] | None = None):
         self._domain = domain
         self._ask = ask
+        self._show = show or _display
         self._given = False
         self._lock = asyncio.Lock()
 
-    async def __call__(self) -> None:
-        """Return once the domain was typed; raise WriteNotConfirmed when something else was, or nothing can be."""
+    async def __call__(self, change: Change) -> None:
+        """Return once the change may be made; raise WriteNotConfirmed when something else, or nothing, was typed."""
         async with self._lock:
-            if self._given:
-                return
-            question = f"This changes the real tenant {self._domain}. Type its domain to go on: "
-            try:
-                typed = self._ask(question)
-            except (EOFError, RuntimeError, NotImplementedError) as problem:
-                raise self._refused("nothing can be typed here") from problem
-            if typed.strip().lower() != self._domain.lower():
-                raise self._refused("the domain that was typed is another one")
-            self._given = True
+            self._show(change)
+            if change.answer:
+                self._require(change.answer, f"Type {change.asks} to allow it: ")
+            elif not self._given:
+                self._require(self._domain, "This changes a real tenant. Type the tenant's domain to allow it: ")
+                self._given = True
 
-    def _refused(self, why: str) -> WriteNotConfirmed:
-        return WriteNotConfirmed(
-            f"Nothing was changed: {why}.",
-            next_step=f"Run the cell again in an interactive notebook and type {self._domain} to allow changes to it.",
-        )
+    def _require(self, wanted: str, question: str) -> None:
+        try:
+            typed = self._ask(question)
+        except (EOFError, RuntimeError, NotImplementedError) as problem:
+            raise _unconfirmed("nothing can be typed here") from problem
+        if typed.strip().lower() != wanted.lower():
+            raise _unconfirmed("what was typed is not what was asked for")
+
+
+def _unconfirmed(why: str) -> WriteNotConfirmed:
+    return WriteNotConfirmed(
+        f"Nothing was changed: {why}.",
+        next_step="Read what would change, run the cell again in an interactive notebook, and type what it asks for.",
+    )
+
+
+def _display(change: Change) -> None:
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.display import display
+
+    if InteractiveShell.initialized():
+        display(change)  # type: ignore[no-untyped-call]
+    else:
+        print(change)  # noqa: T201 - a question without its subject could not be answered
 
 
 def transport() -> httpx.AsyncBaseTransport:

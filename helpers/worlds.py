@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import httpx
 
 from helpers import live
-from helpers.graph import Graph, explained
+from helpers.graph import Change, Graph, explained
 from helpers.legacy_export import read_export, read_rows
 from helpers.settings import Profile, state
 from jitkit import protocol
@@ -235,10 +235,10 @@ class LiveWorld(World):
             },
         )
 
-    async def _before_write(self) -> None:
+    async def _before_write(self, change: Change) -> None:
         if self._confirmation is None:
             self._confirmation = live.Confirmation((await self.tenant()).domain)
-        await self._confirmation()
+        await self._confirmation(change)
 
 
 def _volunteers(export: Path, people: Mapping[str, str]) -> dict[str, str]:

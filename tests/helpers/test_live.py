@@ -14,7 +14,7 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
 from helpers import live
-from helpers.graph import Graph
+from helpers.graph import Change, Graph
 from helpers.settings import CREDENTIALS, Profile
 from jitkit.errors import KitError, SettingsError, WriteNotConfirmed
 
@@ -56,14 +56,63 @@ async def test_reads_need_no_confirmation() -> None:
     assert asked == []
 
 
-async def test_the_first_write_asks_for_the_domain_and_the_second_does_not() -> None:
+async def test_the_first_creation_asks_for_the_domain_and_the_second_does_not() -> None:
     network, asked = Answers(), []
     client = graph(network, [f" {TENANT.upper()} "], asked)
     await client.send("POST", "/applications", body={})
-    await client.send("PATCH", "/applications/1", body={})
-    assert network.seen == ["POST", "PATCH"]
+    await client.send("POST", "/servicePrincipals", body={})
+    assert network.seen == ["POST", "POST"]
     assert len(asked) == 1
-    assert TENANT in asked[0]
+
+
+async def test_no_question_prints_what_has_to_be_typed() -> None:
+    network, asked = Answers(), []
+    client = graph(network, [TENANT, "4f2a"], asked)
+    await client.send("POST", "/applications", body={})
+    await client.send("DELETE", "/applications/4f2a")
+    assert len(asked) == 2
+    assert TENANT not in asked[0]
+    assert "4f2a" not in asked[1]
+
+
+async def test_what_can_hurt_is_asked_each_time_and_shown_first() -> None:
+    network, seen = Answers(), []
+    change = Change("Move it", [("Address", "https://old.example", "https://new.example")], "Shop", "Shop", "the app")
+    typed = ["Shop", "shop", "Shop", "no"]
+
+    def ask(question: str) -> str:
+        seen.append("asked")
+        return typed.pop(0)
+
+    client = Graph(Token(), network, before_write=live.Confirmation(TENANT, ask, seen.append))
+    for _ in range(3):
+        async with client.changing(change):
+            await client.send("PATCH", "/identity/customAuthenticationExtensions/1", body={})
+            await client.send("PATCH", "/identity/customAuthenticationExtensions/1", body={})
+    assert seen == [change, "asked"] * 3
+    with pytest.raises(WriteNotConfirmed):
+        async with client.changing(change):
+            await client.send("PATCH", "/identity/customAuthenticationExtensions/1", body={})
+    assert network.seen == ["PATCH"] * 6
+
+
+async def test_a_change_covers_the_requests_inside_it_alone() -> None:
+    network, asked = Answers(), []
+    client = graph(network, [TENANT, "no"], asked)
+    async with client.changing(Change("Create it")):
+        await asyncio.gather(*[client.send("PATCH", f"/applications/{n}", body={}) for n in range(3)])
+    with pytest.raises(WriteNotConfirmed):
+        await client.send("PATCH", "/applications/1", body={})
+    assert network.seen == ["PATCH"] * 3
+
+
+def test_a_change_shows_what_it_does_and_never_its_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    change = Change("Move it", [("Address", "old", "new")], "Shop, Portal", answer="CANARY", asks="its name")
+    live._display(change)
+    shown = f"{change} {change!r} {change._repr_html_()} {capsys.readouterr().out}"
+    assert "CANARY" not in shown
+    for word in ("Move it", "old", "new", "Shop, Portal"):
+        assert shown.count(word) >= 3
 
 
 @pytest.mark.parametrize("typed", ["", "yes", "fabrikam.onmicrosoft.com"])

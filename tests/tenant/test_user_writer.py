@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from helpers.graph import Graph
+from helpers.graph import Change, Graph
 from helpers.tenant.user_writer import Pace, temporary_password
 from helpers.tenant.users import Users
 from jitkit.errors import GraphRefused, PermissionMissing, SettingsError, WriteNotConfirmed
@@ -160,7 +160,7 @@ async def test_an_identity_that_may_not_write_stops_at_once(ready: Kit, tmp_path
 async def test_whoever_does_not_confirm_is_asked_once(ready: Kit) -> None:
     asked = 0
 
-    async def refuse() -> None:
+    async def refuse(change: Change) -> None:
         nonlocal asked
         asked += 1
         raise WriteNotConfirmed("Nothing was changed.", next_step="Type the domain.")
