@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -51,7 +52,7 @@ KEYS = {
     "PKCS#12": (pfx("encryption"), entra.x5t("encryption")),
     "key alone": (entra.private_pem("encryption"), None),
     "on one line": (entra.private_pem("encryption").replace("\n", "\\n"), None),
-    "PKCS#12 in lines, as base64 tools write it": (textwrap.fill(pfx("encryption"), 76), entra.x5t("encryption")),
+    "PKCS#12 in lines": (textwrap.fill(pfx("encryption"), 76), entra.x5t("encryption")),
     "as openssl pkcs12 writes it": (
         f"Bag Attributes\n    localKeyID: 01\n{entra.private_pem('encryption')}"
         f"Bag Attributes\n    friendlyName: jit\n{certificate_pem('encryption')}",
@@ -69,6 +70,51 @@ KEYS = {
 def test_a_key_is_read_in_every_form(value: str, thumbprint: str | None) -> None:
     (key,) = entra.settings(DecryptionPrivateKey=value).keys
     assert key.thumbprint == thumbprint
+
+
+# What a tool makes of a line end -> how the key is written then.
+LINE_ENDS = {
+    "Windows": "\r\n",
+    "an old Mac": "\r",
+    "backslash-n": "\\n",
+    "backslash-r-backslash-n": "\\r\\n",
+    "backslash-r": "\\r",
+    "doubled backslash-n": "\\\\n",
+    "doubled backslash-r-backslash-n": "\\\\r\\\\n",
+    "escaped three times": "\\\\\\\\r\\\\\\\\n",
+    "backslash-r before a line end": "\\r\n",
+}
+QUOTES = {
+    "bare": lambda text: text,
+    "double quotes": lambda text: f'"{text}"',
+    "single quotes": lambda text: f"'{text}'",
+    "quotes in quotes": lambda text: f'"\\"{text}\\""',
+}
+
+
+@pytest.mark.parametrize("quote", QUOTES)
+@pytest.mark.parametrize("line_end", LINE_ENDS)
+def test_a_key_is_read_however_its_line_ends_were_escaped(line_end: str, quote: str) -> None:
+    for whole, thumbprint in ((entra.pair_pem("encryption"), entra.x5t("encryption")), KEYS["PKCS#12 in lines"]):
+        value = QUOTES[quote](whole.replace("\n", LINE_ENDS[line_end]))
+        (key,) = entra.settings(DecryptionPrivateKey=value).keys
+        assert key.thumbprint == thumbprint
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_key_is_read_from_what_json_writers_make_of_it(times: int) -> None:
+    value = entra.pair_pem("encryption")
+    for _ in range(times):
+        value = json.dumps(value)
+    # PHP escapes the slash, .NET the plus sign.
+    for text in (value, value.replace("/", r"\/"), value.replace("+", r"\u002B"), value.replace("+", r"\\u002b")):
+        (key,) = entra.settings(DecryptionPrivateKey=text).keys
+        assert key.thumbprint == entra.x5t("encryption")
+
+
+def test_a_reference_in_quotes_that_was_not_resolved_is_refused_by_name() -> None:
+    with pytest.raises(SettingsError, match="not resolved"):
+        entra.settings(DecryptionPrivateKey='"@Microsoft.KeyVault(SecretUri=x)"')
 
 
 def test_defaults() -> None:
@@ -92,7 +138,7 @@ def test_defaults() -> None:
         ({"DecryptionPrivateKeyPrevious": "@Microsoft.KeyVault(SecretUri=x)"}, "DecryptionPrivateKeyPrevious"),
         ({"DecryptionPrivateKey": "s3cret"}, "DecryptionPrivateKey"),
         ({"DecryptionPrivateKey": base64.b64encode(b"s3cret").decode()}, "DecryptionPrivateKey"),
-        ({"DecryptionPrivateKey": "-----BEGIN PRIVATE KEY-----\ns3cret"}, "DecryptionPrivateKey"),
+        ({"DecryptionPrivateKey": "-----BEGIN PRIVATE KEY-----\ns3cret"}, "line ends"),
         ({"DecryptionPrivateKey": certificate_pem("encryption")}, "DecryptionPrivateKey"),
         ({"DecryptionPrivateKey": UNHEARD_OF}, "RSA"),
         ({"DecryptionPrivateKey": pfx("encryption", b"s3cret")}, "without a password"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -25,6 +26,10 @@ _log = logging.getLogger(__name__)
 _SMALLEST_KEY: Final = 2048
 _UNRESOLVED: Final = "@Microsoft.KeyVault("
 _VAULT_SECONDS: Final = 5
+# What JSON writers and one-line settings make of a line end, of `/` and of `+`. A backslash may be doubled on the way.
+_LINE_END: Final = re.compile(r"(?:\\+[rn]|[\r\n])+")
+_CHARACTER: Final = re.compile(r"\\+(?:u([0-9A-Fa-f]{4})|/)")
+_AROUND: Final = " \t\r\n\"'\\"
 
 
 @dataclass(frozen=True)
@@ -52,15 +57,17 @@ def refuse_unresolved(value: str, name: str) -> None:
 def parse_key(value: str, name: str) -> DecryptionKey:
     """Read a PEM private key, with its certificate or without it, or a base64 PKCS#12 without a password.
 
-    Line ends may be written as backslash-n, as one-line settings hold them. Errors name the setting alone.
+    Line ends may be escaped and the whole may be in quotes, as JSON and one-line settings hold it. Errors name the
+    setting alone.
     """
-    text = value.strip()
+    text = _plain(value)
     refuse_unresolved(text, name)
     private, certificate = _read(text)
     if not isinstance(private, rsa.RSAPrivateKey) or private.key_size < _SMALLEST_KEY:
         raise SettingsError(
             f"{name} holds no RSA private key of at least {_SMALLEST_KEY} bits that can be read.",
-            next_step="Set it to a PEM private key without a password, or to a base64 PKCS#12 without a password.",
+            next_step="Set it to a PEM private key without a password, each of its line ends kept or written as"
+            " backslash-n, or to a base64 PKCS#12 without a password.",
         )
     jwk = JWK.from_pyca(private)
     jwk.get_op_key("unwrapKey")  # checks the key once, for tens of milliseconds: not within the first request
@@ -75,10 +82,15 @@ def parse_key(value: str, name: str) -> DecryptionKey:
     return DecryptionKey(jwk, digest, certificate.not_valid_after_utc)
 
 
+def _plain(value: str) -> str:
+    """Undo what a one-line setting made of a text: the quotes around it, and escaped characters."""
+    text = _LINE_END.sub("\n", value.strip(_AROUND))
+    return _CHARACTER.sub(lambda found: chr(int(found[1], 16)) if found[1] else "/", text)
+
+
 def _read(text: str) -> tuple[object | None, x509.Certificate | None]:
     """Read key and certificate, None where unreadable, so that no parser's text about a key reaches a message."""
     try:
-        text = text.replace("\\n", "\n")
         if "-----BEGIN" in text:  # openssl writes "Bag Attributes" before it
             pem = text.encode()
             key = load_pem_private_key(pem, None)
