@@ -17,7 +17,7 @@ ENGINES = ("endpoint", "rehearsal", "conformance", "progress")
 BUDGETS = {
     "helpers": (26, 6_080),
     "jitkit": (10, 770),
-    "jitkit.endpoint": (20, 3_600),
+    "jitkit.endpoint": (20, 3_610),
     "jitkit.rehearsal": (32, 7_120),
     "jitkit.conformance": (20, 2_740),
     "jitkit.progress": (20, 4_220),

@@ -57,17 +57,16 @@ def refuse_unresolved(value: str, name: str) -> None:
 def parse_key(value: str, name: str) -> DecryptionKey:
     """Read a PEM private key, with its certificate or without it, or a base64 PKCS#12 without a password.
 
-    Line ends may be escaped and the whole may be in quotes, as JSON and one-line settings hold it. Errors name the
-    setting alone.
+    It may be escaped and in quotes, as JSON and one-line settings hold it. Errors name the setting alone.
     """
-    text = _plain(value)
+    text = _LINE_END.sub("\n", value.strip(_AROUND))
+    text = _CHARACTER.sub(lambda found: chr(int(found[1], 16)) if found[1] else "/", text)
     refuse_unresolved(text, name)
     private, certificate = _read(text)
     if not isinstance(private, rsa.RSAPrivateKey) or private.key_size < _SMALLEST_KEY:
         raise SettingsError(
             f"{name} holds no RSA private key of at least {_SMALLEST_KEY} bits that can be read.",
-            next_step="Set it to a PEM private key without a password, each of its line ends kept or written as"
-            " backslash-n, or to a base64 PKCS#12 without a password.",
+            next_step="Set it to a PEM private key (keep its line ends) or a base64 PKCS#12, without a password.",
         )
     jwk = JWK.from_pyca(private)
     jwk.get_op_key("unwrapKey")  # checks the key once, for tens of milliseconds: not within the first request
@@ -80,12 +79,6 @@ def parse_key(value: str, name: str) -> DecryptionKey:
         )
     digest = base64.urlsafe_b64encode(certificate.fingerprint(SHA1())).decode().rstrip("=")  # noqa: S303 - RFC 7515
     return DecryptionKey(jwk, digest, certificate.not_valid_after_utc)
-
-
-def _plain(value: str) -> str:
-    """Undo what a one-line setting made of a text: the quotes around it, and escaped characters."""
-    text = _LINE_END.sub("\n", value.strip(_AROUND))
-    return _CHARACTER.sub(lambda found: chr(int(found[1], 16)) if found[1] else "/", text)
 
 
 def _read(text: str) -> tuple[object | None, x509.Certificate | None]:
