@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,44 @@ async def test_a_case_that_nobody_can_try_leaves_nothing_wrong(home: Path, openi
     with pytest.raises(NotReady, match="has migrated"):
         await s.rehearsal.case(3)
     assert s.rehearsal.undo(3).status == "was not on"
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Record how long is waited for, in this machine's time."""
+    asked: list[float] = []
+    sleep = asyncio.sleep
+
+    async def note(seconds: float, result: object = None) -> object:
+        asked.append(seconds)
+        return await sleep(seconds, result)
+
+    monkeypatch.setattr(asyncio, "sleep", note)
+    return asked
+
+
+async def test_a_slow_endpoint_takes_the_tenants_time_and_nobody_elses(
+    home: Path, opening: Opening, waits: list[float]
+) -> None:
+    s = await opening(home)
+    await s.endpoint.ensure()
+    waits.clear()
+    with s.rehearsal.misconfigure("too-slow"):
+        done = await s.sign_in(BEN)
+        answer = await s.world.reach(s.profile.target_url)
+    assert (done.callout_error, done.attempts) == (1003005, 2)
+    assert done.duration_ms >= 4_000
+    assert answer.elapsed.total_seconds() >= 2.5
+    assert max(waits, default=0.0) < 1
+
+
+async def test_the_cases_come_so_far_apart_that_the_check_of_each_may_read_the_log(
+    home: Path, opening: Opening, waits: list[float]
+) -> None:
+    s = await opening(home)
+    await s.endpoint.ensure()
+    waits.clear()
+    listed = await s.rehearsal.each_case(s.check)
+    assert len(listed.rows) == 10
+    assert 429 not in [row[-1] for row in s.rehearsal.calls(last=1_000).rows]
+    assert max(waits, default=0.0) < 1

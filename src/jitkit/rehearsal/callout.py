@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import collections
 import json
+import math
 import secrets
 import uuid
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -214,6 +216,7 @@ class Caller:
         """Send a GET to a public address, over the route that a callout takes."""
         self._state.refresh()
         request = self._request("GET", url, self._reachable(url), {"Host": urlsplit(url).netloc})
+        began = self._clock.stopwatch()
         try:
             response = await self._send(request)
         except Unusable as fault:
@@ -222,6 +225,7 @@ class Caller:
             await response.aread()
         finally:
             await response.aclose()
+        response.elapsed = timedelta(seconds=self._clock.stopwatch() - began)
         return response
 
     def admit(self) -> bool:
@@ -244,7 +248,7 @@ class Caller:
             async with asyncio.timeout(callout.timeout):
                 content = json.dumps(callout.body).encode()
                 request = self._request("POST", callout.target_url, callout.base_url, callout.headers, content)
-                response = await self._send(request)
+                response = await self._send(request, allowed=callout.timeout)
                 try:
                     return judge(response, await read(response), callout.nonce)
                 finally:
@@ -264,7 +268,7 @@ class Caller:
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         return self._client().build_request(method, base_url + path, headers=dict(headers), content=content)
 
-    async def _send(self, request: httpx.Request) -> httpx.Response:
+    async def _send(self, request: httpx.Request, *, allowed: float = math.inf) -> httpx.Response:
         """Send a request past the faults and the gateway of its host; the answer is not read yet."""
         for fault in self._state.faults.met("endpoint"):
             raise Unusable(fault.error, f"The service reports {CALLOUT_ERRORS[fault.error]}.")
@@ -274,7 +278,7 @@ class Caller:
             gateway = self._state.once(
                 "gateway", host, lambda: json.loads(self._directory.meta(gateway_name(host)) or "{}")
             )
-            await asyncio.sleep(gateway.get("seconds", 0.0))
+            await self._clock.take(gateway.get("seconds", 0.0), allowed=allowed)
             if gateway.get("guarded"):
                 response = httpx.Response(401, headers={"WWW-Authenticate": "Bearer"}, request=request)
             else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -23,6 +25,7 @@ class Clock:
         self.ahead = ahead
         self._remember, self._recall = remember, recall
         self._held: float | None = None
+        self._taken = 0.0
 
     def now(self) -> float:
         """Return the tenant's time, in seconds since the epoch."""
@@ -34,7 +37,20 @@ class Clock:
 
     def stopwatch(self) -> float:
         """Return seconds that only go forward, for how long something takes: the tenant's while it is held."""
-        return time.perf_counter() if self._held is None else self._held
+        return time.perf_counter() + self._taken if self._held is None else self._held
+
+    async def take(self, seconds: float, *, allowed: float = math.inf) -> None:
+        """Let something take so many seconds by the stopwatch; the person in front of it waits for none of them.
+
+        Raises:
+            TimeoutError: it takes longer than it is allowed to.
+        """
+        if self._held is not None:
+            await asyncio.sleep(seconds)  # a simulation's own loop, timeouts included, goes by the tenant's time
+            return
+        self._taken += min(seconds, allowed)
+        if seconds > allowed:
+            raise TimeoutError
 
     def forward(self, seconds: float) -> None:
         """Move the clock on."""
