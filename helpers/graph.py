@@ -15,6 +15,7 @@ import httpx
 from jitkit import protocol
 from jitkit.display import Sent, Table
 from jitkit.errors import GraphRefused, KitError, PermissionMissing, Taken
+from jitkit.explanations import refused
 
 if TYPE_CHECKING:
     from msgraph.graph_service_client import GraphServiceClient
@@ -26,6 +27,12 @@ ROOT: Final = f"https://{HOST}"
 _ATTEMPTS: Final = 6
 _TRANSIENT: Final = (429, 503, 504)
 _HIDDEN: Final = "••••••"
+_UNREACHED: Final = "Check the network and any proxy settings, then run this cell again; nothing is lost."
+_UNTRUSTED: Final = (
+    "Something between this machine and Microsoft signs its connections, as a company's inspection of TLS does. Put the"
+    " company's certificate authority into a PEM file, name that file in SSL_CERT_FILE (for Graph) and in"
+    " REQUESTS_CA_BUNDLE (for the sign-in), restart the kernel, and run this cell again; nothing is lost."
+)
 _recorder: contextvars.ContextVar[list[Sent] | None] = contextvars.ContextVar("recorder", default=None)
 _allowed: contextvars.ContextVar[bool] = contextvars.ContextVar("allowed", default=False)
 
@@ -373,44 +380,68 @@ def explained(doing: str, *, next_step: str | None = None) -> Iterator[None]:
     """
     from kiota_abstractions.api_error import APIError
 
-    try:
-        yield
-    except APIError as error:
-        raise refusal(doing, *_sdk_error(error), next_step) from error
-    except httpx.HTTPStatusError as error:
-        raise refusal(doing, *_http_error(error), next_step) from error
-    except httpx.TransportError as error:
-        raise KitError(
-            f"Could not {doing}: Microsoft Graph cannot be reached.",
-            service=f"{type(error).__name__}: {error}",
-            next_step="Check the network and any proxy settings, then run this cell again; nothing is lost.",
-        ) from error
+    outer = _recorder.get()
+    with recording() if outer is None else contextlib.nullcontext(outer) as sent:
+        try:
+            yield
+        except APIError as error:
+            raise refusal(doing, *_sdk_error(error), next_step, _last(sent, error.response_status_code)) from error
+        except httpx.HTTPStatusError as error:
+            request = error.request
+            raise refusal(doing, *_http_error(error), next_step, _call(request.method, str(request.url))) from error
+        except httpx.TransportError as error:
+            untrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
+            raise KitError(
+                f"Could not {doing}: Microsoft Graph cannot be reached.",
+                service=f"{type(error).__name__}: {error}",
+                next_step=_UNTRUSTED if untrusted else _UNREACHED,
+            ) from error
 
 
 def refusal(
-    doing: str, status: int, code: str, message: str, request_id: str = "", next_step: str | None = None
+    doing: str,
+    status: int,
+    code: str,
+    message: str,
+    request_id: str = "",
+    next_step: str | None = None,
+    call: str = "",
 ) -> GraphRefused:
-    """Return the error that explains a refusal; `doing` and `next_step` are those of `explained`."""
+    """Return the error that explains a refusal; `doing` and `next_step` are those of `explained`.
+
+    Args:
+        doing: what was tried.
+        status: the HTTP status of the answer.
+        code: the code in its error.
+        message: the message in its error.
+        request_id: its request id.
+        next_step: what to do where the cause is not known.
+        call: what was called, as `jitkit.explanations.refused` takes it; it decides which role the advice names.
+    """
+    cause, advice = refused(status, code, message, call)
     kind: type[GraphRefused] = GraphRefused
-    if status == 401:
-        kind, advice = PermissionMissing, "Sign in again: run the cell with kit.open() once more, then this one."
-    elif status == 403:
+    if status in (401, 403) and code != "Directory_QuotaExceeded":
         kind = PermissionMissing
-        advice = (
-            f"Ask for these directory roles, starting with the first: {', '.join(protocol.ROLES)}. Granting an"
-            f" application permission of Microsoft Graph takes a {protocol.CONSENT_ROLE}. An application needs the"
-            " Graph permissions of notebook 00 with admin consent. Then open a new session and run this cell again."
-        )
     elif status == 409 or "already exists" in message or "already in use" in message:
-        kind, advice = Taken, "Choose another name in notebook 00, or remove the object that has it, and run again."
-        advice = next_step or advice
-    elif status in _TRANSIENT:
-        advice = "Wait a few minutes and run this cell again; it continues where it stopped."
-    else:
-        advice = "Read what the service said, fix it, and run this cell again; what is already there is reused."
-        advice = next_step or advice
+        kind = Taken
+        advice = next_step or "Choose another name in notebook 00, or remove the object that has it, and run again."
+    elif not advice:
+        advice = next_step or (
+            "Read what the service said, fix it, and run this cell again; what is already there is reused."
+        )
     service = f"{status} {code}: {message}".strip(": ") + (f" (request-id {request_id})" if request_id else "")
-    return kind(f"Could not {doing}.", status=status, code=code, service=service, next_step=advice)
+    happened = f"Could not {doing}: {cause}." if cause else f"Could not {doing}."
+    return kind(happened, status=status, code=code, service=service, next_step=advice)
+
+
+def _call(method: str, url: str) -> str:
+    """Return what `jitkit.explanations.refused` takes: the method, and the path behind the version."""
+    return f"{method} /{httpx.URL(url).path.split('/', 2)[-1]}"
+
+
+def _last(sent: Sequence[Sent], status: int | None) -> str:
+    """Return the newest call that was answered with this status; the SDK's errors do not hold it."""
+    return next((_call(each.method, each.url) for each in reversed(sent) if each.status == status), "")
 
 
 def _error_of(body: Any) -> dict[str, Any]:

@@ -15,14 +15,14 @@ ENGINES = ("endpoint", "rehearsal", "conformance", "progress")
 # Package: (files, lines), at most. `jitkit` stands for its own modules, without the engines. Lower a number when its
 # package gets smaller; a change that needs a higher one says in its commit what users get for it.
 BUDGETS = {
-    "helpers": (26, 6_080),
-    "jitkit": (10, 770),
+    "helpers": (26, 6_110),
+    "jitkit": (10, 815),
     "jitkit.endpoint": (20, 3_610),
     "jitkit.rehearsal": (32, 7_140),
     "jitkit.conformance": (20, 2_740),
     "jitkit.progress": (20, 4_220),
 }
-WHOLE = (125, 24_525)
+WHOLE = (125, 24_605)
 
 # The endpoint is deployed alone; the rehearsal tenant and the suite are its independent witnesses.
 OF_THE_ENDPOINT = {"jitkit.protocol", "jitkit.errors"}

@@ -195,7 +195,7 @@ class UserWriter:
             self.journal.add(action, [item.user_id or answer.body["id"] for item, answer in went_well])
         for answer in answers:
             if answer.status in (401, 403, 429, 503, 504):
-                raise refusal("write the users", answer.status, answer.code, answer.message)
+                raise refusal("write the users", answer.status, answer.code, answer.message, call="PATCH /users")
         for item, answer in answered:
             if answer.status in (400, 409) and "already exists" in answer.message:
                 self.there += 1

@@ -1,19 +1,33 @@
-"""Explains the causes in the ledger and the codes in the sign-in log: what each means and how to fix it.
+"""Explains causes in the ledger, codes in the sign-in log and refusals of Microsoft Graph: what each means, what to do.
 
-The texts are data: `causes.toml` next to this file.
+The texts are data: `causes.toml` and `refusals.toml` next to this file.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["CALLOUT_ERRORS", "callout_cause", "fix", "fix_for_warning", "meaning", "sign_in_result"]
+__all__ = [
+    "CALLOUT_ERRORS",
+    "callout_cause",
+    "fix",
+    "fix_for_warning",
+    "meaning",
+    "refused",
+    "roles_for",
+    "sign_in_result",
+]
 
-_TABLES: Final[dict[str, dict[str, dict[str, str]]]] = tomllib.loads(
-    (files("jitkit") / "causes.toml").read_text(encoding="utf-8")
-)
+
+def _read(name: str) -> dict[str, Any]:
+    return tomllib.loads((files("jitkit") / name).read_text(encoding="utf-8"))
+
+
+_TABLES: Final[dict[str, dict[str, dict[str, str]]]] = _read("causes.toml")
+_REFUSALS: Final[dict[str, list[dict[str, Any]]]] = _read("refusals.toml")
 _FIXES: Final = {each["warning"]: each["fix"] for each in _TABLES["callout"].values() if "warning" in each}
 
 CALLOUT_ERRORS: Final = {int(code): each["name"] for code, each in _TABLES["callout"].items()}
@@ -44,6 +58,46 @@ def sign_in_result(code: int) -> tuple[str, str]:
     """Return the meaning and the fix of a result code of the sign-in log; KeyError for one that is not in the table."""
     entry = _TABLES["sign_in"][str(code)]
     return entry["meaning"], entry["fix"]
+
+
+def roles_for(call: str) -> list[str]:
+    """Name the directory roles with which a call may be made, the least privileged first.
+
+    Args:
+        call: its method and path, such as `GET /auditLogs/signIns`; empty if that is not known.
+    """
+    return list(_call(call)["roles"])
+
+
+def refused(status: int, code: str, message: str, call: str) -> tuple[str, str]:
+    """Explain why Microsoft Graph refused a call.
+
+    Args:
+        status: the HTTP status of its answer.
+        code: the code in the answer's error.
+        message: the message in the answer's error.
+        call: as for `roles_for`.
+
+    Returns:
+        The cause, as a phrase, and what to do; both are empty where only the message says it.
+    """
+    said, takes = f"{code} {message}", _call(call)
+    for each in _REFUSALS["refusal"]:
+        fits = each["status"] == status and each.get("code", code) == code
+        if fits and re.search(each.get("message", ""), said, re.IGNORECASE):
+            roles = _listed("the directory role", "one of the directory roles", takes["roles"], "or")
+            permissions = _listed("the permission", "the permissions", takes["permissions"], "and")
+            advice = each["next"].format(what=takes["what"], roles=roles, permissions=permissions)
+            return each.get("cause", ""), advice
+    return "", ""
+
+
+def _call(call: str) -> dict[str, Any]:
+    return next(each for each in _REFUSALS["call"] if re.search(each["call"], call))
+
+
+def _listed(one: str, several: str, names: list[str], word: str) -> str:
+    return f"{one} {names[0]}" if len(names) == 1 else f"{several} {', '.join(names[:-1])} {word} {names[-1]}"
 
 
 def _explained(cause: str) -> dict[str, str]:

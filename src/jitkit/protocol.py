@@ -47,9 +47,6 @@ ROLES: Final = {
     "User Administrator": "fe930be7-5e62-47db-91af-98c3a49a38b1",
 }
 
-# Who may grant application permissions of Microsoft Graph ["Grant tenant-wide admin consent"].
-CONSENT_ROLE: Final = "Privileged Role Administrator"
-
 # Permissions of Microsoft Graph that the person or application needs who sets the migration up [permissions].
 DELEGATED_PERMISSIONS: Final = (
     "Application.ReadWrite.All",

@@ -13,7 +13,9 @@ import pytest
 from msgraph.generated.models.application import Application
 
 from helpers.graph import BatchItem, Graph, explained, recording
+from jitkit import protocol
 from jitkit.errors import GraphRefused, KitError, PermissionMissing, Taken
+from jitkit.explanations import refused, roles_for
 from jitkit.rehearsal.tenant import RehearsalTenant
 
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -105,33 +107,175 @@ async def test_throttled_requests_are_sent_again(no_waiting: None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "kind", "advice"),
+    ("status", "body", "kind", "cause", "advice"),
     [
-        (401, {"error": {"code": "Unauthenticated", "message": "old"}}, PermissionMissing, "Sign in again"),
-        (403, {"error": {"code": "Denied", "message": "no"}}, PermissionMissing, "directory roles"),
-        (409, {"error": {"code": "x", "message": "conflict"}}, Taken, "another name"),
-        (400, {"error": {"code": "x", "message": "a property already exists"}}, Taken, "another name"),
-        (400, {"error": {"code": "Request_BadRequest", "message": "bad"}}, GraphRefused, "Read what the service said"),
-        (502, None, GraphRefused, "Read what the service said"),
-        (503, {"error": {"code": "x", "message": "down"}}, GraphRefused, "Wait a few minutes"),
-        (504, {"error": {"code": "x", "message": "late"}}, GraphRefused, "Wait a few minutes"),
-        (400, ["no object"], GraphRefused, "Read what the service said"),
+        (401, {"error": {"code": "Unauthenticated", "message": "old"}}, PermissionMissing, "", "Sign in again"),
+        (403, {"error": {"code": "Denied", "message": "no"}}, PermissionMissing, "directory role", "Directory Readers"),
+        (409, {"error": {"code": "x", "message": "conflict"}}, Taken, "", "another name"),
+        (400, {"error": {"code": "x", "message": "a property already exists"}}, Taken, "", "another name"),
+        (400, {"error": {"code": "BadRequest", "message": "bad"}}, GraphRefused, "", "Read what the service said"),
+        (429, {"error": {"code": "x", "message": "slow"}}, GraphRefused, "limits how many", "Wait a few minutes"),
+        (502, None, GraphRefused, "", "Read what the service said"),
+        (503, {"error": {"code": "x", "message": "down"}}, GraphRefused, "busy", "Wait a few minutes"),
+        (504, {"error": {"code": "x", "message": "late"}}, GraphRefused, "in time", "Wait a few minutes"),
+        (400, ["no object"], GraphRefused, "", "Read what the service said"),
     ],
 )  # fmt: skip
 async def test_refusals_are_put_into_words_alike(
-    status: int, body: Any, kind: type[KitError], advice: str, no_waiting: None
+    status: int, body: Any, kind: type[KitError], cause: str, advice: str, no_waiting: None
 ) -> None:
     network = Scripted(says(status, body, **{"request-id": "the-request"}))
     graph = Graph(Token(), network)
     with pytest.raises(kind) as caught, explained("try it"):
         await graph.send("GET", "/users")
-    assert caught.value.happened == "Could not try it."
+    assert caught.value.happened.startswith("Could not try it: " if cause else "Could not try it.")
+    assert cause in caught.value.happened
     assert advice in caught.value.next_step
     assert str(status) in str(caught.value) and "the-request" in str(caught.value)
     if body is not None and isinstance(body, dict):
         with pytest.raises(kind) as by_sdk, explained("try it"):
             await graph.client.users.get()
-        assert by_sdk.value.next_step == caught.value.next_step
+        assert str(by_sdk.value.next_step) == caught.value.next_step
+        assert by_sdk.value.happened == caught.value.happened
+
+
+# Call, code and message of a 403 -> what the explanation names, and what it must not advise.
+DENIED = {
+    "licence": (
+        ("GET", "/auditLogs/signIns", "beta"),
+        "Authentication_RequestFromNonPremiumTenantOrB2CTenant",
+        "Neither tenant is B2C or tenant doesn't have premium license",
+        ("no licence", "P1 or P2"),
+        ("User Administrator", "Reports Reader"),
+    ),
+    "role for logs": (
+        ("GET", "/auditLogs/signIns", "beta"),
+        "Authentication_RequestFromUnsupportedUserRole",
+        "User is not in the allowed roles",
+        ("no role", "Reports Reader, Security Reader"),
+        ("User Administrator", "licence"),
+    ),
+    "permission for logs": (
+        ("GET", "/auditLogs/directoryAudits", "v1.0"),
+        "Authentication_MSGraphPermissionMissing",
+        "The principal does not have required Microsoft Graph permission(s): AuditLog.Read.All to call this API.",
+        ("no permission or consent", "AuditLog.Read.All", "Azure CLI"),
+        ("Reports Reader",),
+    ),
+    "scopes of a token": (
+        ("GET", "/policies/authenticationMethodsPolicy", "v1.0"),
+        "AccessDenied",
+        "You cannot perform the requested operation, required scopes are missing in the token.",
+        ("no permission or consent", "Policy.Read.All", "Azure CLI"),
+        ("Authentication Policy Administrator",),
+    ),
+    "full tenant": (
+        ("POST", "/users", "v1.0"),
+        "Directory_QuotaExceeded",
+        "The directory object quota limit for the Tenant has been exceeded.",
+        ("as many directory objects", "s.check()"),
+        ("User Administrator", "consent"),
+    ),
+    "full object": (
+        ("POST", "/applications/1/extensionProperties", "v1.0"),
+        "Directory_QuotaExceeded",
+        "Unable to perform operation as '101' would exceed the maximum quota count '100' for extension properties.",
+        ("as many values", "no longer used"),
+        ("Application Administrator",),
+    ),
+    "Conditional Access": (
+        ("GET", "/users", "v1.0"),
+        "AccessDenied",
+        "Access has been blocked by Conditional Access policies.",
+        ("Conditional Access blocks", "which policy"),
+        ("User Administrator",),
+    ),
+    "reading user flows": (
+        ("GET", "/identity/authenticationEventsFlows", "v1.0"),
+        "Authorization_RequestDenied",
+        "Insufficient privileges to complete the operation.",
+        ("External ID User Flow Administrator or External Identity Provider Administrator", "EventListener"),
+        ("User Administrator,", "Application Administrator"),
+    ),
+    "a listener": (
+        ("GET", "/identity/authenticationEventListeners", "v1.0"),
+        "Authorization_RequestDenied",
+        "Insufficient privileges to complete the operation.",
+        ("Authentication Extensibility Password Administrator",),
+        ("Reports Reader", "User Flow"),
+    ),
+    "consent for Graph": (
+        ("POST", "/servicePrincipals/1/appRoleAssignedTo", "v1.0"),
+        "Authorization_RequestDenied",
+        "Insufficient privileges to complete the operation.",
+        ("Privileged Role Administrator", "AppRoleAssignment.ReadWrite.All"),
+        ("Application Administrator",),
+    ),
+    "deleting for good": (
+        ("DELETE", "/directory/deletedItems/1", "v1.0"),
+        "Authorization_RequestDenied",
+        "Insufficient privileges to complete the operation.",
+        ("User.DeleteRestore.All",),
+        ("Application Administrator",),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DENIED)
+async def test_each_refusal_is_explained_by_its_own_cause(name: str) -> None:
+    """M1: one piece of advice for every 403 sent people after roles that they had."""
+    (method, path, version), code, message, named, not_named = DENIED[name]
+    body = {"error": {"code": code, "message": message}}
+    graph = Graph(Token(), Scripted(says(403, body)))
+    with pytest.raises(GraphRefused) as caught, explained("try it"):
+        await graph.send(method, path, version=version)
+    text = f"{caught.value.happened} {caught.value.next_step}"
+    assert [each for each in named if each not in text] == []
+    assert [each for each in not_named if each in text] == []
+    assert (code, caught.value.status) == (caught.value.code, 403)
+    # Whether it may be read at all is another question than whether there is room left.
+    assert isinstance(caught.value, PermissionMissing) is (code != "Directory_QuotaExceeded")
+
+
+async def test_a_refusal_through_the_sdk_names_the_role_of_the_call_that_was_refused() -> None:
+    denied = says(403, {"error": {"code": "Authorization_RequestDenied", "message": "no"}})
+    graph = Graph(Token(), Scripted(says(200, {"value": []}), denied))
+    with pytest.raises(PermissionMissing, match="External Identity Provider Administrator"), explained("try it"):
+        await graph.client.users.get()
+        await graph.client.identity.authentication_events_flows.get()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Continuous access evaluation resulted in challenge with result: InteractionRequired and code: "
+        "LocationConditionEvaluationSatisfied",
+        "Access was denied by Conditional Access",
+    ],
+)
+async def test_a_session_that_conditional_access_ended_is_explained(message: str) -> None:
+    body = {"error": {"code": "InvalidAuthenticationToken", "message": message}}
+    with pytest.raises(PermissionMissing, match="Conditional Access") as caught, explained("try it"):
+        await Graph(Token(), Scripted(says(401, body))).send("GET", "/users")
+    assert "a network and a device" in caught.value.next_step
+
+
+async def test_inspected_tls_is_explained_by_the_certificates_that_are_missing() -> None:
+    def inspected(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate in chain", request=request)
+
+    with pytest.raises(KitError, match="cannot be reached") as caught, explained("count the users"):
+        await Graph(Token(), Scripted(inspected)).send("GET", "/users")
+    assert "SSL_CERT_FILE" in caught.value.next_step and "REQUESTS_CA_BUNDLE" in caught.value.next_step
+
+
+def test_every_entry_of_the_refusals_can_be_reached_and_filled_in() -> None:
+    for each in DENIED.values():
+        (method, path, _), code, message, *_ = each
+        cause, advice = refused(403, code, message, f"{method} {path}")
+        assert cause and advice and "{" not in advice
+    for role in protocol.ROLES:
+        assert role in roles_for("")
 
 
 async def test_the_sdk_is_as_patient_as_plain_requests(no_waiting: None) -> None:
