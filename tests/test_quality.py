@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def _run(*command: str) -> None:
@@ -27,6 +29,14 @@ def test_format() -> None:
 
 def test_types() -> None:
     _run("mypy")
+
+
+def test_types_are_checked_in_every_area_of_the_graph_sdk_that_the_kit_calls() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "helpers").rglob("*.py"))
+    called = set(re.findall(r"self\._client\.(\w+)", source)) | set(re.findall(r"msgraph\.generated\.(\w+)", source))
+    rules = [each for each in PYPROJECT["tool"]["mypy"]["overrides"] if each.get("follow_imports") == "normal"]
+    followed = {module.split(".")[2] for each in rules for module in each["module"]}
+    assert called | {"base_graph_service_client"} == followed
 
 
 def _tracked() -> list[Path]:
@@ -62,9 +72,7 @@ def test_state_is_ignored_by_git() -> None:
 
 
 def test_the_constraints_pin_every_dependency() -> None:
-    import tomllib
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = PYPROJECT["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
     pinned = {
         line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").open() if "==" in line
