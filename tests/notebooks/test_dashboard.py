@@ -27,21 +27,18 @@ pytestmark = [
 ]
 
 SAMPLE = NOTEBOOKS.parent / "sample_data" / "migration"
-# These read the session's tenant, which is untouched here; the figures come from the recorded migration.
-_OF_THE_TENANT = ("needs-check", "own-count", "checkpoint")
 STARTED, RENDERED = 120.0, 600.0  # seconds: far more than it takes, for a busy machine
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def page(set_up_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The page in a tenant that is set up; its figures come from the recorded migration."""
     folder = tmp_path_factory.mktemp("dashboard")
+    shutil.copytree(set_up_home, folder / "home")
     notebook = nbformat.read(NOTEBOOKS / "08-migration-progress.ipynb", as_version=4)
-    notebook.cells = [cell for cell in notebook.cells if cell.id not in _OF_THE_TENANT]
-    for cell in notebook.cells:
-        if cell.id == "parameters":
-            cell.source = cell.source.replace('tables_folder = ""', f'tables_folder = "{SAMPLE}"')
-        elif cell.id == "collect":
-            cell.source = cell.source.replace("await s.users.dimensions(s.export())", "None")
+    parameters = next(cell for cell in notebook.cells if cell.id == "parameters")
+    assert 'tables_folder = ""' in parameters.source
+    parameters.source = parameters.source.replace('tables_folder = ""', f'tables_folder = "{SAMPLE}"')
     nbformat.write(notebook, folder / "08.ipynb")
     shutil.copytree(NOTEBOOKS / "images", folder / "images")
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -60,7 +57,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "JIT_KIT_HOME": str(folder / "home"), "PYTHONPATH": str(NOTEBOOKS.parent)}
+    return {
+        **os.environ,
+        "JIT_KIT_HOME": str(folder / "home"),
+        "PYTHONPATH": f"{NOTEBOOKS.parent}:{NOTEBOOKS.parent / 'src'}",
+    }
 
 
 def wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
