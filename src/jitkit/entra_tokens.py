@@ -181,8 +181,11 @@ class Entra:
         claims |= {"aud": self.app_id, "iss": self.identifier_uri, "iat": now, "nbf": now, "exp": now + 600}
         return _stated(claims | changes)
 
-    def envelope(self, context: object, **data: Any) -> dict[str, Any]:
-        """Compose the callout's body around an encrypted context; `data` replaces members of its `data` [observed]."""
+    def envelope(self, context: object, user: str = USER, **data: Any) -> dict[str, Any]:
+        """Compose the callout's body around a directory account's encrypted context [observed].
+
+        `data` replaces members of its `data`.
+        """
         app = {"id": CLIENT, "appId": CLIENT, "appDisplayName": "Shop", "displayName": "Shop"}
         inside = {
             "@odata.type": protocol.CALLOUT_DATA_TYPE,
@@ -196,7 +199,7 @@ class Entra:
                 "protocol": "OAUTH2.0",
                 "clientServicePrincipal": app,
                 "resourceServicePrincipal": None,
-                "user": {"id": USER, "userPrincipalName": f"{USER}@contoso.onmicrosoft.com", "userType": "Member"},
+                "user": {"id": user, "userPrincipalName": f"{user}@contoso.onmicrosoft.com", "userType": "Member"},
             },
             "userSignUpInfo": None,
             "otpContext": None,

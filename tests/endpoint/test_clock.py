@@ -6,6 +6,8 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from jitkit.endpoint.app import Clock
 from jitkit.endpoint.stores import Verdict
 
@@ -83,16 +85,53 @@ async def test_guesses_are_forgotten_and_a_store_is_probed_when_its_time_has_pas
     held.seconds += 901
     store.verdict = Verdict.DOWN
     for number in range(6):
-        await endpoint.post(
-            entra.envelope(entra.context(username=f"ann{number}@contoso.example", **times(held))),
-            token=entra.bearer(**times(held)),
-        )
+        body = entra.envelope(entra.context(username=f"ann{number}@contoso.example", **times(held)))
+        body["data"]["authenticationContext"]["user"]["id"] = str(uuid.uuid4())
+        await endpoint.post(body, token=entra.bearer(**times(held)))
     assert len(store.asked) == 9
     assert endpoint.lines()[-1]["cause"] == "breaker_open"
     held.seconds += 5
     store.verdict = Verdict.RIGHT
     assert await status(endpoint, held) == 200
     assert endpoint.lines()[-1]["action"] == "MigratePassword"
+
+
+async def test_a_token_is_no_longer_good_when_its_key_is_not_published_any_more(open_endpoint: Opener) -> None:
+    held = Held()
+    endpoint = await open_endpoint(clock=held.clock())
+    token = entra.bearer(**times(held, 86_400))
+
+    async def answer() -> int:
+        return (await endpoint.post(entra.envelope(entra.context(**times(held))), token=token)).status_code
+
+    assert await answer() == 200
+    endpoint.documents.keys[entra.CIAM] = ["new-signing"]
+    held.seconds += 3500
+    assert await answer() == 200
+    held.seconds += 101
+    answers = [await answer() for _ in range(50)]  # an hour has passed: the first makes the endpoint fetch in between
+    assert answers[-1] == 401
+
+
+async def test_a_remembered_token_is_good_until_it_ends(open_endpoint: Opener) -> None:
+    held = Held()
+    endpoint = await open_endpoint(clock=held.clock())
+    token = entra.bearer(**times(held, 60))
+    body = entra.envelope(entra.context(**times(held, 3600)))
+    assert (await endpoint.post(body, token=token)).status_code == 200
+    held.seconds += 61 + 301
+    assert (await endpoint.post(body, token=token)).status_code == 401
+
+
+@pytest.mark.parametrize(("life", "expected"), [(600, 200), (3600, 200), (3600 + 301, 400), (10 * 365 * 86_400, 400)])
+async def test_a_context_that_is_good_for_absurdly_long_is_refused(
+    open_endpoint: Opener, life: int, expected: int
+) -> None:
+    held = Held()
+    endpoint = await open_endpoint(clock=held.clock())
+    body = entra.envelope(entra.context(**times(held, life)))
+    assert (await endpoint.post(body, token=entra.bearer(**times(held)))).status_code == expected
+    assert endpoint.lines()[-1]["cause"] == ("right" if expected == 200 else "context_lifetime")
 
 
 async def test_an_unknown_signing_key_is_looked_for_again_after_half_a_minute_of_it(open_endpoint: Opener) -> None:

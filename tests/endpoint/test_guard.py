@@ -43,8 +43,13 @@ async def ask(guarded: Guard, asked: PasswordContext | None = None, seconds: flo
     return answer.action, answer.cause
 
 
-async def sign_in(endpoint: Endpoint, username: str, password: str = "Abcdefg1") -> str:
-    return decision(await endpoint.post(entra.envelope(entra.context(password, username))))[0]
+OTHER_USER = "55555555-5555-4555-8555-555555555555"
+
+
+async def sign_in(endpoint: Endpoint, username: str, password: str = "Abcdefg1", user: str = entra.USER) -> str:
+    body = entra.envelope(entra.context(password, username))
+    body["data"]["authenticationContext"]["user"]["id"] = user
+    return decision(await endpoint.post(body))[0]
 
 
 def people() -> Iterator[str]:
@@ -96,16 +101,17 @@ async def test_answers_between_failures_keep_the_breaker_closed() -> None:
 
 def test_a_probe_that_fails_doubles_the_rest() -> None:
     breaker = Breaker()
-    assert [breaker.failed(0.0) for _ in range(5)] == [False] * 4 + [True]
+    someone = (bytes([number]) for number in range(99))
+    assert [breaker.failed(next(someone), 0.0) for _ in range(5)] == [False] * 4 + [True]
     at, rest = 0.0, 5.0
     for _ in range(6):
         assert not breaker.enter(at + rest - 0.01)
         at += rest
         assert breaker.enter(at)
         assert not breaker.enter(at)
-        breaker.failed(at)
+        breaker.failed(next(someone), at)
         rest = min(rest * 2, 60.0)
-    breaker.failed(at)  # a call from before the breaker opened
+    breaker.failed(next(someone), at)  # a call from before the breaker opened
     assert breaker.refuses(at + 59)
     assert breaker.enter(at + 60)
     breaker.left()
@@ -125,7 +131,59 @@ async def test_guesses_stop_before_the_legacy_store_locks_the_account(open_endpo
     assert [line["cause"] for line in endpoint.lines()] == ["wrong"] * 4 + ["too_many_guesses"] * 6
     endpoint.store.verdict = Verdict.RIGHT
     assert await sign_in(endpoint, "ann@contoso.example") == "Retry"
-    assert await sign_in(endpoint, "bob@contoso.example") == "MigratePassword"
+    assert await sign_in(endpoint, "bob@contoso.example", user=OTHER_USER) == "MigratePassword"
+
+
+async def test_guesses_at_one_directory_account_count_under_all_its_names(open_endpoint: Opener) -> None:
+    endpoint = await open_endpoint(AskedStore(Verdict.WRONG))
+    names = ("bob@contoso.example", "bob", "ｂｏｂ@contoso.example", "bob\u00a0", "robert@contoso.example", "b.ob")
+    for name in names:
+        assert await sign_in(endpoint, name) == "Retry"
+    assert len(endpoint.store.asked) == 4
+
+
+async def test_guesses_at_one_name_count_for_all_directory_accounts(open_endpoint: Opener) -> None:
+    endpoint = await open_endpoint(AskedStore(Verdict.WRONG))
+    for _ in range(6):
+        assert await sign_in(endpoint, "bob@contoso.example", user=str(uuid.uuid4())) == "Retry"
+    assert len(endpoint.store.asked) == 4
+
+
+@in_virtual_time
+async def test_guesses_at_one_directory_account_count_in_parallel() -> None:
+    store = AskedStore(Verdict.WRONG, delay=0.05)
+    guarded, due = a_guard(store), asyncio.get_running_loop().time() + 1.5
+    await asyncio.gather(*(guarded.answer(context(f"bob-{number}"), due, OTHER_USER) for number in range(30)))
+    assert len(store.asked) == 4
+
+
+@pytest.mark.parametrize("fault", [Verdict.DOWN, Verdict.THROTTLED])
+@in_virtual_time
+async def test_one_account_cannot_open_the_breaker_for_the_others(fault: Verdict) -> None:
+    class OddForOne(AskedStore):
+        async def verify(self, username: str, password: str) -> Verdict:
+            await super().verify(username, password)
+            return fault if username.startswith("odd") else Verdict.RIGHT
+
+    store = OddForOne()
+    guarded, loop = a_guard(store), asyncio.get_running_loop()
+    for number in range(40):
+        name = f"odd-{number}@contoso.example"
+        answer, _ = await guarded.answer(context(name), loop.time() + 1.5, OTHER_USER)
+        assert answer.cause == (fault if number < 4 else "too_many_guesses")
+        assert await ask(guarded, context(f"person-{number}")) == ("MigratePassword", "right")
+
+
+def test_a_probe_of_an_account_that_failed_before_says_nothing() -> None:
+    breaker = Breaker()
+    for number in range(5):
+        breaker.failed(bytes([number]), 0.0)
+    for _ in range(3):
+        assert breaker.enter(5.0)
+        breaker.failed(bytes([3]), 5.0)
+    assert breaker.enter(5.0)
+    breaker.succeeded()
+    assert not breaker.refuses(5.0)
 
 
 @in_virtual_time
@@ -159,14 +217,15 @@ async def test_a_silent_store_uses_tries_up_and_is_never_called_a_wrong_password
 def test_wrong_passwords_are_forgotten_in_time_and_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jitkit.endpoint.guard._ACCOUNTS", 10)
     limiter = Limiter(1, 60)
-    account = limiter.account("ann", 0.0)
+    account = limiter.account("ann", "id", 0.0)
     assert limiter.enter(account)
     limiter.leave(account, 1.0, wrong=True)
-    assert not limiter.enter(limiter.account("ANN ", 60.0))
-    assert limiter.enter(limiter.account("ann", 61.0))
+    assert not limiter.enter(limiter.account("ANN ", "", 60.0))
+    assert not limiter.enter(limiter.account("other", "ID", 60.0))
+    assert limiter.enter(limiter.account("ann", "id", 61.0))
     for name in people():
-        limiter.account(name, 62.0)
-    assert len(limiter._accounts) == 10
+        limiter.account(name, "", 62.0)
+    assert len(limiter._accounts) == 20
     assert b"ann" not in b"".join(limiter._accounts)
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import io
 import json
 import logging
+import os
 import re
 import socket
 import ssl
@@ -19,7 +22,7 @@ import httpx
 import pytest
 
 from jitkit.endpoint.caller import SigningKeys
-from jitkit.endpoint.ledger import Counters, Ledger, RateLimit, configure_log
+from jitkit.endpoint.ledger import Counters, Entry, Ledger, RateLimit, configure_log
 from jitkit.endpoint.serve import _listen
 from jitkit.entra_tokens import EncryptionKey, encrypted
 from jitkit.errors import SettingsError
@@ -192,6 +195,55 @@ async def test_flat_json_inside_is_answered_alike_until_it_is_switched_off(open_
     body = entra.envelope(entra.jwe(json.dumps(entra.context_claims())))
     assert (await (await open_endpoint(JIT_FLAT_CONTEXT="0")).post(body)).status_code == 400
     decision(await (await open_endpoint()).post(body))
+
+
+def test_a_ledger_that_is_a_link_is_refused_and_its_target_untouched(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "ledger.jsonl"
+    target.write_text("theirs")
+    target.chmod(0o644)
+    link.symlink_to(target)
+    with pytest.raises(SettingsError, match="it is a link"):
+        Ledger(str(link))
+    assert target.read_text() == "theirs"
+    assert target.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "/dev/null", "/dev/full"])
+def test_a_ledger_that_is_no_file_is_refused(tmp_path: Path, kind: str) -> None:
+    path = Path(kind) if kind.startswith("/") else tmp_path / "ledger.jsonl"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    before = path.stat().st_mode
+    with pytest.raises(SettingsError, match="cannot be written"):
+        Ledger(str(path))
+    assert path.stat().st_mode == before
+
+
+def test_half_a_line_swallows_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full for one line, of which a part gets written, and for one of which nothing does."""
+    path = tmp_path / "ledger.jsonl"
+    path.write_text('{"time": "of a crash')
+    ledger, write = Ledger(str(path)), os.write
+    ledger.write(Entry("1"))
+    monkeypatch.setattr(os, "write", lambda descriptor, line: write(descriptor, line[:10]))
+    ledger.write(Entry("2"))
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    ledger.write(Entry("3"))
+    monkeypatch.setattr(os, "write", write)
+    ledger.write(Entry("4"))
+    ledger.write(Entry("5"))
+    ledger.close()
+    read = []
+    for line in path.read_text().splitlines():
+        with contextlib.suppress(ValueError):
+            read.append(json.loads(line)["time"])
+    assert read == ["1", "4", "5"]
 
 
 async def test_strangers_cannot_fill_the_ledger(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ def environment(tmp_path: Path, metadata_url: str) -> dict[str, str]:
         LegacyApiConnectionString=f"sqlite:///{tmp_path}/legacy.db",
         JIT_OPENID_CONFIGURATION=metadata_url,
         JIT_LEDGER=str(tmp_path / "ledger.jsonl"),
-        PYTHONPATH=str(ROOT),
+        PYTHONPATH=os.pathsep.join((str(ROOT), str(ROOT / "src"))),
     )
     return {"PATH": os.environ["PATH"]} | ours
 
@@ -154,11 +154,120 @@ def test_connections_that_never_finish_a_request_are_dropped_and_idle_ones_are_k
         dripping.sendall(b"}")
         for connection in (nothing, half, dripping):
             while part := connection.recv(4096):
-                assert part == b"Not Found"
+                assert part == b"{}"
         assert known.get(url).status_code == 200
         assert known._transport._pool.connections == kept  # type: ignore[attr-defined]
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=10) == 0
+
+
+QUICK = (
+    "import jitkit.endpoint.serve as s;"
+    " s._CONNECTIONS, s._SILENT_SECONDS, s._STRANGER_IDLE, s._HANDSHAKE_SECONDS = 20, 1, 1, 1.0"
+)
+
+
+def test_idle_connections_of_strangers_shut_nobody_out(start: Start) -> None:
+    """H1: requests in progress are counted, not connections; and a stranger's idle ones make room."""
+    _, url = start(before=QUICK)
+    address = ("127.0.0.1", httpx.URL(url).port)
+    with contextlib.ExitStack() as stack:
+        crowd = [stack.enter_context(socket.create_connection(address, 10)) for _ in range(60)]
+        for connection in crowd:
+            with contextlib.suppress(OSError):  # it may have made room already
+                connection.sendall(f"GET {entra.ROUTE} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+        assert call(url, "s3cret")["actions"]
+        for connection in crowd:
+            with contextlib.suppress(ConnectionResetError):
+                while connection.recv(4096):  # closed by the endpoint, or this would wait for ever
+                    pass
+
+
+def test_a_connection_on_which_entra_called_outlives_those_of_strangers(start: Start) -> None:
+    _, url = start(before=QUICK)
+    address = ("127.0.0.1", httpx.URL(url).port)
+    with contextlib.ExitStack() as stack, httpx.Client() as entras:
+        headers = {"authorization": f"Bearer {entra.encrypted_bearer()}"}
+        body = entra.envelope(entra.context("s3cret", "ann@contoso.example"))
+        assert entras.post(url, json=body, headers=headers).status_code == 200
+        kept = list(entras._transport._pool.connections)  # type: ignore[attr-defined]
+        crowd = [stack.enter_context(socket.create_connection(address, 10)) for _ in range(60)]
+        for connection in crowd:
+            with contextlib.suppress(ConnectionResetError):
+                while connection.recv(4096):
+                    pass
+        assert entras.get(url).status_code == 200
+        assert entras._transport._pool.connections == kept  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="needs /proc")
+def test_no_core_file_holds_what_is_in_memory(start: Start) -> None:
+    process, _ = start()
+    limits = Path(f"/proc/{process.pid}/limits").read_text()
+    (core,) = [line.split()[4:6] for line in limits.splitlines() if line.startswith("Max core file size")]
+    assert core == ["0", "0"]
+
+
+def test_silence_before_a_tls_handshake_is_ended(start: Start, tmp_path: Path) -> None:
+    pair = tmp_path / "tls.pem"
+    pair.write_text(entra.pair_pem("tls"))
+    _, url = start(before=QUICK, JIT_TLS_CERTIFICATE=str(pair), JIT_TLS_KEY=str(pair))
+    address = ("127.0.0.1", httpx.URL(url).port)
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_connection(address, 10)) for _ in range(20)]
+        assert [connection.recv(1) for connection in silent] == [b""] * 20
+    assert httpx.get(url, verify=False).status_code == 200
+
+
+def test_every_refusal_has_the_same_body_and_is_not_stored(start: Start) -> None:
+    _, url = start()
+    host, port = "127.0.0.1", httpx.URL(url).port
+    answers = [
+        httpx.post(url),
+        httpx.post(url, headers={"authorization": "Bearer x"}),
+        httpx.post(f"{url}/", headers={"host": "evil.example"}),
+        httpx.get(f"{url}/", headers={"host": "evil.example"}),
+        httpx.put(url),
+        httpx.get(f"http://{host}:{port}/"),
+    ]
+    with socket.create_connection((host, port), 10) as connection:
+        connection.sendall(b"no http\r\n\r\n")
+        raw = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert [answer.status_code for answer in answers] == [401, 401, 404, 404, 405, 404]
+    assert {answer.content for answer in answers} == {b"{}"}
+    assert {answer.headers["cache-control"] for answer in (*answers, httpx.get(url))} == {"no-store"}
+    assert not any("location" in answer.headers for answer in answers)
+    assert raw.startswith(b"HTTP/1.1 400 ")
+    assert raw.endswith(b"\r\n\r\n{}")
+    assert b"no-store" in raw
+
+
+@pytest.mark.parametrize(("host", "warns"), [("0.0.0.0", True), ("127.0.0.1", False)])
+def test_serving_a_network_in_the_clear_is_warned_about(
+    environment: dict[str, str], tmp_path: Path, host: str, warns: bool
+) -> None:
+    code = SERVE.format(port=0, before="pass").replace("127.0.0.1", host)
+    piped: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, text=True, **piped) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["url"]
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=10)
+    assert ("in the clear" in log) is warns
+
+
+def test_a_ledger_that_nobody_reads_stops_no_sign_in(start: Start) -> None:
+    """M9: standard output is a pipe, and its reader has stopped."""
+    _, url = start(JIT_LEDGER="-")
+    headers = {"authorization": "Bearer " + "x" * 100}
+    with httpx.Client(timeout=10) as client:
+        for _ in range(300):
+            assert client.post(url, headers=headers).status_code == 401
+        good = {"authorization": f"Bearer {entra.encrypted_bearer()}"}
+        for number in range(120):
+            body = entra.envelope(entra.context("s3cret", f"nobody-{number}@contoso.example"))
+            body["data"]["authenticationContext"]["user"]["id"] = f"{number:08d}-0000-4000-8000-000000000000"
+            assert client.post(url, json=body, headers=good).status_code == 200
 
 
 def test_a_port_in_use_is_an_error_that_says_what_to_do(

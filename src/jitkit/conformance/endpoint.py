@@ -180,7 +180,7 @@ class Endpoint:
             context = encrypted(inside(stated), **{"key": self.config.certificate, **(jwe or {})})
         bearer = self.issuer.bearer() if token is ... else token
         self.tokens |= {secret for secret in (context, bearer) if isinstance(secret, str) and len(secret) > 80}
-        return Call(person, str(nonce), entra.envelope(context, **data), bearer, headers or {})
+        return Call(person, str(nonce), entra.envelope(context, person.directory_id, **data), bearer, headers or {})
 
     async def send(self, call: Call) -> Reply:
         """Send a call; without an answer it fails."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urljoin
@@ -59,6 +60,11 @@ class Account:
     user_id: str = ""
     asked: list[str] = field(default_factory=list, repr=False)
     abandoned: int = 0
+
+    @property
+    def directory_id(self) -> str:
+        """The object id of the directory account that signs in with this name."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, self.username.strip().lower()))
 
 
 class LegacyStore:

@@ -34,8 +34,12 @@ from jitkit.protocol import MIGRATE
 _log = logging.getLogger(__name__)
 
 ROUTE: Final = "/api/JitMigrationEndpoint"
+# In a request's scope: that Entra's token was found good, for the server around the application.
+ADMITTED: Final = "jitkit.admitted"
 
 _LARGEST_BODY: Final = 64 * 1024
+_AT_ONCE: Final = 500  # requests in progress; one more is refused
+_NO_STORE: Final = {"cache-control": "no-store"}
 _START_SECONDS, _EXPIRES_SOON_DAYS, _CLOCK_OFF_SECONDS = 5.0, 30, 60
 # Refusals that need attention: a key that was forgotten, an attack, a clock.
 _ALARMS: Final = (
@@ -80,7 +84,9 @@ class _Call:
         return self.response(200, body_of(answer, self.nonce))
 
     def response(self, status: int, body: bytes) -> Response:
-        headers = {"x-correlation-id": self.entry.correlation_id} if self.entry.correlation_id else {}
+        headers = dict(_NO_STORE)
+        if self.entry.correlation_id:
+            headers["x-correlation-id"] = self.entry.correlation_id
         if status == 401:
             headers["www-authenticate"] = "Bearer"
         return Response(body, status, headers, "application/json")
@@ -105,7 +111,18 @@ def create_app(
         SettingsError: the legacy store or the ledger cannot be opened.
     """
     endpoint = _Endpoint(settings, http, store or open_store(settings.legacy_url, settings.legacy_query), clock)
-    return Starlette(routes=[Route(ROUTE, endpoint.handle, methods=["GET", "POST"])], lifespan=endpoint.lifespan)
+    app = Starlette(
+        routes=[Route(ROUTE, endpoint.handle, methods=["GET", "POST"])],
+        lifespan=endpoint.lifespan,
+        exception_handlers=dict.fromkeys((404, 405), _nothing_here),
+    )
+    app.router.redirect_slashes = False  # a redirect would lead to whatever host the request names
+    return app
+
+
+async def _nothing_here(_: Request, error: Exception) -> Response:
+    status, headers = getattr(error, "status_code", 404), getattr(error, "headers", None) or {}
+    return Response(b"{}", status, {**headers, **_NO_STORE}, "application/json")
 
 
 class _Endpoint:
@@ -121,6 +138,7 @@ class _Endpoint:
         decide = partial(answer_to, accept_weak=settings.accept_weak, migrate_mfa=settings.migrate_mfa)
         self._guard = Guard(self._ask, decide, settings.limits, self._counters, clock.monotonic)
         urls = settings.openid_configuration
+        self._in_progress = 0
         self._signing_keys = SigningKeys(urls, client, clock.now, clock.monotonic)
         self._callers = Callers(settings, self._signing_keys, clock.now)
 
@@ -151,7 +169,7 @@ class _Endpoint:
             health["certificate_days_left"] = days
         if abs(off := self._signing_keys.clock_off or 0.0) > _CLOCK_OFF_SECONDS:
             health["clock_seconds_ahead"] = round(off)
-        return JSONResponse(health)
+        return JSONResponse(health, headers=_NO_STORE)
 
     def _moment(self) -> datetime:
         return datetime.fromtimestamp(self._now(), UTC)
@@ -161,7 +179,10 @@ class _Endpoint:
         due = asyncio.get_running_loop().time() + self._settings.deadline
         now = self._moment().isoformat(timespec="milliseconds")
         call = _Call(due, Entry(time=now, legacy=self._store.kind))
+        self._in_progress += 1
         try:
+            if self._in_progress > _AT_ONCE:
+                raise Refused(503, "crowded")
             response = await self._decide(request, call)
         except Refused as refusal:
             call.entry.cause = refusal.cause
@@ -171,6 +192,8 @@ class _Endpoint:
         except Exception as error:  # noqa: BLE001 - a sign-in must end in an answer, whatever went wrong
             log_unexpected(error)
             response = call.answer(failure("unexpected"))
+        finally:
+            self._in_progress -= 1
         call.entry.duration_ms = round((self._monotonic() - started) * 1000, 1)
         if call.admitted or self._ledger.may_write_of_strangers():
             self._ledger.write(call.entry)
@@ -184,7 +207,7 @@ class _Endpoint:
                 if self._settings.behind_tls and not _came_by_tls(request):
                     raise Refused(403, "plain_http")
                 await self._callers.admit(request.headers.getlist("authorization"))
-                call.admitted = True
+                call.admitted = request.scope[ADMITTED] = True
                 if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
                     raise Refused(415, "content_type")
                 envelope = read_envelope(await _body(request))

@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 # Seconds. An unknown key id may come from anybody, so it causes at most one fetch in this time.
 _BETWEEN_FETCHES: Final = 30.0
-_STALE_AFTER, _TIMEOUT = 24 * 3600.0, 1.0
+_STALE_AFTER, _TIMEOUT = 3600.0, 1.0
 _SMALLEST_KEY: Final = 2048
 # Half of what a token's times may be off by.
 _CLOCK_OFF: Final = 150.0
@@ -54,6 +54,13 @@ _ISSUERS: Final = (
 class _Document(NamedTuple):
     issuer: str
     keys: dict[str, JWK]
+
+
+class _Admitted(NamedTuple):
+    """A token that passed: when it ends, and the key that signed it."""
+
+    until: float
+    key: JWK
 
 
 @dataclass
@@ -85,18 +92,18 @@ class SigningKeys:
 
     async def find(self, kid: str) -> list[JWK]:
         """Return the keys with this id, fetching the documents again when there is none."""
-        found = self._known(kid)
-        if not found:
-            async with self._fetching:
-                if not self._known(kid) and self.monotonic() - self._fetched_at > _BETWEEN_FETCHES:
-                    await self._load(_TIMEOUT)
-            return self._known(kid)
-        stale = self.monotonic() - self._fetched_at > _STALE_AFTER
-        if stale and (self._background is None or self._background.done()):
-            self._background = asyncio.create_task(self.load())
-        return found
+        if found := self.known(kid):
+            return found
+        async with self._fetching:
+            if not self.known(kid) and self.monotonic() - self._fetched_at > _BETWEEN_FETCHES:
+                await self._load(_TIMEOUT)
+        return self.known(kid)
 
-    def _known(self, kid: str) -> list[JWK]:
+    def known(self, kid: str) -> list[JWK]:
+        """Return the keys with this id as of the last fetch; when that is an hour ago, fetch in the background."""
+        stale = self.monotonic() - self._fetched_at > _STALE_AFTER
+        if stale and self._documents and (self._background is None or self._background.done()):
+            self._background = asyncio.create_task(self.load())
         return [document.keys[kid] for document in self._documents.values() if kid in document.keys]
 
     async def _load(self, seconds: float) -> None:
@@ -142,11 +149,11 @@ def _usable(entries: Any) -> dict[str, JWK]:
         if not isinstance(entry, dict) or entry.get("kty") != "RSA" or entry.get("use", "sig") != "sig":
             continue
         try:
-            key = JWK(kty="RSA", n=entry["n"], e=entry["e"])
+            key = JWK(kty="RSA", n=entry["n"], e=entry["e"], kid=entry["kid"])
             strong = key.get_op_key("verify").key_size >= _SMALLEST_KEY
         except (JWException, ValueError, TypeError, KeyError, AttributeError):
             continue
-        if strong and isinstance(entry.get("kid"), str):
+        if strong and isinstance(entry["kid"], str):
             keys[entry["kid"]] = key
     return keys
 
@@ -159,20 +166,22 @@ class Callers:
     keys: SigningKeys
     now: Callable[[], float] = time.time
     _checking: int = 0
-    _admitted: OrderedDict[bytes, float] = field(default_factory=OrderedDict)
+    _admitted: OrderedDict[bytes, _Admitted] = field(default_factory=OrderedDict)
 
     async def admit(self, authorization: list[str]) -> None:
         """Return when the Authorization header's values show that the caller is Entra.
 
-        A token that passed is remembered by its SHA-256 until it expires, so that its cost is paid once. Others are
-        refused: 401 when invalid, 403 for another caller, 503 when no signing key could be fetched yet.
+        A token that passed is remembered by its SHA-256 until it expires or the documents are fetched again, which may
+        drop the key that signed it; so its cost is paid once an hour. Others are refused: 401 when invalid, 403 for
+        another caller, 503 when no signing key could be fetched yet.
         """
         scheme, _, token = authorization[0].partition(" ") if len(authorization) == 1 else ("", "", "")
         if scheme.lower() != "bearer" or not token or len(token) > _LARGEST:
             raise Refused(_UNKNOWN, "no_token")
         digest = hashlib.sha256(token.encode()).digest()
         now = self.now()
-        if now < self._admitted.get(digest, 0.0):
+        known = self._admitted.get(digest)
+        if known and now < known.until and any(key is known.key for key in self.keys.known(known.key["kid"])):
             return
         self._admitted.pop(digest, None)
         if self._checking >= _CHECKED_TOGETHER:
@@ -182,15 +191,15 @@ class Callers:
             if token.count(".") == 4:
                 opened = partial(decrypt, token, self.settings.keys, status=_UNKNOWN, limit=_LARGEST)
                 token = (await in_thread(opened)).decode("ascii", "replace")
-            claims = await self._verified(token)
+            claims, key = await self._verified(token)
         finally:
             self._checking -= 1
-        self._admitted[digest] = self._check(claims, now)
+        self._admitted[digest] = _Admitted(self._check(claims, now), key)
         while len(self._admitted) > _REMEMBERED:
             self._admitted.popitem(last=False)
 
-    async def _verified(self, token: str) -> dict[str, Any]:
-        """Check form, algorithm and signature; return the claims."""
+    async def _verified(self, token: str) -> tuple[dict[str, Any], JWK]:
+        """Check form, algorithm and signature; return the claims and the key that signed them."""
         parts = segments(token, 3)
         header = json_object(parts[0]) if parts else None
         if parts is None or header is None or "crit" in header:
@@ -203,12 +212,13 @@ class Callers:
             raise Refused(503, "no_signing_keys")
         if not candidates:
             raise Refused(_UNKNOWN, "token_key")
-        if not any(_signed_by(token, key) for key in candidates):
+        signer = next((key for key in candidates if _signed_by(token, key)), None)
+        if signer is None:
             raise Refused(_UNKNOWN, "token_signature")
         claims = json_object(parts[1])
         if claims is None:
             raise Refused(_UNKNOWN, "token_form")
-        return claims
+        return claims, signer
 
     def _check(self, claims: dict[str, Any], now: float) -> float:
         """Check the claims; return when the token expires."""

@@ -38,6 +38,7 @@ _THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{27}")
 _EMPTY: Final = JWE(algs=[*_ALGS, *_ENCS])
 _LARGEST_CONTEXT: Final = 32 * 1024  # the observed context has about 700 bytes
 _CONTEXT_LIFE: Final = 600.0  # seconds that the service gives a context [observed]
+_LONGEST_LIFE: Final = 3600.0  # a context that is good for longer could be used again for as long
 _HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
 _BAD: Final = 400
 
@@ -200,6 +201,8 @@ def _check_times(claims: dict[str, Any], now: float, *, needed: bool) -> float:
             raise Refused(_BAD, "context_claims")
         if name == "exp" and seconds < now - SKEW:
             raise Refused(_BAD, "context_expired")
+        if name == "exp" and seconds > now + _LONGEST_LIFE + SKEW:
+            raise Refused(_BAD, "context_lifetime")
         if name != "exp" and seconds > now + SKEW:
             raise Refused(_BAD, "context_not_yet_valid")
     expires = times.get("exp")

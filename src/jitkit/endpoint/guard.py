@@ -15,7 +15,7 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
@@ -41,18 +41,23 @@ _MARGIN: Final = 0.05
 _FAILURES, _FIRST_REST, _LONGEST_REST = 5, 5.0, 60.0
 _ACCOUNTS: Final = 50_000
 _REFUSALS, _SHARE = 200, 0.95
+_FAILED: Final = (Verdict.DOWN, Verdict.THROTTLED)
+# After these the store may have counted a try, and nobody knows whether the password was right.
+_NO_ANSWER: Final = (*_FAILED, Verdict.OTHER_USER)
 
 
 class Breaker:
-    """Stop asking after five failures in a row, let one probe through after a rest, close when it succeeds.
+    """Stop asking after failures of five accounts in a row, let one probe through after a rest, close when it succeeds.
 
-    Each probe that fails doubles the rest, from 5 seconds to a minute.
+    Each probe that fails doubles the rest, from 5 seconds to a minute. What one account fails with again says nothing
+    new: its own name or password may be what the store cannot bear.
     """
 
-    _failures = 0
-    _rest = 0.0
-    _until = 0.0
-    _probing = False
+    def __init__(self) -> None:
+        self._failed: set[bytes] = set()
+        self._rest = 0.0
+        self._until = 0.0
+        self._probing = False
 
     def refuses(self, now: float) -> bool:
         """Return whether a call would be refused; nothing changes."""
@@ -66,15 +71,19 @@ class Breaker:
 
     def succeeded(self) -> None:
         """Note that the store answered: the breaker closes."""
-        self._failures, self._rest, self._probing = 0, 0.0, False
+        self._failed.clear()
+        self._rest, self._probing = 0.0, False
 
-    def failed(self, now: float) -> bool:
-        """Note a failure, and return whether this one opened the breaker."""
-        self._failures += 1
-        opens = self._rest == 0 and self._failures >= _FAILURES
-        if opens or self._probing:
+    def failed(self, account: bytes, now: float) -> bool:
+        """Note a failure at an account, and return whether this one opened the breaker."""
+        is_new, probed = account not in self._failed, self._probing
+        self._probing = False
+        if is_new and len(self._failed) < _ACCOUNTS:
+            self._failed.add(account)
+        opens = self._rest == 0 and len(self._failed) >= _FAILURES
+        if opens or (probed and is_new):
             self._rest = _FIRST_REST if opens else min(self._rest * 2, _LONGEST_REST)
-            self._until, self._probing = now + self._rest, False
+            self._until = now + self._rest
         return opens
 
     def left(self) -> None:
@@ -84,19 +93,25 @@ class Breaker:
 
 @dataclass
 class Attempts:
-    """One account's history: when tries failed, when they got no answer, and how many run now."""
+    """The history of one name, or of one directory account: when tries failed, or got no answer, and how many run."""
 
     name: bytes
     failed: list[float] = field(default_factory=list)
     unanswered: list[float] = field(default_factory=list)
     running: int = 0
 
+    @property
+    def count(self) -> int:
+        """How many tries count now; those that run do."""
+        return len(self.failed) + len(self.unanswered) + self.running
+
 
 class Limiter:
     """Allow so many wrong passwords per account in so many seconds, so that the legacy store does not lock the account.
 
-    A try that got no answer in time counts as well, because the store may have counted it. Each instance of the
-    endpoint counts by itself. Names are kept as a keyed hash.
+    A try that got no answer counts as well, because the store may have counted it. One account may have several names,
+    and one name is written in several ways, so tries are counted for the directory account and for the name, and the
+    higher number decides. Each process counts by itself. Both are kept as a keyed hash.
     """
 
     def __init__(self, tries: int, seconds: float) -> None:
@@ -104,39 +119,50 @@ class Limiter:
         self._accounts: OrderedDict[bytes, Attempts] = OrderedDict()
         self._salt = secrets.token_bytes(32)
 
-    def account(self, username: str, now: float) -> Attempts:
-        """Find an account's history, without what no longer counts."""
-        name = blake2b(lookup_key(username).encode(), key=self._salt, digest_size=16).digest()
+    def account(self, username: str, user_id: str, now: float) -> tuple[Attempts, ...]:
+        """Find the histories of a name and, where it is known, of a directory account: what still counts of them."""
+        names = [f"name {lookup_key(username)}", f"id {user_id.lower()}" if user_id else ""]
+        return tuple(self._history(name, now) for name in names if name)
+
+    def _history(self, text: str, now: float) -> Attempts:
+        name = blake2b(text.encode("utf-8", "replace"), key=self._salt, digest_size=16).digest()
         attempts = self._accounts.setdefault(name, Attempts(name))
         self._accounts.move_to_end(name)
-        if len(self._accounts) > _ACCOUNTS:
+        if len(self._accounts) > 2 * _ACCOUNTS:
             self._accounts.popitem(last=False)
         oldest = now - self._seconds
         for moments in (attempts.failed, attempts.unanswered):
             moments[:] = [moment for moment in moments if moment > oldest]
         return attempts
 
-    def enter(self, attempts: Attempts) -> bool:
-        """Return whether a password may be tried; after True, call `leave` once. Tries that run count."""
-        if len(attempts.failed) + len(attempts.unanswered) + attempts.running >= self._tries:
+    def enter(self, histories: Sequence[Attempts]) -> bool:
+        """Return whether a password may be tried; after True, call `leave` once."""
+        if max(each.count for each in histories) >= self._tries:
             return False
-        attempts.running += 1
+        for each in histories:
+            each.running += 1
         return True
 
     def leave(
-        self, attempts: Attempts, now: float, *, wrong: bool = False, right: bool = False, silent: bool = False
+        self,
+        histories: Sequence[Attempts],
+        now: float,
+        *,
+        wrong: bool = False,
+        right: bool = False,
+        silent: bool = False,
     ) -> None:
-        """Note how a try ended: the password was wrong or right, or the store was asked and stayed silent."""
-        attempts.running -= 1
-        if right:
-            attempts.failed, attempts.unanswered = [], []
-        elif wrong:
-            attempts.failed.append(now)
-        elif silent:
-            attempts.unanswered.append(now)
-        idle = not (attempts.running or attempts.failed or attempts.unanswered)
-        if idle and self._accounts.get(attempts.name) is attempts:
-            del self._accounts[attempts.name]
+        """Note how a try ended: the password was wrong or right, or the store was asked and said nothing about it."""
+        for each in histories:
+            each.running -= 1
+            if right:
+                each.failed, each.unanswered = [], []
+            elif wrong:
+                each.failed.append(now)
+            elif silent:
+                each.unanswered.append(now)
+            if not each.count and self._accounts.get(each.name) is each:
+                del self._accounts[each.name]
 
 
 class RefusalDelay:
@@ -225,10 +251,10 @@ class Guard:
             return failure("breaker_open")
         if self._on_their_way >= self._most:
             return failure("busy")
-        attempts = self._limiter.account(context.username, now)
+        attempts = self._limiter.account(context.username, user_id, now)
         if not self._limiter.enter(attempts):
             self._counters.count("too_many_guesses")
-            if len(attempts.failed) < self._guesses:  # calls that the store left unanswered used the limit up
+            if all(len(each.failed) < self._guesses for each in attempts):  # unanswered calls used the limit up
                 return failure("too_many_guesses")
             answer = Answer(protocol.RETRY, "too_many_guesses")
         else:
@@ -241,7 +267,9 @@ class Guard:
             await asyncio.sleep(min(started + self._delay.seconds, due - _MARGIN) - loop.time())
         return answer
 
-    async def _in_turn(self, context: PasswordContext, user_id: str, attempts: Attempts, due: float) -> Answer:
+    async def _in_turn(
+        self, context: PasswordContext, user_id: str, attempts: Sequence[Attempts], due: float
+    ) -> Answer:
         """Wait for a slot, then ask; note what the store said in breaker, limiter and delay."""
         loop = asyncio.get_running_loop()
         verdict: Verdict | None = None
@@ -259,7 +287,7 @@ class Guard:
             if not self._breaker.enter(self._clock()):
                 return failure("breaker_open")
             async with asyncio.timeout_at(due):
-                verdict = await self._watched(context, user_id)
+                verdict = await self._watched(context, user_id, attempts[-1].name)
         except TimeoutError:
             silent = True
             return failure("legacy_timeout")
@@ -269,26 +297,26 @@ class Guard:
         finally:
             self._slots.release()
             wrong = verdict in (Verdict.WRONG, Verdict.UNKNOWN_USER)
-            silent = silent or verdict is Verdict.OTHER_USER
+            silent = silent or verdict in _NO_ANSWER
             right = verdict in (Verdict.RIGHT, Verdict.RIGHT_MUST_CHANGE, Verdict.MFA)
             self._limiter.leave(attempts, self._clock(), wrong=wrong, right=right, silent=silent)
             if wrong:
                 self._delay.note(loop.time() - started)
         return self._answer_to(verdict, context.password)
 
-    async def _watched(self, context: PasswordContext, user_id: str) -> Verdict:
+    async def _watched(self, context: PasswordContext, user_id: str, account: bytes) -> Verdict:
         """Ask the legacy store, and note in the breaker how that went."""
         answered = False
         try:
             verdict = await self._ask(context, user_id)
-            answered = verdict not in (Verdict.DOWN, Verdict.THROTTLED)
+            answered = verdict not in _FAILED
             if verdict is Verdict.MALFORMED:  # one row, or one answer, that cannot be read
                 self._breaker.left()
             elif answered:
                 self._breaker.succeeded()
             return verdict
         finally:
-            if not answered and self._breaker.failed(self._clock()):
+            if not answered and self._breaker.failed(account, self._clock()):
                 self._counters.count("breaker_open")
 
     def _digest(self, context: PasswordContext, user_id: str) -> bytes:

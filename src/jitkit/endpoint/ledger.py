@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
+import select
+import stat
 import sys
 import time
 import traceback
@@ -22,6 +25,8 @@ from jitkit.protocol import MIGRATE
 
 _log = logging.getLogger(__name__)
 
+# A link fails instead of being followed, and a named pipe instead of waiting for its reader; Windows has neither.
+_PLAIN_FILE: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 # Lines about callers who are not Entra: anybody may cause those, and a full disk would stop every line.
 _STRANGERS_AT_ONCE, _STRANGERS_A_SECOND = 200.0, 1.0
 _MIGRATED_USERS, _READ_AT_START = 20_000, 4 * 1024 * 1024
@@ -46,24 +51,30 @@ class Entry:
 
 
 class Ledger:
-    """Append lines to a file that only its owner may read, made when it is not there, or to standard output (`-`)."""
+    """Append lines to a file that only its owner may read, made when it is not there, or to standard output (`-`).
+
+    Links are not followed, and what is no file is refused: it would be written to, and its permissions changed.
+    """
 
     def __init__(self, path: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._credited, self._credit = clock(), _STRANGERS_AT_ONCE
         self._descriptor: int | None = None
+        self._is_torn = False  # half a line was written, which would swallow the next one
         if path == "-":
             return
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _PLAIN_FILE, 0o600)
+            if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+                raise OSError(errno.EINVAL, "it is not a file")
             Path(path).chmod(0o600)
-            if Path(path).is_file() and _last_bytes(Path(path), 1) not in (b"", b"\n"):
-                os.write(self._descriptor, b"\n")  # a crash left half a line, which would swallow the next one
+            self._is_torn = _last_bytes(Path(path), 1) not in (b"", b"\n")
         except OSError as error:
+            self.close()
             raise SettingsError(
                 f"The ledger {path} cannot be written.",
-                service=error.strerror,
+                service="it is a link" if error.errno == errno.ELOOP else error.strerror,
                 next_step="Set JIT_LEDGER to a file in a directory that you may write to, or to - for standard output.",
             ) from None
 
@@ -76,13 +87,19 @@ class Ledger:
         return may
 
     def write(self, entry: Entry) -> None:
-        """Append one line. Where the disk is full the line is lost, the sign-in goes on, and the log says so."""
-        line = json.dumps(vars(entry))
+        """Append one line. What cannot be written at once is lost, the sign-in goes on, and the log says so."""
+        line = f"{json.dumps(vars(entry))}\n".encode()
         try:
-            if self._descriptor is None:
-                print(line, flush=True)  # noqa: T201 - what JIT_LEDGER=- asks for
-            else:
-                os.write(self._descriptor, f"{line}\n".encode())
+            descriptor = _standard_output() if self._descriptor is None else self._descriptor
+            if descriptor is None:
+                print(line.decode(), end="", flush=True)  # noqa: T201 - what JIT_LEDGER=- asks for
+                return
+            if not takes_a_line(descriptor):
+                raise BlockingIOError(errno.EAGAIN, "nobody reads it")
+            if self._is_torn:
+                line = b"\n" + line
+            self._is_torn = True
+            self._is_torn = os.write(descriptor, line) < len(line)
         except OSError as error:
             _log.error("a ledger line could not be written: %s", error.strerror)
 
@@ -91,6 +108,22 @@ class Ledger:
         if self._descriptor is not None:
             os.close(self._descriptor)
         self._descriptor = None
+
+
+def _standard_output() -> int | None:
+    """Return the descriptor of standard output; None where a host has put something else in its place."""
+    try:
+        return sys.stdout.fileno()
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def takes_a_line(descriptor: int) -> bool:
+    """Return whether a line can be written without waiting: a pipe that nobody reads would stop every sign-in."""
+    try:
+        return bool(select.select([], [descriptor], [], 0)[1])
+    except (OSError, ValueError):  # Windows, where only sockets can be asked; a number too high for select
+        return True
 
 
 def _last_bytes(path: Path, most: int) -> bytes:
@@ -161,7 +194,7 @@ def log_unexpected(error: BaseException) -> None:
 
 def configure_log(stream: TextIO | None = None) -> None:
     """Send every log record of the process, from warnings on, to standard error or a stream as JSON lines."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = _PatientHandler(stream or sys.stderr)
     handler.setFormatter(_JsonLines())
     handler.addFilter(RateLimit())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
@@ -171,6 +204,16 @@ def configure_log(stream: TextIO | None = None) -> None:
 def _location(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)[-1:]
     return type(error).__name__ + "".join(f" at {Path(frame.filename).name}:{frame.lineno}" for frame in frames)
+
+
+class _PatientHandler(logging.StreamHandler[TextIO]):
+    """Leaves a record out when the stream would have to be waited for."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError, ValueError):  # a stream of the tests may have no descriptor
+            if not takes_a_line(self.stream.fileno()):
+                return
+        super().emit(record)
 
 
 class _JsonLines(logging.Formatter):

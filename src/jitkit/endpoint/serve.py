@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
 import json
+import logging
 import os
 import signal
 import socket
@@ -12,17 +15,27 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from jitkit.endpoint.app import ROUTE, create_app
+from jitkit.endpoint.app import ADMITTED, ROUTE, create_app
 from jitkit.endpoint.ledger import configure_log
 from jitkit.endpoint.settings import Settings
+from jitkit.endpoint.stores.base import is_loopback
 from jitkit.errors import EndpointDown
 
-# Connections beyond these are answered 503 at once; a body has 64 KiB at most, so all of them together stay small.
-_CONNECTIONS: Final = 500
+_log = logging.getLogger(__name__)
+
+# Open connections: beyond these, one of a stranger makes room for a new one. A body has 64 KiB at most.
+_CONNECTIONS, _DESCRIPTORS = 500, 4096
 # Seconds in which a request must have come whole, headers and all; a connection is dropped after once or twice that.
-_SILENT_SECONDS: Final = 10
-_TICKS_A_SECOND: Final = 10
+_SILENT_SECONDS, _TICKS_A_SECOND = 3, 10
+# Seconds for which a silent connection stays open between requests: after a call of Entra's, and after anything else.
+_KNOWN_IDLE, _STRANGER_IDLE = 75, 3
+_HANDSHAKE_SECONDS: Final = 3.0
+_MALFORMED: Final = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 2\r\n"
+    b"cache-control: no-store\r\nconnection: close\r\n\r\n{}"
+)
 
 
 def serve(*, host: str, port: int) -> None:
@@ -46,17 +59,74 @@ def serve(*, host: str, port: int) -> None:
         log_config=None,
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
-        limit_concurrency=_CONNECTIONS,
+        http=_Connection,
+        proxy_headers=False,
         lifespan="on",
         ws="none",
         server_header=False,
-        timeout_keep_alive=75,
+        timeout_keep_alive=_STRANGER_IDLE,
         timeout_graceful_shutdown=5,
     )
+    if not (is_loopback(host) or settings.tls_certificate or settings.behind_tls):
+        _log.warning("passwords and tokens arrive in the clear at %s: set JIT_TLS_CERTIFICATE or JIT_BEHIND_TLS", host)
+    _set_limits()
     server = _Server(config)
     if os.environ.get("JIT_STOP_WITH_STDIN") == "1":
         threading.Thread(target=_stop_with_stdin, args=(server,), daemon=True, name="stdin").start()
-    server.run(sockets=[listener])
+    with asyncio.Runner(loop_factory=functools.partial(_loop, tls=config.is_ssl)) as runner:
+        runner.run(server.serve(sockets=[listener]))
+
+
+def _loop(*, tls: bool) -> asyncio.AbstractEventLoop:
+    """Make an event loop that gives up on a TLS handshake after seconds; asyncio's own limit is a minute."""
+    loop = asyncio.new_event_loop()
+    if tls:
+        with_limit = functools.partial(loop.create_server, ssl_handshake_timeout=_HANDSHAKE_SECONDS)
+        loop.create_server = with_limit  # type: ignore[method-assign]
+    return loop
+
+
+def _set_limits() -> None:
+    """Write no core file, which would hold keys and passwords; open more than the usual 1,024 files.
+
+    Connections that are silent before TLS would use those up.
+    """
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
+class _Connection(H11Protocol):
+    """One connection: kept for long after a call of Entra's alone, and closed to make room when there are too many."""
+
+    idle_since = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.idle_since = self.loop.time()
+        if len(self.connections) > _CONNECTIONS:
+            # Those of strangers first, and of these the one that has been idle longest.
+            waiting = [each for each in self.connections if isinstance(each, _Connection) and each.is_idle()]
+            oldest = min(waiting, key=lambda each: (each.timeout_keep_alive == _KNOWN_IDLE, each.idle_since))
+            oldest.transport.close()
+
+    def is_idle(self) -> bool:
+        """Return whether no request is being answered; before the first one it is idle too."""
+        return self.cycle is None or bool(self.cycle.response_complete)
+
+    def on_response_complete(self) -> None:
+        self.idle_since = self.loop.time()
+        if self.scope.get(ADMITTED):
+            self.timeout_keep_alive = _KNOWN_IDLE
+        super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self.transport.write(_MALFORMED)
+        self.transport.close()
 
 
 class _Server(uvicorn.Server):

@@ -17,7 +17,8 @@ Optional, with the default:
 - `JIT_ACCEPT_WEAK`: the tenant takes weak legacy passwords; off.
 - `JIT_MFA`: `migrate` or `block` accounts that want a second factor; migrate.
 - `JIT_CONCURRENCY`: legacy calls at once; 20. `JIT_GUESSES` wrong passwords per account in `JIT_GUESSES_MINUTES`; 4
-  in 15, below the five at which the strictest common stores lock an account.
+  in 15, below the five at which the strictest common stores lock an account. Each process counts for itself: divide
+  the store's limit by your instances.
 - `JIT_STOP_WITH_STDIN`: `1` ends the process with its standard input; off.
 
 Any other name that begins with `JIT_` is refused, because it may be a misspelt one of these.

@@ -11,8 +11,11 @@ from collections.abc import AsyncIterator, Iterator
 
 import bcrypt
 import pytest
+from sqlalchemy.engine import make_url
 
 from jitkit.endpoint.stores import LegacyStore, Prepares, Verdict, open_store
+from jitkit.endpoint.stores.sql import SqlStore, _verified_tls
+from jitkit.errors import SettingsError
 
 from . import cluster
 from .cluster import Cluster
@@ -134,11 +137,55 @@ async def test_tls_on_a_network(server: Cluster) -> None:
         f"SELECT CAST(:username AS text) AS username, '{SSHA}' AS password_hash, 'active' AS status, 0 AS must_change"
         " FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl"
     )
-    assert await ask(server.url(host="127.0.0.2"), over_tls) is Verdict.RIGHT
-    assert await ask(server.url(host="127.0.0.2", more="?sslmode=disable"), over_tls) is Verdict.UNKNOWN_USER
+    assert await ask(server.url(host="127.0.0.2"), over_tls) is Verdict.DOWN  # nobody vouches for this server
     verified = f"?sslmode=verify-full&sslrootcert={server.here / 'ca.pem'}"
     assert await ask(server.url(more=verified), over_tls) is Verdict.RIGHT
     assert await ask(server.url(host="127.0.0.2", more=verified), over_tls) is Verdict.DOWN
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "db.example/d?sslmode=disable",
+        "db.example/d?sslmode=prefer",
+        "db.example/d?sslmode=require",
+        "db.example/d?sslmode=verify-ca",
+        "/d?host=db.example&sslmode=require",
+        "localhost/d?host=db.example&sslmode=require",
+        "localhost/d?hostaddr=192.0.2.7&sslmode=allow",
+        "/d?host=localhost,db.example&sslmode=prefer",
+        "/d?host=localhost&host=db.example&sslmode=prefer",
+        "/d?service=legacy&sslmode=require",
+    ],
+)
+def test_a_database_on_another_machine_is_verified_or_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="without verifying it") as refused:
+        SqlStore(f"postgresql+psycopg://u:s3cret@{url}")
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "modes"),
+    [
+        ("localhost/d", None),
+        ("/d?host=/var/run/postgresql", None),
+        ("localhost:5433/d?sslmode=disable", None),
+        ("db.example/d", "verify-full"),
+        ("/d?host=db.example", "verify-full"),
+        ("localhost/d?hostaddr=192.0.2.7", "verify-full"),
+        ("/d?host=localhost&host=db.example", "verify-full"),
+        ("/d?host=db.example&sslmode=verify-full", "verify-full"),
+    ],
+)
+def test_what_libpq_is_told_about_tls(url: str, modes: str | None) -> None:
+    assert _verified_tls(make_url(f"postgresql+psycopg://u:s3cret@{url}")).get("sslmode") == modes
+
+
+def test_a_host_of_the_environment_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = make_url("postgresql+psycopg:///d")
+    assert _verified_tls(nowhere) == {}
+    monkeypatch.setenv("PGHOST", "db.example")
+    assert _verified_tls(nowhere)["sslmode"] == "verify-full"
 
 
 async def test_on_a_network_nothing_goes_in_clear() -> None:

@@ -68,8 +68,9 @@ async def opener(tmp_path: Path) -> AsyncIterator[Opener]:
         ("must@contoso.example", "s3cret", Verdict.RIGHT_MUST_CHANGE),
         ("must@contoso.example", "wrong", Verdict.WRONG),
         ("locked@contoso.example", "s3cret", Verdict.LOCKED),
-        ("locked@contoso.example", "wrong", Verdict.LOCKED),
+        ("locked@contoso.example", "wrong", Verdict.WRONG),
         ("disabled@contoso.example", "s3cret", Verdict.DISABLED),
+        ("disabled@contoso.example", "wrong", Verdict.WRONG),
         ("none@contoso.example", "s3cret", Verdict.NO_PASSWORD),
         ("bytes@contoso.example", "s3cret", Verdict.RIGHT),
         ("broken@contoso.example", "s3cret", Verdict.MALFORMED),
@@ -180,6 +181,19 @@ async def test_a_locked_database_is_down_and_not_wrong(opener: Opener, tmp_path:
     with contextlib.closing(sqlite3.connect(tmp_path / "legacy #1?.db", isolation_level=None)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
         assert await store.verify("ann@contoso.example", "s3cret") is Verdict.DOWN
+
+
+async def test_unknown_names_cost_what_known_ones_do_as_often_and_nobody_can_compute_which(opener: Opener) -> None:
+    stores: list[Any] = [opener(), opener()]
+    for store in stores:
+        store._dummies = {"quick": "quick", "slow": "slow"}
+        store._seen.update(quick=98, slow=2)
+    names = [f"person-{number}" for number in range(4000)]
+    slow = [{name for name in names if store._dummy_for(name) == "slow"} for store in stores]
+    for of_one in slow:
+        assert 0.01 < len(of_one) / len(names) < 0.06
+    assert [stores[0]._dummy_for(name) == "slow" for name in names] == [name in slow[0] for name in names]
+    assert slow[0] != slow[1]
 
 
 async def test_an_unknown_user_costs_what_a_known_one_costs(tmp_path: Path) -> None:

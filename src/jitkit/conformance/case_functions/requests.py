@@ -14,7 +14,6 @@ import pytest
 from jitkit.conformance.case_functions import table
 from jitkit.conformance.endpoint import Call, Endpoint, in_time, with_message
 from jitkit.conformance.legacy_store import LegacyStore
-from jitkit.entra_tokens import USER
 from jitkit.protocol import BLOCK, EVENT_TYPE, MIGRATE
 
 _LARGE = 1024 * 1024
@@ -134,5 +133,7 @@ async def test_e12_typed_name(endpoint: Endpoint, legacy: LegacyStore) -> None:
 
 
 async def test_e13_other_directory_account(endpoint: Endpoint, legacy: LegacyStore) -> None:
-    await endpoint.decides(endpoint.call(endpoint.account(user_id=USER.upper())), MIGRATE)
+    known = endpoint.account()
+    known.user_id = known.directory_id.upper()
+    await endpoint.decides(endpoint.call(known), MIGRATE)
     with_message(await endpoint.decides(endpoint.call(endpoint.account(user_id=_OTHER)), BLOCK))

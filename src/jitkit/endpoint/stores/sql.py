@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 import hashlib
+import itertools
 import logging
+import os
+import secrets
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -40,6 +45,8 @@ _FLAGS: Final = dict.fromkeys(("", "none", "0", "false", "f", "no", "n"), False)
 # bcrypt of cost 10, of no password: what an unknown user costs before the store has shown what its hashes cost.
 _FIRST_DUMMY: Final = "$2b$10$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"
 _DUMMIES: Final = 16
+_THIS_MACHINE: Final = ("", "localhost", "127.0.0.1", "::1")
+_STATES: Final = {"active": Verdict.RIGHT, "locked": Verdict.LOCKED, "disabled": Verdict.DISABLED}
 
 
 class SqlStore:
@@ -64,7 +71,10 @@ class SqlStore:
         # pure Python too (sha-crypt, phpass, Drupal): processes did little more of them and cost memory and a start.
         self._readers = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="legacy-sql")
         self._hashers = ThreadPoolExecutor(usable_cores(), thread_name_prefix="legacy-hash")
+        # One hash of each cost, and how many of it were seen: an unknown name costs what some known one would.
         self._dummies: dict[str, str] = {}
+        self._seen: Counter[str] = Counter()
+        self._salt = secrets.token_bytes(32)
 
     async def prepare(self, budget: float) -> None:
         """Warn of hashes that cost too much in a sample of the default table, or of a statement that cannot be run."""
@@ -75,9 +85,10 @@ class SqlStore:
             rows = await self._read(self._statement, username="nobody")
         if rows is None:
             _log.warning("the legacy database cannot be asked: check LegacyApiConnectionString and JIT_LEGACY_QUERY")
-        examples = {cost_label(value): value for row in rows or () if (value := _as_text(row["password_hash"]))}
-        for value in list(examples.values())[:_DUMMIES] if self._is_default else ():
+        examples = [value for row in rows or () if (value := _as_text(row["password_hash"]))]
+        for value in {cost_label(value): value for value in examples}.values() if self._is_default else ():
             await self._check(value, "any password")
+        self._seen.update(label for value in examples if (label := cost_label(value)) in self._dummies)
 
     async def verify(self, username: str, password: str) -> Verdict:
         """Judge a password; an unknown name costs as much time as a known one."""
@@ -99,9 +110,10 @@ class SqlStore:
         row = _judge_row(rows[0], key, user_id)
         if isinstance(row, Verdict):
             return row
-        stored, must_change = row
+        stored, if_right = row
+        # A locked or disabled account is verified like any other: its state is for whoever knows its password.
         verdict = await self._check(stored, password)
-        return Verdict.RIGHT_MUST_CHANGE if verdict is Verdict.RIGHT and must_change else verdict
+        return if_right if verdict is Verdict.RIGHT else verdict
 
     async def close(self) -> None:
         """Close the connections, and let running threads end by themselves."""
@@ -134,6 +146,7 @@ class SqlStore:
         if not stored or stored == _FIRST_DUMMY or verdict not in (Verdict.RIGHT, Verdict.WRONG):
             return verdict
         label = cost_label(stored)
+        self._seen[label] += label in self._dummies
         if label in self._dummies or len(self._dummies) >= _DUMMIES:
             return verdict
         self._dummies[label] = stored
@@ -143,18 +156,21 @@ class SqlStore:
         return verdict
 
     def _dummy_for(self, key: str) -> str:
-        """Choose by the name, so that one unknown name takes the same time whenever it is asked for."""
-        if not self._dummies:
-            return _FIRST_DUMMY
+        """Choose by the name, so that one unknown name takes the same time whenever it is asked for.
+
+        The digest is keyed, and costs are as frequent as in the store: else a slow, rare one would name who is unknown.
+        """
         labels = sorted(self._dummies)
-        return self._dummies[labels[hashlib.sha256(key.encode()).digest()[0] % len(labels)]]
+        if not labels:
+            return _FIRST_DUMMY
+        digest = hashlib.blake2b(key.encode(), key=self._salt, digest_size=8).digest()
+        weights = [self._seen[label] + 1 for label in labels]
+        at = int.from_bytes(digest) * sum(weights) >> 64
+        return self._dummies[labels[bisect.bisect_right(list(itertools.accumulate(weights)), at)]]
 
 
-def _judge_row(row: Mapping[str, Any], key: str, user_id: str) -> tuple[str | None, bool] | Verdict:
-    """Read a row: its hash and whether the password must be changed, or the verdict that needs no hash.
-
-    A locked account is not verified: the answer would tell a guesser which guess was right.
-    """
+def _judge_row(row: Mapping[str, Any], key: str, user_id: str) -> tuple[str | None, Verdict] | Verdict:
+    """Read a row: its hash and what the right password means there, or the verdict that needs no password."""
     try:
         name, stored, status = row["username"], row["password_hash"], row["status"]
         must_change = _FLAGS[str(row["must_change"]).strip().lower()]
@@ -166,9 +182,10 @@ def _judge_row(row: Mapping[str, Any], key: str, user_id: str) -> tuple[str | No
     if user_id and is_other(row.get("entra_user_id"), user_id):
         return Verdict.OTHER_USER
     word, value = str(status).strip().lower(), _as_text(stored)
-    if word == "active" and (value is not None or stored is None):
-        return value, must_change
-    return {"locked": Verdict.LOCKED, "disabled": Verdict.DISABLED}.get(word, Verdict.MALFORMED)
+    if word not in _STATES or (value is None and stored is not None):
+        return Verdict.MALFORMED
+    if_right = _STATES[word]
+    return value, Verdict.RIGHT_MUST_CHANGE if must_change and if_right is Verdict.RIGHT else if_right
 
 
 def _as_text(stored: object) -> str | None:
@@ -191,6 +208,35 @@ def _open_sqlite(url: URL) -> Engine:
         pool_size=_CONNECTIONS,
         hide_parameters=True,
     )
+
+
+def _verified_tls(url: URL) -> dict[str, str]:
+    """Have libpq verify the server's name and certificate, unless every host that it will use is this machine.
+
+    Its own default falls back to clear text, and `require` takes any certificate: whoever sits in between could hand
+    out rows of his own. Hosts stand in the URL, in the parameters `host` and `hostaddr`, and in the environment; each
+    may be a list, and a path is a socket of this machine.
+    """
+    stated = [value for name in ("host", "hostaddr") for value in _values(url, name)]
+    hosts = stated or [url.host or os.environ.get("PGHOSTADDR") or os.environ.get("PGHOST") or ""]
+    if "service" in url.query or os.environ.get("PGSERVICE"):
+        hosts.append("(a service file names it)")
+    parts = [host.strip() for value in hosts for host in value.split(",")]
+    if all(host in _THIS_MACHINE or host.startswith(("/", "@")) for host in parts):
+        return {}
+    modes = _values(url, "sslmode")
+    if modes not in ([], ["verify-full"]):
+        wanted = "Use sslmode=verify-full, with sslrootcert=PATH for an authority of your own, or leave sslmode out."
+        refuse_url("would reach a database on another machine without verifying it", wanted)
+    own = _values(url, "sslrootcert") or os.environ.get("PGSSLROOTCERT")
+    if own or (Path.home() / ".postgresql" / "root.crt").exists():  # where libpq looks by itself
+        return {"sslmode": "verify-full"}
+    return {"sslmode": "verify-full", "sslrootcert": "system"}
+
+
+def _values(url: URL, name: str) -> list[str]:
+    value = url.query.get(name, ())
+    return [value] if isinstance(value, str) else list(value)
 
 
 def _open_postgresql(url: URL) -> Engine:
@@ -223,8 +269,7 @@ def _open_postgresql(url: URL) -> Engine:
         **{"keepalives_idle": 30, "keepalives_interval": 5, "keepalives_count": 2},
         "prepare_threshold": None,  # a connection pooler in between would confuse prepared statements
     }
-    if url.host not in (None, "localhost", "127.0.0.1", "::1") and "sslmode" not in url.query:
-        options["sslmode"] = "require"
+    options |= _verified_tls(url)
     engine = create_engine(
         url,
         connect_args=options,
