@@ -39,5 +39,6 @@ def test_it_lists_every_route_of_graph_and_no_other() -> None:
 def _plain(path: str) -> str:
     """Write a route as the page does, which explains the other spellings in a sentence."""
     path = re.sub(r"\((?:appId|uniqueName)='\{\w+\}'\)", "/{id}", path)
+    path = path.removesuffix("/microsoft.graph.directoryRole")
     path = path.replace("/microsoft.graph.externalUsersSelfServiceSignUpEventsFlow", "")
     return path.replace("deletedItems/graph.", "deletedItems/microsoft.graph.")

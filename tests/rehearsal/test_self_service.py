@@ -57,3 +57,32 @@ async def test_who_has_no_address_is_disabled_or_unknown_resets_nothing(world: W
     assert (await world.tenant.reset_password("cleo-1963", NEW)).outcome == "not offered"
     assert (await world.tenant.reset_password("nobody@woodgrove.example", NEW)).outcome == "unknown user"
     assert world.tenant.audit_rows() == []
+
+
+def email_code(world: World, state: str) -> None:
+    body = {"@odata.type": "#microsoft.graph.emailAuthenticationMethodConfiguration", "id": "Email", "state": state}
+    world.directory.add("authenticationMethodConfiguration", body)
+
+
+async def test_without_email_otp_update_password_is_a_dead_end(world: World, endpoint: ScriptedEndpoint) -> None:
+    """A person with a weak password cannot go on, whatever they would choose."""
+    user = world.add_user()
+    email_code(world, "disabled")
+    endpoint.script = "UpdatePassword"
+    done = await world.sign_in(LEGACY, new_password=NEW)
+    assert (done.outcome, done.code, done.migrated) == ("new password needed", 50125, False)
+    assert done.user_sees == "Choose a new password to go on. No code can be sent to you."
+    assert any(step.detail.startswith("Email OTP is off") for step in done.steps)
+    assert world.flag_of(user) is True
+    endpoint.script = "MigratePassword"
+    assert (await world.sign_in(LEGACY)).outcome == "signed in"
+
+
+async def test_without_email_otp_no_reset_is_offered(world: World) -> None:
+    user = world.add_user()
+    email_code(world, "disabled")
+    assert (await world.tenant.reset_password(ADA, NEW)).outcome == "not offered"
+    body = world.directory.get("authenticationMethodConfiguration", "Email")
+    assert body
+    world.change("authenticationMethodConfiguration", body, state="enabled")
+    assert (await world.tenant.reset_password(ADA, NEW)).user_id == user.id

@@ -11,6 +11,7 @@ import pytest
 
 from jitkit.errors import NotReady
 from jitkit.rehearsal import switches
+from jitkit.rehearsal.directory import User
 from rehearsal.support import LEGACY, NEW, STORED, Received, ScriptedEndpoint, World, answer, as_json
 
 
@@ -389,3 +390,58 @@ async def test_a_canary_password_is_kept_nowhere(world: World, endpoint: Scripte
         assert secret.encode() not in stored
         assert base64.b64encode(secret.encode()) not in stored
     assert world.last_row()["correlationId"].encode() in stored
+
+
+async def test_a_deleted_flag_definition_migrates_nobody(world: World, endpoint: ScriptedEndpoint) -> None:
+    """H8: the values stay on the users, but the listener looks at a property that is gone."""
+    user = world.add_user()
+    (definition,) = [each for each in world.directory.all("extensionProperty") if each["name"] == world.flag]
+    world.directory.discard("extensionProperty", definition["id"], recycle=False)
+    wrong = await world.sign_in(LEGACY)
+    assert (wrong.outcome, wrong.called_endpoint) == ("wrong password", False)
+    matched = await world.sign_in(STORED)
+    assert (matched.outcome, matched.migrated) == ("signed in", False)
+    assert world.flag_of(user) is True
+    assert not endpoint.received
+
+
+async def test_a_flag_whose_owner_was_deleted_migrates_nobody(world: World) -> None:
+    world.add_user()
+    owner = world.directory.all("application")[0]
+    assert owner["displayName"].startswith("b2c-extensions-app")
+    world.directory.discard("application", owner["id"], recycle=True)
+    assert (await world.sign_in(LEGACY)).outcome == "wrong password"
+    world.directory.restore("application", owner["id"])
+    assert (await world.sign_in(LEGACY)).path == "callout"
+
+
+def by_user_name(world: World) -> User:
+    """A person with an e-mail address and a user name."""
+    user = world.add_user()
+    names = {"emailAddress": "ada@woodgrove.example", "userName": "ada_l"}
+    issued = [
+        {"signInType": kind, "issuer": world.tenant.domain, "issuerAssignedId": name} for kind, name in names.items()
+    ]
+    world.directory.set_sign_in_names(user.id, names.values())
+    world.directory.update_user(user.id, body={**user.body, "identities": issued})
+    return user
+
+
+async def test_a_user_name_signs_in_only_where_the_tenant_takes_user_names(
+    world: World, endpoint: ScriptedEndpoint
+) -> None:
+    user = by_user_name(world)
+    refused = await world.sign_in(LEGACY, "ada_l")
+    assert (refused.outcome, refused.code, refused.user_id) == ("unknown user", 50034, None)
+    assert any("sign-in identifiers" in step.detail for step in refused.steps)
+    assert not endpoint.received
+    on = {"@odata.type": "#microsoft.graph.usernameSignInIdentifier", "name": "Username", "isEnabled": True}
+    world.directory.add("signInIdentifier", {"id": "Username", **on})
+    done = await world.sign_in(LEGACY, "ADA_L")
+    assert (done.outcome, done.path, done.user_id) == ("signed in", "callout", user.id)
+    assert endpoint.received[0].claims["username"] == "ADA_L"
+
+
+async def test_an_e_mail_address_signs_in_whatever_user_names_do(world: World) -> None:
+    by_user_name(world)
+    assert (await world.sign_in(LEGACY)).outcome == "signed in"

@@ -158,7 +158,10 @@ async def test_reading_the_logs_needs_the_permission(world: World) -> None:
             answer = await client.get(
                 f"https://graph.microsoft.com/beta/auditLogs/{path}", headers={"Authorization": f"Bearer {token}"}
             )
-            assert (answer.status_code, answer.json()["error"]["code"]) == (403, "Authorization_RequestDenied")
+            assert (answer.status_code, answer.json()["error"]["code"]) == (
+                403,
+                "Authentication_MSGraphPermissionMissing",
+            )
 
 
 # --- shapes ----------------------------------------------------------------------------------------------------------

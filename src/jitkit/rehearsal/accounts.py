@@ -136,12 +136,6 @@ def mark_migrated(state: State, user: User, flag: str) -> None:
     audit(state.directory, "Update user", target_id=user.id, target_name=user.upn, changed=changed, by=BY_THE_SERVICE)
 
 
-def can_read_mail(user: User) -> bool:
-    """Return whether a one-time code can be sent: to the e-mail address that the user signs in with."""
-    kinds = {each.get("signInType") for each in user.body.get("identities") or ()}
-    return "emailAddress" in kinds or "@" in (user.sign_in_name or "")
-
-
 # --- smart lockout -----------------------------------------------------------------------------------------------
 
 # [Microsoft Learn, "Prevent attacks using smart lockout", 2026-06] Documented: ten failures, a minute, longer each

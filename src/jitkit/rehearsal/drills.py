@@ -157,12 +157,12 @@ class Drills:
         """
         return self._tenant.faults.inject(name, calls=calls, share=share, seed=seed)
 
-    def switch(self, name: str, value: bool | float) -> Card:
+    def switch(self, name: str, value: switches.Value) -> Card:
         """Set a switch: what Microsoft's documents leave open, or what a trainer wants to be different.
 
         Args:
             name: a name that `listing` shows.
-            value: True or False, or a number.
+            value: True or False, a number or a text.
         """
         switches.write(self._tenant.directory, name, value)
         meant = switches.SWITCHES[name]

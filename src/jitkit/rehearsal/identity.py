@@ -37,7 +37,13 @@ LOGIN_HOST: Final = "login.microsoftonline.com"
 GRAPH: Final = "https://graph.microsoft.com"
 
 # What the administrator's token may do unless it is narrowed [Microsoft Graph permissions reference].
-ADMINISTRATOR_PERMISSIONS: Final = (*DELEGATED_PERMISSIONS, "Domain.Read.All", "User.ManageIdentities.All")
+ADMINISTRATOR_PERMISSIONS: Final = (
+    *DELEGATED_PERMISSIONS,
+    "Domain.Read.All",
+    "Policy.ReadWrite.AuthenticationMethod",
+    "SignInIdentifier.ReadWrite.All",
+    "User.ManageIdentities.All",
+)
 
 _CIAM_KEYS: Final[tuple[Use, ...]] = ("callout", "shared")
 _LOGIN_KEYS: Final[tuple[Use, ...]] = ("shared", "graph")

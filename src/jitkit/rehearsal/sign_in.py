@@ -34,9 +34,11 @@ from jitkit.rehearsal.tenant_setup import (
     CalloutImpossible,
     ClientApp,
     Refused,
+    accepts_name,
     client_app,
     coverage,
     is_attribute,
+    no_code,
     only_app_id,
 )
 
@@ -140,7 +142,7 @@ class SignIns:
             outcome = "unknown user"
         elif not user.enabled:
             outcome = "account disabled"
-        elif not (accounts.can_read_mail(user) and user.password_hash):
+        elif no_code(self.state, user) or not user.password_hash:
             outcome = "not offered"
         elif problem := accounts.problem_with(self.state, user, new_password):
             outcome = "password refused"
@@ -212,6 +214,9 @@ class _Attempt:
             # As much work as for a known user, so that the time taken does not reveal who exists.
             await self._matches(accounts.decoy(self.service.usual_hash))
             return self.end("unknown-user")
+        if not accepts_name(self.state, user, name):
+            await self._matches(accounts.decoy(self.service.usual_hash))
+            return self.end("name-not-accepted")
         turn = self.service.turn(user.id)
         waited = turn.locked()
         async with turn:
@@ -258,8 +263,8 @@ class _Attempt:
         return await asyncio.to_thread(accounts.matches, self.password, stored)
 
     def _flagged(self, user: User) -> bool:
-        """Return whether the migration flag is true: null and no value are not."""
-        return bool(self.flag) and user.body.get(self.flag) is True
+        """Return whether the migration flag is true: null, no value and one whose definition was deleted are not."""
+        return is_attribute(self.state, self.flag) and user.body.get(self.flag) is True
 
     def _why_not(self) -> str:
         if not self.listener:
@@ -335,8 +340,8 @@ class _Attempt:
     # --- a new password --------------------------------------------------------------------------------------------
 
     async def _reset(self, user: User) -> SignIn:
-        if not accounts.can_read_mail(user):
-            return self.end("no-address")
+        if reason := no_code(self.state, user):
+            return self.end("no-code", reason=reason)
         return await self._choose(user, _RESET, clear_flag=True)
 
     async def _choose(self, user: User, code: int, *, clear_flag: bool) -> SignIn:

@@ -13,7 +13,7 @@ from typing import Final
 from jitkit.errors import KitError
 from jitkit.rehearsal.directory import Directory
 
-Value = bool | float
+Value = bool | float | str
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def read(directory: Directory, name: str) -> Value:
     default, kept = SWITCHES[name].default, directory.meta(name)
     if kept is None:
         return default
-    return kept == "1" if isinstance(default, bool) else float(kept)
+    return kept == "1" if isinstance(default, bool) else type(default)(kept)
 
 
 def is_on(directory: Directory, name: str) -> bool:
@@ -47,8 +47,9 @@ def write(directory: Directory, name: str, value: Value) -> None:
     """Set a switch."""
     if name not in SWITCHES:
         raise KitError(f"There is no switch {name}.", next_step=f"Choose one of {', '.join(sorted(SWITCHES))}.")
-    wants_truth = isinstance(SWITCHES[name].default, bool)
-    if isinstance(value, bool) != wants_truth:
-        kind = "True or False" if wants_truth else "a number"
-        raise KitError(f"The switch {name} takes {kind}, not {value!r}.", next_step="Give it that.")
-    directory.set_meta(name, str(int(value)) if wants_truth else repr(float(value)))
+    kind = type(SWITCHES[name].default)
+    given = float if type(value) is int else type(value)
+    if given is not kind:
+        wanted = {bool: "True or False", float: "a number", str: "a text"}[kind]
+        raise KitError(f"The switch {name} takes {wanted}, not {value!r}.", next_step="Give it that.")
+    directory.set_meta(name, str(int(value)) if isinstance(value, bool) else str(given(value)))

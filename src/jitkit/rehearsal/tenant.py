@@ -25,9 +25,10 @@ from starlette.routing import Route
 from jitkit.errors import KitError
 from jitkit.rehearsal import identity
 from jitkit.rehearsal.callout import Caller, Callout
-from jitkit.rehearsal.directory import Directory
+from jitkit.rehearsal.directory import Directory, User, new_id
 from jitkit.rehearsal.graph.dispatch import Router
-from jitkit.rehearsal.graph.wire import Answer, GraphError, refusal
+from jitkit.rehearsal.graph.groups import assign_roles
+from jitkit.rehearsal.graph.wire import Answer, GraphError, refusal, written
 from jitkit.rehearsal.seed import seed
 from jitkit.rehearsal.sign_in import PasswordReset, SignIn, SignIns
 from jitkit.rehearsal.state import State
@@ -106,9 +107,31 @@ class RehearsalTenant:
         app.state.directory = self.directory
         return app
 
-    def credential(self) -> Credential:
-        """Make a credential of the tenant's administrator, as azure-identity's asynchronous ones."""
-        return Credential(self.directory, self._permissions)
+    def credential(
+        self,
+        *,
+        roles: Collection[str] | None = None,
+        permissions: Collection[str] | None = None,
+        account: str = "administrator",
+    ) -> Credential:
+        """Make a credential, as azure-identity's asynchronous ones.
+
+        Args:
+            roles: directory roles of the administrator whom the tokens speak for; they have these and no others, and a
+                user account is made for them where there is none. None means an application, which needs no roles.
+            permissions: Graph permissions of the token; None means those that the tenant was opened with.
+            account: the first part of the administrator's user principal name.
+
+        Raises:
+            KitError: the tenant does not know one of the roles.
+        """
+        allowed = self._permissions if permissions is None else tuple(permissions)
+        if roles is None:
+            return Credential(self.directory, allowed)
+        with self.directory.transaction():
+            user = self.directory.user(f"{account}@{self.domain}") or self._add_administrator(account)
+            assign_roles(self.directory, user.id, roles)
+        return Credential(self.directory, allowed, user.id)
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """Make an httpx transport that hands requests for Graph and for sign-in to this tenant, and no other."""
@@ -208,6 +231,14 @@ class RehearsalTenant:
         """Close the file."""
         self.directory.close()
 
+    def _add_administrator(self, account: str) -> User:
+        id, now, upn = new_id(), self.directory.clock.now(), f"{account}@{self.domain}"
+        own = {"signInType": "userPrincipalName", "issuer": self.domain, "issuerAssignedId": upn}
+        body = {"displayName": account.capitalize(), "createdDateTime": written(now), "identities": [own]}
+        made = User(id=id, upn=upn, sign_in_name=None, password_hash="", body=body, created=now)
+        self.directory.add_user(made)
+        return made
+
     def _seed(self) -> None:
         if self.directory.meta("seeded") is None:
             seed(self.directory)
@@ -248,10 +279,10 @@ class RehearsalTenant:
 
 
 class Credential:
-    """The administrator's access tokens for Graph, issued by the tenant: what azure-identity has for a real one."""
+    """Access tokens for Graph, issued by the tenant to an application or for a user: as azure-identity has them."""
 
-    def __init__(self, directory: Directory, permissions: tuple[str, ...]) -> None:
-        self._directory, self._permissions = directory, permissions
+    def __init__(self, directory: Directory, permissions: tuple[str, ...], user_id: str | None = None) -> None:
+        self._directory, self._permissions, self._user_id = directory, permissions, user_id
         self._token: AccessToken | None = None
 
     async def get_token(self, *scopes: str, **_: Any) -> AccessToken:
@@ -265,7 +296,9 @@ class Credential:
                 self._directory,
                 audience=identity.GRAPH,
                 client_app_id=self._directory.meta("admin_client_id") or "",
-                roles=self._permissions,
+                subject=self._user_id,
+                roles=() if self._user_id else self._permissions,
+                scopes=self._permissions if self._user_id else (),
             )
             self._token = AccessToken(text, now + identity.TOKEN_LIFETIME)
         return self._token

@@ -18,7 +18,8 @@ from jitkit.explanations import callout_cause, fix
 from jitkit.protocol import CALLER_APP_ID, GRAPH_APP_ID, RECEIVE_PAYLOAD_ROLE_ID
 from jitkit.rehearsal import switches
 from jitkit.rehearsal.callout_messages import Recipient, recipient
-from jitkit.rehearsal.directory import Body, Directory, member
+from jitkit.rehearsal.directory import Body, Directory, User, member
+from jitkit.rehearsal.graph.resource import configured
 from jitkit.rehearsal.state import State
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
@@ -97,6 +98,35 @@ def _client_app(directory: Directory, app_id: str) -> ClientApp:
     return ClientApp(app_id, str(application.get("displayName") or app_id), principal["id"], bool(issues))
 
 
+# --- names and one-time codes --------------------------------------------------------------------------------------
+
+_IDENTIFIERS: Final = {"emailAddress": "email", "userName": "username", "userPrincipalName": "upn"}
+
+
+def accepts_name(state: State, user: User, name: str) -> bool:
+    """Return whether the tenant's sign-in identifiers let a user sign in by this one of their names.
+
+    [Microsoft Learn, "Sign in with an alias or username"; Graph beta: signInIdentifierBase]
+    """
+    on = state.once("identifiers", "", lambda: configured(state.directory, "signInIdentifier"))
+    owned = [each for each in user.body.get("identities") or () if each["issuerAssignedId"].lower() == name.lower()]
+    needed = [_IDENTIFIERS[each["signInType"]] for each in owned if each["signInType"] in _IDENTIFIERS]
+    return not needed or any(on[each]["isEnabled"] for each in needed)
+
+
+def no_code(state: State, user: User) -> str | None:
+    """Return why no one-time code can be sent to a user, or None: it goes to the e-mail address they sign in with.
+
+    [Microsoft Learn, "Enable self-service password reset" for external tenants: Email OTP has to be on]
+    """
+    methods = state.once("methods", "", lambda: configured(state.directory, "authenticationMethodConfiguration"))
+    if methods["email"]["state"] != "enabled":
+        return "Email OTP is off in the tenant's authentication methods policy."
+    kinds = {each.get("signInType") for each in user.body.get("identities") or ()}
+    reachable = "emailAddress" in kinds or "@" in (user.sign_in_name or "")
+    return None if reachable else "The user does not sign in with an e-mail address."
+
+
 # --- the listener --------------------------------------------------------------------------------------------------
 
 
@@ -121,11 +151,13 @@ def listeners(directory: Directory) -> list[Body]:
 
 
 def is_attribute(state: State, name: str) -> bool:
-    """Return whether a directory extension is registered under this full name."""
-    names = state.once(
-        "attributes", "", lambda: {each.get("name") for each in state.directory.all("extensionProperty")}
-    )
-    return name in names
+    """Return whether a directory extension is registered under this full name; deleting its owner hides it."""
+
+    def registered() -> set[str]:
+        owners = [each["id"] for each in state.directory.all("application")]
+        return {each["name"] for id in owners for each in state.directory.all("extensionProperty", parent=id)}
+
+    return name in state.once("attributes", "", registered)
 
 
 def _priority(listener: Mapping[str, Any]) -> int:

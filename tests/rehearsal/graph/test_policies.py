@@ -403,3 +403,54 @@ async def test_a_provider_needs_its_parts_and_a_built_in_one_stays(providers: ht
     assert "are required" in message(await providers.post(PROVIDERS, json=body))
     assert "built-in" in message(await providers.delete(f"{PROVIDERS}/EmailPassword-OAUTH"))
     assert message(await providers.get(f"{PROVIDERS}/Google-OAUTH")).startswith("404 ResourceNotFound")
+
+
+METHODS = "/policies/authenticationMethodsPolicy"
+EMAIL = f"{METHODS}/authenticationMethodConfigurations/email"
+EMAIL_TYPE = "#microsoft.graph.emailAuthenticationMethodConfiguration"
+
+
+async def test_email_otp_is_read_and_switched_in_the_authentication_methods_policy(graph: httpx.AsyncClient) -> None:
+    found = (await graph.get(EMAIL)).json()
+    assert found["@odata.context"].endswith("#authenticationMethodConfigurations/$entity")
+    assert (found["@odata.type"], found["id"], found["state"]) == (EMAIL_TYPE, "Email", "enabled")
+    for state in ("disabled", "enabled"):
+        answer = await graph.patch(EMAIL, json={"@odata.type": EMAIL_TYPE, "state": state})
+        assert answer.status_code == 204
+        assert (await graph.get(EMAIL)).json() == {**found, "state": state}
+        policy = (await graph.get(METHODS)).json()
+        (shown,) = [each for each in policy["authenticationMethodConfigurations"] if each["id"] == "Email"]
+        assert shown["state"] == state
+        assert policy["@odata.context"].endswith("#authenticationMethodsPolicy")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"state": "enabled"}, "'@odata.type' is required"),
+        ({"@odata.type": EMAIL_TYPE, "state": "on"}, "'state'"),
+        ({"@odata.type": EMAIL_TYPE, "enabled": True}, "'enabled' does not exist"),
+        ({"@odata.type": "#microsoft.graph.smsAuthenticationMethodConfiguration"}, "cannot be changed"),
+    ],
+)
+async def test_a_wrong_change_of_a_method_is_refused(graph: httpx.AsyncClient, body: dict[str, Any], said: str) -> None:
+    assert said in message(await graph.patch(EMAIL, json=body))
+    assert (await graph.get(EMAIL)).json()["state"] == "enabled"
+
+
+async def test_a_sign_in_identifier_is_switched_on_in_beta(graph: httpx.AsyncClient) -> None:
+    path = "https://graph.microsoft.com/beta/identity/signInIdentifiers/"
+    found = (await graph.get(f"{path}Username")).json()
+    assert (found["name"], found["isEnabled"]) == ("Username", False)
+    assert (await graph.get(f"{path}Email")).json()["isEnabled"] is True
+    body = {"@odata.type": "#microsoft.graph.signInIdentifierBase", "name": "Username", "isEnabled": True}
+    changed = await graph.patch(f"{path}Username", json=body)
+    assert (changed.status_code, changed.json()["isEnabled"]) == (200, True)
+    assert (await graph.get(f"{path}username")).json() == {**found, "isEnabled": True}
+    assert "'isEnabled' is required" in message(await graph.patch(f"{path}UPN", json={"name": "UPN"}))
+    assert (await graph.get(f"{path}CustomUsername1")).status_code == 404
+    custom = {"name": "CustomUsername1", "isEnabled": True, "validationRegex": "^[a-z]{4}$"}
+    assert (await graph.patch(f"{path}CustomUsername1", json=custom)).status_code == 501
+    assert message(await graph.get("/identity/signInIdentifiers/Username")) == (
+        "400 BadRequest: Resource not found for the segment 'signInIdentifiers'."
+    )

@@ -246,3 +246,53 @@ async def test_an_extension_value_has_256_characters(
     name = (await graph.post(f"/applications/{owner}/extensionProperties", json=body)).json()["name"]
     made = (await graph.post("/users", json=person(tenant, "ada@x.example"))).json()["id"]
     assert (await graph.patch(f"/users/{made}", json={name: "x" * length})).status_code == status
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ann@contoso.example\u200b",
+        "\ufeffann@contoso.example",
+        "ann@con\u00adtoso.example",
+        "\u200dann@contoso.example",
+        "ann@contoso.example\x00",
+        "ann@contoso.example;",
+        '"ann"@contoso.example',
+        "ann..b@contoso.example",
+        ".ann@contoso.example",
+        "ann@contoso..example",
+        "ann @contoso.example",
+        " ann@contoso.example",
+        "mailto:ann@contoso.example",
+        "<ann@contoso.example>",
+        "ann@contoso",
+        "ann@-contoso.example",
+        f"{'a' * 65}@contoso.example",
+        "",
+    ],
+)
+async def test_an_address_that_cannot_be_is_no_sign_in_name(
+    graph: httpx.AsyncClient, tenant: RehearsalTenant, name: str
+) -> None:
+    refused = message(await graph.post("/users", json=person(tenant, name, displayName="Ann")))
+    assert refused.startswith("400 Request_BadRequest: One or more properties contains invalid values: identities")
+    assert (await graph.get("/users")).json()["value"] == []
+
+
+@pytest.mark.parametrize("name", ["o'brien+shop@contoso.example", "a.b-c_d@shop.contoso.example", "1@2.example"])
+async def test_an_unusual_address_that_can_be_is_a_sign_in_name(
+    graph: httpx.AsyncClient, tenant: RehearsalTenant, name: str
+) -> None:
+    assert (await graph.post("/users", json=person(tenant, name))).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("ada_l-1", 201), ("1ada", 201), ("_ada", 400), ("ada l", 400), ("ada.l", 400), ("adé", 400), ("a" * 65, 400)],
+)
+async def test_a_user_name_begins_with_a_letter_or_digit(
+    graph: httpx.AsyncClient, tenant: RehearsalTenant, name: str, status: int
+) -> None:
+    body = person(tenant, "ada@x.example")
+    body["identities"][0] |= {"signInType": "userName", "issuerAssignedId": name}
+    assert (await graph.post("/users", json=body)).status_code == status

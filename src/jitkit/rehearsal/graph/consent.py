@@ -12,6 +12,7 @@ import uuid
 from dataclasses import replace
 from typing import Final
 
+from jitkit.protocol import GRAPH_APP_ID
 from jitkit.rehearsal.directory import Body
 from jitkit.rehearsal.graph import odata
 from jitkit.rehearsal.graph.applications import SERVICE_PRINCIPALS
@@ -56,6 +57,8 @@ class Assignments(Resource):
         owner = SERVICE_PRINCIPALS.find(call)
         principal, kind = _principal(call, body.get("principalId"))
         resource = _required(call, "resourceId", body.get("resourceId"))
+        if resource["appId"] == GRAPH_APP_ID:
+            call.needs_role("Privileged Role Administrator")
         role = (body.get("appRoleId") or _DEFAULT_ROLE).lower()
         if owner["id"] != (resource if _outward(call) else principal)["id"]:
             raise refusal("assignment-owner")

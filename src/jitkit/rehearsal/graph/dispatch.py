@@ -36,8 +36,9 @@ def all_routes() -> list[GraphRoute]:
         applications.ExtensionProperties(),
         consent.Assignments(),
         consent.Grants(),
-        users.Users(),
+        users.USERS,
         groups.Groups(),
+        groups.Memberships(),
         groups.Domains(),
         groups.Organizations(),
         groups.DeletedItems(),
@@ -46,6 +47,9 @@ def all_routes() -> list[GraphRoute]:
         policies.UserFlows(),
         policies.IdentityProviders(),
         policies.Attributes(),
+        policies.MethodsPolicy(),
+        policies.AuthenticationMethods(),
+        policies.SignInIdentifiers(),
         logs.DirectoryAudits(),
         logs.SignIns(),
     )
@@ -113,8 +117,7 @@ class Router:
         path = _KEY.sub(r"/\1", call.path).rstrip("/")
         for pattern, route in self._routes.get(call.method, []):
             if found := pattern.fullmatch(path):
-                if not any(set(one.split(" + ")) <= call.caller.permissions for one in route.permissions):
-                    raise refusal("denied")
+                groups.check_allowed(call, route.permissions)
                 if call.method == "GET":
                     odata.check_options(call.query)
                 return await _run(route, replace(call, path=path, ids=found.groupdict()))
@@ -184,7 +187,9 @@ def _caller(directory: Directory, authorization: str) -> Caller:
         raise refusal("token-invalid")
     delegated = claims.get("scp", "").split()
     permissions = frozenset([*claims.get("roles", []), *delegated])
-    return Caller(permissions, claims.get("appid", ""), claims["oid"] if delegated else None)
+    user_id = claims["oid"] if delegated else None
+    roles = groups.roles_of(directory, user_id) if user_id else frozenset[str]()
+    return Caller(permissions, claims.get("appid", ""), user_id, roles)
 
 
 def _ids(headers: Mapping[str, str]) -> dict[str, str]:

@@ -1,20 +1,27 @@
-"""Groups, the tenant's domains and organization, and the recycle bin.
+"""Groups and directory roles, the tenant's domains and organization, and the recycle bin.
 
 Applications, service principals, groups and users stay in the bin for thirty days, by the tenant's clock. Shapes and
-options: Graph v1.0, "List deletedItems", "Get deletedItem", "Restore deleted item".
+options: Graph v1.0, "List deletedItems", "Get deletedItem", "Restore deleted item"; "List a user's direct memberships".
+Which roles there are, and what each is needed for: `roles.toml` next to this file.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
+import tomllib
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any, Final
 
-from jitkit.rehearsal import audit_log
-from jitkit.rehearsal.directory import Body, user_of
+from jitkit.errors import KitError
+from jitkit.rehearsal import audit_log, switches
+from jitkit.rehearsal.directory import Body, Directory, new_id, user_of
 from jitkit.rehearsal.graph import applications, odata, users
 from jitkit.rehearsal.graph.resource import Resource, directory_size
 from jitkit.rehearsal.graph.wire import Answer, Call, GraphRoute, refusal, written
+
+_ROLES: Final = tomllib.loads(Path(__file__).with_name("roles.toml").read_text("utf-8"))
 
 
 class Groups(Resource):
@@ -28,6 +35,74 @@ class Groups(Resource):
     checks_select = recycled = True
     on_delete = "Delete group"
     opaque = frozenset({"createdDateTime"})  # the one property that the documentation shows as refused in a filter
+
+
+# --- directory roles -------------------------------------------------------------------------------------------------
+
+
+class Memberships(Resource):
+    """What a user is a member of: directory roles, for the tenant's groups have no members."""
+
+    kind, model = "directoryRole", "DirectoryRole"
+    read = ("User.Read", "User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All")
+
+    def routes(self) -> list[GraphRoute]:
+        whole = [f"{of}/{name}" for of in ("/me", "/users/{id}") for name in ("memberOf", "transitiveMemberOf")]
+        paths = [f"{path}{cast}" for path in whole for cast in ("", "/microsoft.graph.directoryRole")]
+        return [GraphRoute("GET", path, self.list_all, self.read) for path in paths]
+
+    def items(self, call: Call) -> odata.Collection:
+        """The roles of the user in the path; a cast also names the type of the items, which are not listed with it."""
+        user = users.USERS.find(call)
+        cast = call.path.lower().endswith(".directoryrole")
+        return odata.Collection(
+            "directoryRoles" if cast else "directoryObjects",
+            self.model,
+            "kind = ? AND deleted IS NULL AND EXISTS (SELECT 1 FROM json_each(body, '$.members') WHERE value = ?)",
+            (self.kind, user.id),
+        )
+
+    def shown(self, call: Call, item: Body) -> Body:
+        typed = (
+            {} if call.path.lower().endswith(".directoryrole") else {"@odata.type": "#microsoft.graph.directoryRole"}
+        )
+        return typed | {name: value for name, value in item.items() if name != "members"}
+
+
+def assign_roles(directory: Directory, user_id: str, names: Collection[str]) -> None:
+    """Give a user these directory roles and no others. Raises KitError for a role that the tenant does not know."""
+    for name in sorted(set(names) - _ROLES["template"].keys()):
+        known = ", ".join(_ROLES["template"])
+        raise KitError(f"There is no directory role {name}.", next_step=f"Choose from {known}.")
+    present = {role["displayName"]: role for role in directory.all("directoryRole")}
+    for name, template in _ROLES["template"].items():
+        role = present.get(name)
+        if role is None and name in names:
+            words = {"deletedDateTime": None, "description": name, "displayName": name, "roleTemplateId": template}
+            role = directory.add("directoryRole", {"id": new_id(), **words, "members": []})
+        if role is not None:
+            others = [each for each in role["members"] if each != user_id]
+            directory.replace("directoryRole", {**role, "members": [*others, *([user_id] if name in names else [])]})
+
+
+def roles_of(directory: Directory, user_id: str) -> frozenset[str]:
+    """Return the names of a user's directory roles."""
+    return frozenset(role["displayName"] for role in directory.all("directoryRole") if user_id in role["members"])
+
+
+def check_allowed(call: Call, permissions: Collection[str]) -> None:
+    """Refuse a caller whose token has none of these permissions, and a user without a directory role for the path."""
+    path = call.path.lower()
+    needed: Body = next((each for each in _ROLES["needed"] if path.startswith(each["path"].lower())), {})
+    denied, roleless = ("log-denied", "log-role") if path.startswith("/auditlogs") else ("denied", "denied")
+    if not any(set(one.split(" + ")) <= call.caller.permissions for one in permissions):
+        raise refusal(denied, names=", ".join(permissions))
+    names = needed.get("read" if call.method == "GET" else "write")
+    if names is not None:
+        call.needs_role(*names, refused=roleless)
+
+
+# --- the tenant itself -----------------------------------------------------------------------------------------------
 
 
 class Domains(Resource):
@@ -53,7 +128,8 @@ class Organizations(Resource):
 
     def shown(self, call: Call, item: Body) -> Body:
         used, total = directory_size(call.directory)
-        return {**item, "directorySizeQuota": {"used": used, "total": total}}
+        kind = switches.read(call.directory, "tenant_type") or None
+        return {**item, "tenantType": kind, "directorySizeQuota": {"used": used, "total": total}}
 
 
 # --- the recycle bin -------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ class DirectoryAudits(Resource):
             self.context(call),
             self.model,
             "kind = ? AND time BETWEEN ? AND ?",
-            (self.kind, now - _KEPT_SECONDS, now - switches.read(call.directory, "log_delay")),
+            (self.kind, now - _KEPT_SECONDS, now - float(switches.read(call.directory, "log_delay"))),
             table="log",
             top=(1000, 1000),
             order=("time", True),

@@ -1,8 +1,9 @@
-"""Everything under `/identity`: custom authentication extensions, event listeners, user flows and their parts.
+"""Everything under `/identity` and `/policies`: extensions, event listeners, user flows, ways to sign in.
 
 Limits: Microsoft Learn, "Service limits" of external tenants. Validation codes: Graph v1.0,
 "customAuthenticationExtension: validateAuthenticationConfiguration", which answers 200 whatever it finds. Shapes: Graph
-v1.0, externalUsersSelfServiceSignUpEventsFlow, builtInIdentityProvider, socialIdentityProvider and their pages.
+v1.0, externalUsersSelfServiceSignUpEventsFlow, builtInIdentityProvider, socialIdentityProvider and their pages;
+authenticationMethodsPolicy and emailAuthenticationMethodConfiguration; beta, signInIdentifierBase.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from jitkit.protocol import (
 from jitkit.rehearsal.directory import Body, Directory, new_id
 from jitkit.rehearsal.graph import schema
 from jitkit.rehearsal.graph.applications import add_extension
-from jitkit.rehearsal.graph.resource import Resource, defaults, merge
+from jitkit.rehearsal.graph.resource import Resource, configured, defaults, merge
 from jitkit.rehearsal.graph.wire import Answer, Call, GraphRoute, refusal
 
 _EVENTS_READ: Final = ("EventListener.Read.All", "EventListener.ReadWrite.All")
@@ -42,6 +43,7 @@ class _Policy(Resource):
         named = call.json().get("@odata.type")
         if not isinstance(named, str) or named.lstrip("#").lower() == f"microsoft.graph.{self.kind}".lower():
             raise refusal("policy-typeless", kind=self.kind)
+        _check_password_role(call, named)
         body = super().checked(call)
         body.pop("id", None)
         return {**body, "@odata.type": f"#{named.lstrip('#')}"}
@@ -57,12 +59,22 @@ class _Policy(Resource):
             raise refusal("policy-type", kind=self.kind)
         return self.completed(call, super().changed(call, before, body))
 
+    def delete(self, call: Call) -> Answer:
+        _check_password_role(call, self.find(call)["@odata.type"])
+        return super().delete(call)
+
     def completed(self, call: Call, item: Body) -> Body:
         """Check an item as it would be stored, and fill in what the service adds. Raises GraphError 400."""
         for name in self.parts:
             if not item.get(name):
                 raise refusal("property-required", name=name)
         return item
+
+
+def _check_password_role(call: Call, type: str) -> None:
+    """Refuse a user who may change policies, but none of a password-submit type. Raises GraphError 403."""
+    if "onpasswordsubmit" in type.lower():
+        call.needs_role("Authentication Extensibility Password Administrator")
 
 
 class CustomExtensions(_Policy):
@@ -408,3 +420,82 @@ def _provider(directory: Directory, id: Any) -> Body | None:
     """Read a provider by its id, such as `EmailPassword-OAUTH`."""
     found: Body | None = defaults("identityProvider").get(str(id))
     return found or directory.get("identityProvider", str(id))
+
+
+# --- authentication methods and sign-in identifiers ----------------------------------------------------------------
+
+
+class AuthenticationMethods(_Policy):
+    """The methods' configurations, of which sign-ins heed `Email`: without it no one-time code can be sent."""
+
+    kind, model = "authenticationMethodConfiguration", "AuthenticationMethodConfiguration"
+    paths = ("/policies/authenticationMethodsPolicy/authenticationMethodConfigurations",)
+    write = ("Policy.ReadWrite.AuthenticationMethod",)
+    read = ("Policy.Read.All", "Policy.Read.AuthenticationMethod", *write)
+    operations = "get update"
+    not_found = "part-not-found"
+    on_update = "Authentication Methods Policy Update"
+
+    def context(self, call: Call) -> str:
+        return "authenticationMethodConfigurations"
+
+    def lookup(self, call: Call) -> Body | None:
+        return configured(call.directory, self.kind).get(call.ids["id"].lower())
+
+    def update(self, call: Call) -> Any:
+        _keep_default(call.directory, self.kind, self.find(call)["id"])
+        return super().update(call)
+
+
+class MethodsPolicy(Resource):
+    """The authentication methods policy, which holds the configurations."""
+
+    read = AuthenticationMethods.read
+
+    def routes(self) -> list[GraphRoute]:
+        return [GraphRoute("GET", "/policies/authenticationMethodsPolicy", self.get, self.read)]
+
+    def get(self, call: Call) -> Answer:
+        configurations = list(configured(call.directory, AuthenticationMethods.kind).values())
+        policy = {**defaults("authenticationMethodsPolicy"), AuthenticationMethods.kind + "s": configurations}
+        policy["lastModifiedDateTime"] = call.directory.all("organization")[0]["createdDateTime"]
+        return Answer(200, {"@odata.context": call.context("authenticationMethodsPolicy"), **policy})
+
+
+class SignInIdentifiers(Resource):
+    """Which names people can sign in with: beta only, and not in the SDK's models."""
+
+    kind = "signInIdentifier"
+    paths = ("/identity/signInIdentifiers",)
+    write = ("SignInIdentifier.ReadWrite.All",)
+    read = ("SignInIdentifier.Read.All", *write)
+    operations = "get update"
+    not_found = "part-not-found"
+
+    def lookup(self, call: Call) -> Body | None:
+        if call.version != "beta":
+            raise refusal("segment", name="signInIdentifiers")
+        return configured(call.directory, self.kind).get(call.ids["id"].lower())
+
+    def get(self, call: Call) -> Answer:
+        shown = {name: value for name, value in self.find(call).items() if name != "id"}
+        return call.entity(200, "identity/signInIdentifiers", shown)
+
+    def update(self, call: Call) -> Answer:
+        """Switch an identifier on or off. Patterns of custom user names are not simulated."""
+        if call.ids["id"].lower().startswith("customusername"):
+            raise refusal("not-simulated", what=f"{call.method} {call.path}")
+        found, body = self.find(call), call.json()
+        for name in body.keys() - {"@odata.type", "name", "isEnabled"}:
+            raise refusal("unknown-property", name=name, type="microsoft.graph.signInIdentifierBase")
+        if body.get("name") != found["name"] or not isinstance(body.get("isEnabled"), bool):
+            raise refusal("property-required", name="name" if body.get("name") != found["name"] else "isEnabled")
+        _keep_default(call.directory, self.kind, found["name"])
+        call.directory.replace(self.kind, {**found, "id": found["name"], "isEnabled": body["isEnabled"]})
+        return self.get(call)
+
+
+def _keep_default(directory: Directory, kind: str, id: str) -> None:
+    """Store a default under its id, where none is stored, so that it can be changed."""
+    if directory.get(kind, id) is None:
+        directory.add(kind, {**defaults(kind)[id.lower()], "id": id})

@@ -247,6 +247,12 @@ def defaults(kind: str) -> Body:
     return copy.deepcopy(_DEFAULTS[kind])
 
 
+def configured(directory: Directory, kind: str) -> dict[str, Body]:
+    """Return what a tenant has of a kind that it is born with, by its small id; without a change, the defaults."""
+    kept = {item["id"].lower(): item for item in directory.all(kind)}
+    return {**defaults(kind), **kept}
+
+
 def _without_keys(value: Any) -> Any:
     """A property's value for the audit log, without the bytes of certificates."""
     if not isinstance(value, list):

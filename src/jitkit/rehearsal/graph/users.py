@@ -28,6 +28,10 @@ _IDENTITIES: Final = "User.ManageIdentities.All"
 # Not in a user's JSON as they were sent: these have columns of their own, and identities get one more.
 _KEPT_APART: Final = {"accountEnabled", "passwordProfile", "identities", "userPrincipalName"}
 _LONGEST: Final = 256
+# "A valid email address" is all that the objectIdentity resource asks for: here a dot-atom and a host name [RFC 5321].
+_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_EMAIL: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@(?=.{{4,253}}$){_LABEL}(?:\.{_LABEL})+")
 _EMPTY: Final = defaults("user")
 
 
@@ -55,7 +59,7 @@ class Users(Resource):
         return [
             *super().routes(),
             GraphRoute("PATCH", "/users/{id}", self.update, (*_WRITE, _IDENTITIES)),
-            GraphRoute("GET", "/me", self.me, ("User.Read", *_READ)),
+            GraphRoute("GET", "/me", self.get, ("User.Read", *_READ)),
         ]
 
     def extensions(self, call: Call) -> Mapping[str, str]:
@@ -73,15 +77,17 @@ class Users(Resource):
     def shown(self, call: Call, item: Any) -> Body:
         return shown(item, whole=bool(call.selected) or call.version == "beta")
 
-    def me(self, call: Call) -> Answer:
-        """Read the user that the token speaks for."""
-        if call.caller.user_id is None:
-            raise refusal("me-without-user")
-        return self.get(replace(call, ids={"id": call.caller.user_id}))
-
     def lookup(self, call: Call) -> Any:
-        """Users are named by object id or user principal name."""
-        return call.directory.user(call.ids["id"], made_by=call.replicated)
+        """Users are named by object id or user principal name; `/me` is the one that the token speaks for."""
+        id = call.ids.get("id") or call.caller.user_id
+        if id is None:
+            raise refusal("me-without-user")
+        return call.directory.user(id, made_by=call.replicated)
+
+    def find(self, call: Call) -> Any:
+        if found := self.lookup(call):
+            return found
+        raise refusal(self.not_found, id=call.ids.get("id") or call.caller.user_id)
 
     async def create(self, call: Call) -> Answer:
         """The password is hashed in a thread, so that a batch does not hold up other requests."""
@@ -184,6 +190,9 @@ class Users(Resource):
         return _Sent(rest, {n: value for n, value in columns.items() if value is not None}, identities, password)
 
 
+USERS: Final = Users()
+
+
 @dataclass
 class _Sent:
     """A checked body, sorted: JSON in which None removes a value, columns, and identities if any were sent."""
@@ -237,9 +246,9 @@ def _identities(items: list[Any], domain: str) -> list[Body]:
             raise refusal("identity-parts")
         if kind in ("emailAddress", "userName") and issuer.lower() != domain.lower():
             raise refusal("identity-issuer", issuer=issuer)
-        if kind == "emailAddress" and not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", name):
+        if kind == "emailAddress" and not (_EMAIL.fullmatch(name) and len(name.partition("@")[0]) <= 64):
             raise refusal("identity-email", name=name)
-        if kind == "userName" and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+        if kind == "userName" and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
             raise refusal("identity-user-name", name=name)
         kept.append({"signInType": kind, "issuer": issuer, "issuerAssignedId": name})
     if len({(item["issuer"].lower(), item["issuerAssignedId"].lower()) for item in kept}) != len(kept):

@@ -59,13 +59,20 @@ def refusal(name: str, /, **values: Any) -> GraphError:
     return GraphError(status, code, sentence.format(**values))
 
 
+GLOBAL_ADMINISTRATOR: Final = "Global Administrator"
+
+
 @dataclass(frozen=True)
 class Caller:
-    """Who sends a request: what the token allows, the app it was issued to, and the user it speaks for, if any."""
+    """Who sends a request: what the token allows, the app it was issued to, and the user it speaks for, if any.
+
+    `roles` are the user's directory roles; only a user needs them.
+    """
 
     permissions: frozenset[str]
     app_id: str
     user_id: str | None = None
+    roles: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,11 @@ class Call:
     def read_by_key(self, kind: str, key: str) -> Body | None:
         """Read an object by its second name, such as the appId; otherwise as `read`."""
         return self.directory.by_key(kind, key, made_by=self.replicated)
+
+    def needs_role(self, *names: str, refused: str = "denied") -> None:
+        """Refuse a user who has none of these directory roles; an application needs none."""
+        if self.caller.user_id is not None and not self.caller.roles & {GLOBAL_ADMINISTRATOR, *names}:
+            raise refusal(refused)
 
     def context(self, what: str) -> str:
         """Build `@odata.context` from the part after `$metadata#`."""
