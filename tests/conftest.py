@@ -1,4 +1,4 @@
-"""A tenant that is set up, made once a worker; each test gets a copy of its own."""
+"""The order of the files; and a tenant that is set up, made once a worker, of which each test gets its own copy."""
 
 from __future__ import annotations
 
@@ -17,6 +17,21 @@ from sessions import Opening
 from helpers import kit, settings
 from helpers.kit import Session
 from helpers.worlds import SAMPLE_DATA
+
+HERE = Path(__file__).parent
+# A worker runs a whole file. These take longest and begin first, so that no worker is left alone with one at the end.
+LONGEST = (
+    HERE / "notebooks" / "test_execution.py",
+    HERE / "conformance" / "test_planted_faults.py",
+    HERE / "conformance" / "test_command.py",
+    HERE / "test_quality.py",
+    HERE / "browser" / "test_lab.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    assert all(path.exists() for path in LONGEST)
+    items.sort(key=lambda item: LONGEST.index(item.path) if item.path in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")
