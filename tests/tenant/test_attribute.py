@@ -84,8 +84,9 @@ async def test_two_extensions_apps_are_not_guessed_between(kit: Kit) -> None:
     assert (await owner_of(kit))["id"] in str(refused.value)
 
 
-async def test_a_missing_permission_names_the_roles(kit: Kit, tmp_path: Path) -> None:
+async def test_a_missing_permission_names_the_role_and_the_permission(kit: Kit, tmp_path: Path) -> None:
     weak = narrow(kit, ["Application.Read.All"], tmp_path)
-    with pytest.raises(PermissionMissing, match="Authentication Extensibility Password Administrator") as refused:
+    with pytest.raises(PermissionMissing, match="role Application Administrator") as refused:
         await weak.flag.ensure()
+    assert "Application.ReadWrite.All" in refused.value.next_step
     assert "Authorization_RequestDenied" in str(refused.value)
