@@ -14,6 +14,10 @@ from rehearsal.support import LEGACY, World
 
 ROOT = "https://graph.microsoft.com/v1.0"
 REFUSALS = {
+    "gateway-error": (502, "UnknownError", None),
+    "gateway-timeout": (504, "UnknownError", None),
+    "graph-error": (500, "UnknownError", None),
+    "graph-timeout": (504, "UnknownError", None),
     "graph-down": (503, "serviceNotAvailable", "1"),
     "graph-throttled": (429, "TooManyRequests", "1"),
     "permission-missing": (403, "Authorization_RequestDenied", None),
@@ -28,15 +32,21 @@ async def send(tenant: RehearsalTenant, method: str, path: str, body: Any = None
         return await client.request(method, f"{ROOT}{path}", json=body, headers={"Authorization": f"Bearer {token}"})
 
 
+def applications(tenant: RehearsalTenant) -> int:
+    """How many applications were made."""
+    return len(tenant.directory.all("application")) - 1
+
+
 @pytest.mark.parametrize("name", REFUSALS)
 async def test_graph_refuses_in_its_own_shape_while_the_block_lasts(tenant: RehearsalTenant, name: str) -> None:
     status, code, retry_after = REFUSALS[name]
     with tenant.faults.inject(name):
-        answer = await send(tenant, "GET", "/applications")
+        answer = await send(tenant, "POST", "/applications", {"displayName": "Refused"})
     assert answer.status_code == status
     assert answer.json()["error"]["code"] == code
     assert answer.headers.get("Retry-After") == retry_after
-    assert answer.headers["request-id"]
+    assert answer.headers.get("request-id") or name.startswith("gateway")
+    assert applications(tenant) == 0
     assert (await send(tenant, "GET", "/applications")).status_code == 200
 
 
@@ -66,10 +76,50 @@ async def test_one_request_of_a_batch_can_fail_alone(tenant: RehearsalTenant) ->
     assert sorted(each["status"] for each in answer.json()["responses"]) == [200, 200, 429]
 
 
+def batch_of_three() -> dict[str, Any]:
+    body = {"headers": {"Content-Type": "application/json"}, "body": {"displayName": "Made"}}
+    return {"requests": [{"id": str(n), "method": "POST", "url": "/applications", **body} for n in range(3)]}
+
+
+@pytest.mark.parametrize("name", ["gateway-timeout-done", "graph-timeout-done"])
+async def test_a_request_is_carried_out_and_answered_504(tenant: RehearsalTenant, name: str) -> None:
+    with tenant.faults.inject(name, calls=(1,)):
+        answer = await send(tenant, "POST", "/applications", {"displayName": "Made"})
+    assert answer.status_code == 504
+    assert applications(tenant) == 1
+    with tenant.faults.inject(name):
+        refused = await send(tenant, "POST", "/applications", {})
+    assert (refused.status_code, applications(tenant)) == (504, 1)
+
+
+async def test_a_batch_is_carried_out_and_answered_504_as_a_whole(tenant: RehearsalTenant) -> None:
+    """H10: what a caller cannot know from the answer is whether anything was done."""
+    with tenant.faults.inject("gateway-timeout-done"):
+        assert (await send(tenant, "POST", "/$batch", batch_of_three())).status_code == 504
+    assert applications(tenant) == 3
+    with tenant.faults.inject("gateway-timeout"):
+        assert (await send(tenant, "POST", "/$batch", batch_of_three())).status_code == 504
+    assert applications(tenant) == 3
+
+
+@pytest.mark.parametrize(("name", "made"), [("graph-timeout-done", 3), ("graph-timeout", 2)])
+async def test_one_request_of_a_batch_is_answered_504(tenant: RehearsalTenant, name: str, made: int) -> None:
+    with tenant.faults.inject(name, calls=(2,)):
+        answer = await send(tenant, "POST", "/$batch", batch_of_three())
+    assert sorted(each["status"] for each in answer.json()["responses"]) == [201, 201, 504]
+    assert applications(tenant) == made
+
+
 async def test_a_network_that_is_down_lets_nothing_through(tenant: RehearsalTenant) -> None:
     with tenant.faults.inject("network-down"), pytest.raises(httpx.ConnectError):
         await send(tenant, "POST", "/applications", {"displayName": "Lost"})
     assert "Lost" not in [each["displayName"] for each in tenant.directory.all("application")]
+
+
+async def test_a_dropped_connection_lets_nothing_through(tenant: RehearsalTenant) -> None:
+    with tenant.faults.inject("connection-dropped"), pytest.raises(httpx.RemoteProtocolError):
+        await send(tenant, "POST", "/$batch", batch_of_three())
+    assert applications(tenant) == 0
 
 
 async def test_an_answer_that_is_lost_was_done_all_the_same(tenant: RehearsalTenant) -> None:

@@ -19,7 +19,7 @@ from typing import Final, Literal
 
 from jitkit.errors import KitError
 
-At = Literal["graph", "network", "endpoint"]
+At = Literal["graph", "gateway", "network", "endpoint"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Fault:
     retry_after: int = 0
     error: int = 0
     seconds: float = 0.0
+    done: bool = False  # the request is carried out all the same
 
 
 _TABLE: Final = tomllib.loads((files("jitkit.rehearsal") / "drills.toml").read_text(encoding="utf-8"))["fault"]

@@ -7,10 +7,11 @@ without a socket, and refuses every other host.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,7 @@ from jitkit.errors import KitError
 from jitkit.rehearsal import identity
 from jitkit.rehearsal.callout import Caller, Callout
 from jitkit.rehearsal.directory import Directory, User, new_id
+from jitkit.rehearsal.faults import At
 from jitkit.rehearsal.graph.dispatch import Router
 from jitkit.rehearsal.graph.groups import assign_roles
 from jitkit.rehearsal.graph.wire import Answer, GraphError, refusal, written
@@ -59,7 +61,7 @@ class RehearsalTenant:
         self.calls: Final = self.state.calls  # the last calls to Graph and to endpoints
         self.caller: Final = Caller(self.state)
         self.sign_ins: Final = SignIns(self.state, self.caller)
-        self._router = Router(self.directory, self._meet_faults, self._note_call)
+        self._router = Router(self.directory, functools.partial(self._meet_faults, "graph"), self._note_call)
 
     @classmethod
     def open(cls, path: Path, *, permissions: Collection[str] | None = None) -> RehearsalTenant:
@@ -254,7 +256,8 @@ class RehearsalTenant:
             return _response(self._router.unreadable(headers))
         self.directory.clock.follow()
         self.directory.apply_late_values()
-        answer = await self._router.respond(
+        respond = functools.partial(
+            self._router.respond,
             method=request.method,
             base=f"{request.url.scheme}://{request.url.netloc}",
             version=request.scope["path"].split("/")[1],
@@ -263,16 +266,22 @@ class RehearsalTenant:
             headers=headers,
             body=body,
         )
-        return _response(answer)
+        return _response(await self._meet_faults("gateway", respond))
 
-    async def _meet_faults(self, path: str) -> Answer | None:
-        """Return the refusal that a switched-on fault gives a request to Graph, or None."""
-        for fault in self.faults.met("graph"):
+    async def _meet_faults(self, at: At, carry_out: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Carry a request out and return its answer, or the refusal of a fault that is switched on.
+
+        Some faults refuse a request that was carried out.
+        """
+        for fault in self.faults.met(at):
             await asyncio.sleep(fault.seconds)
+            if fault.done:
+                with contextlib.suppress(GraphError):
+                    await carry_out()
             if fault.status:
                 answer = GraphError(fault.status, fault.code, fault.message).answer({})
                 return replace(answer, headers={"Retry-After": str(fault.retry_after)} if fault.retry_after else {})
-        return None
+        return await carry_out()
 
     def _note_call(self, method: str, path: str, answer: Answer) -> None:
         self.state.note_call("graph", method, path, answer.status)
@@ -331,6 +340,8 @@ class _InProcess(httpx.AsyncBaseTransport):
         faults = {fault.name for fault in self._tenant.faults.met("network")}
         if "network-down" in faults:
             raise httpx.ConnectError("The connection could not be made.", request=request)
+        if "connection-dropped" in faults:
+            raise httpx.RemoteProtocolError("<ConnectionTerminated error_code:0>", request=request)
         try:
             answer = await self._asgi.handle_async_request(request)
         except sqlite3.DatabaseError as error:

@@ -59,14 +59,14 @@ def all_routes() -> list[GraphRoute]:
 class Router:
     """Answers Graph requests.
 
-    `intercept` returns the refusal that a switched-on fault gives a path; `observe` is called with method, path and
-    answer of every request.
+    `intercept` carries a request out, unless a fault that is switched on refuses it; `observe` is called with method,
+    path and answer of every request.
     """
 
     def __init__(
         self,
         directory: Directory,
-        intercept: Callable[[str], Awaitable[Answer | None]],
+        intercept: Callable[[Callable[[], Awaitable[Answer]]], Awaitable[Answer]],
         observe: Callable[[str, str, Answer], None],
     ) -> None:
         self._directory, self._intercept, self._observe = directory, intercept, observe
@@ -103,7 +103,7 @@ class Router:
         ids, spent = _ids(call.headers), {}
         try:
             spent = self._throttle.spend(self._directory, call.caller.app_id, call.method, call.path, call.query)
-            answer = await self._intercept(call.path) or await self._answer(call)
+            answer = await self._intercept(lambda: self._answer(call))
         except GraphError as error:
             answer = error.answer(ids)
         self._observe(call.method, call.path, answer)
