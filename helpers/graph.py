@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 import contextvars
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import unquote
 
 import httpx
 
 from jitkit import protocol
 from jitkit.display import Sent, Table
 from jitkit.errors import GraphRefused, KitError, PermissionMissing, Taken
-from jitkit.explanations import refused
+from jitkit.explanations import connection_failure, refused
 
 if TYPE_CHECKING:
     from msgraph.graph_service_client import GraphServiceClient
@@ -28,11 +30,9 @@ _ATTEMPTS: Final = 6
 _TRANSIENT: Final = (429, 503, 504)
 _HIDDEN: Final = "••••••"
 _UNREACHED: Final = "Check the network and any proxy settings, then run this cell again; nothing is lost."
-_UNTRUSTED: Final = (
-    "Something between this machine and Microsoft signs its connections, as a company's inspection of TLS does. Put the"
-    " company's certificate authority into a PEM file, name that file in SSL_CERT_FILE (for Graph) and in"
-    " REQUESTS_CA_BUNDLE (for the sign-in), restart the kernel, and run this cell again; nothing is lost."
-)
+# What a user's body may show of a real person; every other text in it could name them.
+_NO_NAMES: Final = ("creationType", "passwordPolicies", "signInType", "issuer", "userType")
+_QUOTED: Final = re.compile(r"""('|%27|"|%22)((?:\1\1|(?!\1).)*)\1""")
 _recorder: contextvars.ContextVar[list[Sent] | None] = contextvars.ContextVar("recorder", default=None)
 _allowed: contextvars.ContextVar[bool] = contextvars.ContextVar("allowed", default=False)
 
@@ -118,7 +118,8 @@ class Graph:
     """Send requests to one tenant's Microsoft Graph, over the network or to the rehearsal tenant in this process.
 
     `before_write` is awaited with each change before it is made: those that `changing` names, and every other request
-    that is not a read. Raise in it to keep the tenant unchanged.
+    that is not a read. Raise in it to keep the tenant unchanged. A read takes a token for `read_scopes`; `scopes` are
+    asked for when a write is about to be sent. With `hide_people`, what was sent shows no names and addresses of users.
     """
 
     def __init__(
@@ -128,11 +129,17 @@ class Graph:
         *,
         before_write: Allow | None = None,
         scopes: Sequence[str] = (f"{ROOT}/.default",),
+        read_scopes: Sequence[str] = (),
+        hide_people: bool = False,
     ) -> None:
         self._credential = credential
-        self._scopes = list(scopes)
         self._before_write = before_write
-        self._transport = RecordingTransport(transport, before_write)
+
+        async def token(writes: bool) -> str:
+            text: str = (await credential.get_token(*(scopes if writes else read_scopes or scopes))).token
+            return text
+
+        self._transport = RecordingTransport(transport, before_write, token, hide_people)
         self._http: httpx.AsyncClient | None = None
         self._client: GraphServiceClient | None = None
 
@@ -155,26 +162,18 @@ class Graph:
     def client(self) -> GraphServiceClient:
         """The Microsoft Graph SDK's own client. It is made at first use, because the SDK takes a while to load."""
         if self._client is None:
-            from kiota_authentication_azure.azure_identity_authentication_provider import (
-                AzureIdentityAuthenticationProvider,
-            )
+            from kiota_abstractions.authentication import AnonymousAuthenticationProvider
             from msgraph.graph_request_adapter import GraphRequestAdapter, options
             from msgraph.graph_service_client import GraphServiceClient
             from msgraph_core import GraphClientFactory
 
-            provider = AzureIdentityAuthenticationProvider(
-                self._credential,  # type: ignore[arg-type]
-                scopes=self._scopes,
-                allowed_hosts=[HOST],
-                # azure-identity keeps such tokens apart: a person would sign in twice, here and for `send`.
-                is_cae_enabled=False,
-            )
             retries = _retries()
             client = GraphClientFactory.create_with_default_middleware(
                 client=httpx.AsyncClient(transport=self._transport, timeout=100),
                 options={**options, retries.get_key(): retries},
             )
-            adapter = GraphRequestAdapter(provider, client=client)
+            # The transport adds the token.
+            adapter = GraphRequestAdapter(AnonymousAuthenticationProvider(), client=client)
             adapter.base_url = f"{ROOT}/v1.0"
             self._client = GraphServiceClient(request_adapter=adapter)
         return self._client
@@ -209,8 +208,7 @@ class Graph:
             # The SDK's retries, without loading the whole SDK.
             pipeline = MiddlewarePipeline(self._transport)
             pipeline.add_middleware(RetryHandler(_retries()))
-            transport, token = AsyncKiotaTransport(self._transport, pipeline), _Bearer(self._credential, self._scopes)
-            self._http = httpx.AsyncClient(transport=transport, auth=token, timeout=100)
+            self._http = httpx.AsyncClient(transport=AsyncKiotaTransport(self._transport, pipeline), timeout=100)
         url = path if path.startswith(f"{ROOT}/") else f"{ROOT}/{version}{path}"
         answer = await self._http.request(method, url, json=body, headers=headers)
         answer.raise_for_status()
@@ -261,18 +259,6 @@ class Graph:
         await self._credential.close()
 
 
-class _Bearer(httpx.Auth):
-    """Adds the token as a request leaves: it is in no variable that a verbose traceback would show."""
-
-    def __init__(self, credential: TokenCredential, scopes: Sequence[str]) -> None:
-        self._credential = credential
-        self._scopes = scopes
-
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        request.headers["Authorization"] = f"Bearer {(await self._credential.get_token(*self._scopes)).token}"
-        yield request
-
-
 def _retries() -> Any:
     """Return the SDK's retry option: transient failures are repeated, after `Retry-After` or growing pauses."""
     from kiota_http.middleware.options import RetryHandlerOption
@@ -299,20 +285,36 @@ def recording() -> Iterator[list[Sent]]:
 
 
 class RecordingTransport(httpx.AsyncBaseTransport):
-    """Passes requests on, records them for `recording`, and has each write allowed that no change named."""
+    """Passes requests on, records them for `recording`, and has each write allowed that no change named.
 
-    def __init__(self, inner: httpx.AsyncBaseTransport, before_write: Allow | None) -> None:
+    `token` returns an access token for a write (True) or a read. It is added to a request as it leaves, for Graph's own
+    address alone: so it is in no variable that a verbose traceback would show, and a write has been allowed before the
+    administrator is asked for its scopes.
+    """
+
+    def __init__(
+        self,
+        inner: httpx.AsyncBaseTransport,
+        before_write: Allow | None,
+        token: Callable[[bool], Awaitable[str]] | None = None,
+        hide_people: bool = False,
+    ) -> None:
         self._inner = inner
         self._before_write = before_write
+        self._token = token
+        self._hide = hide_people
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         body = await request.aread()
-        if self._before_write is not None and not _allowed.get() and not _reads(request, body):
-            await self._before_write(_unnamed(request, body))
+        writes = not _reads(request, body)
+        if writes and self._before_write is not None and not _allowed.get():
+            await self._before_write(_unnamed(request, body, _sent(request, body, self._hide)))
+        if self._token is not None and (request.url.scheme, request.url.host) == ("https", HOST):
+            request.headers["Authorization"] = f"Bearer {await self._token(writes)}"
         collected = _recorder.get()
         if collected is None:
             return await self._inner.handle_async_request(request)
-        position, sent = len(collected), Sent(request.method, str(request.url), _shown(body))
+        position, sent = len(collected), _sent(request, body, self._hide)
         collected.append(sent)
         answer = await self._inner.handle_async_request(request)
         collected[position] = replace(sent, status=answer.status_code)
@@ -330,37 +332,55 @@ def _reads(request: httpx.Request, body: bytes) -> bool:
     return request.url.path.endswith("/validateAuthenticationConfiguration")
 
 
-def _unnamed(request: httpx.Request, body: bytes) -> Change:
+def _unnamed(request: httpx.Request, body: bytes, shown: Sent) -> Change:
     """Describe a write that no step named: what a POST makes is ordinary, anything else asks for its object's id."""
-    path = request.url.path
-    creates = request.method == "POST"
-    return Change(
-        what=f"{request.method} {path}",
-        values=[("Body", "", _shown(body) or "")],
-        answer="" if creates else path.rsplit("/", 1)[-1],
-        asks="" if creates else "the last part of that path",
-    )
+    what = f"{request.method} {shown.url.removeprefix(ROOT)}"
+    values = [("Body", "", shown.body or "")]
+    if request.url.path.endswith("/$batch"):
+        writes = [each for each in json.loads(body)["requests"] if each.get("method") != "GET"]
+        creates, answer = all(each.get("method") == "POST" for each in writes), str(len(writes))
+        asks = "the number of requests in it that change something"
+    else:
+        creates, answer = request.method == "POST", request.url.path.rsplit("/", 1)[-1]
+        asks = "the last part of that path"
+    return Change(what, values, answer="" if creates else answer, asks="" if creates else asks)
 
 
-def _shown(body: bytes) -> str | None:
-    if not body:
-        return None
-    content = json.loads(body)
-    requests = content.get("requests") if isinstance(content, dict) else None
-    if requests and len(requests) > 2:
-        content = {"requests": [requests[0], f"… and {len(requests) - 1} more like it"]}
-    return json.dumps(_redacted(content), indent=2, ensure_ascii=False)
+def _sent(request: httpx.Request, body: bytes, hide: bool) -> Sent:
+    content = json.loads(body) if body else None
+    if isinstance(content, dict) and content.get("requests"):
+        first, *others = content["requests"]
+        more = [f"… and {len(others)} more like it"] if len(others) > 1 else [_inner(each, hide) for each in others]
+        content = {"requests": [_inner(first, hide), *more]}
+    url, content = _nameless(str(request.url), content, hide)
+    return Sent(request.method, url, json.dumps(content, indent=2, ensure_ascii=False) if body else None)
 
 
-def _redacted(value: Any, name: str = "") -> Any:
+def _inner(request: Mapping[str, Any], hide: bool) -> dict[str, Any]:
+    url, body = _nameless(str(request.get("url", "")), request.get("body"), hide)
+    return {**request, "url": url} | ({"body": body} if "body" in request else {})
+
+
+def _nameless(url: str, body: Any, hide: bool) -> tuple[str, Any]:
+    """Return a URL and its body without secrets and, where people are hidden, without what may name a user."""
+    people = hide and re.search(r"/(users|me)\b", url) is not None
+    if hide:
+        url = _QUOTED.sub(lambda m: f"{m[1]}{_HIDDEN}{m[1]}" if people or "@" in unquote(m[2]) else m[0], url)
+        url = re.sub(r"(?<=/)[^/?]+(@|%40)[^/?]+", _HIDDEN, url)
+    return url, _redacted(body, people=people)
+
+
+def _redacted(value: Any, name: str = "", *, people: bool = False) -> Any:
     if isinstance(value, dict):
-        return {key: _redacted(inner, key) for key, inner in value.items()}
+        return {key: _redacted(inner, key, people=people) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_redacted(inner) for inner in value]
+        return [_redacted(inner, name, people=people) for inner in value]
     if name in ("password", "secretText") and value is not None:
         return _HIDDEN
     if name == "key" and isinstance(value, str) and len(value) > 60:
         return f"{value[:24]}… (the certificate's public half, {len(value)} characters)"
+    if people and isinstance(value, str) and name not in _NO_NAMES and not name.startswith("@"):
+        return _HIDDEN
     return value
 
 
@@ -390,11 +410,11 @@ def explained(doing: str, *, next_step: str | None = None) -> Iterator[None]:
             request = error.request
             raise refusal(doing, *_http_error(error), next_step, _call(request.method, str(request.url))) from error
         except httpx.TransportError as error:
-            untrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
+            known = connection_failure(str(error))
             raise KitError(
                 f"Could not {doing}: Microsoft Graph cannot be reached.",
                 service=f"{type(error).__name__}: {error}",
-                next_step=_UNTRUSTED if untrusted else _UNREACHED,
+                next_step=known[1] if known else _UNREACHED,
             ) from error
 
 

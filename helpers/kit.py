@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from helpers.session import Apps, Policies, Steps
 from jitkit.display import Card, Table
 from jitkit.errors import SettingsError
-from jitkit.files import write_private
+from jitkit.files import others_may_read, write_private
 
 if TYPE_CHECKING:
     from helpers.checks import Checked
     from helpers.graph import Graph, explained
     from helpers.settings import Mode, Names, Profile
-    from helpers.worlds import World
+    from helpers.worlds import Account, World
 
 __all__ = ["Names", "Session", "choose", "environment", "explained", "open"]
 
@@ -37,6 +37,7 @@ class Session(Steps):
     """One notebook's access to a tenant: things to ensure, show, check and remove."""
 
     folder: Path  # the kit's state folder
+    account: Account  # who is signed in
 
     @property
     def graph(self) -> Graph:
@@ -56,16 +57,19 @@ class Session(Steps):
         return f"<Session: {self.world.words}, {self.tenant.domain}>"
 
     def _repr_html_(self) -> str:
-        card = Card(
-            title="You are in",
-            status=self.world.words,
-            facts={
-                "Tenant": f"{self.tenant.name} · {self.tenant.domain} · {self.tenant.id}",
-                "Signed in with": self.world.administrator,
-                "State on this machine": str(self.folder),
-            },
-        )
-        return card._repr_html_()
+        facts = {
+            "Tenant": f"{self.tenant.name} · {self.tenant.domain} · {self.tenant.id}",
+            "Kind of tenant": f"external ({self.tenant.kind})" if self.tenant.kind == "CIAM" else self.tenant.kind,
+            "Signed in": self.account.name,
+            "Directory roles": self.account.roles,
+            "Permissions of notebook 00 not in the token": ", ".join(self.account.lacking),
+            "People in outputs": "ids only; `kit.choose('live', show_people=True)` shows names and addresses"
+            if self.profile.hides_people
+            else "names and addresses",
+            "State on this machine": str(self.folder),
+        }
+        shown = {label: value for label, value in facts.items() if value}
+        return Card(title="You are in", status=self.world.words, facts=shown)._repr_html_()
 
     async def sign_in(self, username: str, *, password: str | None = None, new_password: str | None = None) -> Any:
         """Sign a customer in at the test client and show what happened, step by step.
@@ -160,7 +164,7 @@ def choose(mode: Mode, **values: Any) -> Card:
     Args:
         mode: `rehearsal` or `live`.
         values: any field of the profile: tenant, credential, client_id, certificate, endpoint_host, endpoint_port,
-            export, names. What you leave out stays as it was.
+            export, show_people, names. What you leave out stays as it was.
 
     Returns:
         The profile in words, with status chosen or unchanged.
@@ -177,6 +181,7 @@ def choose(mode: Mode, **values: Any) -> Card:
     facts = {"Mode": str(profile.mode), "Endpoint": profile.target_url}
     if profile.mode == "live":
         facts |= {"Tenant": profile.tenant, "Credential": str(profile.credential)}
+        facts["People in outputs"] = "ids only" if profile.hides_people else "names and addresses"
     return Card(title="World", status="unchanged" if profile == before else "chosen", facts=facts)
 
 
@@ -205,8 +210,9 @@ def environment() -> Table:
     folder = home()
     probe = folder / ".probe"
     write_private(probe, b"")
+    readable = others_may_read(folder, probe)
     probe.unlink()
-    rows.append(("State folder", str(folder), "writable; for your account only, ignored by git"))
+    rows.append(("State folder", str(folder), f"writable; {readable}"))
     rows.append(("Processors", str(os.cpu_count()), "two are enough"))
     return Table(caption="This machine", columns=("What", "Found", "In words"), rows=rows)
 
@@ -214,7 +220,7 @@ def environment() -> Table:
 async def _session(world: World, profile: Profile, folder: Path) -> Session:
     from helpers.local_endpoint import LocalEndpoint
     from helpers.migration_progress import Progress
-    from helpers.settings import state
+    from helpers.settings import named_by_id, state
     from helpers.tenant.apps import ClientApp, ExtensionApp
     from helpers.tenant.attribute import MigrationFlag
     from helpers.tenant.consents import ClientConsent, PayloadConsent
@@ -223,7 +229,9 @@ async def _session(world: World, profile: Profile, folder: Path) -> Session:
     from helpers.tenant.user_flow import UserFlow
     from helpers.tenant.users import Users
 
-    tenant, tools = await world.tenant(), (world.graph, profile, folder)
+    tenant, account = await world.tenant(), await world.account()
+    profile = named_by_id(folder, profile, tenant.id, tenant.domains)
+    tools = (world.graph, profile, folder)
     app, key, attribute = ExtensionApp(*tools), EncryptionKey(*tools), MigrationFlag(*tools)
     client = ClientApp(*tools)
     endpoint = LocalEndpoint(world, profile, state(folder, profile), app, key, tenant.id)
@@ -236,6 +244,7 @@ async def _session(world: World, profile: Profile, folder: Path) -> Session:
     return Session(
         profile=profile,
         folder=folder,
+        account=account,
         tenant=tenant,
         attribute=attribute,
         apps=Apps(app, PayloadConsent(*tools), client, ClientConsent(*tools), UserFlow(*tools)),

@@ -5,24 +5,30 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from jitkit.errors import SettingsError
-from jitkit.files import write_private
+from jitkit.files import in_own_folder, write_private
 
-__all__ = ["CREDENTIALS", "Credential", "Mode", "Names", "Profile", "home", "load", "save", "state"]
+__all__ = ["CREDENTIALS", "Credential", "Mode", "Names", "Profile", "home", "load", "named_by_id", "save", "state"]
 
 Mode = Literal["rehearsal", "live"]
 Credential = Literal["browser", "device-code", "azure-cli", "client-secret", "client-certificate"]
 CREDENTIALS: tuple[str, ...] = get_args(Credential)
 
 _FILE = "profile.json"
-_TENANT = r"(?i)^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|([a-z0-9-]+\.)+[a-z0-9-]+)?\Z"
+_GUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_TENANT = rf"(?i)^({_GUID}|([a-z0-9-]+\.)+[a-z0-9-]+)?\Z"
+_NATIONAL = re.compile(r"(?i)\.(onmicrosoft\.(us|de|cn)|onmschina\.cn|ciamlogin\.(?!com\Z).+)\Z")
 _HOST = r"^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]\Z"
+
+
+# Nobody owns a name under .example: it serves the rehearsal, and a real tenant could never reach it.
+_REHEARSAL_HOST: Final = "jit-endpoint.woodgrove.example"
 
 
 class _Values(BaseModel):
@@ -67,7 +73,7 @@ class Profile(_Values):
     client_id: str = ""  # the application that signs in to a real tenant; empty for the well-known one
     certificate: str = ""  # path of the PEM file for `client-certificate`
     endpoint_host: str = Field(
-        default="jit-endpoint.woodgrove.example",
+        default=_REHEARSAL_HOST,
         pattern=_HOST,
         description="Give the endpoint's public host name alone: no https://, no port, no path.",
     )
@@ -75,16 +81,37 @@ class Profile(_Values):
         default=7071, ge=0, le=65535, description="Give a port as a number, 1 to 65535, or 0 for any free one."
     )
     export: str = ""  # path of the legacy system's user export (CSV); empty takes the sample data in rehearsal
+    # Whether outputs name real people; ids stand for them otherwise. Invented people are always named.
+    show_people: bool = Field(default=False, description="Use True or False.")
     names: Names = Field(default_factory=Names, description="Give names as a dict, or as kit.Names(…).")
+
+    @field_validator("tenant", mode="before")
+    @classmethod
+    def _resolve_sign_in_host(cls, value: Any) -> Any:
+        """Return the tenant of a sign-in host: contoso.ciamlogin.com is contoso.onmicrosoft.com."""
+        found = re.fullmatch(r"(?i)([a-z0-9-]+)\.ciamlogin\.com", value) if isinstance(value, str) else None
+        if not found:
+            return value
+        return found[1] if re.fullmatch(_GUID, found[1], re.IGNORECASE) else f"{found[1]}.onmicrosoft.com"
 
     @model_validator(mode="after")
     def _name_a_real_tenant(self) -> Profile:
+        if _NATIONAL.search(self.tenant):
+            raise SettingsError(
+                f"{self.tenant} belongs to a national cloud; the kit works in the worldwide Microsoft cloud only.",
+                next_step="Choose a tenant whose first domain ends in .onmicrosoft.com.",
+            )
         if self.mode == "live" and not self.tenant:
             raise SettingsError(
                 "A real tenant needs a name.",
                 next_step="Give its domain, such as kit.choose('live', tenant='contoso.onmicrosoft.com').",
             )
         return self
+
+    @property
+    def hides_people(self) -> bool:
+        """Whether outputs have ids in place of names and addresses."""
+        return self.mode == "live" and not self.show_people
 
     @property
     def target_url(self) -> str:
@@ -104,8 +131,65 @@ def state(folder: Path, profile: Profile) -> Path:
     return folder / re.sub(r"[^a-z0-9.-]", "_", name.lower()).strip(".")
 
 
+def named_by_id(folder: Path, profile: Profile, tenant_id: str, domains: Iterable[str]) -> Profile:
+    """Name a real tenant by its id, and move the state folder of an earlier session that named it by a domain.
+
+    Args:
+        folder: the kit's state folder.
+        profile: the profile as it was chosen.
+        tenant_id: the id that the tenant has.
+        domains: the domains that belong to the tenant.
+
+    Returns:
+        The profile; `state` has one folder for it, however the tenant was named.
+
+    Raises:
+        SettingsError: two folders of the tenant hold files of the same name, or a folder cannot be moved.
+    """
+    if profile.mode != "live":
+        return profile
+    by_id = profile.model_copy(update={"tenant": tenant_id})
+    for name in dict.fromkeys((profile.tenant, *domains)):
+        old, new = state(folder, profile.model_copy(update={"tenant": name})), state(folder, by_id)
+        if old != new and old.is_dir():
+            _move(old, new)
+    return by_id
+
+
+def _move(old: Path, new: Path) -> None:
+    with in_own_folder(new):
+        if not new.exists():
+            old.rename(new)
+            return
+        if both := sorted(each.name for each in old.iterdir() if (new / each.name).exists()):
+            raise SettingsError(
+                f"This machine has two state folders of one tenant, and both hold {', '.join(both)}.",
+                service=f"{old} and {new}",
+                next_step=f"Shut down all kernels. Keep the right one of each of these files in {new}: the key whose"
+                " thumbprint the app registration shows under Certificates & secrets, and the lines of both in each"
+                " .jsonl file. Delete the other folder, then open the session again.",
+            )
+        for each in list(old.iterdir()):
+            each.rename(new / each.name)
+        old.rmdir()
+
+
 def load(folder: Path, mode: Mode | None = None) -> Profile:
     """Read the profile of one world, by default of the chosen one; its defaults when none was saved."""
+    return _with_host(_read(folder, mode))
+
+
+def _with_host(profile: Profile) -> Profile:
+    if profile.mode == "live" and profile.endpoint_host == _REHEARSAL_HOST:
+        raise SettingsError(
+            "A real tenant needs the public host name of your endpoint; none is chosen.",
+            next_step="Give it, such as kit.choose('live', endpoint_host='jit.contoso.com'). Notebook 00 shows how to"
+            " get one that leads to this machine.",
+        )
+    return profile
+
+
+def _read(folder: Path, mode: Mode | None = None) -> Profile:
     kept = _kept(folder)
     mode = mode or kept["mode"]
     try:
@@ -133,10 +217,11 @@ def choice(folder: Path, mode: Mode, values: Mapping[str, Any]) -> tuple[Profile
     A field of the profile that is left out of the values, or None, stays as that world has it.
     """
     kept = _kept(folder)["worlds"]
-    in_force = load(folder) if kept else None
-    before = load(folder, mode).model_dump(exclude={"mode"}) if mode in kept else {}
+    in_force = _read(folder) if kept else None
+    before = _read(folder, mode).model_dump(exclude={"mode"}) if mode in kept else {}
     given = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
-    return in_force, Profile(mode=mode, **{**before, **{n: value for n, value in given.items() if value is not None}})
+    chosen = {**before, **{name: value for name, value in given.items() if value is not None}}
+    return in_force, _with_host(Profile(mode=mode, **chosen))
 
 
 def _kept(folder: Path) -> dict[str, Any]:

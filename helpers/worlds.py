@@ -25,18 +25,35 @@ if TYPE_CHECKING:
     from jitkit.rehearsal.drills import Drills
     from jitkit.rehearsal.tenant import RehearsalTenant
 
-__all__ = ["SKIPPED", "LiveWorld", "NoDrills", "RehearsalWorld", "Skipped", "TenantFacts", "World", "enter"]
+__all__ = ["SKIPPED", "Account", "LiveWorld", "NoDrills", "RehearsalWorld", "Skipped", "TenantFacts", "World", "enter"]
 
 SAMPLE_DATA = Path(__file__).resolve().parents[1] / "sample_data"
+
+_EXTERNAL: Final = "CIAM"
+_OTHER_KINDS: Final = {"AAD": "a workforce tenant, for employees", "AAD B2C": "an Azure AD B2C tenant"}
 
 
 @dataclass(frozen=True)
 class TenantFacts:
-    """A tenant's id, its initial domain and its display name."""
+    """What a tenant says of itself."""
 
     id: str
-    domain: str
+    domain: str  # the initial one
     name: str
+    kind: str = ""  # `CIAM` for an external tenant
+    domains: tuple[str, ...] = ()  # all that are verified
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who is signed in, in words."""
+
+    name: str
+    roles: str = ""  # the directory roles; empty where roles play no part
+    lacking: tuple[str, ...] = ()  # Graph permissions of notebook 00 that the token does not hold
+
+
+_UNREAD: Final = "cannot be read"
 
 
 class World(ABC):
@@ -49,12 +66,37 @@ class World(ABC):
     """`s.rehearsal`: breaks things on purpose, or says that it is skipped."""
 
     async def tenant(self) -> TenantFacts:
-        """Ask the tenant for its id and names."""
+        """Ask the tenant for its id, kind and names.
+
+        Raises:
+            SettingsError: it is not an external tenant.
+            WriteNotConfirmed: its kind is not known, and nobody allowed it.
+        """
         with explained("read which tenant this is"):
-            answer = await self.graph.send("GET", "/organization?$select=id,displayName,verifiedDomains")
+            answer = await self.graph.send("GET", "/organization?$select=id,displayName,tenantType,verifiedDomains")
         found = answer["value"][0]
-        initial = next(each["name"] for each in found["verifiedDomains"] if each.get("isInitial"))
-        return TenantFacts(found["id"], initial, found["displayName"])
+        domains = found["verifiedDomains"]
+        initial = next(each["name"] for each in domains if each.get("isInitial"))
+        names = tuple(each["name"] for each in domains)
+        facts = TenantFacts(found["id"], initial, found["displayName"], found.get("tenantType") or "", names)
+        if facts.kind in _OTHER_KINDS:
+            raise SettingsError(
+                f"{facts.name} is {_OTHER_KINDS[facts.kind]}. Just-in-time migration works in an external tenant only,"
+                " and nothing here was changed.",
+                service=f"tenantType {facts.kind}",
+                next_step="Choose the external tenant that people are to move to, in notebook 00.",
+            )
+        if facts.kind != _EXTERNAL:
+            await self._allow_unknown(facts)
+        return facts
+
+    async def _allow_unknown(self, facts: TenantFacts) -> None:
+        """Ask about a tenant whose kind is not known; raise WriteNotConfirmed to leave it."""
+        return
+
+    async def account(self) -> Account:
+        """Say who is signed in."""
+        return Account(self.administrator)
 
     @property
     def people(self) -> Mapping[str, str]:
@@ -191,15 +233,45 @@ class LiveWorld(World):
         self.administrator = profile.credential
         self._facts: TenantFacts | None = None
         self._confirmation: live.Confirmation | None = None
-        credential = live.LiveCredential(profile)
+        self._credential = credential = live.LiveCredential(profile)
         self.graph = Graph(
-            credential, live.transport(), before_write=self._before_write, scopes=tuple(credential.scopes)
+            credential,
+            live.transport(),
+            before_write=self._before_write,
+            scopes=credential.scopes,
+            read_scopes=credential.read_scopes,
+            hide_people=profile.hides_people,
         )
 
     async def tenant(self) -> TenantFacts:
         if self._facts is None:
             self._facts = await super().tenant()
         return self._facts
+
+    async def account(self) -> Account:
+        name, roles = _UNREAD, _UNREAD
+        try:
+            name = (await self.graph.send("GET", "/me?$select=userPrincipalName"))["userPrincipalName"]
+            held = self.graph.pages("/me/transitiveMemberOf/microsoft.graph.directoryRole?$select=displayName")
+            roles = ", ".join(sorted([each["displayName"] async for each in held])) or "none that covers the tenant"
+        except httpx.HTTPStatusError as refused:
+            # An application is nobody's account.
+            if refused.response.status_code == 400 and name == _UNREAD:
+                name = await self._application()
+                roles = "those of the application; what it may do also comes from its own Graph permissions"
+        except (httpx.TransportError, KeyError):
+            pass
+        return Account(f"{name} ({self.administrator})", roles, self._credential.lacking)
+
+    async def _application(self) -> str:
+        app_id = self._profile.client_id
+        if not app_id:
+            return "an application"
+        try:
+            found = await self.graph.send("GET", f"/servicePrincipals(appId='{app_id}')?$select=displayName")
+        except (httpx.HTTPStatusError, httpx.TransportError):
+            return f"the application {app_id}"
+        return f"the application {found['displayName']}, {app_id}"
 
     def export(self) -> Path:
         if self._profile.export:
@@ -226,7 +298,7 @@ class LiveWorld(World):
         query = f"{back}&response_type=id_token&scope=openid&state=jit&nonce=jit-test"
         address = f"https://{facts.domain.split('.')[0]}.ciamlogin.com/{facts.id}/oauth2/v2.0/authorize?{query}"
         return Card(
-            title=f"Sign in as {username}",
+            title="Sign in" if self._profile.hides_people else f"Sign in as {username}",
             status="to do by hand",
             facts={
                 "Open in a private window": address,
@@ -236,8 +308,16 @@ class LiveWorld(World):
         )
 
     async def _before_write(self, change: Change) -> None:
+        await self._ask(await self.tenant(), change)
+
+    async def _allow_unknown(self, facts: TenantFacts) -> None:
+        words = f"{facts.name} is of a kind that the kit does not know; it is made for external tenants ({_EXTERNAL})"
+        kinds = [("Kind of tenant", facts.kind or "not given", "taken for an external one")]
+        await self._ask(facts, Change(words, kinds, answer=facts.domain, asks="the tenant's initial domain"))
+
+    async def _ask(self, facts: TenantFacts, change: Change) -> None:
         if self._confirmation is None:
-            self._confirmation = live.Confirmation((await self.tenant()).domain)
+            self._confirmation = live.Confirmation(facts.domain)
         await self._confirmation(change)
 
 

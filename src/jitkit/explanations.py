@@ -1,4 +1,4 @@
-"""Explains causes in the ledger, codes in the sign-in log and refusals of Microsoft Graph: what each means, what to do.
+"""Explains causes in the ledger, codes in the sign-in log, refusals of Microsoft Graph and failed connections.
 
 The texts are data: `causes.toml` and `refusals.toml` next to this file.
 """
@@ -13,6 +13,7 @@ from typing import Any, Final
 __all__ = [
     "CALLOUT_ERRORS",
     "callout_cause",
+    "connection_failure",
     "fix",
     "fix_for_warning",
     "meaning",
@@ -98,6 +99,16 @@ def _call(call: str) -> dict[str, Any]:
 
 def _listed(one: str, several: str, names: list[str], word: str) -> str:
     return f"{one} {names[0]}" if len(names) == 1 else f"{several} {', '.join(names[:-1])} {word} {names[-1]}"
+
+
+def connection_failure(message: str, credential: str = "", tenant: str = "") -> tuple[str, str] | None:
+    """Explain why there is no token or no connection: what happened, and the fix; None when the table has no reason."""
+    for each in _REFUSALS["connection"]:
+        if re.search(each["pattern"], message):
+            texts = (each["happened"], each.get("fix_for", {}).get(credential, each["fix"]))
+            happened, advice = (text.format(credential=credential, tenant=tenant) for text in texts)
+            return happened, advice
+    return None
 
 
 def _explained(cause: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from jitkit.errors import SettingsError
 
-__all__ = ["in_own_folder", "make_private", "write_private"]
+__all__ = ["in_own_folder", "make_private", "others_may_read", "write_private"]
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -44,3 +45,13 @@ def in_own_folder(path: Path) -> Iterator[None]:
             service=str(problem),
             next_step="Give yourself write permission there, or set JIT_KIT_HOME to a folder of your own.",
         ) from problem
+
+
+def others_may_read(folder: Path, file: Path) -> str:
+    """Say who can read a folder and a file that was written into it, as far as their permissions show it."""
+    if os.name == "nt":
+        return "who else can read it is not checked on Windows: keep it inside your user folder, and off shared drives"
+    modes = [stat.S_IMODE(path.stat().st_mode) & 0o077 for path in (folder, file)]
+    if modes[1]:
+        return "other accounts can read its files, because this drive keeps no permissions: choose a local folder"
+    return "other accounts see its file names, not what is in them" if modes[0] else "for your account only"

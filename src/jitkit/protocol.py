@@ -58,6 +58,15 @@ DELEGATED_PERMISSIONS: Final = (
     "EventListener.ReadWrite.All",
     "User.ReadWrite.All",
 )
+# What reading all of it takes; the application of a person asks for no more until something is to be written.
+READ_PERMISSIONS: Final = (
+    "Application.Read.All",
+    "AuditLog.Read.All",
+    "CustomAuthenticationExtension.Read.All",
+    "Directory.Read.All",
+    "EventListener.Read.All",
+    "User.Read.All",
+)
 
 # Limits of the service [limits].
 TIMEOUT_MS: Final = 2000

@@ -14,7 +14,7 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
 from helpers import live
-from helpers.graph import Change, Graph
+from helpers.graph import Change, Graph, explained
 from helpers.settings import CREDENTIALS, Profile
 from jitkit.errors import KitError, SettingsError, WriteNotConfirmed
 
@@ -287,6 +287,114 @@ async def test_no_network_is_not_called_a_wrong_credential(error: Exception, tmp
     with pytest.raises(KitError, match="cannot be reached") as caught:
         await credential.get_token("scope")
     assert "network" in caught.value.next_step
+
+
+BROWSER, CODE, CLI, SECRET = "browser", "device-code", "azure-cli", "client-secret"
+TLS = (
+    "HTTPSConnectionPool(host='login.microsoftonline.com', port=443): Max retries exceeded with url: /x (Caused by"
+    " SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed"
+    " certificate in certificate chain (_ssl.c:1006)')))"
+)
+NO_TOKEN = "AADSTS53003: Access has been blocked by Conditional Access policies."
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "advised", "not_advised"),
+    [
+        (BROWSER, ClientAuthenticationError("Failed to open a browser"), ["'device-code'"], ["'browser'"]),
+        (
+            BROWSER,
+            ClientAuthenticationError("Timed out after waiting 300 seconds for the user to authenticate"),
+            ["'device-code'", "Codespaces"],
+            ["'browser'"],
+        ),
+        (CODE, ClientAuthenticationError(f"Authentication failed: {NO_TOKEN}"), ["'browser'"], ["device-code"]),
+        (
+            CODE,
+            ClientAuthenticationError("Timed out waiting for user to authenticate"),
+            ["confirm", "Conditional Access", "'browser'"],
+            ["'device-code'"],
+        ),
+        (CODE, ClientAuthenticationError("AADSTS50005: from a platform (Unknown)"), ["'browser'"], ["device-code"]),
+        (BROWSER, ClientAuthenticationError(NO_TOKEN), ["which policy"], ["'browser'", "'device-code'"]),
+        (SECRET, ClientAuthenticationError(NO_TOKEN), ["workload identities"], ["'browser'"]),
+        (BROWSER, ServiceRequestError(TLS), ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"], ["network and"]),
+        (CLI, ClientAuthenticationError(TLS), ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"], ["az login"]),
+        (
+            CLI,
+            ClientAuthenticationError("Please run 'az login' to set up an account"),
+            ["--allow-no-subscriptions"],
+            [],
+        ),
+        (CLI, ClientAuthenticationError("AADSTS50076: you must use multi-factor"), ["az logout", "az login"], []),
+        (BROWSER, ClientAuthenticationError("AADSTS65001: has not consented"), ["consent"], ["'browser'"]),
+        (SECRET, ClientAuthenticationError("AADSTS7000222: keys are expired"), ["expired"], ["'browser'"]),
+        (BROWSER, ClientAuthenticationError("AADSTS50053: locked"), ["Read what"], ["prefer", "'browser'"]),
+    ],
+)
+async def test_the_advice_fits_what_failed(
+    kind: str, error: Exception, advised: list[str], not_advised: list[str]
+) -> None:
+    """Public cases 10, M6, M14: the next step follows the cause, and never advises what has just failed."""
+    credential = live.LiveCredential(Profile(mode="live", tenant=TENANT, credential=kind, client_id="1"))  # type: ignore[arg-type]
+    credential._inner = Refusing("")
+    credential._inner.get_token = lambda *_, **__: (_ for _ in ()).throw(error)
+    with pytest.raises(KitError) as caught:
+        await credential.get_token("scope")
+    for words in advised:
+        assert words in caught.value.next_step
+    for words in not_advised:
+        assert words not in caught.value.next_step
+    assert (caught.value.service or "") in str(error)
+
+
+async def test_tls_inspection_on_the_way_to_graph_names_both_variables() -> None:
+    """M14, public cases 10: two libraries verify certificates, each by a variable of its own."""
+
+    class Inspected(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            raise httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed")
+
+    client = Graph(Token(), Inspected())
+    with pytest.raises(KitError, match="certificate") as caught, explained("read the tenant"):
+        await client.send("GET", "/organization")
+    assert "REQUESTS_CA_BUNDLE" in caught.value.next_step
+    assert "SSL_CERT_FILE" in caught.value.next_step
+
+
+def test_a_missing_package_is_not_blamed_on_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """M14: the package is named, with how to install it."""
+
+    def missing(**_: Any) -> None:
+        raise ImportError("Using http2=True, but the 'h2' package is not installed.")
+
+    monkeypatch.setattr(httpx, "AsyncHTTPTransport", missing)
+    with pytest.raises(SettingsError) as caught:
+        live.transport()
+    assert "h2" in str(caught.value) and "pip install" in caught.value.next_step
+    assert "proxy" not in str(caught.value).lower()
+
+
+def test_the_authority_is_that_of_the_graph_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """M14: a variable for a national cloud does not send the sign-in there while Graph stays here."""
+    monkeypatch.setenv("AZURE_AUTHORITY_HOST", "login.microsoftonline.us")
+    for kind in ("browser", "device-code"):
+        made = live.LiveCredential(Profile(mode="live", tenant=TENANT, credential=kind))._make()  # type: ignore[arg-type]
+        assert made._authority == "https://login.microsoftonline.com"
+
+
+@pytest.mark.parametrize("typed", ["1234", "1,234", "1.234", "1 234", "1\u202f234", " 1'234 "])
+async def test_a_number_may_be_typed_as_it_is_shown(typed: str) -> None:
+    """H2: tables write 1,234 people."""
+    asking = live.Confirmation(TENANT, lambda _: typed, lambda _: None)
+    await asking(Change("Mark people", answer="1234", asks="the number of people"))
+
+
+@pytest.mark.parametrize("typed", ["123", "12,34", "1234,", "1,2345", "12345", "yes", ""])
+async def test_another_number_is_no_answer(typed: str) -> None:
+    asking = live.Confirmation(TENANT, lambda _: typed, lambda _: None)
+    with pytest.raises(WriteNotConfirmed):
+        await asking(Change("Mark people", answer="1234", asks="the number of people"))
 
 
 def _pem() -> bytes:

@@ -15,7 +15,7 @@ import pytest
 from helpers import kit, settings
 from helpers.settings import Names, Profile
 from jitkit.errors import SettingsError
-from jitkit.files import write_private
+from jitkit.files import others_may_read, write_private
 
 
 def test_no_profile_means_the_rehearsal(tmp_path: Path) -> None:
@@ -24,7 +24,13 @@ def test_no_profile_means_the_rehearsal(tmp_path: Path) -> None:
 
 
 def test_what_was_saved_is_read_again(tmp_path: Path) -> None:
-    profile = Profile(mode="live", tenant="contoso.onmicrosoft.com", credential="azure-cli", names=Names(attribute="x"))
+    profile = Profile(
+        mode="live",
+        tenant="contoso.onmicrosoft.com",
+        credential="azure-cli",
+        endpoint_host="jit.contoso.com",
+        names=Names(attribute="x"),
+    )
     path = settings.save(tmp_path / "new", profile)
     assert settings.load(tmp_path / "new") == profile
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -167,6 +173,124 @@ def test_a_kept_world_that_cannot_be_used_is_never_chosen_over(
         with pytest.raises(SettingsError, match="Delete that file"):
             attempt()
     assert (tmp_path / "profile.json").read_text() == text
+
+
+def test_a_real_tenant_needs_the_host_of_a_real_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """M2: the rehearsal's host name never gets into a real tenant; a profile of before can be completed."""
+    monkeypatch.setenv("JIT_KIT_HOME", str(tmp_path))
+    with pytest.raises(SettingsError, match="host name") as caught:
+        kit.choose("live", tenant="contoso.onmicrosoft.com")
+    assert "endpoint_host=" in caught.value.next_step
+    assert not (tmp_path / "profile.json").exists()
+    settings.save(tmp_path, Profile(mode="live", tenant="contoso.onmicrosoft.com", client_id="kept"))
+    with pytest.raises(SettingsError, match="host name"):
+        settings.load(tmp_path)
+    assert kit.choose("live", endpoint_host="jit.contoso.com").status == "chosen"
+    assert settings.load(tmp_path).client_id == "kept"
+
+
+@pytest.mark.parametrize(
+    ("typed", "tenant"),
+    [
+        ("contoso.ciamlogin.com", "contoso.onmicrosoft.com"),
+        ("Contoso.CIAMlogin.com", "Contoso.onmicrosoft.com"),
+        ("b1f1a2c3-0000-4000-8000-123456789abc.ciamlogin.com", "b1f1a2c3-0000-4000-8000-123456789abc"),
+        ("login.contoso.com", "login.contoso.com"),
+    ],
+)
+def test_a_sign_in_host_is_resolved_to_its_tenant(typed: str, tenant: str) -> None:
+    """M14: the name in a sign-in page's address is the one that people have at hand."""
+    assert Profile(mode="live", tenant=typed).tenant == tenant
+
+
+@pytest.mark.parametrize(
+    "tenant",
+    [
+        "contoso.onmicrosoft.us",
+        "contoso.onmicrosoft.de",
+        "contoso.partner.onmschina.cn",
+        "contoso.onmicrosoft.cn",
+        "contoso.ciamlogin.us",
+    ],
+)
+def test_national_clouds_are_refused_in_words(tenant: str) -> None:
+    """M14: the kit's addresses are those of the worldwide cloud."""
+    with pytest.raises(SettingsError, match="national cloud"):
+        Profile(mode="live", tenant=tenant)
+
+
+def test_real_people_are_named_on_request_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """H11: one switch shows names; only True means yes."""
+    monkeypatch.setenv("JIT_KIT_HOME", str(tmp_path))
+    assert not Profile().hides_people
+    real = kit.choose("live", tenant="contoso.onmicrosoft.com", endpoint_host="jit.contoso.com")
+    assert real.facts["People in outputs"] == "ids only"
+    assert settings.load(tmp_path).hides_people
+    with pytest.raises(SettingsError, match="show_people"):
+        kit.choose("live", show_people="yes")
+    assert kit.choose("live", show_people=True).facts["People in outputs"] == "names and addresses"
+    assert not settings.load(tmp_path).hides_people
+
+
+TENANT_ID = "b1f1a2c3-0000-4000-8000-123456789abc"
+
+
+@pytest.mark.parametrize("typed", ["contoso.onmicrosoft.com", "Shop.Contoso.com", TENANT_ID.upper()])
+def test_a_tenant_has_one_state_folder_however_it_was_named(tmp_path: Path, typed: str) -> None:
+    """M4: by its domain, by another of its domains, or by its id: the key and the journal are found."""
+    typed_first = Profile(mode="live", tenant="shop.contoso.com")
+    write_private(settings.state(tmp_path, typed_first) / "jit-key.pem", b"key")
+    found = settings.named_by_id(
+        tmp_path, Profile(mode="live", tenant=typed), TENANT_ID, ["contoso.onmicrosoft.com", "shop.contoso.com"]
+    )
+    assert settings.state(tmp_path, found) == tmp_path / TENANT_ID
+    assert (tmp_path / TENANT_ID / "jit-key.pem").read_bytes() == b"key"
+    assert [path.name for path in tmp_path.iterdir()] == [TENANT_ID]
+
+
+def test_two_state_folders_of_a_tenant_become_one_or_are_named(tmp_path: Path) -> None:
+    """M4: two halves are put together, and nothing is overwritten."""
+    real = Profile(mode="live", tenant="contoso.onmicrosoft.com")
+    old, new = tmp_path / "contoso.onmicrosoft.com", tmp_path / TENANT_ID
+    write_private(old / "jit-key.pem", b"key")
+    write_private(new / "users.jsonl", b"journal")
+    settings.named_by_id(tmp_path, real, TENANT_ID, [])
+    assert sorted(path.name for path in new.iterdir()) == ["jit-key.pem", "users.jsonl"]
+    assert not old.exists()
+    write_private(old / "jit-key.pem", b"another key")
+    write_private(old / "endpoint.log", b"")
+    with pytest.raises(SettingsError, match=r"both hold jit-key\.pem"):
+        settings.named_by_id(tmp_path, real, TENANT_ID, [])
+    assert (new / "jit-key.pem").read_bytes() == b"key"
+    assert len(list(old.iterdir())) == 2
+
+
+def test_the_rehearsal_keeps_its_folder(tmp_path: Path) -> None:
+    write_private(settings.state(tmp_path, Profile()) / "jit-key.pem", b"key")
+    assert settings.named_by_id(tmp_path, Profile(), TENANT_ID, ["rehearsal"]) == Profile()
+    assert (tmp_path / "rehearsal" / "jit-key.pem").is_file()
+
+
+def test_who_can_read_the_state_folder_is_looked_at_or_not_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """M7: nothing is said of permissions that were not read."""
+    monkeypatch.setenv("JIT_KIT_HOME", str(tmp_path / "home"))
+
+    def said() -> str:
+        return next(str(row[2]) for row in kit.environment().rows if row[0] == "State folder")
+
+    assert "for your account only" in said()
+    (tmp_path / "home").chmod(0o755)
+    assert "see its file names" in said()
+    file = tmp_path / "home" / "file"
+    file.write_text("")
+    file.chmod(0o644)
+    assert "can read its files" in others_may_read(tmp_path, file)
+    monkeypatch.setattr("jitkit.files.os.name", "nt")
+    windows = others_may_read(tmp_path, file)
+    monkeypatch.undo()
+    assert "not checked" in windows and "only" not in windows
 
 
 def test_each_tenant_has_its_own_state(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ async def test_a_real_tenant_gets_no_sample_data_and_no_typed_password(tmp_path:
 
 
 async def test_each_world_keeps_its_own_export(tmp_path: Path) -> None:
-    real = Profile(mode="live", tenant="contoso.onmicrosoft.com", export="~/users.csv")
+    real = Profile(mode="live", tenant="contoso.onmicrosoft.com", endpoint_host="jit.contoso.com", export="~/users.csv")
     settings.save(tmp_path, real)
     settings.save(tmp_path, Profile(endpoint_port=0))
     assert settings.load(tmp_path).export == ""
