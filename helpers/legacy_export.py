@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import csv
 import hashlib
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from jitkit.display import Table, fold
+from jitkit.endpoint.stores.hashes import problem as hash_problem
 from jitkit.errors import BadTable
 from jitkit.files import write_private
 
@@ -237,7 +237,7 @@ def _obstacle(row: Row, holders: Mapping[str, int]) -> str:
 
 def _remarks(row: Row, *, hashed: bool) -> Iterator[Problem]:
     """Yield what is wrong with a row whose user is created all the same."""
-    if hashed and (cause := _hash_problem(row.cells["password_hash"].strip(_ASCII_BLANKS))):
+    if hashed and (cause := hash_problem(row.cells["password_hash"])):
         yield _problem(row, cause, "Created, but has no old password to move: needs a password reset.", skipped=False)
     if _text(row.cells["last_legacy_sign_in"]) and _day(row.cells["last_legacy_sign_in"]) is None:
         cause = "last_legacy_sign_in is not a date such as 2026-10-31."
@@ -349,54 +349,3 @@ def _wrong_encoding(path: Path) -> BadTable:
         f"{path.name} is not UTF-8: line {bad} has a byte that does not fit. It is most likely Windows-1252.",
         next_step=f"{_SAVE_AS}; or run iconv -f WINDOWS-1252 -t UTF-8 on it.",
     )
-
-
-# What stores write where an account has no password: shadow files, directories, Django, exports of database NULLs.
-_PLACEHOLDERS: Final = {"null", "none", "nil", "\\n", "*", "x", "*lk*", "*np*", "{sasl}"}
-
-# How a hash of a scheme begins, and its whole form.
-_FORMS: Final = {
-    start: re.compile(form)
-    for start, form in {
-        "$2": r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}",
-        "$argon2": r"\$argon2(id|i|d)(\$v=\d+)?\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}",
-        "$pbkdf2$": r"\$pbkdf2\$\d+\$[A-Za-z0-9./]*\$[A-Za-z0-9./]{27}",
-        "$pbkdf2-": r"\$pbkdf2-sha(1\$\d+\$[A-Za-z0-9./]*\$[A-Za-z0-9./]{27}"
-        r"|256\$\d+\$[A-Za-z0-9./]*\$[A-Za-z0-9./]{43}|512\$\d+\$[A-Za-z0-9./]*\$[A-Za-z0-9./]{86})",
-    }.items()
-}
-_LDAP: Final = re.compile(r"\{(S?)(SHA|SHA256|SHA512|MD5)\}(.*)", re.IGNORECASE)
-_LDAP_DIGEST: Final = {"MD5": 16, "SHA": 20, "SHA256": 32, "SHA512": 64}
-_KNOWN_TAG: Final = re.compile(r"\$(1|5|6|7|y|gy|apr1|md5|sha1|P|H|S|wp|scrypt|bcrypt-sha256)\$")
-_DAMAGED: Final = "The hash is cut off or damaged."
-
-
-def _hash_problem(stored: str) -> str:
-    """Return what is wrong with the form of a stored hash, without any part of it; empty when nothing is."""
-    if not stored:
-        return "There is no password hash."
-    if stored.lower() in _PLACEHOLDERS or stored.startswith("!"):
-        return "The hash is a placeholder: the account has no password."
-    for start, form in _FORMS.items():
-        if stored.startswith(start):
-            return "" if form.fullmatch(stored) else _DAMAGED
-    if stored.startswith("$") and not _KNOWN_TAG.match(stored):
-        return "The hash begins like none that is known: a shell may have taken a part for a variable."
-    if found := _LDAP.fullmatch(stored):
-        # RFC 2307: the digest, and behind it the salt where the tag begins with an S of its own.
-        size, digest = len(_decoded(found[3])), _LDAP_DIGEST[found[2].upper()]
-        return "" if (size > digest if found[1] else size == digest) else _DAMAGED
-    if stored.startswith("AQAAAA"):
-        # ASP.NET Identity v3: 01, function, rounds and salt length as big-endian u32, salt, at least 16 bytes of key.
-        raw = _decoded(stored)
-        salt = int.from_bytes(raw[9:13], "big")
-        return "" if len(raw) >= 13 and salt >= 16 and len(raw) - 13 - salt >= 16 else _DAMAGED
-    return ""
-
-
-def _decoded(encoded: str) -> bytes:
-    """Decode base64; empty when it is none."""
-    try:
-        return base64.b64decode(encoded, validate=True)
-    except ValueError:
-        return b""

@@ -131,7 +131,9 @@ def in_process(environment: Mapping[str, str]) -> MakeEndpoint:
 
     def make(http: httpx.AsyncClient, now: Callable[[], float], store_seconds: Callable[[], float | None]) -> Any:
         settings = Settings.from_environment({**environment, "JIT_OPENID_CONFIGURATION": ""})
-        store = _SlowStore(open_store(settings.legacy_url), store_seconds)
+        store = _SlowStore(
+            open_store(settings.legacy_url, settings.legacy_query, settings.legacy_pepper), store_seconds
+        )
         return create_app(settings, http=http, store=store, clock=Clock(now, now))
 
     return make

@@ -14,7 +14,7 @@ from helpers.legacy_export import normalise, read_export
 from jitkit.errors import BadTable, SettingsError
 
 SAMPLE = Path(__file__).parents[2] / "sample_data" / "legacy_users.csv"
-BCRYPT = "$2b$04$" + "A" * 53
+BCRYPT = "$2b$04$CCCCCCCCCCCCCCCCCCCCCu3KXVDsESjQgYpu2eQ6h3zIVFdwM2Aa2"
 
 
 def write(folder: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -102,8 +102,9 @@ def test_rows_without_a_possible_user_are_skipped(tmp_path: Path, row: str, caus
         ("$pbkdf2-sha256$1000$MDEyMzQ1Njc4OWFiY2RlZg$Pz0s4HPO", "cut off"),
         ("$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc", None),
         ("$argon2id$v=19$m=65536,t=2,p=1$c29tZX", "cut off"),
-        ("$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl", None),
-        ("5f4dcc3b5aa765d61d8327deb882cf99", None),
+        ("$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl", "cut off"),
+        ("5f4dcc3b5aa765d61d8327deb882cf99", "bare digest"),
+        ("{MD5}5f4dcc3b5aa765d61d8327deb882cf99", None),
     ],
 )
 def test_hashes_are_judged_by_their_shape_and_the_person_is_created(

@@ -110,7 +110,7 @@ def create_app(
     Raises:
         SettingsError: the legacy store or the ledger cannot be opened.
     """
-    endpoint = _Endpoint(settings, http, store or open_store(settings.legacy_url, settings.legacy_query), clock)
+    endpoint = _Endpoint(settings, http, store or _open(settings), clock)
     app = Starlette(
         routes=[Route(ROUTE, endpoint.handle, methods=["GET", "POST"])],
         lifespan=endpoint.lifespan,
@@ -118,6 +118,10 @@ def create_app(
     )
     app.router.redirect_slashes = False  # a redirect would lead to whatever host the request names
     return app
+
+
+def _open(settings: Settings) -> LegacyStore:
+    return open_store(settings.legacy_url, settings.legacy_query, settings.legacy_pepper)
 
 
 async def _nothing_here(_: Request, error: Exception) -> Response:

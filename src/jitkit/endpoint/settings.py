@@ -7,7 +7,9 @@ Needed: `JIT_TENANT_ID`, `JIT_EXTENSION_APP_ID`, `JIT_IDENTIFIER_URI`, `LegacyAp
 Optional, with the default:
 
 - `JIT_OPENID_CONFIGURATION`: metadata URLs; the tenant's own two documents.
-- `JIT_LEGACY_QUERY`: a SQL store's statement. `JIT_LEDGER`: a path; `-`, standard output.
+- `JIT_LEGACY_QUERY`: a SQL store's statement. `JIT_LEGACY_PEPPER`: what the legacy system appended to every password
+  before it hashed it, as Devise does; a secret.
+- `JIT_LEDGER`: a path; `-`, standard output.
 - `JIT_DEADLINE_MS`: 1500.
 - `JIT_PROFILE`: `production` or `development`; development. Production wants `JIT_TLS_CERTIFICATE` with `JIT_TLS_KEY`
   (paths of PEM files), or `JIT_BEHIND_TLS=1` where a front end ends TLS and sets `X-Forwarded-Proto`.
@@ -46,7 +48,7 @@ _KNOWN: Final = (
     *("JIT_TENANT_ID", "JIT_EXTENSION_APP_ID", "JIT_IDENTIFIER_URI", "JIT_OPENID_CONFIGURATION", "JIT_LEGACY_QUERY"),
     *("JIT_LEDGER", "JIT_DEADLINE_MS", "JIT_PROFILE", "JIT_TLS_CERTIFICATE", "JIT_TLS_KEY", "JIT_BEHIND_TLS"),
     *("JIT_EXTENSION_IDS", "JIT_LISTENER_IDS", "JIT_CONTEXT_ISSUER", "JIT_FLAT_CONTEXT", "JIT_ACCEPT_WEAK", "JIT_MFA"),
-    *("JIT_CONCURRENCY", "JIT_GUESSES", "JIT_GUESSES_MINUTES", "JIT_STOP_WITH_STDIN"),
+    *("JIT_LEGACY_PEPPER", "JIT_CONCURRENCY", "JIT_GUESSES", "JIT_GUESSES_MINUTES", "JIT_STOP_WITH_STDIN"),
 )
 _OF_THE_KIT: Final = "JIT_KIT_"
 # How other endpoints name the switches that let anybody in. The prefix is that of Microsoft's .NET library.
@@ -75,6 +77,7 @@ class Settings:
     keys: tuple[DecryptionKey, ...]  # current first, then the previous one while keys are being changed
     legacy_url: str = field(repr=False)  # it may hold a password
     legacy_query: str | None = None
+    legacy_pepper: str = field(default="", repr=False)  # appended to every password before a stored hash is compared
     deadline: float = _DEFAULT_MS / 1000  # seconds from a request's arrival to its answer
     ledger: str = "-"
     extension_ids: frozenset[str] = frozenset()  # empty for any of the tenant
@@ -107,6 +110,7 @@ class Settings:
             keys=_keys(environment),
             legacy_url=_required(environment, "LegacyApiConnectionString"),
             legacy_query=_optional(environment, "JIT_LEGACY_QUERY"),
+            legacy_pepper=_pepper(environment),
             deadline=_number(environment, "JIT_DEADLINE_MS", _SHORTEST_MS, _DEFAULT_MS, _LONGEST_MS) / 1000,
             ledger=_optional(environment, "JIT_LEDGER") or "-",
             extension_ids=_guids(environment, "JIT_EXTENSION_IDS"),
@@ -146,6 +150,12 @@ def _required(environment: Mapping[str, str], name: str) -> str:
     if value is None:
         raise SettingsError(f"The setting {name} is missing.", next_step=f"Set the environment variable {name}.")
     refuse_unresolved(value, name)
+    return value
+
+
+def _pepper(environment: Mapping[str, str]) -> str:
+    value = environment.get("JIT_LEGACY_PEPPER", "")  # blanks at its ends are part of it
+    refuse_unresolved(value, "JIT_LEGACY_PEPPER")
     return value
 
 

@@ -18,6 +18,8 @@ from jitkit.endpoint.stores.base import lookup_key
 from jitkit.endpoint.stores.sql import DEFAULT_QUERY
 from jitkit.errors import SettingsError
 
+from .. import entra
+
 SSHA = "{SSHA}yBnyDfXLhzykPbtYzAGC9pwxT8oxMjM0NTY3OA=="
 BCRYPT = bcrypt.hashpw(b"s3cret", bcrypt.gensalt(4)).decode()
 
@@ -92,6 +94,20 @@ async def test_verdicts(opener: Opener, username: str, password: str, verdict: V
 def test_one_normalisation_of_names() -> None:
     assert lookup_key("  Ja\u0308GER+a.b@Contoso.example\r\n") == "j\u00e4ger+a.b@contoso.example"
     assert lookup_key("straße") != lookup_key("strasse")
+
+
+async def test_a_pepper_of_the_settings_is_appended(tmp_path: Path) -> None:
+    stored = bcrypt.hashpw(b"s3cret" + b" of the app ", bcrypt.gensalt(4)).decode()
+    with contextlib.closing(sqlite3.connect(tmp_path / "pepper.db")) as database, database:
+        database.execute("CREATE TABLE legacy_users (username, password_hash, status, must_change)")
+        database.execute("INSERT INTO legacy_users VALUES ('ann@contoso.example', ?, 'active', 0)", [stored])
+    url = f"sqlite:///{tmp_path}/pepper.db"
+    settings = entra.settings(LegacyApiConnectionString=url, JIT_LEGACY_PEPPER=" of the app ")
+    assert "of the app" not in repr(settings)
+    for pepper, verdict in ((settings.legacy_pepper, Verdict.RIGHT), ("", Verdict.WRONG)):
+        store = open_store(url, None, pepper)
+        assert await store.verify("ann@contoso.example", "s3cret") is verdict
+        await store.close()
 
 
 async def test_a_statement_of_your_own(opener: Opener) -> None:

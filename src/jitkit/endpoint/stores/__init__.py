@@ -12,8 +12,10 @@ __all__ = ["LegacyStore", "Maps", "Prepares", "Verdict", "open_store"]
 _EXTRAS: Final = {"postgresql+psycopg": "postgres", "ldaps": "ldap", "ldap": "ldap", "cognito": "cognito"}
 
 
-def open_store(url: str, query: str | None = None) -> LegacyStore:
-    """Open the legacy store that a URL names (README.md lists them); `query` replaces a SQL store's statement.
+def open_store(url: str, query: str | None = None, pepper: str = "") -> LegacyStore:
+    """Open the legacy store that a URL names (README.md lists them).
+
+    For SQL stores, `query` replaces the statement, and `pepper` is appended to every password.
 
     Raises:
         SettingsError: the URL or the statement cannot be used, or a package is missing.
@@ -27,7 +29,7 @@ def open_store(url: str, query: str | None = None) -> LegacyStore:
             case "sqlite" | "postgresql+psycopg":
                 from jitkit.endpoint.stores.sql import SqlStore
 
-                return SqlStore(url, query)
+                return SqlStore(url, query, pepper)
             case "https" | "http":
                 from jitkit.endpoint.stores.http import JsonApiStore
 

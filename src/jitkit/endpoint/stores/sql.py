@@ -52,7 +52,7 @@ _STATES: Final = {"active": Verdict.RIGHT, "locked": Verdict.LOCKED, "disabled":
 class SqlStore:
     """Verify passwords against hashes in a table."""
 
-    def __init__(self, url: str, query: str | None = None) -> None:
+    def __init__(self, url: str, query: str | None = None, pepper: str = "") -> None:
         try:
             parsed = make_url(url)
         except (ArgumentError, ValueError):
@@ -66,6 +66,7 @@ class SqlStore:
                 next_step=f"Write it like the default one: {DEFAULT_QUERY}",
             )
         self._engine = _open_sqlite(parsed) if self.kind == "sqlite" else _open_postgresql(parsed)
+        self._pepper = pepper
         self._is_default, self._budget = query is None, 1.5
         # Waiting for the database and working on a hash must not take each other's threads. Threads do for hashes in
         # pure Python too (sha-crypt, phpass, Drupal): processes did little more of them and cost memory and a start.
@@ -140,7 +141,7 @@ class SqlStore:
 
         def timed() -> tuple[Verdict, float]:
             started = time.perf_counter()
-            return check(stored, password), time.perf_counter() - started
+            return check(stored, password, self._pepper), time.perf_counter() - started
 
         verdict, seconds = await asyncio.get_running_loop().run_in_executor(self._hashers, timed)
         if not stored or stored == _FIRST_DUMMY or verdict not in (Verdict.RIGHT, Verdict.WRONG):
