@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     rehearsal = commands.add_parser("rehearsal", help="serve the rehearsal tenant on loopback")
     rehearsal.add_argument("--port", type=int, default=0)
     rehearsal.add_argument("--tls", action="store_true", help="serve HTTPS, with a certificate authority of its own")
+    rehearsal.add_argument("--production", action="store_true", help="make it a tenant that other people use")
     rehearsal.set_defaults(run=_rehearsal)
     return parser
 
@@ -137,7 +138,7 @@ def _rehearsal(chosen: argparse.Namespace) -> None:
     from helpers.settings import home
     from jitkit.rehearsal.serve import serve
 
-    serve(home() / "rehearsal.sqlite3", port=chosen.port, tls=chosen.tls)
+    serve(home() / "rehearsal.sqlite3", port=chosen.port, tls=chosen.tls, production=chosen.production)
 
 
 if __name__ == "__main__":

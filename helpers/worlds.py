@@ -366,7 +366,7 @@ class NoDrills:
         """Skip."""
         return self.misconfigure()
 
-    play = retry = each_case = case
+    play = retry = each_case = production = case
     fault = undo = switch = forward = snapshot = restore = reset = calls = listing = misconfigure
 
 

@@ -26,6 +26,7 @@ from starlette.responses import Response
 
 from jitkit.rehearsal.accounts import hash_password
 from jitkit.rehearsal.directory import User
+from jitkit.rehearsal.graph.resource import defaults
 from jitkit.rehearsal.sign_in import SignIn
 from jitkit.rehearsal.tenant import RehearsalTenant
 
@@ -147,11 +148,13 @@ class World:
     def _extension_app(self, der: bytes) -> None:
         app_id, key_id = str(uuid.uuid4()), str(uuid.uuid4())
         key = {"keyId": key_id, "usage": "Encrypt", "type": "AsymmetricX509Cert", "key": base64.b64encode(der).decode()}
+        usual = defaults("application")
         body = {
+            **usual,
             "appId": app_id,
             "displayName": "JIT password check",
             "identifierUris": [f"api://{HOST}/{app_id}"],
-            "api": {"requestedAccessTokenVersion": 2},
+            "api": {**usual["api"], "requestedAccessTokenVersion": 2},
             "keyCredentials": [key],
             "tokenEncryptionKeyId": key_id,
         }
@@ -169,6 +172,7 @@ class World:
     def _client_app(self) -> str:
         app_id = str(uuid.uuid4())
         body = {
+            **defaults("application"),
             "appId": app_id,
             "displayName": "JIT test client",
             "web": {"redirectUris": ["https://jwt.ms"], "implicitGrantSettings": {"enableIdTokenIssuance": True}},
@@ -187,7 +191,7 @@ class World:
         return app_id
 
     def principal(self, app_id: str, name: str) -> dict[str, Any]:
-        body = {"appId": app_id, "displayName": name, "accountEnabled": True}
+        body = {**defaults("servicePrincipal"), "appId": app_id, "displayName": name}
         return self.directory.add("servicePrincipal", body, key=app_id)
 
     def _policies(self) -> None:

@@ -74,6 +74,12 @@ class Drills:
             raise NotReady("There is no session to play in.", next_step="Open one with `s = await kit.open()`.")
         return await self.player(days)
 
+    async def production(self) -> Card:
+        """Make the tenant one that other people use: their applications, listeners, accounts and endpoint."""
+        await self._tenant.put_into_production()
+        done = {"Undo it": "s.rehearsal.restore(…), with a snapshot that was taken before"}
+        return Card(title="A tenant in production", status="made", facts=done)
+
     def misconfigure(self, which: str | int) -> Drill:
         """Make one of the ten most common mistakes; in a `with` statement, for as long as its block lasts.
 

@@ -1,17 +1,26 @@
-"""Fills a new directory as a new external tenant is; texts and ids are data, in `seed.json` next to this file.
+"""Fills a new directory as a new external tenant is, and puts a tenant into production as other people do.
 
+Texts and ids are data, in `seed.json` and `production.json` next to this file.
 Ids of permissions: Microsoft Graph permissions reference. The owner application of custom user attributes and its
 built-in property: Graph v1.0, "List extensionProperties", example.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 import uuid
+from collections.abc import Mapping
 from importlib.resources import files
+from typing import Any, Final
+from urllib.parse import urlsplit
 
-from jitkit.protocol import GRAPH_APP_ID
+import httpx
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from jitkit.certificates import make_certificate
+from jitkit.protocol import GRAPH_APP_ID, RECEIVE_PAYLOAD_ROLE_ID
 from jitkit.rehearsal import identity
 from jitkit.rehearsal.clock import timestamp
 from jitkit.rehearsal.directory import Body, Directory, new_id
@@ -19,6 +28,7 @@ from jitkit.rehearsal.graph import applications
 
 EXTENSIONS_APP_NAME = "b2c-extensions-app. Do not modify. Used by AADB2C for storing user data."
 _BUILT_IN_PROPERTY = "cpiminternal_useAccountEnabledForPhone"
+PRODUCTION: Final[Body] = json.loads((files("jitkit.rehearsal") / "production.json").read_text(encoding="utf-8"))
 
 
 def seed(directory: Directory) -> None:
@@ -75,3 +85,126 @@ def _graph(data: Body) -> Body:
             scopes.append({**texts, "id": ids["scope"], "isEnabled": True, "type": kind, "value": name})
     names = {"appId": GRAPH_APP_ID, "servicePrincipalNames": [GRAPH_APP_ID, "https://graph.microsoft.com"]}
     return {"id": new_id(), **data["graph"], **names, "appRoles": roles, "oauth2PermissionScopes": scopes}
+
+
+# --- a tenant in production ----------------------------------------------------------------------------------------
+
+
+async def put_into_production(
+    graph: httpx.AsyncClient, domain: str, host: str, people: Mapping[str, bool | None]
+) -> None:
+    """Make, through Graph, what a tenant has that other people use; what is there by its name is not made again."""
+    data = PRODUCTION
+    app_ids = [await _registered(graph, name) for name in data["apps"]]
+    included = [{"appId": id} for id in app_ids]
+    applications = {"includeAllApplications": False, "includeApplications": included}
+    conditions = {"conditions": {"applications": applications}}
+    await _ensure(graph, "/identity/authenticationEventsFlows", {**data["flow"], **conditions})
+    flag = await _flag(graph)
+    extension = await _extension(graph, host)
+    claims = _called(data["claims"], f"api://claims.{domain}/{app_ids[0]}", None)
+    claims_id = (await _ensure(graph, _EXTENSIONS, claims))["id"]
+    for each in data["others"]:
+        listener = {**each, **conditions, "handler": dict(each["handler"])}
+        if "TokenIssuance" in each["@odata.type"]:
+            listener["handler"]["customExtension"] = {"id": claims_id}
+        await _ensure(graph, _LISTENERS, listener)
+    await _listen(graph, {**data["listener"], **conditions}, flag, extension)
+    for name, value in people.items():
+        profile = {"password": data["password"], "forceChangePasswordNextSignIn": False}
+        identity_of = {"signInType": "emailAddress", "issuer": domain, "issuerAssignedId": name}
+        body = {"displayName": name.partition("@")[0].title(), "mail": name, "identities": [identity_of]}
+        marked = {} if value is None else {flag: value}
+        await _send(graph, "POST", "/users", {**body, "accountEnabled": True, "passwordProfile": profile, **marked})
+
+
+_EXTENSIONS: Final = "/identity/customAuthenticationExtensions"
+_LISTENERS: Final = "/identity/authenticationEventListeners"
+
+
+async def _send(graph: httpx.AsyncClient, method: str, path: str, body: Any = None) -> Any:
+    answer = await graph.request(method, path, json=body)
+    answer.raise_for_status()
+    return answer.json() if answer.content else None
+
+
+async def _ensure(graph: httpx.AsyncClient, path: str, body: Body) -> Body:
+    """Return the object of this display name, which is made where there is none."""
+    there = (await _send(graph, "GET", path))["value"]
+    found: Body | None = next((each for each in there if each.get("displayName") == body["displayName"]), None)
+    return found or await _send(graph, "POST", path, body)
+
+
+async def _registered(graph: httpx.AsyncClient, name: str) -> str:
+    """Register an application that people sign in to, with its service principal; return its appId."""
+    web = {"redirectUris": [f"https://{name.lower()}.contoso.example/signed-in"]}
+    app = await _ensure(graph, "/applications", {"displayName": name, "signInAudience": "AzureADMyOrg", "web": web})
+    await _ensure(graph, "/servicePrincipals", {"displayName": name, "appId": app["appId"]})
+    return str(app["appId"])
+
+
+async def _flag(graph: httpx.AsyncClient) -> str:
+    """Return the full name of the flag; one made in the admin centre has a user flow attribute."""
+    data, path = PRODUCTION["flag"], "/identity/userFlowAttributes"
+    there = (await _send(graph, "GET", path))["value"]
+    found = next((each for each in there if each["id"].endswith(f"_{data['displayName']}")), None)
+    return str((found or await _send(graph, "POST", path, data))["id"])
+
+
+def _called(extension: Body, resource_id: str, url: str | None) -> Body:
+    """Name in an extension what it calls."""
+    token = {"@odata.type": "#microsoft.graph.azureAdTokenAuthentication", "resourceId": resource_id}
+    target = {"@odata.type": "#microsoft.graph.httpRequestEndpoint", "targetUrl": url}
+    return {**extension, "authenticationConfiguration": token, **({"endpointConfiguration": target} if url else {})}
+
+
+async def _extension(graph: httpx.AsyncClient, host: str) -> str:
+    """Move the password-submit extension to a production host, or make one there; return its id."""
+    there = (await _send(graph, "GET", _EXTENSIONS))["value"]
+    found = next((each for each in there if each["@odata.type"] == PRODUCTION["extension"]["@odata.type"]), None)
+    if found:
+        app_id = found["authenticationConfiguration"]["resourceId"].rpartition("/")[2]
+        path = urlsplit(found["endpointConfiguration"]["targetUrl"]).path
+    else:
+        app_id, path = await _protected(graph), "/api/check"
+    app = await _send(graph, "GET", f"/applications(appId='{app_id}')")
+    uri = f"api://{host}/{app_id}"
+    uris = list(dict.fromkeys([*app["identifierUris"], uri]))
+    await _send(graph, "PATCH", f"/applications/{app['id']}", {"identifierUris": uris})
+    if found:
+        moved = _called({"@odata.type": found["@odata.type"]}, uri, f"https://{host}{path}")
+        await _send(graph, "PATCH", f"{_EXTENSIONS}/{found['id']}", moved)
+        return str(found["id"])
+    made = _called(PRODUCTION["extension"], uri, f"https://{host}{path}")
+    return str((await _send(graph, "POST", _EXTENSIONS, made))["id"])
+
+
+async def _protected(graph: httpx.AsyncClient) -> str:
+    """Register the application of an endpoint, with its key and its consent; return its appId."""
+    der = make_certificate("Contoso")[1].public_bytes(Encoding.DER)
+    key = {"keyId": str(uuid.uuid4()), "type": "AsymmetricX509Cert", "usage": "Encrypt"}
+    keys = {"keyCredentials": [{**key, "key": base64.b64encode(der).decode()}], "tokenEncryptionKeyId": key["keyId"]}
+    own = {"displayName": PRODUCTION["extension"]["displayName"], "signInAudience": "AzureADMyOrg"}
+    app = await _ensure(graph, "/applications", {**own, "api": {"requestedAccessTokenVersion": 2}, **keys})
+    principal = await _ensure(graph, "/servicePrincipals", {**own, "appId": app["appId"]})
+    microsoft = await _send(graph, "GET", f"/servicePrincipals(appId='{GRAPH_APP_ID}')")
+    given = {"principalId": principal["id"], "resourceId": microsoft["id"], "appRoleId": RECEIVE_PAYLOAD_ROLE_ID}
+    await _send(graph, "POST", f"/servicePrincipals/{microsoft['id']}/appRoleAssignedTo", given)
+    return str(app["appId"])
+
+
+async def _listen(graph: httpx.AsyncClient, body: Body, flag: str, extension_id: str) -> None:
+    """Widen the password-submit listener to every application, or make one for the others' applications."""
+    there = (await _send(graph, "GET", _LISTENERS))["value"]
+    found = next((each for each in there if each["@odata.type"] == body["@odata.type"]), None)
+    if found:
+        covered = {**found["conditions"]["applications"], "includeAllApplications": True}
+        wider = {"@odata.type": found["@odata.type"], "conditions": {"applications": covered}}
+        await _send(graph, "PATCH", f"{_LISTENERS}/{found['id']}", wider)
+        return
+    handler = {
+        "@odata.type": "#microsoft.graph.onPasswordMigrationCustomExtensionHandler",
+        "migrationPropertyId": flag,
+        "customExtension": {"id": extension_id},
+    }
+    await _send(graph, "POST", _LISTENERS, {**body, "handler": handler})

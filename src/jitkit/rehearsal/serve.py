@@ -10,6 +10,7 @@ A served tenant has three routes that a real one does not have. They ask for the
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import json
@@ -43,7 +44,7 @@ _AUTHORITY: Final = "rehearsal-ca.pem"
 _CERTIFICATE_LASTS: Final = timedelta(days=30)
 
 
-def serve(path: Path, *, host: str = "127.0.0.1", port: int = 0, tls: bool = False) -> None:
+def serve(path: Path, *, host: str = "127.0.0.1", port: int = 0, tls: bool = False, production: bool = False) -> None:
     """Serve a rehearsal tenant until it is interrupted.
 
     Prints one line of JSON once it accepts requests: `graph` (append `/v1.0` or `/beta`), `authority` (append the
@@ -57,6 +58,7 @@ def serve(path: Path, *, host: str = "127.0.0.1", port: int = 0, tls: bool = Fal
         port: the port; 0 takes any free one.
         tls: serve HTTPS at `localhost`. Libraries that get tokens for Microsoft's services accept nothing else. The
             authority is new at each start; its certificate is written next to the tenant's file, its key nowhere.
+        production: make the tenant one that other people use.
 
     Raises:
         SettingsError: the host is not this machine, or the certificate cannot be written.
@@ -69,6 +71,8 @@ def serve(path: Path, *, host: str = "127.0.0.1", port: int = 0, tls: bool = Fal
     listening = [_listen(host, port)]
     tenant = RehearsalTenant.open(path)
     switches.write(tenant.directory, "allow_loopback", True)
+    if production:
+        asyncio.run(tenant.put_into_production())
     app = Starlette(routes=[*_control_routes(tenant), Mount("/", tenant.app)])
     app.state.directory = tenant.directory
     context, base, ca = None, _base(listening[0]), None

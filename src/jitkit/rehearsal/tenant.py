@@ -11,7 +11,7 @@ import contextlib
 import functools
 import json
 import sqlite3
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -31,7 +31,7 @@ from jitkit.rehearsal.faults import At
 from jitkit.rehearsal.graph.dispatch import Router
 from jitkit.rehearsal.graph.groups import assign_roles
 from jitkit.rehearsal.graph.wire import Answer, GraphError, refusal, written
-from jitkit.rehearsal.seed import seed
+from jitkit.rehearsal.seed import PRODUCTION, put_into_production, seed
 from jitkit.rehearsal.sign_in import PasswordReset, SignIn, SignIns
 from jitkit.rehearsal.state import State
 
@@ -213,6 +213,26 @@ class RehearsalTenant:
             base_url: where it leads, such as `http://127.0.0.1:7071`.
         """
         self.directory.publish(host, base_url)
+
+    async def put_into_production(
+        self, *, host: str = PRODUCTION["host"], people: Mapping[str, bool | None] = PRODUCTION["people"]
+    ) -> None:
+        """Make the tenant one that other people use, whatever is set up in it already.
+
+        There are two more applications with a user flow of their own, listeners of other event types, and people who
+        signed up by themselves. The password-submit extension is at a production host and its listener covers more than
+        a test client; they and the flag are made where there are none, the flag as the admin centre does.
+
+        Args:
+            host: where the extension points.
+            people: who signed up, by e-mail address, and the value of their flag; None for none. Their password is in
+                `production.json`. Who is there already is left alone.
+        """
+        new = {name: value for name, value in people.items() if self.directory.user_by_sign_in_name(name) is None}
+        token = (await Credential(self.directory, identity.ADMINISTRATOR_PERMISSIONS).get_token()).token
+        headers, base = {"Authorization": f"Bearer {token}"}, f"https://{_GRAPH_HOST}/v1.0"
+        async with httpx.AsyncClient(transport=self.transport(), base_url=base, headers=headers) as graph:
+            await put_into_production(graph, self.domain, host, new)
 
     def sign_in_rows(self) -> list[dict[str, Any]]:
         """List the sign-in log, newest first, in the shape of Graph's beta `signIn`."""

@@ -60,8 +60,8 @@ class ClientApp:
 
 def only_app_id(directory: Directory) -> str:
     """Return the app that a sign-in means when it names none."""
-    for kind in ("authenticationEventListener", "authenticationEventsFlow"):
-        found = sorted({app_id for body in directory.all(kind) for app_id in _included(body)})
+    for covering in (listeners(directory), directory.all("authenticationEventsFlow")):
+        found = sorted({app_id for body in covering for app_id in _included(body)})
         if len(found) == 1:
             return found[0]
         if found:
