@@ -54,8 +54,8 @@ async def answered(code: int, text: str = "", *more: bytes) -> tuple[Verdict, Re
         ("701", Verdict.DISABLED),
         ("773", Verdict.RIGHT_MUST_CHANGE),
         ("775", Verdict.LOCKED),
-        ("568", Verdict.DOWN),
-        ("7ff", Verdict.DOWN),
+        ("568", Verdict.MALFORMED),
+        ("7ff", Verdict.MALFORMED),
     ],
 )
 async def test_active_directory(sub_code: str, verdict: Verdict) -> None:
@@ -72,8 +72,22 @@ async def test_active_directory(sub_code: str, verdict: Verdict) -> None:
         (51, "", Verdict.THROTTLED),
         (19, "Exceed password retry limit. Please try later.", Verdict.LOCKED),
         (53, "Account inactivated. Contact system administrator.", Verdict.DISABLED),
-        (19, "", Verdict.DOWN),
-        (53, "unauthenticated bind (DN with no password) disallowed", Verdict.DOWN),
+        (53, "NDS error: log account expired (-220)", Verdict.DISABLED),
+        (53, "NDS error: bad login time (-218)", Verdict.DISABLED),
+        (53, "NDS error: login lockout (-197)", Verdict.LOCKED),
+        (53, "NDS error: expired password (-222)", Verdict.DISABLED),
+        (
+            53,
+            "Password Policy Error :9001: GSL_ACCOUNTLOCKED_EXCP : Your account is locked. Contact your administrator.",
+            Verdict.LOCKED,
+        ),
+        (53, "Password Policy Error :9000: GSL_PWDEXPIRED_EXCP : Your Password has expired.", Verdict.DISABLED),
+        (53, "Error, Account is locked", Verdict.LOCKED),
+        (19, "Account locked due to too many password failures", Verdict.LOCKED),
+        # Nothing is known of these words, and they may speak of one person alone.
+        (19, "", Verdict.MALFORMED),
+        (53, "", Verdict.MALFORMED),
+        (53, "unauthenticated bind (DN with no password) disallowed", Verdict.MALFORMED),
         (1, "", Verdict.DOWN),
         (3, "", Verdict.DOWN),
         (8, "", Verdict.DOWN),
@@ -104,6 +118,14 @@ async def test_result_codes(code: int, text: str, verdict: Verdict) -> None:
 def test_the_password_policy(code: int, value: str, verdict: Verdict) -> None:
     controls = {POLICY_CONTROL: {"value": bytes.fromhex(value)}}
     assert judge({"result": code, "message": "", "controls": controls}) is verdict
+
+
+@pytest.mark.parametrize("sub_code", ["568", "569", "7ff"])
+async def test_an_unknown_sub_code_of_active_directory_says_nothing_about_the_directory(
+    sub_code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert (await answered(49, SUB_CODE.format(sub_code)))[0] is Verdict.MALFORMED
+    assert f"sub-code {sub_code}" in caplog.text
 
 
 async def test_a_policy_that_cannot_be_read_proves_nothing() -> None:

@@ -52,6 +52,9 @@ ROWS: list[Row] = [
     ("azure-b2c", 400, b2c(99999, "invalid_grant"), V.MALFORMED),
     ("azure-b2c", 400, says("invalid_grant", "no code here"), V.WRONG),
     ("azure-b2c", 400, says("access_denied"), V.MALFORMED),
+    ("azure-b2c", 400, says("invalid_grant", "AADB2C: An exception has occurred. Correlation ID: 7"), V.DOWN),
+    ("azure-b2c", 400, says("access_denied", "An Exception has occured in the policy"), V.DOWN),
+    ("azure-b2c", 400, b2c(90225, "invalid_grant"), V.WRONG),
     *(("azure-b2c", 400, sts(code), V.WRONG) for code in (50126, 50064)),
     ("azure-b2c", 400, sts(50034), V.UNKNOWN_USER),
     ("azure-b2c", 400, sts(50053), V.LOCKED),
@@ -73,6 +76,10 @@ ROWS: list[Row] = [
     ("auth0", 403, says("unauthorized", "a rule said no"), V.DISABLED),
     ("auth0", 403, says("blocked_user", "Blocked user"), V.DISABLED),
     ("auth0", 403, says("access_denied", "an action said no"), V.DISABLED),
+    ("auth0", 403, says("access_denied", "Service not found: https://api.contoso.example"), V.DOWN),
+    ("auth0", 403, says("access_denied", "Service not enabled within domain: https://api.contoso.example"), V.DOWN),
+    ("auth0", 403, says("access_denied", "Client is not authorized to access https://api.contoso.example"), V.DOWN),
+    ("auth0", 403, says("access_denied", "Client has not been granted scopes: read"), V.DOWN),
     (
         "auth0",
         429,
@@ -220,6 +227,8 @@ async def test_our_own_mistake_is_told_to_the_operator(
         ("auth0", says("invalid_client", "Client authentication failed"), "invalid_client"),
         ("azure-b2c", sts(7000215, "invalid_client"), "AADSTS7000215"),
         ("okta", says("access_denied", "User is not assigned to the client application."), "access_denied"),
+        ("auth0", says("access_denied", "Service not found: https://api.contoso.example"), "service not found"),
+        ("azure-b2c", says("invalid_grant", "AADB2C: An exception has occurred."), "an exception"),
     ]:
         caplog.clear()
         stub.say(401, body)

@@ -60,6 +60,7 @@ _NOT_IN_A_NAME: Final = re.compile(r'[\\,;=<>"]')
 _SUCCESS, _TOO_MANY, _CONSTRAINT, _NO_OBJECT, _INVALID_CREDENTIALS, _BUSY, _UNWILLING = 0, 4, 19, 32, 49, 51, 53
 _EXPIRED, _LOCKED, _CHANGE_AFTER_RESET = 0, 1, 2
 _ACTIVE_DIRECTORY: Final = {code: Verdict(word) for code, word in read_answers("active_directory").items()}
+_OF_ONE_PERSON: Final = {words: Verdict(word) for words, word in read_answers("directory").items()}
 _SUB_CODE: Final = re.compile(r"AcceptSecurityContext error, data ([0-9a-f]+)", re.IGNORECASE)
 
 
@@ -143,17 +144,17 @@ def judge(result: Mapping[str, Any]) -> Verdict:
         return Verdict.RIGHT_MUST_CHANGE if error == _CHANGE_AFTER_RESET or grace else Verdict.RIGHT
     if code == _INVALID_CREDENTIALS and (found := _SUB_CODE.search(text)):
         if found[1].lower() not in _ACTIVE_DIRECTORY:
-            _log.error("the directory refused a bind with sub-code %s", found[1])
-        return _ACTIVE_DIRECTORY.get(found[1].lower(), Verdict.DOWN)
+            _log.error("the directory refused a bind with sub-code %s, which is not known", found[1])
+        return _ACTIVE_DIRECTORY.get(found[1].lower(), Verdict.MALFORMED)
     if code == _INVALID_CREDENTIALS:  # "expired" comes only after the right password
         return {_EXPIRED: Verdict.RIGHT_MUST_CHANGE, _LOCKED: Verdict.LOCKED}.get(error, Verdict.WRONG)
     if code in (_NO_OBJECT, _BUSY):
         return Verdict.UNKNOWN_USER if code == _NO_OBJECT else Verdict.THROTTLED
-    # 389 Directory Server's own words for a locked and an inactivated account.
-    if code == _CONSTRAINT and "retry limit" in text.lower():
-        return Verdict.LOCKED
-    if code == _UNWILLING and "inactivated" in text.lower():
-        return Verdict.DISABLED
+    if code in (_CONSTRAINT, _UNWILLING):  # the directory did answer, and may speak of this one person alone
+        known = next((verdict for words, verdict in _OF_ONE_PERSON.items() if words in text.lower()), None)
+        if known is None:
+            _log.error("the directory refused a bind with result code %d, in words that are not known", code)
+        return known or Verdict.MALFORMED
     # A referral, TLS wanted, a name that is no DN …: nothing was said about the password.
     _log.error("the directory answered a bind with result code %d", code)
     return Verdict.DOWN

@@ -19,6 +19,8 @@ _EXAMPLE: Final = "oauth2+https://:SECRET@HOST/PATH?client_id=ID&profile=NAME"
 _REALM_GRANT: Final = "http://auth0.com/oauth/grant-type/password-realm"
 _KEYCLOAK_PATH: Final = "/protocol/openid-connect/token"
 _CODE: Final = re.compile(r"(?:AADSTS|AADB2C)[0-9]{4,8}")
+# What Azure AD B2C says, without a code, when one of its policies breaks.
+_EXCEPTION: Final = re.compile(r"\AAADB2C:|exception has occur", re.IGNORECASE)
 _UNPROVED: Final = (Verdict.MFA, Verdict.RIGHT_MUST_CHANGE)
 
 
@@ -81,6 +83,8 @@ class Answers:
         code = found[0] if found else ""
         if code in self._codes:
             return replace(self._codes[code], name=code)
+        if not code and _EXCEPTION.search(_text(body, "error_description")):
+            return Row(Verdict.DOWN, ours=True, name="an exception in a policy")
         if _text(body, "error") == "interaction_required":
             return Row(Verdict.MFA, "interaction_required")
         row = self._find_row(status, body)
@@ -132,7 +136,7 @@ class OAuthStore(HttpStore):
         if row is None:
             _log.error("%s gave an answer that is not known, with status %d", self.kind, reply.status)
             return Verdict.MALFORMED
-        called = row.name or row.error or str(reply.status)
+        called = ": ".join(filter(None, (row.name or row.error, row.says))) or str(reply.status)
         if row.ours:
             _log.error("%s refuses the endpoint's own registration (%s): check the application", self.kind, called)
         if row.verdict is Verdict.MALFORMED:
