@@ -6,7 +6,7 @@ needs and leaves; `remove` deletes what the kit made.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,6 +17,8 @@ import httpx
 from helpers.graph import explained, recording
 from helpers.legacy_export import read_export
 from helpers.session import Steps
+from helpers.tenant.policies import EVERY_APP
+from helpers.tenant.step import true_or_false
 from helpers.tenant.users import index_users, make_plan
 from jitkit import protocol
 from jitkit.display import Card, Table
@@ -125,7 +127,7 @@ def _extension(s: Steps, cards: _Cards) -> Iterator[Finding]:
 def _listener(s: Steps, cards: _Cards) -> Iterator[Finding]:
     listener, again = cards[_LISTENER], _AGAIN.format("listener")
     client, flag, extension = cards.get(_CLIENT), cards.get(_FLAG), cards.get(_EXTENSION)
-    if client and client.app_id not in listener.app_ids:
+    if client and client.app_id not in listener.app_ids and EVERY_APP not in listener.others:
         words = f"It does not include the test client {client.app_id}: sign-ins there lead to no call. Included"
         yield _fault("listener: which apps", f"{words}: {', '.join(listener.app_ids) or 'none'}.", again)
     if flag and listener.migration_property != flag.full_name:
@@ -432,6 +434,7 @@ _FURTHER: Final[dict[str, Callable[[Steps, _Cards], Awaitable[_Verdict]]]] = {
 # --- what each notebook needs and leaves, and the removal of what the kit made --------------------------------------
 
 _WOULD_GO: Final = "would be removed"
+_ALONE: Final = "left alone"
 
 
 @dataclass(frozen=True)
@@ -483,13 +486,15 @@ async def _in_order(s: Steps) -> str:
 
 
 async def _left(s: Steps) -> str:
-    left = [str(what) for what, _, happens in (await remove(s, dry_run=True)).rows if happens == _WOULD_GO]
+    rows = (await remove(s, dry_run=True)).rows
+    left = [str(what) for what, _, happens in rows if happens == _WOULD_GO]
     if "listener" in left and "custom authentication extension" not in left:
         raise NotReady(
             "The listener points to an extension that is gone: sign-ins of flagged users fail.",
             next_step="Set really = True in notebook 99 and run it again, or run notebook 03.",
         )
-    return "; ".join(left) or "nothing"
+    alone = [f"{what} ({happens})" for what, _, happens in rows if happens == _ALONE]
+    return "; ".join(left + alone) or "nothing"
 
 
 CHECKPOINTS: Final = (
@@ -558,41 +563,55 @@ async def _all(s: Steps, checkpoints: list[Checkpoint], caption: str) -> Table:
     return Table(caption=caption, columns=("What", "There", "Found"), rows=rows)
 
 
-async def remove(s: Steps, *, dry_run: bool) -> Table:
+async def remove(s: Steps, *, dry_run: bool, applications: Collection[str] = ()) -> Table:
     """Remove the kit's objects from the tenant in dependency order, or list what would be removed.
 
     Users stay, and so does the `b2c-extensions-app`, which belongs to the tenant.
+
+    Raises:
+        KitError: the listener covers applications that are neither the test client nor named in the call.
+        SettingsError: `dry_run` is neither True nor False.
     """
+    dry_run = true_or_false("dry_run", dry_run)
     with recording() as sent:
         rows = [("users who have not migrated", await _waiting(s), "stay")]
         for thing in reversed(THINGS):
             step = thing.step(s)
-            found, happened = await _found(s.attribute.to_remove if step is s.attribute else step.show)
+            found, happens, others = await _found(step.to_remove)
+            if thing.what == _LISTENER and others:
+                found = f"{found}; {', '.join(others)} would lose the migration"
+                if unnamed := [each for each in others if each not in applications]:
+                    happens = f"stays, unless the call names {', '.join(unnamed)}"
             if not dry_run:
                 # Asked even where nothing was found: a half-made thing reads as absent and has parts to remove.
-                happened = (await step.remove()).status
-            rows.append((thing.what, found, happened))
+                named = {"applications": applications} if thing.what == _LISTENER else {}
+                card = await step.remove(**named)
+                found, happens = card.facts.get("Why", found), card.status
+            rows.append((thing.what, found, happens))
     return Table(
         caption="What would be removed" if dry_run else "What was removed",
         columns=("What", "Found", "What would happen" if dry_run else "What happened"),
         rows=rows,
         note="Users stay. A user who has not migrated by then needs a password reset, because their temporary password"
-        " is random and was never stored. Removed app registrations can be restored for 30 days.",
+        " is random and was never stored. Removed app registrations can be restored for 30 days. What you consented to"
+        " for Microsoft Graph Command Line Tools, to sign in here, stays as well: see Enterprise applications.",
         sent=tuple(sent),
     )
 
 
-async def _found(show: Callable[[], Awaitable[Card]]) -> tuple[str, str]:
+async def _found(show: Callable[[], Awaitable[Card]]) -> tuple[str, str, tuple[str, ...]]:
+    """Return what is there, what would happen to it, and which applications other than the test client use it."""
     try:
         card = await show()
     except NotReady:
-        return "not there", "nothing to do"
+        return "not there", "nothing to do", ()
     except Taken as theirs:
-        return theirs.happened, "left alone: the kit did not make it"
+        return f"{theirs.happened} {theirs.service}", _ALONE, ()
     except KitError as problem:
-        return problem.happened, "not known"
+        return problem.happened, "not known", ()
     ours = card.facts.get("Made by", "this kit") == "this kit"
-    return card.title, _WOULD_GO if ours else "stays: the test client is taken out"
+    happens = _WOULD_GO if ours else "stays: the test client is taken out"
+    return card.title, happens, getattr(card, "others", ())
 
 
 async def _waiting(s: Steps) -> str:

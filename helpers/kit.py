@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -113,15 +114,20 @@ class Session(Steps):
 
         return await check(self)
 
-    async def remove(self, *, dry_run: bool = True) -> Table:
+    async def remove(self, *, dry_run: bool = True, applications: Collection[str] = ()) -> Table:
         """Remove what the kit made in this tenant, or list what would be removed.
 
         Args:
             dry_run: change nothing; give False to remove.
+            applications: the names of the applications that lose the migration by it, other than the test client.
+
+        Raises:
+            KitError: the listener covers applications that are not among those names.
+            SettingsError: `dry_run` is neither True nor False.
         """
         from helpers.checks import remove
 
-        return await remove(self, dry_run=dry_run)
+        return await remove(self, dry_run=dry_run, applications=applications)
 
     async def close(self) -> None:
         """Stop the endpoint and close all connections."""

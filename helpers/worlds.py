@@ -151,7 +151,8 @@ class RehearsalWorld(World):
         self.graph = Graph(self.rehearsal_tenant.credential(), self.rehearsal_tenant.transport())
         own = state(folder, profile)
         ledger = f"ledger-{self.rehearsal_tenant.tenant_id}.jsonl"
-        files = [own / name for name in ("jit-key.pem", "jit-key-previous.pem", "users.jsonl", ledger, "history")]
+        names = ("jit-key.pem", "jit-key-previous.pem", "made.json", "users.jsonl", ledger, "history")
+        files = [own / name for name in names]
         self.drills = self._drills = Drills(
             self.rehearsal_tenant, folder / "snapshots", files, lambda: _volunteers(self.export(), self.people)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,14 +16,19 @@ from msgraph.generated.models.resource_access import ResourceAccess
 from msgraph.generated.models.service_principal import ServicePrincipal
 from msgraph.generated.models.web_application import WebApplication
 
+from helpers.graph import Change
 from helpers.tenant import step
+from helpers.tenant.attribute import MigrationFlag
 from helpers.tenant.step import TAG, ObjectStep
 from jitkit import protocol
 from jitkit.display import Card
+from jitkit.errors import NotReady
 
 __all__ = ["AppStep", "ClientApp", "ExtensionApp", "Registration"]
 
 SINGLE_TENANT = "AzureADMyOrg"
+# Enterprise applications lists the service principals that carry this tag.
+LISTED = "WindowsAzureActiveDirectoryIntegratedApp"
 RECYCLE_BIN = (
     "In the recycle bin for 30 days, under App registrations > Deleted applications: restore it there, or delete it"
     " for good."
@@ -88,23 +94,31 @@ class AppStep(ObjectStep[None, _App, Registration]):
     async def _principal(self, app: Application) -> ServicePrincipal | None:
         return await step.none_if_absent(self._client.service_principals_with_app_id(app.app_id or "").get())
 
-    async def _create(self, around: None) -> _App | None:
+    async def _create(self, around: None) -> _App:
         new = Application(display_name=self._name, sign_in_audience=SINGLE_TENANT, tags=[TAG])
         app = await self._client.applications.post(_with(new, self._changes(new)))
         assert app is not None
-        return await self._update(around, _App(app, None))
+        return await self._finish(_App(app, None), self._changes(app))
 
     async def _update(self, around: None, found: _App) -> _App | None:
         app, principal = found
         changes = self._changes(app)
         if principal is not None and not changes:
             return None
+        values = [(name, *_words(name, app, value)) for name, value in changes.items()]
+        if principal is None:
+            values.append(("service principal", "", "created"))
+        async with self._graph.changing(Change(f"Change {self._what}", values)):
+            return await self._finish(found, changes)
+
+    async def _finish(self, found: _App, changes: dict[str, object]) -> _App:
+        app, principal = found
         if changes:
             item = self._client.applications.by_application_id(app.id or "")
             await step.retry_while_unknown(lambda: item.patch(_with(Application(), changes)))
             _with(app, changes)
         if principal is None:
-            new = ServicePrincipal(app_id=app.app_id, tags=[TAG])
+            new = ServicePrincipal(app_id=app.app_id, tags=[TAG, LISTED])
             principal = await step.retry_while_unknown(lambda: self._client.service_principals.post(new))
         return _App(app, principal)
 
@@ -121,7 +135,10 @@ class AppStep(ObjectStep[None, _App, Registration]):
         others = ", ".join(app.id or "" for app in listed if app not in ours)
         facts = {"Left alone": f"{others}: the kit did not make it"} if others else {}
         for app in ours:
-            facts |= await self._delete(None, _App(app, await self._principal(app)))
+            found = _App(app, await self._principal(app))
+            await self._require_removable(None, found)
+            async with self._graph.changing(await self._deletion(None, found)):
+                facts |= await self._delete(None, found)
         return "removed" if ours else "missing", facts
 
     async def _delete(self, around: None, found: _App) -> dict[str, str]:
@@ -161,13 +178,80 @@ class ExtensionApp(AppStep):
         # Source: how-to 3.1.1: the host is the one of the target URL, else 1003014 or 1003015 at run time.
         return f"api://{self._profile.endpoint_host}/{app.app_id}"
 
+    async def drop_old_uris(self) -> Card:
+        """Take the identifier URIs of earlier hosts off the registration, when no extension names them any more.
+
+        Returns:
+            A card; status `updated`, or `reused` when there is none.
+
+        Raises:
+            NotReady: an extension still names one of them: until it is moved, its calls would fail.
+        """
+        with step.recording_errors(f"drop old identifier URIs of {self._what}") as sent:
+            _, found = await self._find()
+            app = self._complete(None, found).application
+            old, rest = self._old_uris(app), app.identifier_uris or []
+            if old and self._identifier_uri(app) not in rest:
+                raise step.missing(f"the identifier URI of {self._profile.endpoint_host}", self._notebook)
+            for extension in await step.all_pages(self._client.identity.custom_authentication_extensions):
+                if (named := _resource(extension)) in old:
+                    raise NotReady(
+                        f"The extension {extension.display_name!r} still names {named}.",
+                        next_step="Run notebook 03-policies first: it moves the extension to the new host.",
+                    )
+            if old:
+                change = Change(
+                    f"Take identifier URIs off {self._what}",
+                    [("Identifier URI", uri, "") for uri in old],
+                    await self._affected(None, _App(app, None)),
+                    answer=self._name,
+                    asks=self._asks,
+                )
+                app.identifier_uris = [uri for uri in rest if uri not in old]
+                async with self._graph.changing(change):
+                    item = self._client.applications.by_application_id(app.id or "")
+                    await item.patch(Application(identifier_uris=app.identifier_uris))
+            facts = {"Dropped": ", ".join(old) or "none", "Identifier URI": ", ".join(app.identifier_uris or [])}
+            return Card(title=self._title, status="updated" if old else "reused", facts=facts, sent=tuple(sent))
+
+    def _old_uris(self, app: Application) -> list[str]:
+        """Return the identifier URIs that the kit's rule made for other hosts."""
+        form = re.compile(rf"api://[^/]+\.[^/]+/{re.escape(app.app_id or '')}", re.IGNORECASE)
+        uris = [uri for uri in app.identifier_uris or [] if form.fullmatch(uri)]
+        return [uri for uri in uris if uri != self._identifier_uri(app)]
+
+    def _new_values(self, around: None) -> list[tuple[str, str, str]]:
+        return [("Identifier URI", "", f"api://{self._profile.endpoint_host}/(its client id)")]
+
+    async def _affected(self, around: None, found: _App) -> str:
+        return await self._other(MigrationFlag).people()
+
+    async def _require_removable(self, around: None, found: _App, *, ours_gone: bool = False) -> None:
+        await self.require_unused(found.application.app_id or "")
+
+    async def require_unused(self, app_id: str) -> None:
+        """Raise Taken when an extension that `remove` leaves in the tenant needs this registration."""
+        extensions = await step.all_pages(self._client.identity.custom_authentication_extensions)
+        using = [each for each in extensions if app_id and (_resource(each) or "").endswith(f"/{app_id}")]
+        if not using:
+            return
+        listeners = await step.all_pages(self._client.identity.authentication_event_listeners)
+        called = {step.calls(each) for each in listeners if each.id not in self._record.read().values()}
+        staying = [each for each in using if TAG not in (each.description or "") or each.id in called]
+        if staying:
+            raise step.taken(
+                f"{self._title} is still needed.",
+                found=", ".join(f"the extension {each.display_name!r} ({each.id}), which names it" for each in staying),
+                next_step="Leave it, or remove that extension and the listener that calls it first.",
+            )
+
     def _changes(self, app: Application) -> dict[str, object]:
         changes: dict[str, object] = {}
         if app.app_id is not None:
+            # The URI of an earlier host stays until the extension has moved: without it, its calls fail.
             wanted, uris = self._identifier_uri(app), app.identifier_uris or []
-            foreign = [uri for uri in uris if not (uri.startswith("api://") and uri.endswith(f"/{app.app_id}"))]
-            if uris != [*foreign, wanted]:
-                changes["identifier_uris"] = [*foreign, wanted]
+            if wanted not in uris:
+                changes["identifier_uris"] = [*uris, wanted]
         if step.dig(app, "api.requested_access_token_version") != 2:
             changes["api"] = ApiApplication(requested_access_token_version=2)
         return changes | _permission_change(app, protocol.RECEIVE_PAYLOAD_ROLE_ID, "Role")
@@ -202,6 +286,21 @@ class ClientApp(AppStep):
             "Issues id tokens": "yes",
             "Asks for": f"{protocol.USER_READ} (delegated permission)",
         }
+
+
+def _resource(extension: object) -> str | None:
+    uri: str | None = step.dig(extension, "authentication_configuration.resource_id")
+    return uri
+
+
+def _words(name: str, app: Application, value: object) -> tuple[str, str]:
+    """Say what a property of a registration is now, and what it becomes."""
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return ", ".join(getattr(app, name) or []), ", ".join(value)
+    return {
+        "api": ("version 1 tokens", "version 2 tokens"),
+        "web": (", ".join(step.dig(app, "web.redirect_uris") or []), protocol.TEST_CLIENT_REDIRECT + " as well"),
+    }.get(name, ("", "one permission of Microsoft Graph more"))
 
 
 def _with(app: Application, values: dict[str, object]) -> Application:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import httpx
 from msgraph.generated.models.application import Application
 from msgraph.generated.models.extension_property import ExtensionProperty
 
-from helpers.tenant.step import ObjectStep, all_pages, quoted, recording_errors, taken
+from helpers.tenant.step import ObjectStep, all_pages, quoted, taken
 from jitkit import protocol
 from jitkit.display import Card
-from jitkit.errors import NotReady
+from jitkit.errors import KitError, NotReady
 
 __all__ = ["Flag", "MigrationFlag"]
 
@@ -32,17 +33,21 @@ class MigrationFlag(ObjectStep[Application, ExtensionProperty, Flag]):
     _kind = "migration flag"
     _named = "attribute"
     _notebook = "01-extension-attribute"
+    _marked = False  # a definition has neither tags nor a description
 
-    async def to_remove(self) -> Flag:
-        """Read the flag as `show` does, unless a listener that the kit did not make looks at it.
+    async def people(self) -> str:
+        """Say how many users are still to migrate, for a question about what affects them."""
+        try:
+            count = await self._count_true((await self.show()).full_name)
+        except NotReady:
+            return "no users: there is no migration flag"
+        except (KitError, httpx.HTTPStatusError):
+            return "users who have not migrated; their number cannot be read"
+        return f"users who have not migrated: {count:,}"
 
-        Raises:
-            NotReady: it is not there.
-            Taken: it has to stay.
-        """
-        flag = await self.show()
-        await self._require_unused(flag.full_name, but=self._profile.names.listener)
-        return flag
+    async def _count_true(self, full_name: str) -> int:
+        counted = f"/users/$count?$filter={full_name} eq true"
+        return int(await self._graph.send("GET", counted, headers={"ConsistencyLevel": "eventual"}))
 
     async def _find(self) -> tuple[Application, ExtensionProperty | None]:
         owner = await self._owner()
@@ -96,7 +101,6 @@ class MigrationFlag(ObjectStep[Application, ExtensionProperty, Flag]):
         return await self._client.applications.by_application_id(around.id or "").extension_properties.post(definition)
 
     async def _delete(self, around: Application, found: ExtensionProperty) -> dict[str, str]:
-        await self._require_unused(found.name or "")
         properties = self._client.applications.by_application_id(around.id or "").extension_properties
         await properties.by_extension_property_id(found.id or "").delete()
         return {
@@ -105,13 +109,23 @@ class MigrationFlag(ObjectStep[Application, ExtensionProperty, Flag]):
             " user. Clear them before the definition goes, or create the same name again to see them again.",
         }
 
-    async def _require_unused(self, full_name: str, *, but: str | None = None) -> None:
-        with recording_errors("read which listeners look at the flag"):
-            listeners = await all_pages(self._client.identity.authentication_event_listeners)
+    async def _require_removable(
+        self, around: Application, found: ExtensionProperty, *, ours_gone: bool = False
+    ) -> None:
+        full_name = found.name or ""
+        if not self._record.holds(self._what, found.id or ""):
+            raise taken(
+                f"Nothing on this machine says that the kit made the flag {self._name!r}, so it stays.",
+                found=f"{full_name} (definition id {found.id})",
+                next_step="Remove it on the machine that made it. Or, when nothing uses it, delete it under External"
+                " Identities > Custom user attributes.",
+            )
+        listeners = await all_pages(self._client.identity.authentication_event_listeners)
         watching = [
             f"{each.display_name} ({each.id})"
             for each in listeners
-            if getattr(each.handler, "migration_property_id", None) == full_name and each.display_name != but
+            if getattr(each.handler, "migration_property_id", None) == full_name
+            and not (ours_gone and each.id in self._record.read().values())
         ]
         if watching:
             raise taken(
@@ -119,6 +133,28 @@ class MigrationFlag(ObjectStep[Application, ExtensionProperty, Flag]):
                 found=", ".join(watching),
                 next_step="Remove that listener first, if it is not in use.",
             )
+        if waiting := await self._count_surely(full_name):
+            raise taken(
+                f"{waiting:,} users still carry the flag {self._name!r} with the value true: none of them could be"
+                " migrated afterwards.",
+                found=f"{full_name} (definition id {found.id})",
+                next_step="Let them sign in, or run `await s.users.remove()`, which takes the flag off those that the"
+                " kit marked. Then run this cell again.",
+            )
+
+    async def _count_surely(self, full_name: str) -> int:
+        """Count the users who carry true, by reading them all if the tenant's filter finds none or is refused."""
+        try:
+            if counted := await self._count_true(full_name):
+                return counted
+        except httpx.HTTPStatusError as refused:
+            if refused.response.status_code != 400:
+                raise
+        users = self._graph.pages(f"/users?$select=id,{full_name}&$top=999")
+        return sum([row.get(full_name) is True async for row in users])
+
+    def _new_values(self, around: Application) -> list[tuple[str, str, str]]:
+        return [("Type", "", "Boolean, for User"), ("Owner", "", around.display_name or "")]
 
     def _card(self, around: Application, found: ExtensionProperty) -> Flag:
         return Flag(

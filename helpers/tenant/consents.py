@@ -10,7 +10,9 @@ from uuid import UUID
 from msgraph.generated.models.app_role_assignment import AppRoleAssignment
 from msgraph.generated.models.o_auth2_permission_grant import OAuth2PermissionGrant
 
+from helpers.graph import Change
 from helpers.tenant.apps import AppStep, ClientApp, ExtensionApp, Registration
+from helpers.tenant.attribute import MigrationFlag
 from helpers.tenant.step import ObjectStep, all_pages, missing, none_if_exists, quoted, retry_while_unknown
 from jitkit import protocol
 from jitkit.display import Card
@@ -59,6 +61,16 @@ class _ConsentStep(ObjectStep[_Ends, G, Consent], Generic[G]):
         # A grant may be there although it was not listed, and may be applied although its first answer was a 404.
         return await none_if_exists(retry_while_unknown(lambda: self._grant(around)))
 
+    @property
+    def _asks(self) -> str:
+        return "the name of the permission"
+
+    async def _affected(self, around: _Ends, found: G) -> str:
+        return around.app.title
+
+    def _new_values(self, around: _Ends) -> list[tuple[str, str, str]]:
+        return [("Granted to", "", around.app.title)]
+
     def _scopes(self, grant: G) -> list[str]:
         return [self._name]
 
@@ -100,6 +112,12 @@ class PayloadConsent(_ConsentStep[AppRoleAssignment]):
             )
         )
 
+    async def _affected(self, around: _Ends, found: AppRoleAssignment) -> str:
+        return f"{around.app.title}; {await self._other(MigrationFlag).people()}"
+
+    async def _require_removable(self, around: _Ends, found: AppRoleAssignment, *, ours_gone: bool = False) -> None:
+        await self._other(ExtensionApp).require_unused(around.app.app_id)
+
     async def _delete(self, around: _Ends, found: AppRoleAssignment) -> dict[str, str]:
         assigned = self._client.service_principals.by_service_principal_id(around.graph).app_role_assigned_to
         await assigned.by_app_role_assignment_id(found.id or "").delete()
@@ -134,7 +152,12 @@ class ClientConsent(_ConsentStep[OAuth2PermissionGrant]):
 
     async def _update(self, around: _Ends, found: OAuth2PermissionGrant) -> OAuth2PermissionGrant | None:
         scopes = self._scopes(found)
-        return None if self._name in scopes else await self._set_scopes(found, [*scopes, self._name])
+        if self._name in scopes:
+            return None
+        wider = [*scopes, self._name]
+        values = [("Scopes", " ".join(scopes), " ".join(wider))]
+        async with self._graph.changing(Change(f"Change {self._what}", values, around.app.title)):
+            return await self._set_scopes(found, wider)
 
     async def _delete(self, around: _Ends, found: OAuth2PermissionGrant) -> dict[str, str]:
         # Whatever else the same grant holds stays.

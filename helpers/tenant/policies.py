@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
@@ -12,19 +13,21 @@ from msgraph.generated.identity.custom_authentication_extensions.validate_authen
 from msgraph.generated.models.on_password_submit_custom_extension import OnPasswordSubmitCustomExtension
 from msgraph.generated.models.on_password_submit_listener import OnPasswordSubmitListener
 
+from helpers.graph import Change
 from helpers.tenant import step
 from helpers.tenant.apps import ClientApp, ExtensionApp
 from helpers.tenant.attribute import MigrationFlag
 from helpers.tenant.step import MADE_BY, TAG, ObjectStep
 from jitkit import protocol
 from jitkit.display import Card, Table
-from jitkit.errors import KitError, NotReady
+from jitkit.errors import KitError, NotReady, Taken
 from jitkit.explanations import fix_for_warning
 
 __all__ = ["EventListener", "Extension", "Findings", "Listener", "PasswordExtension"]
 
 # The how-to's own value. The lowest number among the listeners of an application wins.
 PRIORITY: Final = 500
+EVERY_APP: Final = "every application"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,8 @@ class EventListener(Card):
     migration_property: str  # the full name of the flag that it looks at
     extension_id: str  # the extension that it calls
     app_ids: tuple[str, ...]  # the client ids of the applications it listens to
+    # The names of the applications other than the test client that it listens to; every application is EVERY_APP.
+    others: tuple[str, ...] = ()
     # Other password-submit listeners that cover an application of this one, each with its priority.
     rivals: tuple[str, ...] = ()
 
@@ -119,6 +124,20 @@ class PasswordExtension(ObjectStep[None, _Stored, Extension]):
         if _settings(found.extension) == _settings(body):
             return None
         warnings = await self._validate(body)
+        names = ("Entra calls", "In the name of", "Waits (ms)", "Retries")
+        differ = [
+            (name, str(now or ""), str(then))
+            for name, now, then in zip(names, _settings(found.extension), _settings(body), strict=True)
+            if now != then
+        ]
+        change = Change(f"Change {self._what}", differ)
+        if {name for name, _, _ in differ} & set(names[:2]):
+            affected = await self._affected(around, found)
+            change = Change(f"Move {self._what}", differ, affected, self._name, self._asks)
+        async with self._graph.changing(change):
+            return await self._write(body, found, warnings)
+
+    async def _write(self, body: OnPasswordSubmitCustomExtension, found: _Stored, warnings: tuple[str, ...]) -> _Stored:
         await self._extensions.by_custom_authentication_extension_id(found.extension.id or "").patch(body)
         body.id = found.extension.id
         return _Stored(body, warnings)
@@ -162,17 +181,37 @@ class PasswordExtension(ObjectStep[None, _Stored, Extension]):
             )
         return findings.warnings
 
-    async def _delete(self, around: None, found: _Stored) -> dict[str, str]:
-        extension_id = found.extension.id or ""
+    async def _callers(self, found: _Stored) -> list[Any]:
         listeners = await step.all_pages(self._client.identity.authentication_event_listeners)
-        callers = [
-            f"the listener {each.display_name or each.id!r}" for each in listeners if _calls(each) == extension_id
-        ]
-        if callers:
+        return [each for each in listeners if step.calls(each) == found.extension.id]
+
+    async def _affected(self, around: None, found: _Stored) -> str:
+        callers = await self._callers(found)
+        apps = await self._covered(dict.fromkeys(id for each in callers for id in step.client_ids(each)))
+        names = [EVERY_APP for each in callers if _covers_all(each)][:1] or [each.name for each in apps.values()]
+        return f"{', '.join(names) or 'no application yet'}; {await self._other(MigrationFlag).people()}"
+
+    async def _require_removable(self, around: None, found: _Stored, *, ours_gone: bool = False) -> None:
+        callers = await self._callers(found)
+        ours = [each for each in callers if each.id in self._record.read().values()]
+        if others := [each for each in callers if each not in ours]:
+            raise step.taken(
+                f"A listener that the kit did not make on this machine calls {self._what}: without it, sign-ins would"
+                " fail with 1003011.",
+                found=", ".join(f"{each.display_name} ({each.id})" for each in others),
+                next_step="Leave the extension, or delete that listener first if it is not in use.",
+            )
+        if ours and not ours_gone:
             raise KitError(
-                f"{', '.join(callers)} still calls this extension: sign-ins would fail with 1003011.",
+                f"The listener {ours[0].display_name!r} still calls this extension: sign-ins would fail with 1003011.",
                 next_step="Remove the listener first: `await s.policies.listener.remove()`.",
             )
+
+    def _new_values(self, around: None) -> list[tuple[str, str, str]]:
+        return [("Entra calls", "", self._profile.target_url)]
+
+    async def _delete(self, around: None, found: _Stored) -> dict[str, str]:
+        extension_id = found.extension.id or ""
         await self._extensions.by_custom_authentication_extension_id(extension_id).delete()
         return {"Id": extension_id}
 
@@ -198,18 +237,40 @@ class PasswordExtension(ObjectStep[None, _Stored, Extension]):
         )
 
 
-class Listener(ObjectStep[list[OnPasswordSubmitListener], OnPasswordSubmitListener, EventListener]):
+class _Around(NamedTuple):
+    every: list[OnPasswordSubmitListener]  # all password-submit listeners
+    covered: dict[str, step.CoveredApp]  # the applications that the kit's one names
+
+
+class Listener(ObjectStep[_Around, OnPasswordSubmitListener, EventListener]):
     """Create, read or remove the listener. While it is there, sign-ins of flagged users lead to a call."""
 
     _kind = "listener"
     _named = "listener"
     _notebook = "03-policies"
+    _marked = False  # a listener has neither tags nor a description
+
+    async def remove(self, *, applications: Collection[str] = ()) -> Card:
+        """Remove the listener, if the kit made it.
+
+        Args:
+            applications: the names of the applications that lose the migration by it, other than the test client.
+
+        Returns:
+            A card; status `removed`, `missing`, or `left alone` when the kit did not make it.
+
+        Raises:
+            KitError: it covers applications that are not among those names.
+        """
+        with contextlib.suppress(NotReady, Taken):
+            require_named((await self.to_remove()).others, applications)
+        return await super().remove()
 
     @property
     def _listeners(self) -> Any:
         return self._client.identity.authentication_event_listeners
 
-    async def _find(self) -> tuple[list[OnPasswordSubmitListener], OnPasswordSubmitListener | None]:
+    async def _find(self) -> tuple[_Around, OnPasswordSubmitListener | None]:
         # A filter by type is not documented, so the kinds are told apart here.
         every = [each for each in await step.all_pages(self._listeners) if isinstance(each, OnPasswordSubmitListener)]
         named = [each for each in every if each.display_name == self._name]
@@ -221,16 +282,16 @@ class Listener(ObjectStep[list[OnPasswordSubmitListener], OnPasswordSubmitListen
                 " Explorer, or choose another name in notebook 00.",
             )
         if not named:
-            return every, None
-        # A listener has neither tags nor a description. It is the kit's unless it calls an extension that is not.
-        calls = _calls(named[0])
+            return _Around(every, {}), None
+        # Its name is used unless it calls an extension that is not the kit's; removal wants more than that.
+        calls = step.calls(named[0])
         if calls and await self._is_foreign(calls):
             raise step.taken(
                 f"The listener {self._name!r} calls an extension that the kit did not make.",
                 found=f"{named[0].id}, which calls {calls}",
                 next_step="Choose another listener name in notebook 00, or delete that listener if it is not in use.",
             )
-        return every, named[0]
+        return _Around(every, await self._covered(step.client_ids(named[0]))), named[0]
 
     async def _is_foreign(self, extension_id: str) -> bool:
         """Return whether an extension is there and is not the kit's."""
@@ -241,35 +302,49 @@ class Listener(ObjectStep[list[OnPasswordSubmitListener], OnPasswordSubmitListen
         found = await step.none_if_absent(extensions.by_custom_authentication_extension_id(extension_id).get())
         return found is not None
 
-    async def _create(self, around: list[OnPasswordSubmitListener]) -> OnPasswordSubmitListener:
-        body = await self._wanted()
+    async def _create(self, around: _Around) -> OnPasswordSubmitListener:
+        body = await self._wanted(around.covered)
         made = await self._listeners.post(body)
         # The answer to a POST leaves the extension out.
         body.id = made.id
         return body
 
-    async def _update(
-        self, around: list[OnPasswordSubmitListener], found: OnPasswordSubmitListener
-    ) -> OnPasswordSubmitListener | None:
-        # Other applications that it covers stay, and so does its priority.
-        body = await self._wanted(step.client_ids(found), _priority(found))
-        if all(part(found) == part(body) for part in (_flag, _calls, step.client_ids, _covers_all)):
+    async def _update(self, around: _Around, found: OnPasswordSubmitListener) -> OnPasswordSubmitListener | None:
+        # What somebody else widened stays, and so does its priority.
+        body = await self._wanted(around.covered, found)
+        compared = [
+            ("Listens to", _apps(found, around.covered), _apps(body, around.covered)),
+            ("Looks at", _flag(found), _flag(body)),
+            ("Calls", step.calls(found), step.calls(body)),
+        ]
+        values = [each for each in compared if each[1] != each[2]]
+        if not values:
             return None
-        await self._listeners.by_authentication_event_listener_id(found.id or "").patch(body)
+        change = Change(f"Change {self._what}", values)
+        if {name for name, _, _ in values} != {"Listens to"}:
+            affected = await self._affected(around, found)
+            change = replace(change, affected=affected, answer=self._name, asks=self._asks)
+        async with self._graph.changing(change):
+            await self._listeners.by_authentication_event_listener_id(found.id or "").patch(body)
         body.id = found.id
         return body
 
     async def _wanted(
-        self, more_apps: tuple[str, ...] = (), priority: int | None = PRIORITY
+        self, covered: dict[str, step.CoveredApp], found: OnPasswordSubmitListener | None = None
     ) -> OnPasswordSubmitListener:
         flag = await self._other(MigrationFlag).show()
         client = await self._other(ClientApp).show()
         extension = await self._other(PasswordExtension).show()
-        apps = [{"appId": each} for each in dict.fromkeys([*more_apps, client.app_id])]
+        every_app = found is not None and _covers_all(found)
+        more_apps = step.client_ids(found) if found else ()
+        if not every_app:
+            more_apps = tuple(dict.fromkeys([*more_apps, client.app_id]))
+            covered[client.app_id] = step.CoveredApp(self._profile.names.client_app, ours=True, there=True)
+        applications = {"includeAllApplications": every_app, "includeApplications": [{"appId": id} for id in more_apps]}
         body = {
             "displayName": self._name,
-            "priority": priority,
-            "conditions": {"applications": {"includeAllApplications": False, "includeApplications": apps}},
+            "priority": PRIORITY if found is None else _priority(found),
+            "conditions": {"applications": applications},
             "handler": {
                 "@odata.type": "#microsoft.graph.onPasswordMigrationCustomExtensionHandler",
                 "migrationPropertyId": flag.full_name,
@@ -281,23 +356,46 @@ class Listener(ObjectStep[list[OnPasswordSubmitListener], OnPasswordSubmitListen
         }
         return step.model(OnPasswordSubmitListener, {name: value for name, value in body.items() if value is not None})
 
-    async def _delete(self, around: list[OnPasswordSubmitListener], found: OnPasswordSubmitListener) -> dict[str, str]:
-        await self._listeners.by_authentication_event_listener_id(found.id or "").delete()
-        return {"Id": found.id or "", "Covered": ", ".join(step.client_ids(found))}
+    def _new_values(self, around: _Around) -> list[tuple[str, str, str]]:
+        names = self._profile.names
+        return [("Listens to", "", names.client_app), ("Looks at", "", names.attribute), ("Calls", "", names.extension)]
 
-    def _card(self, around: list[OnPasswordSubmitListener], found: OnPasswordSubmitListener) -> EventListener:
+    async def _affected(self, around: _Around, found: OnPasswordSubmitListener) -> str:
+        names = [EVERY_APP] if _covers_all(found) else [each.name for each in around.covered.values()]
+        return f"{', '.join(names) or 'no application'}; {await self._other(MigrationFlag).people()}"
+
+    async def _require_removable(
+        self, around: _Around, found: OnPasswordSubmitListener, *, ours_gone: bool = False
+    ) -> None:
+        if not self._record.holds(self._what, found.id or ""):
+            raise step.taken(
+                f"Nothing on this machine says that the kit made the listener {self._name!r}, so it stays.",
+                found=f"{found.id}, for {await self._affected(around, found)}",
+                next_step="Remove it on the machine that made it, or delete it with"
+                " DELETE /identity/authenticationEventListeners/{id} in Graph Explorer if it is not in use.",
+            )
+
+    async def _delete(self, around: _Around, found: OnPasswordSubmitListener) -> dict[str, str]:
+        await self._listeners.by_authentication_event_listener_id(found.id or "").delete()
+        return {"Id": found.id or "", "Covered": ", ".join(each.name for each in around.covered.values())}
+
+    def _card(self, around: _Around, found: OnPasswordSubmitListener) -> EventListener:
         rivals = tuple(
             f"{each.display_name or each.id} (priority {_priority(each)})"
-            for each in around
+            for each in around.every
             if each.id != found.id and (_covers_all(each) or set(step.client_ids(each)) & set(step.client_ids(found)))
         )
         facts = {
             "Id": found.id or "",
-            "Listens to": ", ".join(step.client_ids(found)) or ("every app" if _covers_all(found) else "no app"),
+            "Listens to": _apps(found, around.covered),
             "Looks at": _flag(found) or "no flag",
-            "Calls": _calls(found),
+            "Calls": step.calls(found),
             "Priority": str(_priority(found)),
         }
+        others = [each.name for each in around.covered.values() if each.there and not each.ours]
+        others = ([EVERY_APP] if _covers_all(found) else []) + others
+        if others:
+            facts["Beside the test client"] = f"{', '.join(others)}: added by others, and kept"
         if rivals:
             facts["Notice"] = (
                 f"The same application is covered by {', '.join(rivals)}. Only the listener with the lowest priority"
@@ -309,8 +407,9 @@ class Listener(ObjectStep[list[OnPasswordSubmitListener], OnPasswordSubmitListen
             facts=facts,
             listener_id=found.id or "",
             migration_property=_flag(found),
-            extension_id=_calls(found),
+            extension_id=step.calls(found),
             app_ids=step.client_ids(found),
+            others=tuple(others),
             rivals=rivals,
         )
 
@@ -342,12 +441,28 @@ def _findings(validation: Any) -> Findings:
     )
 
 
+def require_named(others: Collection[str], applications: Collection[str]) -> None:
+    """Raise KitError unless all applications that lose the migration are named."""
+    if unnamed := [each for each in others if each not in applications]:
+        raise KitError(
+            f"The listener covers more than the test client: {', '.join(unnamed)} would lose the migration, so nothing"
+            " was removed.",
+            next_step="Ask the people who run them. To remove it all the same, name each of them in the call:"
+            f" applications={list(others)!r}.",
+        )
+
+
+def _apps(listener: OnPasswordSubmitListener, covered: Mapping[str, step.CoveredApp] | None = None) -> str:
+    named = [
+        f"{covered[id].name} ({id})" if covered and covered[id].name != id else id for id in step.client_ids(listener)
+    ]
+    if _covers_all(listener):
+        return f"every app{', among them ' + ', '.join(named) if named else ''}"
+    return ", ".join(named) or "no app"
+
+
 def _flag(listener: OnPasswordSubmitListener) -> str:
     return step.dig(listener, "handler.migration_property_id") or ""
-
-
-def _calls(listener: Any) -> str:
-    return step.dig(listener, "handler.custom_extension.id") or ""
 
 
 def _covers_all(listener: OnPasswordSubmitListener) -> bool:

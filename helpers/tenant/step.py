@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NamedTuple, TypeVar
 
 from kiota_abstractions.api_error import APIError
 from kiota_abstractions.base_request_configuration import RequestConfiguration
 from kiota_abstractions.serialization import Parsable, ParsableFactory
 from kiota_serialization_json.json_parse_node import JsonParseNode
 
-from helpers.graph import Graph, explained, recording
+from helpers.graph import Change, Graph, explained, recording
 from helpers.settings import Profile, state
 from jitkit.display import Card, Sent
-from jitkit.errors import NotReady, Stopped, Taken
+from jitkit.errors import NotReady, SettingsError, Stopped, Taken
+from jitkit.files import write_private
 
 if TYPE_CHECKING:
     from msgraph.graph_service_client import GraphServiceClient
@@ -38,6 +40,44 @@ Model = TypeVar("Model", bound=Parsable)
 Shown = TypeVar("Shown", bound=Card)
 
 
+class CoveredApp(NamedTuple):
+    """An application that a listener or a user flow names."""
+
+    name: str  # its display name; its client id where the name cannot be read
+    ours: bool  # whether it carries the kit's tag
+    there: bool  # whether it is still in the tenant
+
+
+class Record:
+    """Which objects without a mark of the kit it made, by what they are, in an owner-only file of the state folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def note(self, what: str, id: str = "") -> None:
+        """Note what is about to be made, and that the tenant did not have it; then its id."""
+        write_private(self._path, json.dumps({**self.read(), what: id}, indent=2).encode())
+
+    def holds(self, what: str, id: str) -> bool:
+        """Return whether the kit made it; what was found where it was about to make something counts."""
+        if self.read().get(what) == "":
+            self.note(what, id)
+        return self.read().get(what) == id
+
+    def read(self) -> dict[str, str]:
+        """Return the ids; the empty text stands for what was about to be made."""
+        try:
+            return {str(what): str(id) for what, id in json.loads(self._path.read_text(encoding="utf-8")).items()}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, AttributeError) as problem:
+            raise SettingsError(
+                f"{self._path}, where the kit notes what it made, cannot be read.",
+                service=type(problem).__name__,
+                next_step="Put a good copy back, or move it away: what cannot be proven to be the kit's then stays.",
+            ) from None
+
+
 class Step:
     """Hold the tenant, the profile and the state folder that every step works with."""
 
@@ -54,8 +94,26 @@ class Step:
     def _client(self) -> GraphServiceClient:
         return self._graph.client
 
+    @property
+    def _record(self) -> Record:
+        return Record(self._state / "made.json")
+
     def _other(self, kind: type[AnyStep]) -> AnyStep:
         return kind(self._graph, self._profile, self._folder)
+
+    async def _covered(self, app_ids: Iterable[str]) -> dict[str, CoveredApp]:
+        """Read the names of applications by their client ids."""
+        found = {}
+        for each in app_ids:
+            try:
+                principal = await none_if_absent(self._client.service_principals_with_app_id(each).get())
+            except APIError:
+                found[each] = CoveredApp(each, ours=False, there=True)
+                continue
+            ours = TAG in ((principal and principal.tags) or [])
+            name = (principal and principal.display_name) or each
+            found[each] = CoveredApp(name, ours=ours, there=principal is not None)
+        return found
 
 
 class ObjectStep(Step, ABC, Generic[Around, Found, Shown]):
@@ -67,6 +125,7 @@ class ObjectStep(Step, ABC, Generic[Around, Found, Shown]):
     _kind: ClassVar[str]
     _named: ClassVar[str]  # the field of the profile's names that holds its name
     _notebook: ClassVar[str]
+    _marked: ClassVar[bool] = True  # whether a member of the object says that the kit made it
 
     async def ensure(self) -> Shown:
         """Create the object, or find it and fix what differs.
@@ -82,7 +141,7 @@ class ObjectStep(Step, ABC, Generic[Around, Found, Shown]):
             around, found = await self._find()
             status = "reused"
             if found is None:
-                found = await self._create(around)
+                found = await self._make(around)
                 status = "created" if found is not None else status
                 await wait_until_visible(self.show)
             if found is None:
@@ -92,6 +151,8 @@ class ObjectStep(Step, ABC, Generic[Around, Found, Shown]):
                     f"The tenant has {self._what}, but does not show it yet.",
                     next_step="Wait a minute and run this cell again.",
                 )
+            if status == "reused" and not self._marked:
+                self._record.holds(self._what, str(dig(found, "id")))  # a creation that was interrupted is noted now
             if status == "reused" and (changed := await self._update(around, found)) is not None:
                 found, status = changed, "updated"
                 await wait_until_visible(self.show)
@@ -106,6 +167,19 @@ class ObjectStep(Step, ABC, Generic[Around, Found, Shown]):
         with recording_errors(f"read {self._what}") as sent:
             around, found = await self._find()
             return replace(self._card(around, self._complete(around, found)), sent=tuple(sent))
+
+    async def to_remove(self) -> Shown:
+        """Read the object as `show` does, if `remove` may delete it once the kit's objects before it are gone.
+
+        Raises:
+            NotReady: it is not there.
+            Taken: it has to stay.
+        """
+        with recording_errors(f"read {self._what}") as sent:
+            around, found = await self._find()
+            found = self._complete(around, found)
+            await self._require_removable(around, found, ours_gone=True)
+            return replace(self._card(around, found), sent=tuple(sent))
 
     async def remove(self) -> Card:
         """Remove the object, if the kit made it.
@@ -127,7 +201,35 @@ class ObjectStep(Step, ABC, Generic[Around, Found, Shown]):
             found = self._complete(around, found)
         except NotReady:
             return "missing", {}
-        return "removed", await self._delete(around, found)
+        await self._require_removable(around, found)
+        async with self._graph.changing(await self._deletion(around, found)):
+            return "removed", await self._delete(around, found)
+
+    async def _make(self, around: Around) -> Found | None:
+        """Have the creation allowed, create the object, and note that the kit made it if no mark on it can say so."""
+        async with self._graph.changing(Change(f"Create {self._what}", self._new_values(around))):
+            if self._marked:
+                return await self._create(around)
+            self._record.note(self._what)
+            try:
+                found = await self._create(around)
+            except APIError as error:
+                # After a 5xx it may be there all the same.
+                if (error.response_status_code or 500) < 500:
+                    self._record.note(self._what, "not made")
+                raise
+            if found is not None:
+                self._record.note(self._what, str(dig(found, "id")))
+            return found
+
+    async def _deletion(self, around: Around, found: Found) -> Change:
+        """Describe the deletion to who has to allow it."""
+        return Change(
+            f"Delete {self._what}",
+            affected=await self._affected(around, found),
+            answer=self._name,
+            asks=self._asks,
+        )
 
     @property
     def _name(self) -> str:
@@ -136,6 +238,10 @@ class ObjectStep(Step, ABC, Generic[Around, Found, Shown]):
     @property
     def _title(self) -> str:
         return f"{self._kind[0].upper()}{self._kind[1:]} {self._name}"
+
+    @property
+    def _asks(self) -> str:
+        return f"the name of the {self._kind}"
 
     @property
     def _what(self) -> str:
@@ -152,6 +258,17 @@ class ObjectStep(Step, ABC, Generic[Around, Found, Shown]):
     async def _delete(self, around: Around, found: Found) -> dict[str, str]:
         """Delete the object and return the facts to show; steps with a `_remove` of their own need none."""
         raise NotImplementedError
+
+    def _new_values(self, around: Around) -> list[tuple[str, str, str]]:
+        """Say what a new object is about: a label, nothing, the value."""
+        return []
+
+    async def _affected(self, around: Around, found: Found) -> str:
+        """Say who is affected when the object goes or changes: applications by name, people by number."""
+        return ""
+
+    async def _require_removable(self, around: Around, found: Found, *, ours_gone: bool = False) -> None:
+        """Raise Taken when the object has to stay; `ours_gone` takes the kit's objects that use it as gone already."""
 
     @abstractmethod
     def _card(self, around: Around, found: Found) -> Shown:
@@ -208,6 +325,11 @@ def dig(found: Any, path: str) -> Any:
 def client_ids(found: Any) -> tuple[str, ...]:
     """Return the client ids of the applications that a listener or a user flow names."""
     return tuple(each.app_id or "" for each in dig(found, "conditions.applications.include_applications") or [])
+
+
+def calls(listener: Any) -> str:
+    """Return the id of the extension that a listener calls."""
+    return dig(listener, "handler.custom_extension.id") or ""
 
 
 async def all_pages(builder: Any, *, filter: str | None = None, select: list[str] | None = None) -> list[Any]:
@@ -272,6 +394,16 @@ def _message(error: Any) -> str:
 def quoted(text: str) -> str:
     """Write a text as an OData literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def true_or_false(name: str, value: object) -> bool:
+    """Return the value if it is True or False; raise SettingsError for all else: `"no"` would count as yes."""
+    if value is True or value is False:
+        return value
+    raise SettingsError(
+        f"{name} is {value!r}, which is neither True nor False. Nothing was changed.",
+        next_step=f"Give {name}=True or {name}=False, without quotes.",
+    )
 
 
 def missing(what: str, notebook: str) -> NotReady:

@@ -10,6 +10,7 @@ from msgraph.generated.models.external_users_self_service_sign_up_events_flow im
     ExternalUsersSelfServiceSignUpEventsFlow as EventsFlow,
 )
 
+from helpers.graph import Change
 from helpers.tenant.apps import ClientApp
 from helpers.tenant.step import (
     MADE_BY,
@@ -76,7 +77,7 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
 
     async def _create(self, around: str) -> EventsFlow | None:
         made: Any = await self._client.identity.authentication_events_flows.post(_new(self._name))
-        return await self._update(around, await self._read(made))
+        return await self._put_in(around, await self._read(made))
 
     async def _update(self, around: str, found: EventsFlow) -> EventsFlow | None:
         if EMAIL_PROVIDER not in _providers(found):
@@ -88,6 +89,11 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
             )
         if around in client_ids(found):
             return None
+        values = [("Applications", "", f"{self._profile.names.client_app} as well")]
+        async with self._graph.changing(Change(f"Change the user flow {found.display_name!r}", values)):
+            return await self._put_in(around, found)
+
+    async def _put_in(self, around: str, found: EventsFlow) -> EventsFlow:
         apps = self._item(found).conditions.applications.include_applications
         await retry_while_unknown(lambda: apps.post(AuthenticationConditionApplication(app_id=around)))
         return await self._read(found)
@@ -110,17 +116,37 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
         flow = await self._flow_with(app_id)
         if flow is None:
             return "missing", {}
-        if app_id in client_ids(flow):
-            apps = self._item(flow).conditions.applications.include_applications
-            await apps.by_authentication_condition_application_app_id(app_id).delete()
-        others = [each for each in client_ids(flow) if each != app_id]
+        others = await self._covered(each for each in client_ids(flow) if each != app_id)
+        names = ", ".join(each.name for each in others.values())
         facts = {"Flow": f"{flow.display_name} ({flow.id})"}
+        stays = ""
         if TAG not in (flow.description or ""):
-            return "kept", facts | {"Why it stays": "The kit did not make it; only the test client was taken out."}
-        if others:
-            return "kept", facts | {"Why it stays": f"Other applications are in it: {', '.join(others)}."}
-        await self._item(flow).delete()
-        return "removed", facts
+            stays = "The kit did not make it; only the test client was taken out."
+        elif others:
+            stays = f"Other applications are in it: {names}."
+        if app_id in client_ids(flow) or not stays:
+            does = "Take the test client out of" if stays else "Delete"
+            affected = f"{self._profile.names.client_app} alone; {names or 'no other application'} stays in it"
+            change = Change(
+                f"{does} the user flow {flow.display_name!r}",
+                affected=affected if stays else self._profile.names.client_app,
+                answer=flow.display_name or "",
+                asks="the name of the user flow",
+            )
+            async with self._graph.changing(change):
+                if app_id in client_ids(flow):
+                    apps = self._item(flow).conditions.applications.include_applications
+                    await apps.by_authentication_condition_application_app_id(app_id).delete()
+                if not stays:
+                    await self._item(flow).delete()
+        return ("kept", facts | {"Why it stays": stays}) if stays else ("removed", facts)
+
+    def _new_values(self, around: str) -> list[tuple[str, str, str]]:
+        return [
+            ("Sign-in with", "", EMAIL_PROVIDER),
+            ("Sign-up", "", "not offered"),
+            ("Applications", "", self._profile.names.client_app),
+        ]
 
     def _card(self, around: str, found: EventsFlow) -> Flow:
         apps = client_ids(found)
@@ -150,7 +176,8 @@ def _new(name: str) -> EventsFlow:
         {
             "displayName": name,
             "description": MADE_BY,
-            "onInteractiveAuthFlowStart": {"@odata.type": _typed("InteractiveAuthFlowStart"), "isSignUpAllowed": True},
+            # Nobody who migrates signs up; a tenant where sign-up is off stays closed.
+            "onInteractiveAuthFlowStart": {"@odata.type": _typed("InteractiveAuthFlowStart"), "isSignUpAllowed": False},
             "onAuthenticationMethodLoadStart": {
                 "@odata.type": _typed("AuthenticationMethodLoadStart"),
                 "identityProviders": [{"id": EMAIL_PROVIDER}],

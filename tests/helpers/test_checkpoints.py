@@ -14,7 +14,7 @@ from helpers import kit, settings
 from helpers.checks import CHECKPOINTS, checkpoints_of, needs_of
 from helpers.kit import Session
 from helpers.settings import Profile
-from jitkit.errors import NotReady
+from jitkit.errors import KitError, NotReady, SettingsError
 
 ADA = "ada@woodgrove.example"
 Undo = Callable[[Session], Awaitable[Any]]
@@ -127,7 +127,9 @@ async def test_what_somebody_else_made_under_the_name_is_left_alone_and_said_to_
         theirs = {"displayName": name, "signInAudience": "AzureADMyOrg"}
         await session.world.graph.send("POST", "/applications", body=theirs)
     before = await would_happen(session)
-    assert before["extension's app registration"] == before["test client"] == "left alone: the kit did not make it"
+    assert before["extension's app registration"] == before["test client"] == "left alone"
+    found = {str(what): str(words) for what, words, _ in (await session.remove(dry_run=True)).rows}
+    assert "that the kit did not make" in found["test client"]
     await session.attribute.ensure()
     await session.remove(dry_run=False)
     assert await would_happen(session) == before
@@ -166,3 +168,60 @@ async def test_several_user_flows_of_the_kits_name_do_not_stop_the_rest(session:
     await session.world.graph.send("PATCH", f"{path}/{made['id']}", body=renamed)
     happened = {str(what): str(happens) for what, _, happens in (await session.remove(dry_run=False)).rows}
     assert (happened["user flow"], happened["migration flag"]) == ("left alone", "removed")
+
+
+async def an_app_on_the_listener(session: Session, name: str) -> None:
+    """Another team's application is put on the kit's listener."""
+    send, listener = session.world.graph.send, await session.policies.listener.show()
+    app = await send("POST", "/applications", body={"displayName": name})
+    await send("POST", "/servicePrincipals", body={"appId": app["appId"]})
+    apps = [{"appId": each} for each in (*listener.app_ids, app["appId"])]
+    kind = "#microsoft.graph.onPasswordSubmitListener"
+    body = {"@odata.type": kind, "conditions": {"applications": {"includeApplications": apps}}}
+    await send("PATCH", f"/identity/authenticationEventListeners/{listener.listener_id}", body=body)
+
+
+async def test_the_dry_run_names_who_loses_the_migration_and_the_removal_waits_for_it(
+    home: Path, opening: Opening
+) -> None:
+    """H9: nothing at all is removed until each application is named in the call."""
+    s = await opening(home)
+    await an_app_on_the_listener(s, "Shop")
+    rows = {str(what): (str(found), str(happens)) for what, found, happens in (await s.remove()).rows}
+    assert "Shop would lose the migration" in rows["listener"][0]
+    assert rows["listener"][1] == "stays, unless the call names Shop"
+    before = await would_happen(s)
+    with pytest.raises(KitError, match="Shop"):
+        await s.remove(dry_run=False)
+    assert await would_happen(s) == before
+
+    removed = {
+        str(what): str(happens) for what, _, happens in (await s.remove(dry_run=False, applications=["Shop"])).rows
+    }
+    assert removed["listener"] == removed["custom authentication extension"] == "removed"
+    assert removed["migration flag"] == "left alone"
+
+
+async def test_the_flag_stays_in_the_list_until_nobody_carries_it(home: Path, opening: Opening) -> None:
+    """H8: users who have not migrated keep their flag, and so its definition."""
+    s = await opening(home)
+    await s.remove(dry_run=False)
+    assert await left(s) == "migration flag (left alone)"
+    listed = await s.users.remove()
+    await s.users.remove(confirm=int(listed.facts["To delete"].split()[0]))
+    await s.remove(dry_run=False)
+    assert await left(s) == "nothing"
+
+
+@pytest.mark.parametrize("value", ["no", "yes", 0, None])
+async def test_only_false_removes(session: Session, value: object) -> None:
+    """What reads as yes or no in other languages removes nothing."""
+    await session.attribute.ensure()
+    with pytest.raises(SettingsError, match="neither True nor False"):
+        await session.remove(dry_run=value)  # type: ignore[arg-type]
+    assert (await session.attribute.show()).status == "read"
+
+
+async def test_the_table_mentions_the_consent_that_stays(session: Session) -> None:
+    """H13: what was consented to for Microsoft Graph Command Line Tools outlives the kit."""
+    assert "Microsoft Graph Command Line Tools" in (await session.remove(dry_run=True)).note

@@ -66,8 +66,10 @@ def between(tenant: RehearsalTenant) -> Between:
 
 
 @pytest.fixture
-async def kit(tenant: RehearsalTenant, between: Between, tmp_path: Path) -> AsyncIterator[Kit]:
-    """Every step, in that tenant."""
+async def kit(tenant: RehearsalTenant, between: Between, seeded: Path, tmp_path: Path) -> AsyncIterator[Kit]:
+    """Every step, in that tenant, on the machine that set it up."""
+    if (state := seeded.with_name("state")).is_dir():
+        shutil.copytree(state, tmp_path / "state")
     made = Kit.at(tenant, between, tmp_path / "state")
     yield made
     await made.graph.close()

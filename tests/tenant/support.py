@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from helpers.graph import Graph
+from helpers.graph import Allow, Change, Graph
 from helpers.legacy_export import LegacyUser
 from helpers.settings import Names, Profile
 from helpers.tenant.apps import ClientApp, ExtensionApp
@@ -21,6 +21,7 @@ from helpers.tenant.user_flow import UserFlow
 from helpers.tenant.user_writer import Journal
 from helpers.tenant.users import Users
 from jitkit.display import Card
+from jitkit.errors import WriteNotConfirmed
 from jitkit.rehearsal.tenant import RehearsalTenant
 
 Forward = Callable[[], Awaitable[httpx.Response]]
@@ -66,9 +67,15 @@ class Kit:
 
     @classmethod
     def at(
-        cls, tenant: RehearsalTenant, transport: httpx.AsyncBaseTransport, folder: Path, profile: Profile | None = None
+        cls,
+        tenant: RehearsalTenant,
+        transport: httpx.AsyncBaseTransport,
+        folder: Path,
+        profile: Profile | None = None,
+        *,
+        before_write: Allow | None = None,
     ) -> Kit:
-        graph = Graph(tenant.credential(), transport)
+        graph = Graph(tenant.credential(), transport, before_write=before_write)
         return cls._of(tenant, graph, profile or Profile(), folder)
 
     @classmethod
@@ -98,6 +105,24 @@ class Kit:
     async def send(self, method: str, path: str, body: Any = None) -> Any:
         """Change or look at the tenant without the step under test."""
         return await self.graph.send(method, path, body=body)
+
+
+class Asked:
+    """Keep the changes that are shown before they are made; if told to, refuse those with a question of their own."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+        self.refuse = False
+
+    async def __call__(self, change: Change) -> None:
+        self.changes.append(change)
+        if self.refuse and change.answer:
+            raise WriteNotConfirmed("Nothing was changed.", next_step="Type what is asked for.")
+
+    def taken(self) -> list[Change]:
+        """Return what was shown since the last time."""
+        shown, self.changes = self.changes, []
+        return shown
 
 
 def narrow(kit: Kit, permissions: Collection[str], tmp_path: Path) -> Kit:

@@ -46,7 +46,7 @@ async def test_the_test_client_is_whole_and_found_the_second_time(kit: Kit) -> N
     assert (again.status, writes(again)) == ("reused", [])
 
 
-async def test_another_host_changes_the_identifier_uri_and_keeps_foreign_ones(kit: Kit) -> None:
+async def test_another_host_adds_its_identifier_uri_and_keeps_all_others(kit: Kit) -> None:
     made = await kit.app.ensure()
     extra = f"api://{made.app_id}/extra"
     await kit.send("PATCH", f"/applications/{made.object_id}", {"identifierUris": [made.identifier_uri, extra]})
@@ -56,7 +56,8 @@ async def test_another_host_changes_the_identifier_uri_and_keeps_foreign_ones(ki
     fixed = await moved.app.ensure()
     assert fixed.status == "updated"
     stored = await kit.send("GET", f"/applications/{made.object_id}")
-    assert set(stored["identifierUris"]) == {extra, f"api://login-check.woodgrove.example/{made.app_id}"}
+    new = f"api://login-check.woodgrove.example/{made.app_id}"
+    assert stored["identifierUris"] == [made.identifier_uri, extra, new]
     assert (await moved.app.ensure()).status == "reused"
 
 

@@ -131,5 +131,5 @@ async def test_a_grant_of_one_user_is_not_taken_for_everybodys(kit: Kit) -> None
 async def test_an_identity_that_may_not_consent_is_told_so(kit: Kit, tmp_path: Path) -> None:
     await kit.app.ensure()
     weak = narrow(kit, ["Application.ReadWrite.All"], tmp_path)
-    with pytest.raises(PermissionMissing, match="Application Administrator"):
+    with pytest.raises(PermissionMissing, match="Privileged Role Administrator"):
         await weak.consent.ensure()

@@ -173,7 +173,7 @@ async def test_the_listener_is_whole_and_found_the_second_time(ready: Kit) -> No
     assert (await ready.listener.show()).app_ids == (client.app_id,)
 
 
-async def test_changes_to_the_listener_are_fixed_and_other_applications_and_the_priority_stay(ready: Kit) -> None:
+async def test_changes_to_the_listener_are_fixed_and_what_was_widened_and_the_priority_stay(ready: Kit) -> None:
     made = await ready.listener.ensure()
     change = {
         "@odata.type": LISTENER,
@@ -191,8 +191,8 @@ async def test_changes_to_the_listener_are_fixed_and_other_applications_and_the_
     body = await stored(ready, made.listener_id)
     assert body["handler"]["migrationPropertyId"] == made.migration_property
     applications = body["conditions"]["applications"]
-    assert applications["includeAllApplications"] is False
-    assert {each["appId"] for each in applications["includeApplications"]} == {OTHER_APP, *made.app_ids}
+    assert applications["includeAllApplications"] is True
+    assert {each["appId"] for each in applications["includeApplications"]} == {OTHER_APP}
     assert body["priority"] == 100
     assert (await ready.listener.ensure()).status == "reused"
 
