@@ -459,8 +459,14 @@ async def _endpoint(s: Steps) -> str:
     return (await s.endpoint.show()).status
 
 
+class _NotYet(KitError):
+    """Something is not there because real people have not done their part."""
+
+
 async def _migrated(s: Steps) -> str:
     counts = await s.users.counts()
+    if counts.migrated == 0 and not s.world.people:
+        raise _NotYet("Nobody has migrated.", next_step="Sign a user in at the page above, then run this cell again.")
     if counts.migrated == 0:
         raise NotReady("No user has migrated yet.", next_step="Sign a user in with notebook 07-sign-in.")
     return f"{counts.migrated:,} migrated"
@@ -552,6 +558,8 @@ async def _all(s: Steps, checkpoints: list[Checkpoint], caption: str) -> Table:
     for each in checkpoints:
         try:
             rows.append((each.what, "yes", await each.check(s)))
+        except _NotYet as later:
+            rows.append((each.what, "not yet", f"{later.happened} {later.next_step}"))
         except KitError as problem:
             missing.append((each, problem))
     if missing:

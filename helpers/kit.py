@@ -246,7 +246,12 @@ async def _session(world: World, profile: Profile, folder: Path) -> Session:
     async def client_app_id() -> str:
         return (await client.show()).app_id
 
-    world.connect(client_app_id=client_app_id, endpoint_settings=endpoint.settings, collect=progress.keep_logs)
+    world.connect(
+        stop_endpoint=endpoint.stop,
+        client_app_id=client_app_id,
+        endpoint_settings=endpoint.settings,
+        collect=progress.keep_logs,
+    )
     return Session(
         profile=profile,
         folder=folder,

@@ -136,9 +136,14 @@ class Confirmation:
     that the tenant, the number or the name was read or known.
     """
 
-    def __init__(self, domain: str, ask: Callable[[str], str] = input, show: Callable[[Change], object] | None = None):
+    def __init__(
+        self,
+        domain: str,
+        ask: Callable[[str], str] | None = None,
+        show: Callable[[Change], object] | None = None,
+    ) -> None:
         self._domain = domain
-        self._ask = ask
+        self._ask = ask or input  # looked up now: a notebook has an `input` of its own
         self._show = show or _display
         self._given = False
         self._lock = asyncio.Lock()

@@ -89,6 +89,17 @@ class LocalEndpoint:
             facts={"GET": self._running.url, "Body": answer.text},
         )
 
+    async def reach(self) -> Card:
+        """Send a GET to the address that Entra calls, and show what answers there, or that nothing does."""
+        url = self._profile.target_url
+        try:
+            status = f"answers {(await self._world.reach(url)).status_code}"
+            note = "the endpoint itself answers 200; 401, 403 and redirects come from something in front of it"
+        except (httpx.TransportError, httpx.InvalidURL) as problem:
+            status = "does not answer"
+            note = f"{type(problem).__name__}: start the endpoint and its tunnel or host; check name and certificate"
+        return Card(title="Public address", status=status, facts={"GET": url, "Meaning": note})
+
     async def stop(self) -> Card:
         """Stop the endpoint; Entra's next call gets no answer."""
         was_running = bool(self._running.url)

@@ -20,6 +20,7 @@ Mode = Literal["rehearsal", "live"]
 Credential = Literal["browser", "device-code", "azure-cli", "client-secret", "client-certificate"]
 CREDENTIALS: tuple[str, ...] = get_args(Credential)
 
+INVENTED = "@woodgrove.example"  # the users of sample_data
 _FILE = "profile.json"
 _GUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _TENANT = rf"(?i)^({_GUID}|([a-z0-9-]+\.)+[a-z0-9-]+)?\Z"
@@ -107,6 +108,10 @@ class Profile(_Values):
                 next_step="Give its domain, such as kit.choose('live', tenant='contoso.onmicrosoft.com').",
             )
         return self
+
+    def skips(self, username: str) -> bool:
+        """Return whether a name is one of the rehearsal's invented users, and this is a real tenant."""
+        return self.mode == "live" and username.strip().lower().endswith(INVENTED)
 
     @property
     def hides_people(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ from helpers.graph import Change, Graph, explained
 from helpers.legacy_export import read_export, read_rows
 from helpers.settings import Profile, state
 from jitkit import protocol
-from jitkit.display import Card
-from jitkit.errors import BadTable, KitError, NotReady, SettingsError
+from jitkit.display import Card, Table
+from jitkit.errors import BadTable, KitError, NotReady, SettingsError, WriteNotConfirmed
 
 if TYPE_CHECKING:
     from jitkit.rehearsal.callout import Callout
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SKIPPED", "Account", "LiveWorld", "NoDrills", "RehearsalWorld", "Skipped", "TenantFacts", "World", "enter"]
 
+Step = Callable[[], Awaitable[Card]]
 SAMPLE_DATA = Path(__file__).resolve().parents[1] / "sample_data"
 
 _EXTERNAL: Final = "CIAM"
@@ -127,8 +129,8 @@ class World(ABC):
     async def sign_in(self, username: str, password: str | None, new_password: str | None, client_app_id: str) -> Any:
         """Sign a customer in, or say how to do it by hand."""
 
-    def connect(self, **of_the_session: Callable[[], Awaitable[Any]]) -> None:
-        """Give the drills what `play` needs of the session; a real tenant needs nothing."""
+    def connect(self, *, stop_endpoint: Step, **of_the_session: Callable[[], Awaitable[Any]]) -> None:
+        """Give the drills what they need of the session; a real tenant needs nothing."""
         return
 
     async def close(self) -> None:
@@ -184,9 +186,10 @@ class RehearsalWorld(World):
             username, self._password(username, password), client_app_id=client_app_id, new_password=new_password
         )
 
-    def connect(self, **of_the_session: Callable[[], Awaitable[Any]]) -> None:
+    def connect(self, *, stop_endpoint: Step, **of_the_session: Callable[[], Awaitable[Any]]) -> None:
         from helpers.play import Player
 
+        self._drills.endpoint_stopper = stop_endpoint
         self._drills.player = Player(
             self.rehearsal_tenant,
             people=lambda: self.people,
@@ -230,7 +233,7 @@ class LiveWorld(World):
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
-        self.drills = NoDrills()
+        self.drills = NoDrills(self._propose)
         self.administrator = profile.credential
         self._facts: TenantFacts | None = None
         self._confirmation: live.Confirmation | None = None
@@ -295,13 +298,17 @@ class LiveWorld(World):
     async def sign_in(self, username: str, password: str | None, new_password: str | None, client_app_id: str) -> Card:
         # A cell never takes a real password: the person types it on the tenant's own page.
         facts = await self.tenant()
+        who = "the user whom this cell names" if self._profile.hides_people else username
+        if self._profile.skips(username):
+            who = f"a user of your export whose old password you know; {username} is invented"
         back = urlencode({"client_id": client_app_id, "redirect_uri": protocol.TEST_CLIENT_REDIRECT})
         query = f"{back}&response_type=id_token&scope=openid&state=jit&nonce=jit-test"
         address = f"https://{facts.domain.split('.')[0]}.ciamlogin.com/{facts.id}/oauth2/v2.0/authorize?{query}"
         return Card(
-            title="Sign in" if self._profile.hides_people else f"Sign in as {username}",
+            title="Sign-in page",
             status="to do by hand",
             facts={
+                "Sign in as": who,
                 "Open in a private window": address,
                 "Then": "type the password there, and read the sign-in log in notebook 08",
                 "Unverified here": "this kit has only been run against its rehearsal tenant",
@@ -309,6 +316,8 @@ class LiveWorld(World):
         )
 
     async def _before_write(self, change: Change) -> None:
+        if _proposing.get():
+            raise _Proposed(change)
         await self._ask(await self.tenant(), change)
 
     async def _allow_unknown(self, facts: TenantFacts) -> None:
@@ -320,6 +329,24 @@ class LiveWorld(World):
         if self._confirmation is None:
             self._confirmation = live.Confirmation(facts.domain)
         await self._confirmation(change)
+
+    async def _propose(self, step: Step) -> Card | Table:
+        """Run a step up to its first change, and show that change instead of making it."""
+        token = _proposing.set(True)
+        try:
+            return await step()
+        except _Proposed as proposed:
+            change = proposed.change
+            return Table(
+                caption=f"Nothing was changed. The fix would: {change.what}",
+                columns=("What", "Now", "Then"),
+                rows=change.values,
+                note=" ".join(filter(None, (f"Affected: {change.affected}." if change.affected else "", _DO_IT))),
+            )
+        except KitError as problem:
+            return Card(title="Fix", status="nothing was changed", facts={"What happened": str(problem)})
+        finally:
+            _proposing.reset(token)
 
 
 def _volunteers(export: Path, people: Mapping[str, str]) -> dict[str, str]:
@@ -334,6 +361,18 @@ def _volunteers(export: Path, people: Mapping[str, str]) -> dict[str, str]:
         if each.status == "active" and not each.must_change and each.username not in unusual
         if each.username in people and not password_problem(people[each.username])
     }
+
+
+_DO_IT: Final = "To make the change, run the step that this cell names in a cell of its own: it asks you first."
+_proposing: contextvars.ContextVar[bool] = contextvars.ContextVar("proposing", default=False)
+
+
+class _Proposed(WriteNotConfirmed):
+    """A change was not made, because it was to be shown only."""
+
+    def __init__(self, change: Change) -> None:
+        super().__init__("Nothing was changed.", next_step=_DO_IT)
+        self.change = change
 
 
 SKIPPED: Final = "skipped: a real tenant is not broken on purpose"
@@ -359,6 +398,13 @@ class _SkippedDrill(Card):
 class NoDrills:
     """`s.rehearsal` in a real tenant, which is never broken on purpose: each drill says that it is skipped."""
 
+    def __init__(self, propose: Callable[[Step], Awaitable[Card | Table]]) -> None:
+        self._propose = propose
+
+    async def fix(self, step: Step) -> Card | Table:
+        """Show what a step would change, from which value to which; nothing is changed."""
+        return await self._propose(step)
+
     def misconfigure(self, *_: Any, **__: Any) -> _SkippedDrill:
         """Skip; a `with` block is not run."""
         return _SkippedDrill(title="Drill", status=SKIPPED)
@@ -367,7 +413,7 @@ class NoDrills:
         """Skip."""
         return self.misconfigure()
 
-    play = retry = each_case = production = case
+    play = retry = each_case = production = stop_endpoint = case
     fault = undo = switch = forward = snapshot = restore = reset = calls = listing = misconfigure
 
 

@@ -9,6 +9,7 @@ import pytest
 from sessions import Opening
 
 from helpers.worlds import SKIPPED, NoDrills, Skipped
+from jitkit.display import Card
 from jitkit.errors import KitError, NotReady, PermissionMissing
 from jitkit.rehearsal.drills import Drills
 
@@ -95,7 +96,10 @@ def test_a_real_tenant_is_offered_the_same_calls() -> None:
 
 
 async def test_in_a_real_tenant_every_drill_says_that_it_is_skipped_and_runs_no_block() -> None:
-    drills, ran = NoDrills(), []
+    async def propose(step: object) -> Card:
+        raise AssertionError("no drill runs a step")
+
+    drills, ran = NoDrills(propose), []
     with pytest.raises(Skipped) as caught, drills.misconfigure("consent-missing"):
         ran.append("misconfigure")
     with pytest.raises(Skipped), drills.fault("network-down"):
@@ -106,6 +110,7 @@ async def test_in_a_real_tenant_every_drill_says_that_it_is_skipped_and_runs_no_
         drills.misconfigure(1),
         await drills.case(1),
         await drills.retry(),
+        await drills.stop_endpoint(),
         drills.undo(),
         drills.switch("allow_loopback", True),
         drills.forward(days=1),

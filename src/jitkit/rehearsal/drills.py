@@ -59,6 +59,7 @@ class Drills:
         self._last: tuple[str, str] | None = None
         self._snapshots = Snapshots(tenant, folder, tuple(files))
         self.player: Callable[[int], Awaitable[Card]] | None = None
+        self.endpoint_stopper: Callable[[], Awaitable[Card]] = _without_session
 
     async def play(self, days: int = 60) -> Card:
         """Let the invented users sign in over some days, in the tenant's own time; it takes seconds.
@@ -71,7 +72,7 @@ class Drills:
             KitError: `days` is not a whole number from 1 to 3650.
         """
         if self.player is None:
-            raise NotReady("There is no session to play in.", next_step="Open one with `s = await kit.open()`.")
+            return await _without_session()
         return await self.player(days)
 
     async def production(self) -> Card:
@@ -124,6 +125,19 @@ class Drills:
         if self._last is None:
             raise NotReady("No user has tried yet.", next_step="Run a cell with `s.rehearsal.case(…)` first.")
         return await self._tenant.sign_in(*self._last)
+
+    async def stop_endpoint(self) -> Card:
+        """Stop the session's endpoint; `await s.endpoint.ensure()` starts it again."""
+        return await self.endpoint_stopper()
+
+    async def fix(self, step: Callable[[], Awaitable[Card]]) -> SignIn:
+        """Fix a mistake with a step, then let the same user try again, as `retry` does.
+
+        Args:
+            step: the step, such as `s.policies.listener.ensure`.
+        """
+        await step()
+        return await self.retry()
 
     async def each_case(self, check: Callable[[], Awaitable[Any]]) -> Table:
         """Make one mistake after the other, and list what a check names while it lasts.
@@ -222,6 +236,10 @@ class Drills:
             if user and user.enabled and not user.failed and not _migrated(user.body):
                 return name, password
         raise NotReady("Every user who could try has migrated.", next_step="Restore a snapshot, or reset the tenant.")
+
+
+async def _without_session() -> Card:
+    raise NotReady("There is no session to play in.", next_step="Open one with `s = await kit.open()`.")
 
 
 def _utc(moment: float, time_of_day: str) -> str:
