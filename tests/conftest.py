@@ -1,4 +1,4 @@
-"""The order of the files; and a tenant that is set up, made once a worker, of which each test gets its own copy."""
+"""The order of the files; and tenants, untouched and set up, made once a worker, for each test to copy."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from sessions import Opening
 from helpers import kit, settings
 from helpers.kit import Session
 from helpers.worlds import SAMPLE_DATA
+from jitkit.rehearsal.tenant import RehearsalTenant
 
 HERE = Path(__file__).parent
 # A worker runs a whole file. These take longest and begin first, so that no worker is left alone with one at the end.
@@ -45,6 +46,14 @@ def record() -> Iterator[ModuleType]:
         patch.setitem(sys.modules, "record", module)
         spec.loader.exec_module(module)
         yield module
+
+
+@pytest.fixture(scope="session")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untouched tenant's file: signing keys take their time."""
+    path = tmp_path_factory.mktemp("untouched") / "rehearsal.sqlite3"
+    RehearsalTenant.open(path).close()
+    return path
 
 
 async def _set_up(folder: Path) -> None:

@@ -15,8 +15,6 @@ import bcrypt
 import pytest
 from rehearsal.served import ROOT, serving
 
-from jitkit.rehearsal.tenant import RehearsalTenant
-
 HERE = Path(__file__).parent
 USERNAME, PASSWORD = "ada@woodgrove.example", "Legacy#Password-2"
 INSTALL = "npm install --no-package-lock --no-audit --no-fund --ignore-scripts --prefer-offline --fetch-retries=1"
@@ -78,13 +76,11 @@ def run(node: str, told: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_microsofts_javascript_client_sets_the_tenant_up_and_the_endpoint_migrates_a_user(
-    node: str, legacy: str, tmp_path: Path
+    node: str, legacy: str, untouched: Path, tmp_path: Path
 ) -> None:
-    seeded = tmp_path / "seeded.sqlite3"
-    RehearsalTenant.open(seeded).close()
     home = tmp_path / "home"
     home.mkdir()
-    with serving(seeded, home, "--tls") as served:
+    with serving(untouched, home, "--tls") as served:
         told = {"served": served, "python": sys.executable, "legacy": legacy}
         result = run(node, {**told, "username": USERNAME, "password": PASSWORD})
     assert (result["validation"]["errors"], result["validation"]["warnings"]) == ([], [])

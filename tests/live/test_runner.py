@@ -21,17 +21,10 @@ from live.tagged import Tagged
 KEPT = "jitkit-contract, but another administrator's"
 
 
-@pytest.fixture(scope="module")
-def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("live") / "rehearsal.sqlite3"
-    RehearsalTenant.open(path).close()
-    return path
-
-
 @pytest.fixture
-def tenant(seeded: Path, tmp_path: Path) -> Iterator[RehearsalTenant]:
+def tenant(untouched: Path, tmp_path: Path) -> Iterator[RehearsalTenant]:
     """A tenant in which another administrator has objects too."""
-    path = shutil.copy(seeded, tmp_path / "rehearsal.sqlite3")
+    path = shutil.copy(untouched, tmp_path / "rehearsal.sqlite3")
     tenant = RehearsalTenant.open(path)
     yield tenant
     tenant.close()

@@ -12,11 +12,9 @@ from rehearsal.support import ScriptedEndpoint, World, certificate
 
 
 @pytest.fixture(scope="session")
-def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untouched tenant's file, made once: signing keys take their time."""
-    path = tmp_path_factory.mktemp("seeded") / "rehearsal.sqlite3"
-    RehearsalTenant.open(path).close()
-    return path
+def seeded(untouched: Path) -> Path:
+    """What a test's tenant starts from."""
+    return untouched
 
 
 @pytest.fixture

@@ -18,14 +18,6 @@ from tenant.support import Between, Kit
 
 
 @pytest.fixture(scope="session")
-def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untouched tenant's file, made once: signing keys take their time."""
-    path = tmp_path_factory.mktemp("untouched") / "tenant.sqlite3"
-    RehearsalTenant.open(path).close()
-    return path
-
-
-@pytest.fixture(scope="session")
 def registered(untouched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of a tenant in which notebooks 01 and 02 were run."""
     folder = tmp_path_factory.mktemp("registered")

@@ -54,17 +54,17 @@ async def test_a_caller_needs_a_token_of_this_tenant_for_graph(tenant: Rehearsal
         assert message(answer).startswith("401 InvalidAuthenticationToken")
 
 
-async def test_a_missing_permission_is_refused(tmp_path: Path, seeded: Path) -> None:
-    tenant = RehearsalTenant.open(seeded, permissions=["User.Read.All"])
+async def test_a_missing_permission_is_refused(tenant: RehearsalTenant) -> None:
+    weak = RehearsalTenant.open(tenant.path, permissions=["User.Read.All"])
     try:
-        token = (await tenant.credential().get_token()).token
-        assert (await with_token(tenant, token)).status_code == 200
-        denied = await with_token(tenant, token, "/applications")
+        token = (await weak.credential().get_token()).token
+        assert (await with_token(weak, token)).status_code == 200
+        denied = await with_token(weak, token, "/applications")
         assert message(denied) == (
             "403 Authorization_RequestDenied: Insufficient privileges to complete the operation."
         )
     finally:
-        tenant.close()
+        weak.close()
 
 
 async def test_consent_needs_two_permissions_together(tenant: RehearsalTenant) -> None:
