@@ -8,13 +8,16 @@ import copy
 import os
 import re
 import shutil
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final
 
 from tqdm import tqdm
@@ -27,7 +30,7 @@ __all__ = ["NOTEBOOKS", "Result", "in_order", "play", "rehearse", "run", "run_al
 DAYS: Final = 90
 NOTEBOOKS: Final = Path(__file__).resolve().parents[1] / "notebooks"
 _CELL_SECONDS = 300
-_IMPORTED_EARLY: Final = ("helpers.tenant.users", "helpers.local_endpoint", "jitkit.rehearsal.tenant", "pandas")
+_FORKS: Final = sys.platform == "linux"
 _PICTURE = re.compile(r"\]\((images/[^)\s]+\.svg)\)")
 
 
@@ -100,17 +103,19 @@ class _Run:
             timeout=_CELL_SECONDS,
             resources={"metadata": {"path": str(NOTEBOOKS)}},
             store_widget_state=False,
-            # Imports take most of a notebook's time; the names stay out of its namespace.
             extra_arguments=[
                 "--IPKernelApp.log_level=50",
-                *(f"--IPKernelApp.exec_lines=__import__({name!r})" for name in _IMPORTED_EARLY),
-                "--IPKernelApp.exec_lines=__import__('helpers.graph').graph.import_models()",
+                "--IPKernelApp.exec_lines=__import__('helpers.imported_early')",
             ],
         )
         self.client.on_cell_start = lambda cell, cell_index: setattr(self, "_reached", str(cell.id))
 
     async def start(self) -> None:
-        self.client.km = self.client.create_kernel_manager()
+        self.client.km = manager = self.client.create_kernel_manager()
+        if _FORKS:
+            from helpers.forked_kernel import ForkedKernel
+
+            manager.provisioner = ForkedKernel(kernel_spec=manager.kernel_spec, parent=manager)
         await self.client.async_start_new_kernel()
 
     async def execute(self) -> None:
@@ -247,6 +252,8 @@ def play(home: Path, *, html: Path | None = None, export: Path | None = None) ->
     if html is not None:
         _require_folder(html)
     _fresh(home, export)
+    # The days after the notebooks need the same imports here; meanwhile there is only to wait for kernels.
+    Thread(target=_import_what_follows, daemon=True).start()
     with tqdm(total=len(paths), desc="Notebooks", unit="notebook", ncols=88) as bar:
 
         def ran(path: Path, executed: Any) -> None:
@@ -256,6 +263,11 @@ def play(home: Path, *, html: Path | None = None, export: Path | None = None) ->
 
         run_all(paths, home=home, each=ran)
     return asyncio.run(_play_and_report(home))
+
+
+def _import_what_follows() -> None:
+    for name in ("helpers.imported_early", "jitkit.progress.report", "matplotlib.figure"):
+        import_module(name)
 
 
 async def _play_and_report(home: Path) -> Result:

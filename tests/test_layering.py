@@ -15,14 +15,14 @@ ENGINES = ("endpoint", "rehearsal", "conformance", "progress")
 # Package: (files, lines), at most. `jitkit` stands for its own modules, without the engines. Lower a number when its
 # package gets smaller; a change that needs a higher one says in its commit what users get for it.
 BUDGETS = {
-    "helpers": (26, 6_820),
+    "helpers": (27, 6_940),
     "jitkit": (10, 900),
     "jitkit.endpoint": (20, 4_200),
     "jitkit.rehearsal": (32, 7_700),
     "jitkit.conformance": (20, 2_800),
     "jitkit.progress": (20, 4_300),
 }
-MOST_FILES = 125
+MOST_FILES = 126
 
 # The endpoint is deployed alone; the rehearsal tenant and the suite are its independent witnesses.
 OF_THE_ENDPOINT = {"jitkit.protocol", "jitkit.errors"}
@@ -40,6 +40,8 @@ HELPERS = (
     {"session"},
     {"checks"},
     {"kit"},
+    {"imported_early"},
+    {"forked_kernel"},
     {"widgets", "run_notebooks"},
     {"__main__"},
 )
