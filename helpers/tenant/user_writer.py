@@ -211,10 +211,10 @@ class UserWriter:
 
 def temporary_password() -> str:
     """Make a random password of 32 characters of all four classes; it is not kept and never typed."""
-    letters = [secrets.choice(each) for each in _CLASSES]
-    letters += [secrets.choice("".join(_CLASSES)) for _ in range(32 - len(letters))]
-    secrets.SystemRandom().shuffle(letters)
-    return "".join(letters)
+    while True:
+        made = secrets.token_urlsafe(24)
+        if all(set(each) & set(made) for each in _CLASSES):
+            return made
 
 
 def _creation(person: LegacyUser, flag: str, issuer: str) -> dict[str, Any]:

@@ -452,7 +452,7 @@ async def _days(
         return _SLOW_STORE_SECONDS if _wrong(plan, "store slow", day_now()) else dice.lognormvariate(*_STORE_SECONDS)
 
     async with contextlib.AsyncExitStack() as stack:
-        http = await stack.enter_async_context(httpx.AsyncClient(transport=httpx.ASGITransport(tenant.app)))
+        http = await stack.enter_async_context(httpx.AsyncClient(transport=_Wire(tenant.app, lambda _: False)))
         app = make_endpoint(http, loop.time, store_seconds)
         await stack.enter_async_context(app.router.lifespan_context(app))
         tenant.caller.transport = _Wire(app, lambda kind: _wrong(plan, kind, day_now()))
@@ -464,7 +464,7 @@ async def _days(
 
 
 class _Wire(httpx.AsyncBaseTransport):
-    """Carries callouts to the endpoint as a network does: an endpoint goes on when the caller has hung up."""
+    """Carries calls to an application as a network does: it goes on when the caller has hung up."""
 
     def __init__(self, endpoint: Any, is_wrong: Callable[[TroubleKind], bool]) -> None:
         self._endpoint, self._is_wrong = endpoint, is_wrong
