@@ -162,8 +162,9 @@ def test_a_fix_shows_what_it_would_change_from_which_value_to_which(runs: Runs) 
     assert runs.moved is not None
     shown = {each.id: each.text for each in runs.moved.ran}
     assert "Nothing was changed" in shown["fix-2"]
-    assert HOST in shown["fix-2"]
+    assert PRODUCTION in shown["fix-2"] and HOST in shown["fix-2"]
     assert "reused" in shown["fix-1"]
+    assert "reused" in shown["fix-7"], "a listener that covers more is left alone"
 
 
 def test_a_running_endpoint_is_not_stopped(runs: Runs) -> None:
