@@ -30,6 +30,9 @@ SAMPLE = NOTEBOOKS.parent / "sample_data" / "migration"
 STARTED, RENDERED = 120.0, 600.0  # seconds: far more than it takes, for a busy machine
 
 
+TOKEN = "a-token-of-this-test"
+
+
 @pytest.fixture(scope="module")
 def page(set_up_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The page in a tenant that is set up; its figures come from the recorded migration."""
@@ -44,11 +47,17 @@ def page(set_up_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "voila", "08.ipynb", "--no-browser", f"--port={port}", "--strip_sources=True"]
+    command.append(f"--token={TOKEN}")
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=log, stderr=log)
     try:
         wait_for(port, server, folder / "log")
-        answer = httpx.get(f"http://127.0.0.1:{port}/", timeout=RENDERED)
+        for nobody in ({}, {"token": "wrong"}):
+            refused = httpx.get(f"http://127.0.0.1:{port}/", params=nobody, timeout=RENDERED)
+            assert refused.status_code in (302, 401, 403)
+            assert "image/png" not in refused.text
+        with httpx.Client(timeout=RENDERED, follow_redirects=True) as known:
+            answer = known.get(f"http://127.0.0.1:{port}/", params={"token": TOKEN})
         assert answer.status_code == 200, (folder / "log").read_text()
         yield answer.text
     finally:
@@ -80,6 +89,11 @@ def test_the_figures_are_there_and_say_what_they_show(page: str) -> None:
     assert page.count("data:image/png;base64,") >= 8
     assert "Migrated users rise from 0 on 31 May 2026" in page
     assert "What stands out" in page and "Partner portal" in page
+
+
+def test_nothing_comes_from_outside(page: str) -> None:
+    loaded = re.findall(r"<(?:script|link|img|iframe)\b[^>]*?\b(?:src|href)\s*=\s*[\"']?(https?:)?//([^\"' >]+)", page)
+    assert [host for _, host in loaded] == []
 
 
 def test_the_filters_are_there(page: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from jitkit.progress.collect import Archive
-from jitkit.progress.tables import NEVER, Tables, index_in, micros, moments, remark, times
+from jitkit.progress.tables import NEVER, Tables, index_in, micros, moments, remark, times, without_names
 from jitkit.protocol import UPDATE
 
 # How far apart one migration's sign-in and flag, and its new password and flag, are written down.
@@ -25,6 +25,7 @@ def from_archive(archive: Archive, now: pd.Timestamp, dimensions: pd.DataFrame |
     flagged, until = tables.users["flagged_at"].min(), archive.covered_until("sign_ins")
     missing = archive.missing_days("sign_ins", flagged, until) if pd.notna(flagged) and until is not None else []
     tables.remarks = (
+        *tables.remarks,
         remark("vanished", int((users["flag"].notna() & users["gone_at"].notna()).sum())),
         remark("flagged_again", int((users["again"] & users["flag"].fillna(False)).sum())),
         remark("not_collected", len(missing), f"{missing[0]} to {missing[-1]}" if missing else ""),
@@ -72,7 +73,7 @@ def assemble(
     if dimensions is not None:
         extra = dimensions.assign(user_id=dimensions["user_id"].astype("str").str.lower()).drop_duplicates("user_id")
         result = result.merge(extra, on="user_id", how="left")
-    return Tables(users=result, sign_ins=known.sign_ins, ledger=known.ledger, as_of=seen_at)
+    return without_names(Tables(users=result, sign_ins=known.sign_ins, ledger=known.ledger, as_of=seen_at))
 
 
 def _moment(audits: pd.DataFrame, event: str, users: pd.DataFrame, which: str) -> pd.Series:

@@ -126,8 +126,11 @@ class Chart:
     @cached_property
     def png(self) -> bytes:
         """The picture as a file."""
+        import matplotlib
+
         drawn = io.BytesIO()
-        self.picture().savefig(drawn, format="png", metadata={"Software": None})
+        with matplotlib.rc_context({"text.parse_math": False}):  # a group's name may hold dollar signs
+            self.picture().savefig(drawn, format="png", metadata={"Software": None})
         return drawn.getvalue()
 
     @property

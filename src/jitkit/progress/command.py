@@ -12,7 +12,7 @@ from jitkit.errors import BadTable
 from jitkit.progress.figures import time_of
 from jitkit.progress.report import Figures
 from jitkit.progress.table_files import read_table
-from jitkit.progress.tables import KINDS, Tables, remark
+from jitkit.progress.tables import KINDS, Tables, remark, without_names
 
 __all__ = ["read", "report"]
 
@@ -67,7 +67,7 @@ def read(folder: Path | str) -> Tables:
 def _tables(files: dict[str, Path], moment: pd.Timestamp | None = None) -> Tables:
     """Read the files and go back to a moment, or to the last one written; users flagged later are not in scope yet."""
     read: dict[str, Any] = {kind: read_table(path, kind) for kind, path in files.items()}
-    tables = Tables(**read)
+    tables = without_names(Tables(**read))
     if not len(tables.users) or (moment is None and tables.users["flagged_at"].isna().all()):
         return tables
     earlier = tables.until(moment or tables.as_of or pd.Timestamp.now("UTC"))

@@ -169,7 +169,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str) and value[:1] in ("[", "{"):
         try:
             value = json.loads(value)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             return value
     if isinstance(value, Mapping):
         return {str(name).lower(): _plain(each) for name, each in value.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +26,7 @@ from jitkit.protocol import CALLS_PER_SECOND, TIMEOUT_MS
 __all__ = ["Figures"]
 
 _OFFERED: Final = 40  # values of a dimension
+_OF_THE_OWNER: Final = ("stragglers.csv",)  # it lists people by their ids
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,7 @@ class Figures:
             BadTable: the folder cannot be written to, or the tables hold something that no figure can be made of.
         """
         frames = self._frames().items()
-        files = {f"{name}.csv": frame.to_csv(index=False, lineterminator="\n") for name, frame in frames}
+        files = {f"{name}.csv": _inert(frame).to_csv(index=False, lineterminator="\n") for name, frame in frames}
         files["metrics.json"] = json.dumps(self._metrics(), indent=2, allow_nan=False) + "\n"
         files["report.html"] = self._page(title, export_problems)
         folder = Path(out)
@@ -331,13 +331,25 @@ def _utc(value: Any) -> Any:
     return value.isoformat().replace("+00:00", "Z") if isinstance(value, pd.Timestamp) else value
 
 
+def _inert(frame: pd.DataFrame) -> pd.DataFrame:
+    """Put an apostrophe before texts that a spreadsheet would take for a formula."""
+    texts = [name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
+    safe = frame.copy(deep=False)
+    for name in texts:
+        words = frame[name].astype("str")
+        if (formula := frame[name].notna() & words.str.match(r"[=+\-@\t\r]")).any():
+            safe[name] = frame[name].astype("object").mask(formula, "'" + words)
+    return safe
+
+
 def _write(path: Path, text: str) -> None:
-    """Replace a file in one step, so that no reader sees half of it."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Replace a file in one step, so that no reader sees half of it; lists of people are their owner's alone."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    mode = 0o600 if path.name in _OF_THE_OWNER else 0o666
     try:
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+        part.replace(path)
     finally:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json as arrow_json
+from pyarrow import parquet
 
 from jitkit.errors import BadTable
 from jitkit.progress.log_analytics import translated
@@ -29,6 +30,7 @@ _CSV: Final[dict[str, Any]] = {
     # A separator at the end of each row would make the first column an index otherwise.
     "index_col": False,
 }
+_MOST_ROWS: Final = 100_000_000  # a few kilobytes of Parquet may say that they are more
 _BLOCK: Final = 8 << 20  # bytes that are parsed at once
 _TYPES: Final = {"number": pa.int32(), "decimal": pa.float64()}
 
@@ -63,8 +65,8 @@ def read_table(path: Path | str, kind: str) -> pd.DataFrame:
         raise BadTable(
             f"{path} cannot be read ({problem.strerror}).", next_step="Check that it is a file that you may read."
         ) from None
-    except ValueError:
-        # pandas and pyarrow quote the offending text; it must not be shown.
+    except (ValueError, RecursionError):
+        # JSON may be nested too deeply. pandas and pyarrow quote the offending text; it must not be shown.
         raise BadTable(f"{path.name} is broken, or not what its name says.", next_step="Export it again.") from None
 
 
@@ -73,6 +75,11 @@ def _rows(path: Path, kind: str) -> pd.DataFrame:
         case ".csv":
             frame = _read_csv(path)
         case ".parquet":
+            if (rows := parquet.read_metadata(path).num_rows) > _MOST_ROWS:
+                raise BadTable(
+                    f"{path.name} says that it has {rows:,} rows, more than the {_MOST_ROWS:,} that are read.",
+                    next_step="Export it in parts, by time.",
+                )
             frame = pd.read_parquet(path)
         case ".jsonl" | ".ndjson" | ".json":
             if (read := _read_blocks(path, kind)) is not None:

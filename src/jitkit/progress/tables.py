@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
 from importlib.resources import files
 from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
@@ -42,6 +42,12 @@ NEVER: Final = np.iinfo("int64").min
 """What `micros` returns for a missing time; pandas reads it as no time again."""
 
 _LARGEST: Final = 2**31 - 1
+# What would act instead of being read: escapes of a terminal, and marks that turn a text's direction.
+_CONTROL: Final = r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+_ADDRESS: Final = r"\S@\S+\.\S"
+_GROUPS: Final = (
+    10  # a further column of users with more different texts than this, and one for every two users, names them
+)
 
 
 class Remark(NamedTuple):
@@ -249,6 +255,33 @@ def _take(columns: dict[str, pd.Series], rows: np.ndarray) -> None:
         columns[name] = pd.Series(columns[name].array.take(rows))
 
 
+def without_names(tables: Tables) -> Tables:
+    """Leave out the further columns of users that would name people: addresses, or another text in nearly every row.
+
+    A remark says which. The reminders of the column `campaign` stay.
+    """
+    users, named = tables.users, []
+    for name in users.columns.difference([*KINDS["users"], "campaign"], sort=False):
+        texts = users[name].dropna()
+        if name.lower() in COLUMNS["straggler"]["names"]:
+            named.append(name)
+        elif pd.api.types.is_string_dtype(texts) and not _is_banded(texts):
+            values = texts[texts != ""]
+            many = values.nunique() > max(_GROUPS, len(values) / 2)
+            if many or pd.Series(values.unique()).str.contains(_ADDRESS).any():
+                named.append(name)
+    if not named:
+        return tables
+    remarks = (*tables.remarks, remark("named_people", len(named), ", ".join(named)))
+    return replace(tables, users=users.drop(columns=named), remarks=remarks)
+
+
+def _is_banded(texts: pd.Series) -> bool:
+    """Return whether the texts are numbers or dates, of which figures show bands alone."""
+    dates = pd.to_datetime(texts, errors="coerce", utc=True, format="ISO8601")
+    return bool(pd.to_numeric(texts, errors="coerce").notna().all() or dates.notna().all())
+
+
 def _one_row_per_user(users: pd.DataFrame) -> pd.DataFrame:
     outside = sorted(set(users["path"].dropna().unique()) - set(PATHS))
     if outside:
@@ -306,7 +339,7 @@ def _categories(column: pd.Series) -> pd.Series:
     """Keep each different text once, in lower case and in alphabetical order, and a number a row."""
     if not isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype("str").astype("category")
-    texts = column.cat.categories.astype("str").str.lower()
+    texts = _inert(pd.Series(column.cat.categories.astype("str"))).str.lower()
     rows, wanted = pd.factorize(texts.where(texts != ""), sort=True)
     codes = np.append(rows, -1)[column.cat.codes.to_numpy()]
     return pd.Series(pd.Categorical.from_codes(codes, wanted.astype("str")), index=column.index)
@@ -314,7 +347,12 @@ def _categories(column: pd.Series) -> pd.Series:
 
 def _flat(column: pd.Series) -> pd.Series:
     """Write lists and objects as text: nothing can be grouped by them otherwise."""
-    if column.dtype != "object":
-        return column
-    nested = column.map(lambda value: isinstance(value, (list, dict, np.ndarray))).astype("bool")
-    return column.mask(nested, column.astype("str")) if nested.any() else column
+    if column.dtype == "object":
+        nested = column.map(lambda value: isinstance(value, (list, dict, np.ndarray))).astype("bool")
+        column = column.mask(nested, column.astype("str")) if nested.any() else column
+    return _inert(column) if pd.api.types.is_string_dtype(column) else column
+
+
+def _inert(texts: pd.Series) -> pd.Series:
+    """Replace characters that would act instead of being read."""
+    return texts.str.replace(_CONTROL, "\ufffd", regex=True) if texts.str.contains(_CONTROL).any() else texts
