@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jitkit.errors import KitError
 
@@ -119,13 +120,32 @@ def _lab(chosen: argparse.Namespace) -> int:
 
     # Nothing here needs the network, so JupyterLab does not look for a newer version of itself.
     quiet = "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"
-    command = [sys.executable, "-m", "jupyter", "lab", str(in_order()[0]), quiet]
+    private = "--ContentsManager.pre_save_hook=helpers.__main__.strip_outputs"
+    command = [sys.executable, "-m", "jupyter", "lab", str(in_order()[0]), quiet, private]
     with subprocess.Popen(command) as lab:  # noqa: S603
         while True:
             try:
                 return lab.wait()
             except KeyboardInterrupt:
                 continue  # JupyterLab got it too, and asks whether to stop
+
+
+def strip_outputs(model: dict[str, Any], **_: Any) -> None:
+    """Take the outputs out of a notebook that JupyterLab is about to save, once a real tenant was chosen.
+
+    They stay on the page until it is closed. On the disk, and so in git, there is nothing about a real tenant.
+
+    Args:
+        model: the notebook as JupyterLab's contents manager hands it to a hook; changed in place.
+    """
+    from helpers.settings import has_real_tenant, home
+
+    if model["type"] != "notebook" or not has_real_tenant(home()):
+        return
+    model["content"]["metadata"].pop("widgets", None)
+    for cell in model["content"]["cells"]:
+        if cell["cell_type"] == "code":
+            cell.update(outputs=[], execution_count=None)
 
 
 def _endpoint(chosen: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,14 @@ _ONLY_ENTRA: Final = "skipped in live mode: only Entra can sign a callout of a r
 _LEDGER: Final = ("time", "action", "cause", "legacy", "duration_ms", "attempt", "correlation_id")
 _START_SECONDS: Final = 20
 _STOP_SECONDS: Final = 5
+# What of this environment the endpoint gets: where programs, files, authorities and the proxy are, how to write text,
+# and its own settings. It faces the internet, so it gets no other secret, such as AZURE_CLIENT_SECRET.
+_HANDED_ON: Final = re.compile(
+    r"PATH|HOME|USER|USERNAME|LOGNAME|USERPROFILE|APPDATA|LOCALAPPDATA|PROGRAMDATA|SYSTEMROOT|SYSTEMDRIVE|WINDIR|COMSPEC"
+    r"|PATHEXT|TEMP|TMP|TMPDIR|LANG|LANGUAGE|LC_\w+|TZ|(DY)?LD_LIBRARY_PATH|VIRTUAL_ENV|CONDA_PREFIX|PYTHON\w+"
+    r"|SSL_CERT_(FILE|DIR)|(REQUESTS|CURL|AWS)_CA_BUNDLE|PG(SSL\w+|PASSFILE)|(HTTPS?|ALL|NO)_PROXY|JIT_(?!KIT_)\w+",
+    re.IGNORECASE,
+)
 
 
 class LocalEndpoint:
@@ -336,6 +345,11 @@ def _flip(text: str) -> str:
     return text[:position] + ("A" if text[position] != "A" else "B") + text[position + 1 :]
 
 
+def _handed_on(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what the endpoint's process gets of an environment, next to its settings."""
+    return {name: value for name, value in environment.items() if _HANDED_ON.fullmatch(name)}
+
+
 class RunningEndpoint:
     """The one endpoint process of a tenant here; other notebooks find it by `endpoint.json` in its folder."""
 
@@ -357,7 +371,7 @@ class RunningEndpoint:
             return self.url
         await self.stop()
         await asyncio.to_thread(self._stop_another)
-        self._process = process = EndpointProcess(own_command(port), {**os.environ, **settings}, self._log)
+        self._process = process = EndpointProcess(own_command(port), _handed_on(os.environ) | settings, self._log)
         try:
             with contextlib.suppress(psutil.NoSuchProcess):
                 born = psutil.Process(process.process.pid).create_time()

@@ -14,7 +14,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from jitkit.errors import SettingsError
 from jitkit.files import in_own_folder, write_private
 
-__all__ = ["CREDENTIALS", "Credential", "Mode", "Names", "Profile", "home", "load", "named_by_id", "save", "state"]
+__all__ = [
+    "CREDENTIALS",
+    "Credential",
+    "Mode",
+    "Names",
+    "Profile",
+    "choice",
+    "has_real_tenant",
+    "home",
+    "load",
+    "named_by_id",
+    "save",
+    "state",
+]
 
 Mode = Literal["rehearsal", "live"]
 Credential = Literal["browser", "device-code", "azure-cli", "client-secret", "client-certificate"]
@@ -227,6 +240,14 @@ def choice(folder: Path, mode: Mode, values: Mapping[str, Any]) -> tuple[Profile
     given = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
     chosen = {**before, **{name: value for name, value in given.items() if value is not None}}
     return in_force, _with_host(Profile(mode=mode, **chosen))
+
+
+def has_real_tenant(folder: Path) -> bool:
+    """Whether a real tenant was ever chosen; taken for granted where the profile cannot be read."""
+    try:
+        return "live" in _kept(folder)["worlds"]
+    except SettingsError:
+        return True
 
 
 def _kept(folder: Path) -> dict[str, Any]:

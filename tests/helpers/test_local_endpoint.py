@@ -20,7 +20,7 @@ from sessions import Opening
 
 from helpers import settings as profiles
 from helpers.legacy_export import legacy_copy
-from helpers.local_endpoint import RunningEndpoint
+from helpers.local_endpoint import RunningEndpoint, _handed_on
 from helpers.tenant.encryption_key import make_pair
 from helpers.worlds import SAMPLE_DATA
 from jitkit.errors import BadTable, EndpointDown, NotReady, SettingsError
@@ -70,6 +70,34 @@ async def answers(endpoint: RunningEndpoint) -> bool:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as held:
         return int(held.getsockname()[1])
+
+
+SECRETS = ("AZURE_CLIENT_SECRET", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "PGPASSWORD", "KeyVaultUrl", "MY_PASSWORD")
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc, as Linux has it")
+async def test_the_endpoint_gets_its_settings_and_no_other_secret(
+    make: Make, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H11: the process that faces the internet does not hold the secret that may write all applications and users."""
+    for name in SECRETS:
+        monkeypatch.setenv(name, "CANARY")
+    monkeypatch.setenv("JIT_DEADLINE_MS", "1200")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    endpoint = make()
+    await endpoint.start(settings, port=0)
+    assert await answers(endpoint)
+    note = json.loads((endpoint._note).read_text(encoding="utf-8"))
+    environment = Path(f"/proc/{note['pid']}/environ").read_bytes().decode()  # noqa: ASYNC240
+    assert "CANARY" not in environment
+    names = {line.partition("=")[0] for line in environment.split("\0")}
+    assert {"PATH", "JIT_DEADLINE_MS", "no_proxy", *settings} <= names
+    assert not {*SECRETS, "JIT_KIT_HOME"} & names
+
+
+@pytest.mark.parametrize("name", ["SystemRoot", "Path", "HTTPS_PROXY", "ssl_cert_file", "LC_ALL", "JIT_LEGACY_QUERY"])
+def test_what_a_program_needs_is_handed_on(name: str) -> None:
+    assert _handed_on({name: "x", "JIT_KIT_HOME": "x", "PATHOLOGY": "x"}) == {name: "x"}
 
 
 async def test_it_starts_answers_and_stops(make: Make, settings: Settings) -> None:

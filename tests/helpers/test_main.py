@@ -9,9 +9,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import nbformat
 import pytest
 
+from helpers import kit
 from helpers.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,3 +101,52 @@ def test_a_served_rehearsal_says_where_it_is_and_ends_with_ctrl_c(tmp_path: Path
     _, errors = run.communicate(timeout=120)
     assert run.returncode in (0, 130)
     assert "Traceback" not in errors
+
+
+async def test_a_notebook_of_a_real_tenant_is_saved_without_outputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H11: what a real tenant answered stays on the page; the file that git sees never holds it."""
+    from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
+    from traitlets.config.loader import KVArgParseConfigLoader
+
+    given: list[list[str]] = []
+
+    class Lab:
+        def __init__(self, command: list[str]) -> None:
+            given.append(command)
+
+        def __enter__(self) -> Lab:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def wait(self) -> int:
+            return 0
+
+    monkeypatch.setattr(subprocess, "Popen", Lab)
+    assert main(["lab"]) == 0
+    options = [each for each in given[0] if each.startswith("--ContentsManager")]
+    config = KVArgParseConfigLoader(argv=options).load_config()
+    manager = AsyncLargeFileManager(root_dir=str(tmp_path), config=config)
+    monkeypatch.setenv("JIT_KIT_HOME", str(tmp_path / "home"))
+
+    async def saved() -> dict[str, Any]:
+        notebook = nbformat.v4.new_notebook(metadata={"widgets": {"state": "ada@shop.example"}})
+        output = nbformat.v4.new_output("stream", text="ada@shop.example")
+        notebook.cells = [
+            nbformat.v4.new_code_cell("1 + 1", outputs=[output], execution_count=3),
+            nbformat.v4.new_markdown_cell("Text"),
+        ]
+        await manager.save({"type": "notebook", "format": "json", "content": notebook}, "00.ipynb")
+        return dict(json.loads((tmp_path / "00.ipynb").read_text(encoding="utf-8")))
+
+    assert "ada@shop.example" in str(await saved()), "the rehearsal's people are invented"
+    kit.choose("live", tenant="contoso.onmicrosoft.com", endpoint_host="jit.contoso.com")
+    kit.choose("rehearsal")
+    after = await saved()
+    assert "ada@shop.example" not in str(after)
+    assert [cell["source"] for cell in after["cells"]] == [["1 + 1"], ["Text"]]
+    assert after["cells"][0]["execution_count"] is None
+    (tmp_path / "home" / "profile.json").write_text("torn")
+    assert "ada@shop.example" not in str(await saved()), "what cannot be read is taken for a real tenant"
