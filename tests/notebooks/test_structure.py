@@ -215,10 +215,24 @@ def test_dated_facts_are_in_one_place() -> None:
 
 def test_the_start_names_every_credential_role_and_permission() -> None:
     start = "\n".join(each.source for each in cells(PATHS[0], "markdown"))
-    for name in (*protocol.DELEGATED_PERMISSIONS, *protocol.ROLES, *(f'"{each}"' for each in CREDENTIALS)):
+    permissions = (*protocol.DELEGATED_PERMISSIONS, *protocol.READ_PERMISSIONS)
+    for name in (*permissions, *protocol.ROLES, *(f'"{each}"' for each in CREDENTIALS)):
         assert name in start, name
     for path in PATHS[1:]:
         assert path.name in LINK.findall(start), path.name
+
+
+def test_the_host_that_is_written_into_a_tenant_stays() -> None:
+    """M5, M6: a tunnel with a name of its own is made before notebook 02; an external tenant has no subscription."""
+    ids = [each.id for each in read(PATHS[0]).cells]
+    assert ids.index("choose-live") < ids.index("public-host") < ids.index("open-session")
+    words = cell(PATHS[0], "public-host").source
+    for line in ("devtunnel user login", "devtunnel create jit-endpoint", "devtunnel host jit-endpoint"):
+        assert line in words
+    for path in PATHS:
+        for each in cells(path, "markdown"):
+            assert not re.search(r"devtunnel host +-|devtunnel host\n", each.source), (path.stem, each.id)
+    assert "az login --tenant contoso.onmicrosoft.com --allow-no-subscriptions" in cell(PATHS[0], "credentials").source
 
 
 @each_image
