@@ -371,7 +371,7 @@ class RunningEndpoint:
             return self.url
         await self.stop()
         await asyncio.to_thread(self._stop_another)
-        self._process = process = EndpointProcess(own_command(port), _handed_on(os.environ) | settings, self._log)
+        self._process = process = EndpointProcess(own_command(port), {**_handed_on(os.environ), **settings}, self._log)
         try:
             with contextlib.suppress(psutil.NoSuchProcess):
                 born = psutil.Process(process.process.pid).create_time()

@@ -277,11 +277,13 @@ def read_pair(path: Path) -> Certificate | None:
 def restrict_permissions(path: Path) -> str:
     """Let only the owner read a key file; return its permissions in words."""
     if os.name == "nt":
-        return "those of your user folder"
+        return "not checked on Windows: keep the state folder inside your user folder"
     mode = stat.S_IMODE(path.stat().st_mode)
     if not mode & 0o077:
         return "readable by you alone"
     path.chmod(0o600)
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        return "other accounts can read it, because this drive keeps no permissions: move the state folder, then rotate"
     return f"readable by you alone (they were {mode:03o}: others on this machine could read it, so rotate the key)"
 
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from helpers.settings import Profile
 from helpers.tenant import encryption_key
-from helpers.tenant.encryption_key import EncryptionKey, make_pair
+from helpers.tenant.encryption_key import EncryptionKey, make_pair, restrict_permissions
 from jitkit.endpoint.keys import parse_key
 from jitkit.errors import KitError, NotReady, SettingsError
 from tenant.support import Between, Kit, writes
@@ -98,6 +98,21 @@ async def test_wider_permissions_are_fixed_and_reported(ready: Kit) -> None:
     assert stat.S_IMODE(ready.key.private_key_path.stat().st_mode) == 0o600
     assert "644" in seen.facts["Permissions"]
     assert "644" not in (await ready.key.show()).facts["Permissions"]
+
+
+def test_permissions_of_a_key_file_are_looked_at_or_not_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """M7: on Windows, and on a drive that keeps no permissions, nothing is claimed."""
+    path = tmp_path / "key.pem"
+    path.write_text("")
+    path.chmod(0o644)
+    monkeypatch.setattr(Path, "chmod", lambda *_: None)
+    assert "other accounts can read it" in restrict_permissions(path)
+    monkeypatch.setattr("os.name", "nt")
+    words = restrict_permissions(path)
+    monkeypatch.undo()
+    assert "not checked" in words and "alone" not in words
 
 
 async def test_keys_that_are_there_survive_and_expired_ones_are_reported(ready: Kit) -> None:
