@@ -240,6 +240,7 @@ async def _session(world: World, profile: Profile, folder: Path) -> Session:
     tools = (world.graph, profile, folder)
     app, key, attribute = ExtensionApp(*tools), EncryptionKey(*tools), MigrationFlag(*tools)
     client = ClientApp(*tools)
+    key.reach = world.reach
     endpoint = LocalEndpoint(world, profile, state(folder, profile), app, key, tenant.id)
     progress = Progress(world.graph, attribute, endpoint.ledger_path)
 

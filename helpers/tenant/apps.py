@@ -229,6 +229,12 @@ class ExtensionApp(AppStep):
     async def _require_removable(self, around: None, found: _App, *, ours_gone: bool = False) -> None:
         await self.require_unused(found.application.app_id or "")
 
+    async def addresses(self, app_id: str) -> list[str]:
+        """Return the addresses that Entra calls with tokens for this registration, whoever made the extensions."""
+        extensions = await step.all_pages(self._client.identity.custom_authentication_extensions)
+        using = [each for each in extensions if (_resource(each) or "").endswith(f"/{app_id}")]
+        return [address for each in using if (address := step.dig(each, "endpoint_configuration.target_url"))]
+
     async def require_unused(self, app_id: str) -> None:
         """Raise Taken when an extension that `remove` leaves in the tenant needs this registration."""
         extensions = await step.all_pages(self._client.identity.custom_authentication_extensions)

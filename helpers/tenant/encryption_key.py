@@ -6,23 +6,29 @@ Source: how-to 3.2.2: one PATCH of the endpoint's registration with `keyCredenti
 from __future__ import annotations
 
 import asyncio
+import base64
 import dataclasses
 import os
+import re
 import stat
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import uuid4
 
+import httpx
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509 import Certificate, load_pem_x509_certificate
 from msgraph.generated.models.application import Application
 from msgraph.generated.models.key_credential import KeyCredential
 
+from helpers.graph import Change
 from helpers.tenant import step
 from helpers.tenant.apps import ExtensionApp
-from helpers.tenant.step import ObjectStep, missing, query, recording_errors
+from helpers.tenant.attribute import MigrationFlag
+from helpers.tenant.step import ObjectStep, missing, query, recording_errors, true_or_false
 from jitkit.certificates import make_certificate, thumbprint, x5t
 from jitkit.display import Card
 from jitkit.errors import NotReady, SettingsError, Taken
@@ -51,6 +57,7 @@ class Key(Card):
 class _Pair(NamedTuple):
     certificate: Certificate  # of the key file
     app: Application  # the registration as it was read last
+    path: Path  # the key file
 
 
 class EncryptionKey(ObjectStep[Application, _Pair, Key]):
@@ -70,91 +77,199 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
         """The file with the private half before the last rotation: `DecryptionPrivateKeyPrevious`."""
         return self._state / "jit-key-previous.pem"
 
-    async def ensure(self, *, replace: bool = False) -> Key:
+    reach: Callable[[str], Awaitable[httpx.Response]] | None = None  # sends a GET to the endpoint's public address
+
+    async def ensure(self, *, replace: bool = False, endpoint_has_key: bool = False) -> Key:
         """Create the pair and upload its certificate, or find both as they should be, or finish what was begun.
 
         Args:
             replace: create a new pair and switch to it although the tenant encrypts with a key that is not here.
+            endpoint_has_key: see `rotate`.
 
         Raises:
-            NotReady: the registration is missing, the tenant uses a key that is not here, or the key has expired.
-            SettingsError: the key file cannot be read or written.
+            NotReady: the registration is missing, the tenant uses a key that is not here, the key has expired, or the
+                endpoint does not have the new one yet.
+            SettingsError: the key file cannot be read or written, or an argument is neither True nor False.
         """
-        if replace:
+        vouched = true_or_false("endpoint_has_key", endpoint_has_key)
+        if true_or_false("replace", replace):
             with recording_errors("set up the encryption key") as sent:
                 app, found = await self._find()
                 if found is None or not _in_use(app, found.certificate):
-                    card = self._card(app, await self._switch(app, await self._new_pair()))
+                    begun = found is not None and (_entry(app, found.certificate) or self._holds_active(app))
+                    pair = found.certificate if found is not None and begun else None
+                    card = self._card(app, await self._change_to(app, pair, vouched=vouched))
                     return dataclasses.replace(card, status="created", sent=tuple(sent))
         return await super().ensure()
 
-    async def rotate(self) -> Key:
-        """Create a new pair and switch the tenant to it. The old one stays, here and in the tenant.
+    async def rotate(self, *, endpoint_has_key: bool = False) -> Key:
+        """Add a new pair, ask the endpoint whether it has it, and then switch the tenant to it.
 
-        Callouts that Entra encrypted with the old key still have to be opened, so give the endpoint both files. A
-        rotation that was interrupted is finished, not repeated.
+        The old pair stays, here and in the tenant: what Entra encrypted with it still has to be opened. A rotation
+        that was interrupted, or that waits for the endpoint, is finished and not repeated.
+
+        Args:
+            endpoint_has_key: give True if the endpoint has the new key and cannot say so, as one that is not the kit's.
 
         Returns:
             The new key; status `updated`.
 
         Raises:
-            NotReady: the tenant uses a key that is not here.
+            NotReady: the tenant uses a key that is not here, or the endpoint does not have the new one yet.
         """
+        vouched = true_or_false("endpoint_has_key", endpoint_has_key)
         with recording_errors("rotate the encryption key") as sent:
             app, found = await self._find()
             self._require_ours(app)
             begun = found is not None and _active(app) is not None and not _in_use(app, found.certificate)
-            pair = found.certificate if found is not None and begun else await self._new_pair()
-            card = self._card(app, await self._switch(app, pair))
+            pair = found.certificate if found is not None and begun else None
+            card = self._card(app, await self._change_to(app, pair, vouched=vouched))
             return dataclasses.replace(card, status="updated", sent=tuple(sent))
+
+    async def drop_previous(self) -> Card:
+        """Take the pair before the last rotation off the registration, and delete its file.
+
+        Returns:
+            A card; status `removed`, or `missing` when there is none.
+
+        Raises:
+            NotReady: the rotation is not finished.
+        """
+        with recording_errors("drop the previous encryption key") as sent:
+            app, found = await self._find()
+            old = read_pair(self.previous_key_path)
+            if old is None:
+                return Card(title="Previous encryption key", status="missing", sent=tuple(sent))
+            if self._complete(app, found).path != self.private_key_path:
+                raise NotReady(
+                    "The tenant still encrypts with the previous key.",
+                    next_step="Finish the rotation first: `await s.key.rotate()`.",
+                )
+            async with self._graph.changing(await self._removal("previous encryption key", [thumbprint(old)])):
+                await self._withdraw(app, [thumbprint(old)])
+                self.previous_key_path.unlink()
+            facts = {"Thumbprint": thumbprint(old), "File deleted": str(self.previous_key_path)}
+            return Card(title="Previous encryption key", status="removed", facts=facts, sent=tuple(sent))
 
     async def _find(self) -> tuple[Application, _Pair | None]:
         app = await self._read((await self._other(ExtensionApp).show()).object_id)
         certificate = read_pair(self.private_key_path)
-        return app, None if certificate is None else _Pair(certificate, app)
+        return app, None if certificate is None else _Pair(certificate, app, self.private_key_path)
+
+    async def _make(self, around: Application) -> _Pair | None:
+        self._require_ours(around)
+        if _active(around) is not None:  # it is the previous one that is in use
+            return await self._change_to(around, None)
+        return await super()._make(around)
 
     async def _create(self, around: Application) -> _Pair:
-        self._require_ours(around)
         pair = await self._new_pair()
         _require_valid(pair)
-        return await self._switch(around, pair)
+        return await self._write(around, pair, switch=True)
 
     async def _update(self, around: Application, found: _Pair) -> _Pair | None:
         in_use = _in_use(around, found.certificate)
         if not in_use:
             self._require_ours(around)
         _require_valid(found.certificate)
-        return None if in_use else await self._switch(around, found.certificate)
+        return None if in_use else await self._change_to(around, found.certificate)
+
+    async def _change_to(self, app: Application, local: Certificate | None, *, vouched: bool = False) -> _Pair:
+        """Add a certificate, have the endpoint prove that it has the private half, and only then switch to it."""
+        name, active = self._profile.names.extension_app, _active(app)
+        if local is None or not _entry(app, local):
+            added = Change(f"Add a certificate to the app registration {name!r}", [("Encrypts with it", "", "not yet")])
+            async with self._graph.changing(added):
+                local = local or await self._new_pair()
+                app = (await self._write(app, local, switch=False)).app
+        if not vouched and active is not None:
+            await self._require_held(app, local)
+        change = Change(
+            f"Switch the encryption key of the app registration {name!r}",
+            [("Thumbprint", _thumbprint(active) or "", thumbprint(local))],
+            await self._other(MigrationFlag).people(),
+            answer="" if active is None else name,
+            asks="the name of the app registration",
+        )
+        async with self._graph.changing(change):
+            return await self._write(app, local, switch=True)
+
+    async def _require_held(self, app: Application, local: Certificate) -> None:
+        """Ask at each address that Entra calls with this key's tokens whether the key is there."""
+        for address in await self._other(ExtensionApp).addresses(app.app_id or ""):
+            try:
+                url = httpx.URL(address).copy_merge_params({"x5t": x5t(local)})
+                has_key = self.reach is not None and (await self.reach(str(url))).json()["has_key"] is True
+                says = "" if has_key else "does not have the new key"
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
+                says = "does not say which keys it has"
+            if says:
+                raise NotReady(
+                    f"The endpoint at {address} {says}, so the tenant goes on encrypting with the old one.",
+                    next_step="Give the endpoint both key files. On this machine `await s.endpoint.ensure()` does so; a"
+                    f" hosted one takes {self.private_key_path} as DecryptionPrivateKey and {self.previous_key_path} as"
+                    " DecryptionPrivateKeyPrevious. Then run `await s.key.rotate()`: it finishes what was begun. If"
+                    " your endpoint has the key and cannot say so, add endpoint_has_key=True.",
+                )
 
     def _complete(self, around: Application, found: _Pair | None) -> _Pair:
         active = _active(around)
         if active is None:
             raise missing("an encryption key", self._notebook)
-        if found is None or not _in_use(around, found.certificate):
+        if found is not None and _in_use(around, found.certificate):
+            return found
+        previous = read_pair(self.previous_key_path)
+        if previous is None or not _in_use(around, previous):
             raise _elsewhere(active, self.private_key_path)
-        return found
+        return _Pair(previous, around, self.previous_key_path)
 
     async def _remove(self) -> tuple[str, dict[str, str]]:
         here = self._pairs_here()
-        try:
-            app = await self._read((await self._other(ExtensionApp).show()).object_id)
-        except (NotReady, Taken):
-            app = Application()
-        stored = app.key_credentials or []
-        rest = [_copy(each) for each in stored if _thumbprint(each) not in here.values()]
-        if len(rest) < len(stored):
-            item = self._client.applications.by_application_id(app.id or "")
-            if _thumbprint(_active(app)) in here.values():
-                await item.patch(Application(additional_data={"tokenEncryptionKeyId": None}))
-            await item.patch(Application(key_credentials=rest))
-        for path in here:
-            path.unlink()
         if not here:
             return "missing", {}
+        try:
+            app = await self._read((await self._other(ExtensionApp).show()).object_id)
+        except (NotReady, Taken) as unread:
+            why = f"{unread.happened} So nothing says that the tenant encrypts with this key no more; its files stay."
+            return "left alone", {"Why": why, "Files": ", ".join(map(str, here))}
+        if (active := _active(app)) and not _thumbprint(active):
+            why = f"The tenant does not show the certificate of the key in use, {active.key_id}; the files stay."
+            return "left alone", {"Why": why, "Files": ", ".join(map(str, here))}
+        await self._other(ExtensionApp).require_unused(app.app_id or "")
+        async with self._graph.changing(await self._removal("encryption key", here.values())):
+            await self._withdraw(app, here.values())
+            for path in here:
+                path.unlink()
         return "removed", {
             "Thumbprints": ", ".join(sorted(here.values())),
             "Files deleted": ", ".join(map(str, here)),
         }
+
+    async def _removal(self, what: str, thumbprints: Collection[str]) -> Change:
+        return Change(
+            f"Delete the {what} of {self._profile.names.extension_app!r}, and its file on this machine",
+            [("Thumbprint", each, "") for each in sorted(thumbprints)],
+            await self._other(MigrationFlag).people(),
+            answer=self._profile.names.extension_app,
+            asks="the name of the app registration",
+        )
+
+    async def _withdraw(self, app: Application, thumbprints: Collection[str]) -> None:
+        """Take certificates off the registration, and read back that they are gone."""
+        rest = [_copy(each) for each in app.key_credentials or [] if _thumbprint(each) not in thumbprints]
+        item = self._client.applications.by_application_id(app.id or "")
+        if _thumbprint(_active(app)) in thumbprints:
+            await item.patch(Application(additional_data={"tokenEncryptionKeyId": None}))
+        if len(rest) < len(app.key_credentials or []):
+            await item.patch(Application(key_credentials=rest))
+        for wait in (0.0, *step.LAG_WAITS):
+            await asyncio.sleep(wait)
+            after = await self._read(app.id or "")
+            if not any(_thumbprint(each) in thumbprints for each in after.key_credentials or []):
+                return
+        raise NotReady(
+            "The tenant still shows the key, so its file stays.", next_step="Wait a minute and run this cell again."
+        )
 
     def _pairs_here(self) -> dict[Path, str]:
         """Return the key files on this machine, each with its certificate's thumbprint."""
@@ -163,7 +278,7 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
 
     async def _read(self, object_id: str) -> Application:
         # `key` is null everywhere but in a GET of one application that selects it.
-        selected = query(select=["id", "keyCredentials", "tokenEncryptionKeyId"])
+        selected = query(select=["id", "appId", "keyCredentials", "tokenEncryptionKeyId"])
         app = await self._client.applications.by_application_id(object_id).get(selected)
         assert app is not None
         return app
@@ -173,13 +288,12 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
             write_private(self.previous_key_path, self.private_key_path.read_bytes())
         return await asyncio.to_thread(make_pair, self.private_key_path)
 
-    async def _switch(self, app: Application, local: Certificate) -> _Pair:
-        """Add the certificate to what the registration has, make it the one in use, and read back that it is."""
-        stored = app.key_credentials or []
-        there = [each for each in stored if _thumbprint(each) == thumbprint(local) and each.usage == "Encrypt"]
-        key_id = (there[0].key_id if there else None) or uuid4()
+    async def _write(self, app: Application, local: Certificate, *, switch: bool) -> _Pair:
+        """Add the certificate to what the registration has, or make it the one in use, and read back that it is so."""
+        stored, there = app.key_credentials or [], _entry(app, local)
+        key_id = (there and there.key_id) or uuid4()
         entries = [_copy(each) for each in stored]
-        if not there:
+        if there is None:
             entries.append(
                 KeyCredential(
                     key_id=key_id,
@@ -192,30 +306,34 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
                 )
             )
         # A PATCH replaces the whole list, so everything that is there goes back with it.
-        await self._client.applications.by_application_id(app.id or "").patch(
-            Application(key_credentials=entries, token_encryption_key_id=key_id)
-        )
+        change = Application(key_credentials=entries, token_encryption_key_id=key_id if switch else None)
+        await self._client.applications.by_application_id(app.id or "").patch(change)
         for wait in (0.0, *step.LAG_WAITS):
             await asyncio.sleep(wait)
             after = await self._read(app.id or "")
-            all_there = len(after.key_credentials or []) >= len(entries)
-            if all_there and _in_use(after, local):
-                return _Pair(local, after)
+            shown = key_id in [each.key_id for each in after.key_credentials or []]
+            if shown and (not switch or after.token_encryption_key_id == key_id):
+                return _Pair(local, after, self.private_key_path)
         raise NotReady(
-            "The tenant took the certificate, but does not show it as the key in use yet.",
+            "The tenant took the certificate, but does not show it as it should be yet.",
             next_step="Wait a minute and run this cell again; nothing is made twice.",
         )
 
+    def _holds_active(self, app: Application) -> bool:
+        return _thumbprint(_active(app)) in self._pairs_here().values()
+
     def _require_ours(self, app: Application) -> None:
         active = _active(app)
-        if active is not None and _thumbprint(active) not in self._pairs_here().values():
+        if active is not None and not self._holds_active(app):
             raise _elsewhere(active, self.private_key_path)
 
     def _card(self, around: Application, found: _Pair) -> Key:
-        local, app = found
+        local, app, path = found
         key_id = str(app.token_encryption_key_id or "")
         others = [each for each in app.key_credentials or [] if str(each.key_id) != key_id]
-        previous = self.previous_key_path if self.previous_key_path.exists() else None
+        previous = (
+            self.previous_key_path if self.previous_key_path.exists() and path != self.previous_key_path else None
+        )
         starts, ends = local.not_valid_before_utc, local.not_valid_after_utc
         days_left = (ends - datetime.now(UTC)).days
         facts = {
@@ -224,9 +342,11 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
             "Key id": key_id,
             "Valid": f"{starts.date().isoformat()} to {ends.date().isoformat()}",
             "Days left": str(days_left),
-            "Private half": str(self.private_key_path),
-            "Permissions": restrict_permissions(self.private_key_path),
+            "Private half": str(path),
+            "Permissions": restrict_permissions(path),
         }
+        if path != self.private_key_path:
+            facts["Waits for the endpoint"] = "a new key: give it to the endpoint, then run `await s.key.rotate()`"
         if previous:
             facts["Private half before"] = f"{previous} ({restrict_permissions(previous)})"
         if others:
@@ -240,7 +360,7 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
             x5t=x5t(local),
             ends=ends,
             days_left=days_left,
-            path=self.private_key_path,
+            path=path,
             previous_path=previous,
         )
 
@@ -294,8 +414,19 @@ def _active(app: Application) -> KeyCredential | None:
 
 
 def _thumbprint(entry: KeyCredential | None) -> str | None:
-    """Compute the thumbprint of an entry; None when the tenant does not show its certificate."""
-    return thumbprint(entry.key) if entry is not None and entry.key else None
+    """Return the thumbprint of an entry: of its certificate, or as it is noted where the tenant leaves that out."""
+    if entry is None or entry.key:
+        return thumbprint(entry.key) if entry is not None and entry.key else None
+    noted = entry.custom_key_identifier or b""
+    # Either the digits of the SHA-1, which the SDK read as base64, or its bytes, or the digits in base64.
+    forms = (base64.b64encode(noted).decode(), noted.hex(), noted.decode("ascii", "ignore"))
+    return next((each.upper() for each in forms if re.fullmatch(r"[0-9A-Fa-f]{40}", each)), None)
+
+
+def _entry(app: Application, local: Certificate) -> KeyCredential | None:
+    """Return the entry that holds this certificate to encrypt with."""
+    entries = [each for each in app.key_credentials or [] if each.usage == "Encrypt"]
+    return next((each for each in entries if _thumbprint(each) == thumbprint(local)), None)
 
 
 def _in_use(app: Application, local: Certificate) -> bool:

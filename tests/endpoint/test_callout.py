@@ -99,6 +99,13 @@ async def test_health_says_nothing_that_helps_an_attacker(endpoint: Endpoint) ->
     assert not endpoint.lines()
 
 
+async def test_a_key_is_confirmed_to_who_knows_its_thumbprint(endpoint: Endpoint) -> None:
+    """H7: before Entra is switched to a new key, its thumbprint is asked about."""
+    for thumbprint, held in ((entra.x5t("encryption"), True), ("A" * 27, False)):
+        health = (await endpoint.http.get(entra.ROUTE, params={"x5t": thumbprint})).json()
+        assert health == {"status": "ok", "certificate_days_left": 364, "has_key": held}
+
+
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
 async def test_other_methods_are_refused(endpoint: Endpoint, method: str) -> None:
     assert (await endpoint.http.request(method, entra.ROUTE)).status_code == 405

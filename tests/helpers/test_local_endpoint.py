@@ -261,8 +261,12 @@ async def test_two_notebooks_take_turns(home: Path, opening: Opening) -> None:
 async def test_a_rotated_key_and_another_export_restart_it(home: Path, opening: Opening) -> None:
     s = await opening(home)
     await s.endpoint.ensure()
-    await s.key.rotate()
+    with pytest.raises(NotReady, match="does not have the new key"):
+        await s.key.rotate()
+    assert (await s.endpoint.try_person(ADA)).status == "MigratePassword"
     assert (await s.endpoint.ensure()).status == "restarted"
+    assert (await s.endpoint.try_person(ADA)).status == "MigratePassword"
+    assert (await s.key.rotate()).status == "updated"
     assert (await s.endpoint.try_person(ADA)).status == "MigratePassword"
     export = s.world.export()
     export.write_text(export.read_text(encoding="utf-8").replace("locked", "active"), encoding="utf-8")

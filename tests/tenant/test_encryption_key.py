@@ -18,8 +18,8 @@ from helpers.settings import Profile
 from helpers.tenant import encryption_key
 from helpers.tenant.encryption_key import EncryptionKey, make_pair, restrict_permissions
 from jitkit.endpoint.keys import parse_key
-from jitkit.errors import KitError, NotReady, SettingsError
-from tenant.support import Between, Kit, writes
+from jitkit.errors import KitError, NotReady, SettingsError, WriteNotConfirmed
+from tenant.support import Asked, Between, Kit, writes
 
 pytestmark = pytest.mark.usefixtures("ready_made_pairs")
 
@@ -207,6 +207,207 @@ async def test_a_rotation_that_broke_off_is_finished_without_losing_the_key_in_u
     assert (finished.status, finished.x5t) == ("updated", begun)
     assert parse_key(ready.key.previous_key_path.read_text(), "previous").thumbprint == made.x5t
     assert len((await registered(ready))["keyCredentials"]) == 2
+
+
+class Endpoint:
+    """An endpoint that has these keys, by thumbprint, or that cannot say."""
+
+    def __init__(self, kit: Kit) -> None:
+        self.kit = kit
+        self.asked: list[str] = []
+        self.speaks = True
+        self.has: set[str] = set()
+
+    def take_both(self) -> None:
+        for path in (self.kit.key.private_key_path, self.kit.key.previous_key_path):
+            if path.exists():
+                self.has.add(parse_key(path.read_text(), "a key").thumbprint or "")
+
+    async def reach(self, url: str) -> httpx.Response:
+        asked = httpx.URL(url)
+        self.asked.append(str(asked.copy_with(query=None)))
+        health: dict[str, object] = {"status": "ok"}
+        return httpx.Response(200, json=health | ({"has_key": asked.params["x5t"] in self.has} if self.speaks else {}))
+
+
+@pytest.fixture
+async def endpoint(ready: Kit) -> Endpoint:
+    """A key that is in use, an extension that names the registration, and the endpoint it leads to."""
+    await ready.key.ensure()
+    await ready.extension.ensure()
+    made = Endpoint(ready)
+    made.take_both()
+    ready.key.reach = made.reach
+    return made
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_the_switch_waits_until_the_endpoint_has_the_new_key(ready: Kit, endpoint: Endpoint, lost: bool) -> None:
+    """H7: add, let the endpoint prove that it has it, switch; also where the old private half is not here."""
+    if lost:
+        ready.key.private_key_path.unlink()
+    before = await registered(ready)
+
+    async def change() -> Any:
+        return await (ready.key.ensure(replace=True) if lost else ready.key.rotate())
+
+    for _ in range(2):
+        with pytest.raises(NotReady, match="does not have the new key") as refused:
+            await change()
+        assert "s.endpoint.ensure()" in refused.value.next_step
+        assert "DecryptionPrivateKeyPrevious" in refused.value.next_step
+    waiting = await registered(ready)
+    assert len(waiting["keyCredentials"]) == 2, "what was begun is not begun again"
+    assert waiting["tokenEncryptionKeyId"] == before["tokenEncryptionKeyId"]
+    assert set(endpoint.asked) == {ready.profile.target_url}
+    if not lost:
+        shown = await ready.key.show()
+        assert (shown.key_id, shown.path) == (before["tokenEncryptionKeyId"], ready.key.previous_key_path)
+        assert "Waits for the endpoint" in shown.facts
+
+    endpoint.take_both()
+    switched = await change()
+    after = await registered(ready)
+    assert after["tokenEncryptionKeyId"] == switched.key_id != before["tokenEncryptionKeyId"]
+    assert after["keyCredentials"] == waiting["keyCredentials"]
+    assert switched.path == ready.key.private_key_path
+
+
+async def test_ensure_does_not_switch_to_a_key_that_the_endpoint_lacks(ready: Kit, endpoint: Endpoint) -> None:
+    """H7: running notebook 04 again finishes a rotation no earlier than `rotate` does."""
+    for _ in range(2):
+        with pytest.raises(NotReady, match="does not have the new key"):
+            await (ready.key.rotate() if not ready.key.previous_key_path.exists() else ready.key.ensure())
+    endpoint.take_both()
+    assert (await ready.key.ensure()).status == "updated"
+
+
+async def test_who_runs_another_endpoint_can_vouch_for_it(ready: Kit, endpoint: Endpoint) -> None:
+    """H7: an endpoint that is not the kit's cannot be asked; only True counts as an answer."""
+    endpoint.speaks = False
+    with pytest.raises(NotReady, match="does not say which keys"):
+        await ready.key.rotate()
+    for wrong in ("yes", 1, None):
+        with pytest.raises(SettingsError, match="neither True nor False"):
+            await ready.key.rotate(endpoint_has_key=wrong)  # type: ignore[arg-type]
+        with pytest.raises(SettingsError, match="neither True nor False"):
+            await ready.key.ensure(replace=wrong)  # type: ignore[arg-type]
+    assert (await ready.key.rotate(endpoint_has_key=True)).status == "updated"
+
+
+async def test_the_switch_has_a_question_of_its_own_and_adding_has_none(
+    ready: Kit, endpoint: Endpoint, between: Between
+) -> None:
+    """H7: the thumbprints of both keys and the number of people are shown; a refusal leaves the old key in use."""
+    asked = Asked()
+    live = Kit.at(ready.tenant, between, ready.folder, before_write=asked)
+    live.key.reach = endpoint.reach
+    with pytest.raises(NotReady):
+        await live.key.rotate()
+    [added] = asked.taken()
+    assert (added.answer, "Add a certificate" in added.what) == ("", True)
+    endpoint.take_both()
+    asked.refuse = True
+    before = await registered(ready)
+    with pytest.raises(WriteNotConfirmed):
+        await live.key.rotate()
+    [switch] = asked.taken()
+    assert switch.answer == "JIT password check"
+    assert switch.answer not in switch.asks
+    assert "who have not migrated: 0" in switch.affected
+    assert await registered(ready) == before
+    await live.graph.close()
+
+
+async def test_the_key_before_is_dropped_when_the_rotation_is_finished(ready: Kit, endpoint: Endpoint) -> None:
+    """H7: the last step; until the switch it refuses."""
+    old = await ready.key.show()
+    with pytest.raises(NotReady):
+        await ready.key.rotate()
+    with pytest.raises(NotReady, match="still encrypts with the previous key"):
+        await ready.key.drop_previous()
+    endpoint.take_both()
+    new = await ready.key.rotate()
+    dropped = await ready.key.drop_previous()
+    assert (dropped.status, dropped.facts["Thumbprint"]) == ("removed", old.thumbprint)
+    assert not ready.key.previous_key_path.exists()
+    app = await registered(ready)
+    assert [each["keyId"] for each in app["keyCredentials"]] == [new.key_id] == [app["tokenEncryptionKeyId"]]
+    assert (await ready.key.drop_previous()).status == "missing"
+    assert (await ready.key.ensure()).status == "reused"
+
+
+async def test_the_private_key_stays_when_its_registration_is_not_found(ready: Kit) -> None:
+    """H5: the tenant may go on encrypting with it."""
+    made = await ready.key.ensure()
+    renamed = ready.named(extension_app="Renamed by mistake")
+    left = await renamed.key.remove()
+    assert (left.status, "stay" in left.facts["Why"]) == ("left alone", True)
+    assert made.path.exists()
+    app = await ready.app.show()
+    await ready.send("PATCH", f"/applications/{app.object_id}", {"displayName": "Renamed by others"})
+    assert (await ready.key.remove()).status == "left alone"
+    assert made.path.exists()
+
+
+async def test_the_private_key_stays_until_the_tenant_shows_that_it_was_withdrawn(
+    ready: Kit, between: Between, impatient: None
+) -> None:
+    """H5: an answer that says done is not enough."""
+    made = await ready.key.ensure()
+
+    async def pretend(request: httpx.Request, _: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response | None:
+        return httpx.Response(204, request=request) if request.method == "PATCH" else None
+
+    between.interfere = pretend
+    with pytest.raises(NotReady, match="still shows the key"):
+        await ready.key.remove()
+    assert made.path.exists()
+
+
+def without(shown: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[..., Awaitable[httpx.Response | None]]:
+    """Change what a read of the registration shows of its keys."""
+
+    async def leave_out(
+        request: httpx.Request, forward: Callable[[], Awaitable[httpx.Response]]
+    ) -> httpx.Response | None:
+        if request.method != "GET" or "keyCredentials" not in str(request.url):
+            return None
+        answer = await forward()
+        await answer.aread()
+        body = answer.json()
+        body["keyCredentials"] = [shown(each) for each in body["keyCredentials"]]
+        return httpx.Response(200, json=body, request=request)
+
+    return leave_out
+
+
+@pytest.mark.parametrize("form", ["base64 of the digits", "digits", "base64 of the bytes"])
+async def test_a_tenant_that_leaves_the_certificate_out_is_understood(ready: Kit, between: Between, form: str) -> None:
+    """B5: the thumbprint that is noted beside the key tells which one it is."""
+
+    def leave_out(entry: dict[str, Any]) -> dict[str, Any]:
+        digits = base64.b64decode(entry["customKeyIdentifier"]).decode()
+        forms = {
+            "digits": digits,
+            "base64 of the digits": entry["customKeyIdentifier"],
+            "base64 of the bytes": base64.b64encode(bytes.fromhex(digits)).decode(),
+        }
+        return {**entry, "key": None, "customKeyIdentifier": forms[form]}
+
+    between.interfere = without(leave_out)
+    made = await ready.key.ensure()
+    assert (made.status, (await ready.key.ensure()).status) == ("created", "reused")
+    assert (await ready.key.remove()).status == "removed"
+
+
+async def test_a_key_that_cannot_be_recognised_keeps_its_file(ready: Kit, between: Between) -> None:
+    """B5, H5: neither certificate nor thumbprint is shown, so nothing says whose key is in use."""
+    between.interfere = without(lambda entry: {**entry, "key": None, "customKeyIdentifier": None})
+    made = await ready.key.ensure()
+    assert made.status == "created"
+    left = await ready.key.remove()
+    assert (left.status, made.path.exists()) == ("left alone", True)
 
 
 async def test_a_certificate_that_ran_out_asks_for_a_rotation(ready: Kit, monkeypatch: pytest.MonkeyPatch) -> None:

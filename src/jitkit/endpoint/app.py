@@ -164,15 +164,17 @@ class _Endpoint:
             yield
 
     async def handle(self, request: Request) -> Response:
-        return await (self._callout(request) if request.method == "POST" else self._health())
+        return await (self._callout(request) if request.method == "POST" else self._health(request))
 
-    async def _health(self) -> Response:
+    async def _health(self, request: Request) -> Response:
         """Report that the process serves, and what an operator has to fix in time. Nothing of it helps a stranger."""
         health: dict[str, object] = {"status": "ok"}
         if (days := self._settings.keys[0].days_left(self._moment())) is not None:
             health["certificate_days_left"] = days
         if abs(off := self._signing_keys.clock_off or 0.0) > _CLOCK_OFF_SECONDS:
             health["clock_seconds_ahead"] = round(off)
+        if thumbprint := request.query_params.get("x5t"):  # asked before Entra is switched to a new key
+            health["has_key"] = thumbprint in [key.thumbprint for key in self._settings.keys]
         return JSONResponse(health, headers=_NO_STORE)
 
     def _moment(self) -> datetime:
