@@ -19,7 +19,7 @@ from helpers.legacy_export import read_export
 from helpers.session import Steps
 from helpers.tenant.policies import EVERY_APP
 from helpers.tenant.step import true_or_false
-from helpers.tenant.users import index_users, make_plan
+from helpers.tenant.users import index_users, make_plan, read_directory_size
 from jitkit import protocol
 from jitkit.display import Card, Table
 from jitkit.errors import EndpointDown, KitError, NotReady, PermissionMissing, Taken
@@ -154,7 +154,7 @@ THINGS: Final = (
     Thing(_KEY, "04", lambda s: s.key, _key_words, _key),
     Thing(_CLIENT, "02", lambda s: s.apps.client, lambda client: client.app_id),
     Thing("test client's consent", "02", lambda s: s.apps.client_consent, _permissions),
-    Thing("user flow", "02", lambda s: s.apps.user_flow, lambda flow: flow.title),
+    Thing("user flow", "02", lambda s: s.apps.user_flow, lambda flow: f"{flow.title}: e-mail and password"),
     Thing(_EXTENSION, "03", lambda s: s.policies.extension, lambda each: f"Entra calls {each.target_url}", _extension),
     Thing(_LISTENER, "03", lambda s: s.policies.listener, lambda listener: listener.title, _listener),
 )
@@ -200,10 +200,17 @@ async def _findings(what: str, verdict: Awaitable[_Verdict]) -> list[Finding]:
 
 
 _VALIDATION: Final = "the tenant's validation of it"
+_ROOM: Final = "room for directory objects"
 _USERS: Final = "users to migrate"
 _UNFLAGGED: Final = "people of the export without the flag"
 _FORCED: Final = "users who must change their password"
 _ADDRESS: Final = "the endpoint at its public address"
+_NOT_FORCED: Final = (
+    "Set it to false for each user concerned: PATCH /users/{id} with"
+    ' {"passwordProfile": {"forceChangePasswordNextSignIn": false}}. That takes the role User Administrator; an'
+    " application also needs the permission User-PasswordProfile.ReadWrite.All with admin consent. Read the user again:"
+    " where it had no effect, send a new random password with it. Notebook 06 creates users without it."
+)
 _CALLS: Final = "calls since the last one that worked"
 
 
@@ -233,6 +240,20 @@ async def _enabled(s: Steps, app_id: str | None) -> _Verdict:
         "It is disabled: Entra gets no token for it.",
         next_step="Enable it: Enterprise applications > its name > Properties > Enabled for users to sign in.",
     )
+
+
+async def _room(s: Steps, cards: _Cards) -> _Verdict:
+    size = await read_directory_size(s.world.graph)
+    if size is None:
+        return [_unknown(_ROOM, "The tenant does not show it.", "Read it in the admin center: Overview > Properties.")]
+    used, total = size
+    if used >= total:
+        raise NotReady(
+            f"{used:,} of {total:,} directory objects are used: nothing more can be created.",
+            next_step="Delete what is no longer needed, also for good under Deleted users, or ask Microsoft support for"
+            " a higher limit.",
+        )
+    return f"for {total - used:,} more: {used:,} of {total:,} are used"
 
 
 async def _users(s: Steps, cards: _Cards) -> _Verdict:
@@ -279,15 +300,17 @@ async def _forced(s: Steps, cards: _Cards) -> _Verdict:
     with explained("read who must change the password"):
         rows, more = await _first_users(s, f"{flag} eq true", f"id,passwordProfile,{flag}")
     forced = sum(bool((row.get("passwordProfile") or {}).get("forceChangePasswordNextSignIn")) for row in rows)
+    # Some tenants leave the profile out: then it is not known what it says.
+    silent = sum(row.get("passwordProfile") is None for row in rows)
     which = f"of {len(rows):,} flagged users who were read" if more else "of the flagged"
-    if not forced:
-        return f"none {which}"
-    raise NotReady(
-        f"{forced:,} {which} carry forceChangePasswordNextSignIn: they stay flagged at their sign-in.",
-        next_step="Set it to false for each of them: PATCH /users/{id} with"
-        ' {"passwordProfile": {"forceChangePasswordNextSignIn": false}}. An application needs the role User'
-        " Administrator for that. Notebook 06 creates users so.",
-    )
+    findings = []
+    if forced:
+        words = f"{forced:,} {which} carry forceChangePasswordNextSignIn: they stay flagged at their sign-in."
+        findings.append(_fault(_FORCED, words, _NOT_FORCED))
+    if silent:
+        words = f"The tenant shows no passwordProfile for {silent:,} {which}: it cannot be told."
+        findings.append(_unknown(_FORCED, words, f"Look at one of them in the admin center. {_NOT_FORCED}"))
+    return findings or f"none {which}"
 
 
 # A tenant may have hundreds of thousands: a mistake of an import shows in the first of them.
@@ -314,36 +337,39 @@ _GATEWAY: Final = (
 
 
 async def _address(s: Steps, cards: _Cards) -> _Verdict:
-    """Send a GET to the public address, as a monitor would; send another when it was slow, as a cold start is."""
     if _EXTENSION not in cards:
         return [_unknown(_ADDRESS, "No extension says where it is.", "Make the extension first.")]
-    url = cards[_EXTENSION].target_url
-    try:
-        status, took = await _reach(s, url)
-        if took > _TOO_SLOW:
-            status, took = await _reach(s, url)
-    except (httpx.TransportError, httpx.InvalidURL) as problem:
-        raise EndpointDown(
-            f"{url} does not answer: {problem or type(problem).__name__}.",
-            next_step="Start the endpoint, on this machine with `await s.endpoint.ensure()`; check its name and"
-            " certificate.",
-        ) from None
-    words = f"answers {status} to a GET after {took:,.0f} ms"
-    if status in _ASKS_FOR_SIGN_IN:
-        raise EndpointDown(f"{words}: something in front of it wants a token or a sign-in.", next_step=_GATEWAY)
+    words, took = await _reach(s, cards[_EXTENSION].target_url)
     if took > _TOO_SLOW:
         raise EndpointDown(
             f"{words}, twice; Entra waits {protocol.TIMEOUT_MS:,} ms for all of it.",
             next_step="Keep it warm, close to the tenant and close to the legacy store; notebook 08 shows its times.",
         )
-    if status >= 500:
-        raise EndpointDown(words, next_step="Read the endpoint's log.")
     return words
 
 
-async def _reach(s: Steps, url: str) -> tuple[int, float]:
-    answer = await s.world.reach(url)
-    return answer.status_code, answer.elapsed.total_seconds() * 1000
+async def _reach(s: Steps, url: str) -> tuple[str, float]:
+    """Send a GET to a public address, as a monitor would; send another when it was slow, as a cold start is.
+
+    Returns what it answers, and after how many milliseconds; raises EndpointDown when Entra could not use that.
+    """
+    try:
+        answer = await s.world.reach(url)
+        if answer.elapsed.total_seconds() * 1000 > _TOO_SLOW:
+            answer = await s.world.reach(url)
+    except (httpx.TransportError, httpx.InvalidURL) as problem:
+        raise EndpointDown(
+            f"{url} does not answer: {problem or type(problem).__name__}.",
+            next_step="Start the endpoint, on this machine with `await s.endpoint.ensure()`; open the tunnel that leads"
+            " its public name to it; check the name and its certificate.",
+        ) from None
+    took = answer.elapsed.total_seconds() * 1000
+    words = f"{url} answers {answer.status_code} to a GET after {took:,.0f} ms"
+    if answer.status_code in _ASKS_FOR_SIGN_IN:
+        raise EndpointDown(f"{words}: something in front of it wants a token or a sign-in.", next_step=_GATEWAY)
+    if answer.status_code >= 500:
+        raise EndpointDown(f"{words}.", next_step="Read the endpoint's log.")
+    return words, took
 
 
 _NEWEST: Final = 200
@@ -423,6 +449,7 @@ _FURTHER: Final[dict[str, Callable[[Steps, _Cards], Awaitable[_Verdict]]]] = {
     "service principal of the test client": lambda s, cards: _enabled(s, _app_id(cards, _CLIENT)),
     "service principal of Azure AD Authentication Extensions": lambda s, _: _enabled(s, protocol.CALLER_APP_ID),
     "service principal of Microsoft Graph": lambda s, _: _enabled(s, protocol.GRAPH_APP_ID),
+    _ROOM: _room,
     _USERS: _users,
     _UNFLAGGED: _unflagged,
     _FORCED: _forced,
@@ -456,7 +483,9 @@ async def _tenant(s: Steps) -> str:
 
 async def _endpoint(s: Steps) -> str:
     await s.endpoint.ensure()
-    return (await s.endpoint.show()).status
+    # Loopback answers as well where the public name leads nowhere, or to something else.
+    words, _ = await _reach(s, s.profile.target_url)
+    return f"{(await s.endpoint.show()).status}; {words}"
 
 
 class _NotYet(KitError):
@@ -544,7 +573,7 @@ def checkpoints_of(notebook: str) -> list[Checkpoint]:
 
 
 async def require(s: Steps, notebook: str) -> Table:
-    """Check that what a notebook needs is there; raises NotReady with everything that is missing."""
+    """Check that what a notebook needs is there, or cannot be read; raises NotReady with everything that is missing."""
     return await _all(s, needs_of(notebook), "What this notebook needs")
 
 
@@ -553,22 +582,32 @@ async def checkpoint(s: Steps, notebook: str) -> Table:
     return await _all(s, checkpoints_of(notebook), "Checkpoint: what is there now")
 
 
+_UNREAD: Final = (
+    "What this account may not read may be there all the same: the notebook goes on, and a cell that needs it says so."
+)
+
+
 async def _all(s: Steps, checkpoints: list[Checkpoint], caption: str) -> Table:
-    rows, missing = [], []
+    rows, missing, unread = [], [], 0
     for each in checkpoints:
         try:
             rows.append((each.what, "yes", await each.check(s)))
         except _NotYet as later:
             rows.append((each.what, "not yet", f"{later.happened} {later.next_step}"))
         except KitError as problem:
-            missing.append((each, problem))
+            # Without a valid token (401) nothing can be read, and nothing after it would work.
+            if isinstance(problem, PermissionMissing) and problem.status != 401:
+                rows.append((each.what, "not readable", f"{problem.happened} {problem.next_step}"))
+                unread += 1
+            else:
+                missing.append((each, problem))
     if missing:
         raise NotReady(
             "Not there yet: " + "; ".join(f"{each.what} ({problem.happened})" for each, problem in missing),
             service=next((problem.service for _, problem in missing if problem.service), None),
             next_step=missing[0][1].next_step,
         )
-    return Table(caption=caption, columns=("What", "There", "Found"), rows=rows)
+    return Table(caption=caption, columns=("What", "There", "Found"), rows=rows, note=_UNREAD if unread else "")
 
 
 async def remove(s: Steps, *, dry_run: bool, applications: Collection[str] = ()) -> Table:

@@ -55,7 +55,9 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
 
     async def _find(self) -> tuple[str, EventsFlow | None]:
         app_id = (await self._other(ClientApp).show()).app_id
-        return app_id, await self._flow_with(app_id)
+        flow = await self._flow_with(app_id)
+        # Should a list leave the identity providers out, the flow itself has them.
+        return app_id, await self._read(flow) if flow is not None and not _providers(flow) else flow
 
     async def _flow_with(self, app_id: str) -> EventsFlow | None:
         listed = await all_pages(self._client.identity.authentication_events_flows)
@@ -73,6 +75,13 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
     def _complete(self, around: str, found: EventsFlow | None) -> EventsFlow:
         if found is None or around not in client_ids(found):
             raise missing(f"a user flow with {self._profile.names.client_app!r} in it", self._notebook)
+        if EMAIL_PROVIDER not in _providers(found):
+            raise NotReady(
+                f"The user flow {found.display_name!r} does not offer e-mail with password; it offers"
+                f" {', '.join(_providers(found)) or 'no identity provider'}.",
+                next_step="Add 'Email with password' to it under External Identities > User flows, then run this cell"
+                " again.",
+            )
         return found
 
     async def _create(self, around: str) -> EventsFlow | None:

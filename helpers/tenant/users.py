@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from helpers.graph import Graph, explained
 from helpers.legacy_export import LegacyUser, Problem, normalise, read_export
 from helpers.tenant.attribute import MigrationFlag
 from helpers.tenant.step import Step, all_pages, quoted, recording_errors
@@ -441,3 +442,11 @@ def _person(found: Any, flag: str, sent: list[Sent]) -> Person:
         flag=value,
         enabled=bool(found.account_enabled),
     )
+
+
+async def read_directory_size(graph: Graph) -> tuple[int, int] | None:
+    """Return how many directory objects the tenant holds, and how many it may hold; None if it does not show that."""
+    with explained("read how many objects the tenant may hold"):
+        answer = await graph.send("GET", "/organization?$select=directorySizeQuota")
+    quota = answer["value"][0].get("directorySizeQuota") or {}
+    return (quota["used"], quota["total"]) if quota.get("total") else None

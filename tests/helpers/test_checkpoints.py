@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
-from sessions import Opening
+from sessions import DENIED, Opening, answering
 
 from helpers import kit, settings
 from helpers.checks import CHECKPOINTS, checkpoints_of, needs_of
@@ -80,6 +81,95 @@ async def test_what_was_taken_away_is_named_and_not_stepped_over(name: str, home
     moved = name == "client's consent"
     assert (await s.sign_in(ADA)).migrated is moved
     assert (await s.users.counts()).migrated == moved
+
+
+FLOWS = "authenticationEventsFlows"
+
+
+async def test_what_the_account_may_not_read_is_said_and_the_notebook_goes_on(home: Path, opening: Opening) -> None:
+    """B2: an account without a role for user flows was told that the flow is missing, and to ask for what it has."""
+    s = await opening(home)
+    answering(s).refused[f"GET .*{FLOWS}"] = DENIED
+    for number in ("03", "07"):
+        rows = {str(what): (there, str(found)) for what, there, found in (await s.require(number)).rows}
+        there, found = rows.pop("user flow")
+        assert there == "not readable"
+        assert "External ID User Flow Administrator or External Identity Provider Administrator" in found
+        assert {there for there, _ in rows.values()} == {"yes"}
+    shown = await s.checkpoint("02")
+    assert "may be there all the same" in shown.note
+
+
+async def test_what_is_missing_is_named_next_to_what_cannot_be_read(home: Path, opening: Opening) -> None:
+    s = await opening(home)
+    await s.policies.listener.remove()
+    answering(s).refused[f"GET .*{FLOWS}"] = DENIED
+    with pytest.raises(NotReady, match="listener") as caught:
+        await s.require("07")
+    assert "user flow" not in caught.value.happened
+
+
+async def test_a_session_that_ended_stops_a_notebook(home: Path, opening: Opening) -> None:
+    s = await opening(home)
+    answering(s).refused["GET"] = (
+        401,
+        "InvalidAuthenticationToken",
+        "Lifetime validation failed, the token is expired.",
+    )
+    with pytest.raises(NotReady) as caught:
+        await s.require("03")
+    assert "Sign in again" in caught.value.next_step
+
+
+async def test_the_checkpoint_of_the_endpoint_asks_its_public_address(
+    home: Path, opening: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """M3: it asked loopback only, and passed although the public address led nowhere."""
+    s = await opening(home)
+    [(_, there, found)] = (await s.checkpoint("05")).rows
+    assert there == "yes" and s.profile.target_url in str(found)
+    with s.rehearsal.misconfigure("gateway-in-front"), pytest.raises(NotReady, match="wants a token or a sign-in"):
+        await s.checkpoint("05")
+
+    async def nowhere(url: str) -> httpx.Response:
+        raise httpx.ConnectError("Name or service not known")
+
+    monkeypatch.setattr(s.world, "reach", nowhere)
+    with pytest.raises(NotReady, match="does not answer") as caught:
+        await s.require("07")
+    assert "tunnel" in caught.value.next_step
+
+
+async def test_e_mail_and_password_is_said_of_a_flow_whose_providers_were_read(home: Path, opening: Opening) -> None:
+    """B2: `yes` was said of any flow that holds the client."""
+    s = await opening(home)
+    [found] = [found for what, _, found in (await s.checkpoint("02")).rows if what == "user flow"]
+    assert str(found).endswith("e-mail and password")
+
+    def codes_only(body: Any) -> Any:
+        for flow in body.get("value", [body]):
+            flow["onAuthenticationMethodLoadStart"]["identityProviders"] = [
+                {"@odata.type": "#microsoft.graph.builtInIdentityProvider", "id": "EmailOtpSignup-OAUTH"}
+            ]
+        return body
+
+    between = answering(s)
+    between.changed[f"GET .*{FLOWS}"] = codes_only
+    for look in (s.require("07"), s.checkpoint("02")):
+        with pytest.raises(NotReady, match="does not offer e-mail with password"):
+            await look
+    [fault] = [each for each in (await s.check()).faults if each.what == "user flow"]
+    assert "EmailOtpSignup-OAUTH" in fault.found and "Email with password" in fault.fix
+
+    # A list that leaves the providers out says nothing about them: the flow itself is read.
+    between.changed = {rf"GET .*{FLOWS}(\?|$)": without_providers}
+    assert (await s.apps.user_flow.show()).facts["Sign-in with"] == "EmailPassword-OAUTH"
+
+
+def without_providers(body: Any) -> Any:
+    for flow in body["value"]:
+        del flow["onAuthenticationMethodLoadStart"]
+    return body
 
 
 NAMES = settings.Names()

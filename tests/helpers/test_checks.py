@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sessions import Opening
+from sessions import NO_LICENCE, Opening, answering
 
 from helpers.checks import Checked
 from helpers.kit import Session
@@ -138,6 +139,64 @@ async def test_what_may_not_be_read_is_not_called_wrong(home: Path, opening: Ope
     assert checked.faults == ()
     assert "not known" in {row[1] for row in checked.rows}
     assert "yes" not in {row[1] for row in checked.rows}
+
+
+async def test_a_profile_that_the_tenant_does_not_show_is_not_called_in_order(home: Path, opening: Opening) -> None:
+    """M11: passwordProfile may read null, and "none must change it" was false comfort."""
+    s = await healthy(opening, home)
+    forced = "users who must change their password"
+
+    def hidden(body: Any) -> Any:
+        for row in body["value"]:
+            row["passwordProfile"] = None
+        return body
+
+    between = answering(s)
+    between.changed["GET .*passwordProfile"] = hidden
+    checked = await s.check()
+    [row] = [row for row in checked.rows if row[0] == forced]
+    assert row[1] == "not known" and "cannot be told" in str(row[2])
+    assert checked.faults == ()
+
+    def mixed(body: Any) -> Any:
+        first, second = body["value"][:2]
+        first["passwordProfile"] = {"forceChangePasswordNextSignIn": True}
+        second["passwordProfile"] = None
+        return body
+
+    between.changed["GET .*passwordProfile"] = mixed
+    rows = {row[1]: row for row in (await s.check()).rows if row[0] == forced}
+    assert rows.keys() == {"no", "not known"}
+    assert "User-PasswordProfile.ReadWrite.All" in str(rows["no"][3])
+
+
+async def test_the_room_for_directory_objects_is_checked(home: Path, opening: Opening) -> None:
+    """M1: a tenant that is full answers 403, as a missing role does."""
+    s = await healthy(opening, home)
+    row = "room for directory objects"
+    [found] = [each for each in (await s.check()).rows if each[0] == row]
+    assert found[1] == "yes" and "300,000" in str(found[2])
+    between, quota = answering(s), {"used": 50_000, "total": 50_000}
+
+    def size(body: Any) -> Any:
+        return body | {"value": [each | {"directorySizeQuota": quota} for each in body["value"]]}
+
+    between.changed["GET .*directorySizeQuota"] = size
+    assert "50,000 of 50,000" in words_of(await s.check(), row)
+    quota.clear()
+    [found] = [each for each in (await s.check()).rows if each[0] == row]
+    assert found[1] == "not known"
+
+
+async def test_the_check_goes_on_without_the_sign_in_log(home: Path, opening: Opening) -> None:
+    """B3: the licence is named, and everything else is still checked."""
+    s = await healthy(opening, home)
+    answering(s).refused["GET .*signIns"] = NO_LICENCE
+    checked = await s.check()
+    assert checked.faults == ()
+    [row] = [row for row in checked.rows if row[1] != "yes"]
+    assert row[0] == "calls since the last one that worked"
+    assert "no licence" in str(row[2]) and "P1 or P2" in str(row[3])
 
 
 async def test_an_endpoint_that_does_not_run_is_a_fault(home: Path, opening: Opening) -> None:
