@@ -201,6 +201,7 @@ async def _findings(what: str, verdict: Awaitable[_Verdict]) -> list[Finding]:
 
 _VALIDATION: Final = "the tenant's validation of it"
 _ROOM: Final = "room for directory objects"
+_RESET: Final = "a way out for weak passwords: Email OTP"
 _USERS: Final = "users to migrate"
 _UNFLAGGED: Final = "people of the export without the flag"
 _FORCED: Final = "users who must change their password"
@@ -240,6 +241,24 @@ async def _enabled(s: Steps, app_id: str | None) -> _Verdict:
         "It is disabled: Entra gets no token for it.",
         next_step="Enable it: Enterprise applications > its name > Properties > Enabled for users to sign in.",
     )
+
+
+async def _reset(s: Steps, cards: _Cards) -> _Verdict:
+    """Check that people can be sent a code: who is answered UpdatePassword proves with it who they are."""
+    with explained("read the authentication methods policy"):
+        path = "/policies/authenticationMethodsPolicy/authenticationMethodConfigurations/email"
+        method = await s.world.graph.send("GET", path)
+    on = "Entra ID > Authentication methods > Policies > Email OTP > Enable, for all users."
+    if method.get("state") != "enabled":
+        raise NotReady(
+            "It is off: a person whose old password is right and too weak (UpdatePassword) is asked for a new one and"
+            " cannot choose it.",
+            next_step=f"Switch it on: {on} That takes the role Authentication Policy Administrator.",
+        )
+    targets = [str(each.get("id")) for each in method.get("includeTargets") or ()]
+    if targets and "all_users" not in targets:
+        return [_unknown(_RESET, "It is on for some groups: who is in none of them has no way out.", on)]
+    return "enabled"
 
 
 async def _room(s: Steps, cards: _Cards) -> _Verdict:
@@ -384,7 +403,9 @@ async def _calls(s: Steps, cards: _Cards) -> _Verdict:
     """Check the calls of the newest sign-ins, back to the last call that worked."""
     newer = {"Prefer": "include-unknown-enum-members"}
     with explained("read the newest sign-ins"):
-        page = await s.world.graph.send("GET", f"/auditLogs/signIns?$top={_NEWEST}", headers=newer, version="beta")
+        # Left alone, beta lists interactive sign-ins only, and native authentication may be none.
+        path = f"/auditLogs/signIns?$top={_NEWEST}&$filter={protocol.USER_SIGN_INS}"
+        page = await s.world.graph.send("GET", path, headers=newer, version="beta")
     failed: dict[int, tuple[str, dict[str, Any]]] = {}
     for row in page["value"]:
         result = _call_of(row)
@@ -449,6 +470,7 @@ _FURTHER: Final[dict[str, Callable[[Steps, _Cards], Awaitable[_Verdict]]]] = {
     "service principal of the test client": lambda s, cards: _enabled(s, _app_id(cards, _CLIENT)),
     "service principal of Azure AD Authentication Extensions": lambda s, _: _enabled(s, protocol.CALLER_APP_ID),
     "service principal of Microsoft Graph": lambda s, _: _enabled(s, protocol.GRAPH_APP_ID),
+    _RESET: _reset,
     _ROOM: _room,
     _USERS: _users,
     _UNFLAGGED: _unflagged,

@@ -56,6 +56,7 @@ DELEGATED_PERMISSIONS: Final = (
     "DelegatedPermissionGrant.ReadWrite.All",
     "Directory.Read.All",
     "EventListener.ReadWrite.All",
+    "Policy.Read.All",
     "User.ReadWrite.All",
 )
 # What reading all of it takes; the application of a person asks for no more until something is to be written.
@@ -65,8 +66,12 @@ READ_PERMISSIONS: Final = (
     "CustomAuthenticationExtension.Read.All",
     "Directory.Read.All",
     "EventListener.Read.All",
+    "Policy.Read.All",
     "User.Read.All",
 )
+
+# The filter that lists sign-ins of people of both kinds: without it beta lists the interactive ones [graph].
+USER_SIGN_INS: Final = "signInEventTypes/any(t: t eq 'interactiveUser' or t eq 'nonInteractiveUser')"
 
 # Limits of the service [limits].
 TIMEOUT_MS: Final = 2000

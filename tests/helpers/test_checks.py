@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sessions import NO_LICENCE, Opening, answering
+from sessions import DENIED, NO_LICENCE, Opening, answering
 
 from helpers.checks import Checked
 from helpers.kit import Session
@@ -213,3 +213,32 @@ async def test_an_endpoint_out_of_reach_is_a_row_and_no_error(fault: str, home: 
     with s.rehearsal.fault(fault):
         checked = await s.check()
     assert "does not answer" in words_of(checked, "the endpoint at its public address")
+
+
+async def test_without_email_otp_an_asked_for_new_password_is_a_dead_end_and_named(
+    home: Path, opening: Opening
+) -> None:
+    s = await healthy(opening, home)
+    row = "a way out for weak passwords: Email OTP"
+    path = "/policies/authenticationMethodsPolicy/authenticationMethodConfigurations/email"
+
+    async def said() -> tuple[str, str]:
+        [found] = [each for each in (await s.check()).rows if each[0] == row]
+        return str(found[1]), f"{found[2]} {found[3]}"
+
+    assert (await said())[0] == "yes"
+    body = {"@odata.type": "#microsoft.graph.emailAuthenticationMethodConfiguration", "state": "disabled"}
+    await s.world.graph.send("PATCH", path, body=body)
+    verdict, words = await said()
+    assert verdict == "no" and "UpdatePassword" in words and "Authentication Policy Administrator" in words
+    await s.world.graph.send("PATCH", path, body=body | {"state": "enabled"})
+    between = answering(s)
+
+    def groups_only(shown: Any) -> Any:
+        return shown | {"includeTargets": [{"targetType": "group", "id": "3f6f1a52-0b5a-4f0d-9c3c-1d6f2a0a7b11"}]}
+
+    between.changed[path] = groups_only
+    assert (await said())[0] == "not known"
+    between.refused[path] = DENIED
+    verdict, words = await said()
+    assert verdict == "not known" and "Policy.Read.All" in words

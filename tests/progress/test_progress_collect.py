@@ -111,6 +111,55 @@ def findings(tables: Tables) -> dict[str, int]:
     return dict(zip(found["finding"], found["rows"], strict=True))
 
 
+async def test_a_log_that_is_forbidden_is_noted_and_the_others_are_read(tenant: Tenant, archive: Archive) -> None:
+    """B3: users and audits were not kept, and nothing was computed."""
+
+    def forbid(link: str) -> None:
+        if "signIns" in link:
+            raise refused(403)
+
+    tenant.flag("bob", False)
+    tenant.before = forbid
+    tables = await collected(tenant, archive)
+    assert tables.unread.keys() == {"sign_ins"} and tables.blind
+    assert states(tables).to_dict() == dict.fromkeys(("ann", "cem", "dora"), "flagged") | {"bob": "unconfirmed"}
+    assert findings(tables)["log that was not read"] == 1
+    # What was kept before is not lost, and still does not say that nobody came since.
+    tenant.before = lambda link: None
+    tenant.sign_in("ann", NOW - DAY, code=50126)
+    assert states(await collected(tenant, archive))["dora"] == "never_seen"
+    tenant.before = forbid
+    later = await collected(tenant, archive)
+    assert len(later.sign_ins) == 1
+    assert states(later).to_dict() == {"ann": "attempted", "bob": "unconfirmed", "cem": "flagged", "dora": "flagged"}
+
+
+@pytest.mark.parametrize("status", [401, 500])
+async def test_another_failure_of_a_log_stops_the_collection(status: int, tenant: Tenant, archive: Archive) -> None:
+    def fail(link: str) -> None:
+        if "signIns" in link:
+            raise refused(status)
+
+    tenant.before = fail
+    with pytest.raises(httpx.HTTPStatusError):
+        await collected(tenant, archive)
+
+
+async def test_both_kinds_of_a_persons_sign_ins_are_asked_for(tenant: Tenant, archive: Archive) -> None:
+    """M10: beta lists interactive ones only; native authentication may be missing from every rate."""
+    tenant.sign_in("ann", NOW - DAY)
+    tenant.sign_in("ann", NOW - DAY / 2)
+    tenant.sign_in("bob", NOW - DAY / 3)
+    refresh, native = tenant.log[1][1], tenant.log[0][1]
+    refresh |= {"isInteractive": False, "authenticationProtocol": "oAuth2"}
+    native |= {"isInteractive": False, "authenticationProtocol": "nativeAuth"}
+    tables = await collected(tenant, archive)
+    [asked] = [link for link in tenant.asked if "signIns" in link and "#" not in link]
+    assert "t eq 'interactiveUser' or t eq 'nonInteractiveUser'" in asked
+    # A token that was refreshed is no sign-in of a person.
+    assert list(tables.sign_ins["user_id"]) == ["ann", "bob"]
+
+
 async def test_a_tenant_is_read_page_by_page(tenant: Tenant, archive: Archive) -> None:
     for hour in range(5):
         tenant.sign_in("ann", NOW - pd.Timedelta(hours=hour + 1), code=50126)
@@ -137,7 +186,8 @@ async def test_the_second_time_only_what_is_new_is_read_and_nothing_doubles(tena
     assert len(tables.sign_ins) == 3
     assert tables.users.set_index("user_id")["migrated_at"].notna().to_dict()["bob"]
     logs = [link for link in tenant.asked if "signIns" in link]
-    assert logs == ["/auditLogs/signIns?$top=999&$filter=createdDateTime ge 2026-11-09T12:00:00Z"]
+    both = "signInEventTypes/any(t: t eq 'interactiveUser' or t eq 'nonInteractiveUser')"
+    assert logs == [f"/auditLogs/signIns?$top=999&$filter={both} and createdDateTime ge 2026-11-09T12:00:00Z"]
 
 
 async def test_a_row_that_comes_late_is_still_found(tenant: Tenant, archive: Archive) -> None:

@@ -42,6 +42,7 @@ COUNTED = {
         "certificate_days": None,
     },
     "missing_days": [],
+    "not_read": {},
 }
 
 

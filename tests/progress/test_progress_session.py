@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import itertools
+import json
 import stat
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from sessions import Opening
+from sessions import Opening, answering
 
 from jitkit.errors import NotReady
 from jitkit.progress.collect import Archive
@@ -75,3 +78,65 @@ def history(home: Path) -> Path:
 
 def modes(folder: Path) -> set[int]:
     return {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_file()}
+
+
+async def test_without_the_sign_in_log_the_figures_go_on_and_say_what_is_missing(
+    home: Path, opening: Opening, tmp_path: Path
+) -> None:
+    """B3: the refusal of one log stopped every figure, with advice on roles."""
+    s = await opening(home)
+    await s.endpoint.ensure()
+    s.rehearsal.switch("p1_licence", False)
+    first, second, *_ = s.world.people
+    assert (await s.sign_in(first)).migrated
+    await s.sign_in(second, password="not the old one, Juniper-27")
+    figures, counts = await s.progress.collect(), await s.users.counts()
+    assert (figures.counts["migrated"], figures.counts["remaining"]) == (counts.migrated, counts.to_migrate)
+    assert {row[1] for row in (await s.checkpoint("08")).rows} == {"yes"}
+    for words in (figures.totals().note, figures.in_words()):
+        assert "The sign-in log was not read (the tenant has no licence" in words and "P1 or P2" in words
+
+    metrics = json.loads((figures.report(tmp_path).parent / "metrics.json").read_text())
+    assert (metrics["migrated"], metrics["confirmed"], metrics["missing_days"]) == (1, None, None)
+    assert (metrics["health"]["outages"], metrics["health"]["outage_minutes"]) == (None, None)
+    assert metrics["not_read"].keys() == {"sign_ins"}
+    states = {name: count for name, count in metrics["states"].items() if count}
+    assert states == {"unconfirmed": 1, "attempted": 1, "flagged": counts.to_migrate - 1}
+
+    page = html.unescape((tmp_path / "report.html").read_text())
+    claims = (
+        "never tried", "not tried", "no sign-in since", "no sign-in confirms", "no outage", "agree about 0",
+        "The flag, the sign-in log", "used a name that no user has", "has not been called", "No log contradicts",
+    )  # fmt: skip
+    assert [claim for claim in claims if claim in page] == []
+    assert "the endpoint was asked about 1;" in page and "whether they tried, only the sign-in log says" in page
+    stragglers = pd.read_csv(tmp_path / "stragglers.csv")
+    assert set(stragglers["state"]) == {"attempted", "flagged"}
+
+    # The licence came: everything is read that the service still keeps.
+    s.rehearsal.switch("p1_licence", True)
+    whole = await s.progress.collect()
+    assert whole.tables.unread == {} and not whole.totals().note
+    assert summary(whole.tables)["confirmed"] == 1
+
+
+async def test_without_both_logs_and_the_ledger_the_flags_give_the_totals(
+    home: Path, opening: Opening, tmp_path: Path
+) -> None:
+    s = await opening(home)
+    await s.endpoint.ensure()
+    [name, *_] = s.world.people
+    assert (await s.sign_in(name)).migrated
+    answering(s).refused["GET .*/auditLogs/"] = (
+        403,
+        "Authentication_RequestFromUnsupportedUserRole",
+        "User is not in the allowed roles",
+    )
+    s.endpoint.ledger_path.unlink()
+    figures = await s.progress.collect()
+    assert figures.counts["migrated"] == 1
+    assert figures.tables.unread.keys() == {"sign_ins", "audits"}
+    assert all("Reports Reader" in sentence for sentence in figures.tables.unread.values())
+    page = html.unescape(figures.report(tmp_path).read_text())
+    assert "No ledger shows a call, and the sign-in log was not read." in page
+    assert "has not been called" not in page and "no outage" not in page

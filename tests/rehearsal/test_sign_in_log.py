@@ -205,6 +205,18 @@ async def test_a_filter_combines_time_app_user_and_error(world: World, graph: ht
     assert [row["status"]["errorCode"] for row in await rows(graph, "/v1.0/auditLogs/signIns", filter=text)] == [0]
 
 
+async def test_beta_filters_by_the_kind_of_a_sign_in(world: World, graph: httpx.AsyncClient) -> None:
+    world.add_user(flag=False)
+    await world.sign_in(LEGACY)
+    path, kind = "/beta/auditLogs/signIns", "signInEventTypes/any(t: t eq '{}')"
+    assert len(await rows(graph, path, filter=kind.format("interactiveUser"))) == 1
+    assert await rows(graph, path, filter=kind.format("nonInteractiveUser")) == []
+    both = "signInEventTypes/any(t: t eq 'interactiveUser' or t eq 'nonInteractiveUser')"
+    assert len(await rows(graph, path, filter=f"{both} and createdDateTime ge 2020-01-01T00:00:00Z")) == 1
+    refused = await graph.get("/v1.0/auditLogs/signIns", params={"$filter": kind.format("interactiveUser")})
+    assert refused.status_code == 400
+
+
 # --- time ------------------------------------------------------------------------------------------------------------
 
 

@@ -24,8 +24,12 @@ def from_archive(archive: Archive, now: pd.Timestamp, dimensions: pd.DataFrame |
     tables = assemble(users, seen_at=max([now, *latest]), **logs, dimensions=dimensions)
     flagged, until = tables.users["flagged_at"].min(), archive.covered_until("sign_ins")
     missing = archive.missing_days("sign_ins", flagged, until) if pd.notna(flagged) and until is not None else []
+    refused = {kind: why for kind in ("sign_ins", "audits") if (why := archive.noted(kind).get("refused"))}
+    unread = {kind: remark(f"unread_{kind}", 1, cause)._replace(remedy=step) for kind, (cause, step) in refused.items()}
+    tables.unread = {kind: f"{each.cause[:1].upper()}{each.cause[1:]}. {each.remedy}" for kind, each in unread.items()}
     tables.remarks = (
         *tables.remarks,
+        *unread.values(),
         remark("vanished", int((users["flag"].notna() & users["gone_at"].notna()).sum())),
         remark("flagged_again", int((users["again"] & users["flag"].fillna(False)).sum())),
         remark("not_collected", len(missing), f"{missing[0]} to {missing[-1]}" if missing else ""),

@@ -270,7 +270,8 @@ def failures_chart(tables: Tables) -> Chart:
         for cause, meaning in zip(failures["cause"], failures["meaning"], strict=True)
     ]
     count = f"{failures['count'].sum():,}"
-    title, subject = f"Failures by cause: {count} sign-ins", f"Causes of {count} failed sign-ins"
+    seen = " that the ledger shows" if tables.blind else ""
+    title, subject = f"Failures by cause: {count} sign-ins{seen}", f"Causes of {count} failed sign-ins{seen}"
     return _bars(tables, failures, names, title, subject, "Sign-ins")
 
 
@@ -306,7 +307,8 @@ def latency_chart(tables: Tables) -> Chart:
     calls, late = latency["calls"], latency["over_limit"]
     title = f"Time to answer: {calls:,} calls, {late:,} over {TIMEOUT_MS:,} ms · as of {moment(tables.as_of)}"
     if not calls:
-        return Chart(title, "The endpoint has not been called yet.", durations)
+        words = "No ledger shows a call." if tables.blind else "The endpoint has not been called yet."
+        return Chart(title, words, durations)
 
     def draw(ax: Axes) -> None:
         counts = durations["count"]

@@ -19,9 +19,11 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from jitkit.errors import BadTable, NotReady
+from jitkit.explanations import refused
 from jitkit.files import make_private, write_private
 from jitkit.progress.log_analytics import Row, audits_from_graph, sign_ins_from_graph
 from jitkit.progress.tables import KINDS, times
+from jitkit.protocol import USER_SIGN_INS
 
 KEPT: Final = pd.Timedelta(days=7)
 """How long the service keeps its logs."""
@@ -29,6 +31,7 @@ KEPT: Final = pd.Timedelta(days=7)
 _OVERLAP: Final = pd.Timedelta(days=1)
 _AT_ONCE: Final = 20_000  # rows that an interruption can cost
 _LONG: Final = 2.0  # seconds after which a bar shows how far it is
+_FORBIDDEN: Final = 403
 _REFUSED: Final = (400, 404, 410)  # the link of the next page cannot be followed any more
 
 _COLUMNS: Final = {
@@ -40,11 +43,11 @@ _UTC: Final = pd.DatetimeTZDtype("us", "UTC")
 _USERS: Final = {"user_id": "str", "flag": "boolean", "again": "bool"} | dict.fromkeys(
     ("created_at", "true_at", "false_at", "gone_at", "seen_at"), _UTC
 )
-# What Graph lists: the path, and the property with a row's time.
+# What Graph lists: the path, the property with a row's time, and which rows.
 _DIRECTORY: Final = "/users?$top=999&$select=id,createdDateTime,"
 _LOGS: Final = {
-    "sign_ins": ("/auditLogs/signIns?$top=999", "createdDateTime"),
-    "audits": ("/auditLogs/directoryAudits?$top=999", "activityDateTime"),
+    "sign_ins": ("/auditLogs/signIns", "createdDateTime", [USER_SIGN_INS]),
+    "audits": ("/auditLogs/directoryAudits", "activityDateTime", []),
 }
 # A callout's name is served only to callers who ask for values newer than the published ones.
 _REQUESTS: Final = {"sign_ins": {"version": "beta", "headers": {"Prefer": "include-unknown-enum-members"}}}
@@ -215,7 +218,7 @@ def _merged(before: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
 async def collect(send: Send, flag: str, archive: Archive, now: pd.Timestamp, *, logs_only: bool = False) -> None:
     """Bring the archive up to what the tenant shows now.
 
-    An interrupted reading goes on at the page at which it stopped.
+    An interrupted reading goes on at the page at which it stopped. A log that the tenant forbids is noted as such.
 
     Args:
         send: sends a request to the tenant's Graph.
@@ -225,7 +228,7 @@ async def collect(send: Send, flag: str, archive: Archive, now: pd.Timestamp, *,
         logs_only: leave the users for a later collection; only the logs are forgotten by the service.
 
     Raises:
-        httpx.HTTPStatusError: Graph refused; what was read until then is kept.
+        httpx.HTTPStatusError: Graph refused the users, or failed; what was read until then is kept.
     """
     if not logs_only:
         noted = archive.noted("users")
@@ -233,23 +236,46 @@ async def collect(send: Send, flag: str, archive: Archive, now: pd.Timestamp, *,
             _read_users(send, flag, archive, noted["next"], pd.Timestamp(noted["begun"]), now)
         ):
             await _read_users(send, flag, archive, f"{_DIRECTORY}{flag}", now, now)
-    for kind, (path, time) in _LOGS.items():
-        noted = archive.noted(kind)
-        if "next" in noted:
-            since = pd.Timestamp(noted["since"]) if "since" in noted else None
-            await _resume(_read_log(send, flag, archive, kind, noted["next"], since, pd.Timestamp(noted["until"])))
-        until = archive.covered_until(kind)
-        since = until - _OVERLAP if until is not None else None
-        later = f"&$filter={time} ge {since:%Y-%m-%dT%H:%M:%SZ}" if since is not None else ""
-        await _read_log(send, flag, archive, kind, path + later, since, now)
+    for kind in _LOGS:
+        try:
+            await _read_new(send, flag, archive, kind, now)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code != _FORBIDDEN:
+                raise
+            # No licence or no role for this log: the others, and the flags, still say how many were moved.
+            archive.note(kind, refused=_why(error.response, f"GET {_LOGS[kind][0]}"))
+        else:
+            archive.note(kind, refused=None)
+
+
+def _why(answer: httpx.Response, call: str) -> list[str]:
+    """Return why a log was refused, and what to do."""
+    try:
+        error = dict(answer.json()["error"])
+    except (ValueError, TypeError, KeyError):
+        error = {}
+    return list(refused(answer.status_code, str(error.get("code", "")), str(error.get("message", "")), call))
+
+
+async def _read_new(send: Send, flag: str, archive: Archive, kind: str, now: pd.Timestamp) -> None:
+    noted = archive.noted(kind)
+    if "next" in noted:
+        since = pd.Timestamp(noted["since"]) if "since" in noted else None
+        await _resume(_read_log(send, flag, archive, kind, noted["next"], since, pd.Timestamp(noted["until"])))
+    path, time, which = _LOGS[kind]
+    until = archive.covered_until(kind)
+    since = until - _OVERLAP if until is not None else None
+    which = which + ([f"{time} ge {since:%Y-%m-%dT%H:%M:%SZ}"] if since is not None else [])
+    chosen = f"&$filter={' and '.join(which)}" if which else ""
+    await _read_log(send, flag, archive, kind, f"{path}?$top=999{chosen}", since, now)
 
 
 async def _resume(reading: Awaitable[None]) -> bool:
     """Go on with a reading that was interrupted; False if the link at which it stopped is no longer valid."""
     try:
         await reading
-    except httpx.HTTPStatusError as refused:
-        if refused.response.status_code not in _REFUSED:
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code not in _REFUSED:
             raise
         return False
     return True

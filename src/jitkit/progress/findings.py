@@ -232,6 +232,8 @@ def _lagging(tables: Tables) -> Iterator[Finding]:
 
 def _why(tables: Tables, by: str, cohort: str) -> tuple[str, str]:
     """Say what hindered most of those who tried, or that few tried."""
+    if tables.blind:
+        return "The sign-in log, which says whether they tried, was not read.", "Remind these people."
     if not tables.logged:
         return "No log shows an attempt by those who are left.", "Remind these people."
     waiting = tables.users["migrated_at"].isna()

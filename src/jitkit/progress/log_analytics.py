@@ -33,11 +33,16 @@ _PORTAL_TIME: Final = "%m/%d/%Y, %I:%M:%S.%f %p"
 
 
 def sign_ins_from_graph(rows: Iterable[Row]) -> pd.DataFrame:
-    """Make a table of `signIn` objects of the beta log: the columns of sign_ins, and the `id` of each row."""
+    """Make a table of `signIn` objects of the beta log: the columns of sign_ins, and the `id` of each row.
+
+    Rows in which nobody typed a password, such as the refresh of a token, are left out.
+    """
     found = []
     for row in rows:
         known = (row.get(name) for name in ("id", "createdDateTime", "userId", "appId", "correlationId"))
         callout = password_callout(row.get("appliedEventListeners"))
+        if row.get("isInteractive") is False and not callout and row.get("authenticationProtocol") != "nativeAuth":
+            continue
         found.append((*known, (row.get("status") or {}).get("errorCode"), *map(callout.get, _CALLOUT.values())))
     frame = pd.DataFrame(found, columns=["id", *KINDS["sign_ins"]])
     numbers = {name: "Int64" for name, type_ in KINDS["sign_ins"].items() if type_ == "number"}

@@ -133,7 +133,8 @@ class Figures:
             ("Not moved yet", f"{counts['remaining']:,}"),
             ("… of them blocked", f"{self.blocked:,}"),
         ]
-        return Table(caption=f"How far the migration is, {self._as_of}", columns=("What", "Users"), rows=rows)
+        caption, unread = f"How far the migration is, {self._as_of}", " ".join(self.tables.unread.values())
+        return Table(caption=caption, columns=("What", "Users"), rows=rows, note=unread)
 
     def stands_out(self) -> Table:
         """List what stands out, with what to do about it."""
@@ -201,11 +202,13 @@ class Figures:
         """The five questions that everybody asks, each with a sentence or two made of numbers."""
         tables, users = self.tables, self.tables.users
         counted, reasons, daily = states.count_states(tables), states.remaining(tables), pace(tables)
-        moved = say("how_many_moved", counts=self.counts, confirmed=counted["confirmed"], logged=len(tables.sign_ins))
+        logged = len(tables.sign_ins) and not tables.blind
+        moved = say("how_many_moved", counts=self.counts, confirmed=counted["confirmed"], logged=logged)
         # The day of `as_of` is not over; that of the first flag is not whole, unless the flag was set at midnight.
         began = int(len(daily) > 0 and users["flagged_at"].min() > daily["day"].iloc[0])
         whole, unmoved = daily["moved"].iloc[began:-1], users["migrated_at"].isna().all()
-        tried = reasons[reasons["reason"] != states.NEVER_TRIED] if tables.logged else reasons.head(0)
+        untried = (states.NEVER_TRIED, states.UNREAD)
+        tried = reasons[~reasons["reason"].isin(untried)] if tables.logged else reasons.head(0)
         blocked = counted["states"]["blocked"]
         left = say(
             "who_is_left",
@@ -214,6 +217,7 @@ class Figures:
             tried=tried,
             blocked=blocked,
             locked=blocked - counted["cannot_migrate"],
+            blind=tables.blind,
         )
         switch_off = say("when_to_switch_off", forecast=self.forecast, choice=self.cut_over())
         return {
@@ -229,6 +233,7 @@ class Figures:
         lines = [f"{question}\n  {answer}" for question, answer in self.answers.items()]
         found = [f"  {each.label}: {each.words}" for each in self.findings]
         found += [f"  Data: {each.rows:,} {each.finding}." for each in self.tables.remarks if each.rows]
+        found += [f"  {sentence}" for sentence in self.tables.unread.values()]
         return "\n".join([*lines, "What stands out", *(found or ["  Nothing."])])
 
     def report(

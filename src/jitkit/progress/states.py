@@ -20,6 +20,7 @@ _REASONS: Final[dict[str, str]] = {name: words for name, (words, _) in TEXTS["re
 _LOCKED, _DISABLED = sign_in_result(50053), sign_in_result(50057)
 _ADVICE: Final[dict[str, str]] = dict([*TEXTS["reasons"].values(), _LOCKED, _DISABLED])
 NEVER_TRIED: Final = _REASONS["never_tried"]
+UNREAD: Final = _REASONS["unread"]
 # Codes of the sign-in log that come before any call.
 _STOPPED: Final = {0: _REASONS["came_in"], 50053: _LOCKED[0], 50057: _DISABLED[0]}
 
@@ -46,14 +47,14 @@ def summary(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dic
         "failures": dict(zip(causes["cause"], map(int, causes["count"]), strict=True)),
         "latency_ms": {name: took[name] for name in ("p50", "p95", "p99")},
         "health": health(tables, certificate_ends),
-        "missing_days": missing_days(tables),
+        "missing_days": None if tables.blind else missing_days(tables),
+        "not_read": dict(tables.unread),
     }
 
 
 def remaining(tables: Tables) -> pd.DataFrame:
     """Count `users` by `reason` why they are not moved, one a user, with its `fix`; the most frequent first."""
-    found = reasons(tables)
-    counts = (found if tables.logged else found.replace(NEVER_TRIED, _REASONS["untold"])).value_counts()
+    counts = reasons(tables).replace({} if tables.logged else {NEVER_TRIED: _REASONS["untold"]}).value_counts()
     frame = pd.DataFrame(
         {"reason": map(in_words, counts.index), "fix": map(advice, counts.index), "users": counts.to_numpy()}
     )
@@ -82,7 +83,7 @@ def reasons(tables: Tables) -> pd.Series:
     It is a sentence, or `blocked`, `refused` or `failed`, a colon and the cause.
     """
     waiting = tables.users["migrated_at"].isna().to_numpy()
-    result = np.full(len(waiting), NEVER_TRIED, dtype=object)
+    result = np.full(len(waiting), UNREAD if tables.blind else NEVER_TRIED, dtype=object)
     logged, answered = _logged(tables, waiting), _answered(tables, waiting)
     # A sign-in that both logs have counts once: the ledger says what the endpoint refused or blocked, the sign-in log
     # what broke on the way, and the ledger the rest.
@@ -165,8 +166,8 @@ def states(tables: Tables) -> pd.Series:
 def _waiting(tables: Tables, users: pd.DataFrame) -> np.ndarray:
     codes, words = pd.factorize(reasons(tables))
     state = np.array([_state_of(word) for word in words], dtype=object)[codes]
-    unseen = (reasons(tables) == NEVER_TRIED).to_numpy()
-    ends = [log["time"].iloc[-1] for log in (tables.sign_ins, tables.ledger) if len(log)]
+    unseen = reasons(tables).isin((NEVER_TRIED, UNREAD)).to_numpy()
+    ends = [log["time"].iloc[-1] for log in (tables.sign_ins, tables.ledger) if len(log) and not tables.blind]
     state[unseen & ((users["flagged_at"] > max(ends)).to_numpy() if ends else True)] = "flagged"
     if "status" in users:
         state[unseen & users["status"].astype("str").str.lower().isin(COLUMNS["straggler"]["blocked"]).to_numpy()] = (
@@ -182,13 +183,14 @@ def _state_of(reason: str) -> str:
         return "stuck"
     if reason == _DISABLED[0] or reason.removeprefix(BLOCKED) in CANNOT:
         return "blocked"
-    return "never_seen" if reason == NEVER_TRIED else "attempted"
+    return "never_seen" if reason in (NEVER_TRIED, UNREAD) else "attempted"
 
 
 def count_states(tables: Tables) -> dict[str, Any]:
     """Count the users in each state, those `confirmed` by a sign-in after the flag became false, and `cannot_migrate`.
 
-    The latter are blocked, and not only locked: whatever the date, they would count as remaining for ever.
+    The latter are blocked, and not only locked: whatever the date, they would count as remaining for ever. Where the
+    sign-in log was not read, `confirmed` is None.
     """
     counts = states(tables).value_counts()
     by_state = {state: int(counts.get(state, 0)) for state in STATES}
@@ -196,20 +198,27 @@ def count_states(tables: Tables) -> dict[str, Any]:
     waiting = tables.users["migrated_at"].isna().to_numpy()
     blocked = (states(tables)[waiting] == "blocked").to_numpy()
     locked = (reasons(tables) == f"{BLOCKED}locked").to_numpy()
-    return {"states": by_state, "confirmed": confirmed, "cannot_migrate": int((blocked & ~locked).sum())}
+    return {
+        "states": by_state,
+        "confirmed": None if tables.blind else confirmed,
+        "cannot_migrate": int((blocked & ~locked).sum()),
+    }
 
 
 def state_table(tables: Tables) -> pd.DataFrame:
     """Put the states into words: `state`, `users`, `share` (0 to 1 of the users in scope), `meaning`; every state."""
     counts = count_states(tables)["states"]
     whole = max(sum(counts.values()), 1)
-    rows = [(state, count, count / whole, STATES[state]) for state, count in counts.items()]
+    words = STATES | (TEXTS["unread_states"] if tables.blind else {})
+    rows = [(state, count, count / whole, words[state]) for state, count in counts.items()]
     return pd.DataFrame(rows, columns=["state", "users", "share", "meaning"])
 
 
 @once
 def stragglers(tables: Tables) -> pd.DataFrame:
     """List the users who are not moved, and those whose migration nothing confirms, without names and addresses.
+
+    Where the sign-in log was not read, nobody is listed for want of a confirmation.
 
     `last_cause` is one of `reasons`, empty for the unconfirmed. The longest without an attempt come first, then by id.
     """
@@ -230,7 +239,7 @@ def stragglers(tables: Tables) -> pd.DataFrame:
             "flagged_at": users["flagged_at"],
             **{name: users[name] for name in extra},
         }
-    )[~state.isin(MOVED[:-1])]
+    )[~state.isin(MOVED if tables.blind else MOVED[:-1])]
     return frame.sort_values(["last_attempt", "user_id"], na_position="first", ignore_index=True)
 
 
@@ -243,6 +252,8 @@ def matrix(tables: Tables) -> pd.DataFrame:
     said = {name: pd.Categorical.from_codes(codes, TEXTS["records"][name]) for name, codes in _said(tables).items()}
     found = pd.DataFrame(said).value_counts().rename("users").reset_index()
     found = found[found["users"] > 0].astype(dict.fromkeys(said, "str"))
+    if tables.blind:
+        found["log"] = found["log"].replace("nothing", "not collected")
     # Ids that ran a callout and are not in scope.
     strangers = [
         tables.sign_ins["user_id"][tables.asked & (tables.people < 0)],

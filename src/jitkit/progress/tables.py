@@ -7,7 +7,7 @@ become categories (a number a row), sorting looks at numbers, and only rows that
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
 from importlib.resources import files
@@ -77,6 +77,8 @@ class Tables:
         as_of: the moment that the tables describe, UTC if it names no time zone; by default the last moment in them,
             not counting flags that are yet to be set.
         remarks: what the collector noticed and the tables themselves do not show.
+        unread: the logs that the tenant did not let be read, `sign_ins` or `audits`, each with a sentence that says
+            why. What such a log would say is not known, also where an older part of it is in the tables.
     """
 
     users: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
@@ -84,6 +86,7 @@ class Tables:
     ledger: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
     as_of: pd.Timestamp | None = None
     remarks: tuple[Remark, ...] = ()
+    unread: Mapping[str, str] = field(default_factory=dict)
     kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)  # what `once` has computed
 
     def __post_init__(self) -> None:
@@ -99,7 +102,7 @@ class Tables:
 
     def until(self, as_of: pd.Timestamp) -> Tables:
         """Return the tables as they were at a moment (UTC if it names no zone): without what came later."""
-        earlier = Tables(as_of=as_of, remarks=self.remarks)
+        earlier = Tables(as_of=as_of, remarks=self.remarks, unread=self.unread)
         moment = earlier.as_of
         users = self.users[~(self.users["flagged_at"] > moment)].reset_index(drop=True)
         later = users["migrated_at"] > moment
@@ -113,6 +116,11 @@ class Tables:
     def logged(self) -> bool:
         """Whether a log has a row at all: without one it is not known who tried."""
         return bool(len(self.sign_ins) or len(self.ledger))
+
+    @property
+    def blind(self) -> bool:
+        """Whether the sign-in log was forbidden: then nobody is said not to have tried, or not to have come in."""
+        return "sign_ins" in self.unread
 
     @cached_property
     def people(self) -> np.ndarray:

@@ -45,6 +45,7 @@ class Collection:
     table: str = "objects"  # the table they are in; every table has `body`
     columns: Mapping[str, str] = field(default_factory=lambda: ID_COLUMN)  # properties that are not in its JSON
     extensions: Mapping[str, str] = field(default_factory=dict)  # that items may carry: full name to data type
+    usual: Mapping[str, str] = field(default_factory=dict)  # collections, as JSON, of items that store none
     # `collection/member` names whose value matches whatever is asked, with the SQL condition under which.
     loose: Mapping[str, str] = field(default_factory=dict)
     opaque: frozenset[str] = frozenset()  # properties that can be read and not filtered
@@ -393,7 +394,7 @@ class _Filter:
 
     def _property(self, names: list[str]) -> str:
         items = self._items
-        if names[0] not in items.columns and names[0] not in items.extensions:
+        if not any(names[0] in known for known in (items.columns, items.extensions, items.usual)):
             if names[0].startswith("extension_"):
                 raise refusal("filter-extension", name=names[0])
             # A type cast leads to a property of a derived type, which the base model does not list.
@@ -414,7 +415,10 @@ class _Filter:
         inner = self._or()
         self._take(")")
         path = '"."'.join(names)
-        return f"""EXISTS (SELECT 1 FROM json_each(body, '$."{path}"') {alias} WHERE {inner})"""  # noqa: S608
+        values = f"""body, '$."{path}"'"""
+        if names[0] in self._items.usual:
+            values = f"coalesce(json_extract({values}), '{self._items.usual[names[0]]}')"
+        return f"EXISTS (SELECT 1 FROM json_each({values}) {alias} WHERE {inner})"  # noqa: S608
 
     def _check_types(self, name: str, value: Any, operator: str) -> None:
         """Refuse a literal of another type than the property's; a type that is not known takes everything."""
