@@ -15,6 +15,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Final
 
+from helpers.settings import chosen_hides_people
 from jitkit.display import Table, fold
 from jitkit.endpoint.stores.hashes import problem as hash_problem
 from jitkit.errors import BadTable
@@ -117,10 +118,11 @@ class Export:
         )._repr_html_()
         if not self.problems:
             return summary
+        hide = chosen_hides_people()
         each = Table(
             caption="Row by row",
-            columns=("Line", "Sign-in name", "What is wrong", "What happens"),
-            rows=[(problem.line, problem.username, problem.cause, problem.result) for problem in self.problems],
+            columns=("Line", *(() if hide else ("Sign-in name",)), "What is wrong", "What happens"),
+            rows=[(row.line, *(() if hide else (row.username,)), row.cause, row.result) for row in self.problems],
         )
         return summary + fold("Row by row", each._repr_html_())
 

@@ -21,6 +21,7 @@ __all__ = [
     "Names",
     "Profile",
     "choice",
+    "chosen_hides_people",
     "has_real_tenant",
     "home",
     "load",
@@ -240,6 +241,14 @@ def choice(folder: Path, mode: Mode, values: Mapping[str, Any]) -> tuple[Profile
     given = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
     chosen = {**before, **{name: value for name, value in given.items() if value is not None}}
     return in_force, _with_host(Profile(mode=mode, **chosen))
+
+
+def chosen_hides_people() -> bool:
+    """Whether the chosen world keeps names of people out of outputs; taken for granted where that cannot be read."""
+    try:
+        return _read(home()).hides_people
+    except SettingsError:
+        return True
 
 
 def has_real_tenant(folder: Path) -> bool:

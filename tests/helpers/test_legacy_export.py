@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers import kit
 from helpers.legacy_export import normalise, read_export
 from jitkit.errors import BadTable, SettingsError
 
@@ -181,6 +182,21 @@ def test_an_export_without_hashes_makes_no_table(tmp_path: Path) -> None:
     export = read_export(write(tmp_path, "username\na@example.com\n"))
     with pytest.raises(BadTable, match="no column password_hash"):
         export.to_sqlite(tmp_path / "legacy.sqlite3")
+
+
+def test_an_export_of_real_people_is_shown_without_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """H11: the line in the file says who is meant; one switch shows the names."""
+    monkeypatch.setenv("JIT_KIT_HOME", str(tmp_path / "home"))
+    export = read_export(write(tmp_path, "username,display_name\nmary at example.com,Mary\nbo@example.com,Bo\n"))
+    assert "mary at example.com" in export._repr_html_(), "the rehearsal's people are invented"
+    kit.choose("live", tenant="contoso.onmicrosoft.com", endpoint_host="jit.contoso.com")
+    shown = export._repr_html_()
+    assert "mary at" not in shown and "example.com" not in shown
+    assert ">2<" in shown, "the line of the export"
+    kit.choose("live", show_people=True)
+    assert "mary at example.com" in export._repr_html_()
+    (tmp_path / "home" / "profile.json").write_text("torn")
+    assert "mary at" not in export._repr_html_()
 
 
 def test_no_hash_reaches_anything_that_is_shown(tmp_path: Path) -> None:
