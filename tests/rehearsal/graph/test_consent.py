@@ -11,7 +11,7 @@ import pytest
 
 from jitkit.protocol import GRAPH_APP_ID, RECEIVE_PAYLOAD_ROLE_ID
 
-from .bodies import message, new_principal
+from .bodies import created, message, new_principal
 
 
 async def test_consent_to_receive_payloads_through_the_sdk(sdk: Any, graph: httpx.AsyncClient) -> None:
@@ -75,6 +75,16 @@ async def test_a_scope_that_the_resource_does_not_have_is_refused(graph: httpx.A
     resource = (await graph.get(f"/servicePrincipals(appId='{GRAPH_APP_ID}')")).json()["id"]
     body = {"clientId": client["id"], "consentType": "AllPrincipals", "resourceId": resource, "scope": "User.Raed"}
     assert "User.Raed" in message(await graph.post("/oauth2PermissionGrants", json=body))
+    own = {**body, "resourceId": client["id"], "scope": "User.Read"}
+    assert message(await graph.post("/oauth2PermissionGrants", json=own)).startswith("400 Request_BadRequest")
+
+
+async def test_scopes_of_microsoft_graph_that_the_kit_never_asks_for_are_granted(graph: httpx.AsyncClient) -> None:
+    client = await new_principal(graph, "Mail reader")
+    resource = (await graph.get(f"/servicePrincipals(appId='{GRAPH_APP_ID}')")).json()["id"]
+    scope = "openid profile Mail.ReadWrite Files.ReadWrite.AppFolder Group.Read.All User.Read"
+    body = {"clientId": client["id"], "consentType": "AllPrincipals", "resourceId": resource, "scope": scope}
+    assert (await created(graph, "/oauth2PermissionGrants", body))["scope"] == scope
 
 
 async def test_a_grant_is_read_from_either_side(graph: httpx.AsyncClient) -> None:

@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from jitkit.rehearsal.tenant import RehearsalTenant
+from rehearsal.support import World
 
-from .bodies import created, message, person
+from .bodies import EXTENSIONS, created, extension, message, person
 
 EVENTUAL = {"ConsistencyLevel": "eventual"}
 
@@ -191,3 +192,95 @@ async def test_principals_are_counted(graph: httpx.AsyncClient) -> None:
     listed = (await graph.get("/servicePrincipals")).json()["value"]
     counted = await graph.get("/servicePrincipals/$count", headers=eventual)
     assert int(counted.text) == len(listed) > 0
+
+
+async def test_a_query_writes_property_names_in_any_case(graph: httpx.AsyncClient, tenant: RehearsalTenant) -> None:
+    for name in ("bea", "ada"):
+        await graph.post("/users", json=person(tenant, f"{name}@x.example"))
+    headers = {"ConsistencyLevel": "eventual"}
+    query = "$select=DISPLAYNAME,Id&$orderby=displayname desc&$filter=accountenabled eq true&$count=true"
+    found = (await graph.get(f"/users?{query}", headers=headers)).json()
+    assert found["@odata.context"].endswith("#users(displayName,id)")
+    assert [each["displayName"] for each in found["value"]] == ["Bea", "Ada"]
+    assert set(found["value"][0]) == {"displayName", "id"}
+    one = (await graph.get(f"/users/{found['value'][0]['id']}?$select=MAIL")).json()
+    assert one["@odata.context"].endswith("#users(mail)/$entity")
+    assert "mail" in one
+    searched = await graph.get('/users?$search="displayname:ad"', headers=headers)
+    assert [each["displayName"] for each in searched.json()["value"]] == ["Ada"]
+    app = await graph.get("/applications?$select=keycredentials,APPID")
+    assert set(app.json()["value"][0]) == {"keyCredentials", "appId"}
+
+
+async def test_a_selected_property_without_a_value_is_null_or_empty(
+    graph: httpx.AsyncClient, tenant: RehearsalTenant, flag: str
+) -> None:
+    id = (await graph.post("/users", json=person(tenant, "ada@x.example"))).json()["id"]
+    found = (await graph.get(f"/users/{id}?$select=city,otherMails,assignedLicenses,{flag}")).json()
+    del found["@odata.context"]
+    assert found == {"city": None, "otherMails": [], "assignedLicenses": []}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "/users?$filter=signInActivity/lastSignInDateTime ge 2026-01-01T00:00:00Z",
+        "/users?$select=id,signinactivity",
+        "/users?$filter=manager/id eq 'x'",
+        "/users?$orderby=interests",
+        "/applications?$filter=owners/$count eq 0&$count=true",
+        "/servicePrincipals?$select=appRoleAssignedTo",
+        "/auditLogs/signIns?$filter=originalRequestId eq 'x'",
+        "/identity/authenticationEventListeners/microsoft.graph.onPasswordSubmitListener",
+        "/users/microsoft.graph.user",
+    ],
+)
+async def test_what_the_tenant_cannot_know_is_not_simulated(graph: httpx.AsyncClient, query: str) -> None:
+    answer = await graph.get(query, headers={"ConsistencyLevel": "eventual"})
+    assert message(answer).startswith("501 NotImplemented: not simulated")
+
+
+async def test_a_collection_is_counted_in_a_filter(graph: httpx.AsyncClient, tenant: RehearsalTenant) -> None:
+    app = (await graph.post("/applications", json={"displayName": "A", "tags": ["one", "two"]})).json()
+    headers = {"ConsistencyLevel": "eventual"}
+    for filtered, names in (("tags/$count gt 1", ["A"]), ("assignedLicenses/$count eq 0", [])):
+        kind = "/applications" if names else "/users"
+        assert (await graph.get(f"{kind}?$filter={filtered}")).status_code == 400
+        found = (await graph.get(f"{kind}?$filter={filtered}&$count=true", headers=headers)).json()
+        assert [each["displayName"] for each in found["value"]] == names
+    await graph.post("/users", json=person(tenant, "ada@x.example"))
+    licensed = await graph.get("/users?$filter=assignedLicenses/$count eq 0&$count=true", headers=headers)
+    assert [each["displayName"] for each in licensed.json()["value"]] == ["Ada"]
+    assert app["tags"] == ["one", "two"]
+
+
+@pytest.mark.parametrize("word", ["isof", "isOf"])
+async def test_a_filter_asks_for_a_derived_type(graph: httpx.AsyncClient, word: str) -> None:
+    types = ("onPasswordSubmitCustomExtension", "onTokenIssuanceStartCustomExtension")
+    for name in types:
+        body = extension(displayName=name) | {"@odata.type": f"#microsoft.graph.{name}"}
+        await graph.post(EXTENSIONS, json=body)
+
+    async def names(type: str, more: str = "") -> list[str]:
+        found = await graph.get(f"{EXTENSIONS}?$filter={word}('microsoft.graph.{type}'){more}")
+        return [each["displayName"] for each in found.json()["value"]]
+
+    for name in types:
+        assert await names(name) == [name]
+    assert await names("customAuthenticationExtension") == list(types)
+    assert await names(types[0], " and displayName eq 'other'") == []
+    refused = await graph.get(f"{EXTENSIONS}?$filter={word}('microsoft.graph.onPasswordSubmit')")
+    assert "could not be resolved" in message(refused)
+
+
+async def test_what_every_row_of_the_log_says_can_be_filtered(graph: httpx.AsyncClient, world: World) -> None:
+    world.add_user()
+    await world.sign_in("wrong")
+    log = "https://graph.microsoft.com/beta/auditLogs/signIns"
+    for filtered, rows in (
+        ("isInteractive eq true", 1),
+        ("isInteractive eq false", 0),
+        ("signInEventTypes/any(t: t eq 'interactiveUser')", 1),
+        ("signInEventTypes/any(t: t eq 'nonInteractiveUser')", 0),
+    ):
+        assert len((await graph.get(f"{log}?$filter={filtered}")).json()["value"]) == rows

@@ -54,7 +54,7 @@ class Applications(_Registered):
 
     def shown(self, call: Call, item: Body) -> Body:
         """Public keys come only with `$select=keyCredentials`."""
-        return item if "keyCredentials" in call.selected else hidden(item)
+        return item if "keycredentials" in {name.lower() for name in call.selected} else hidden(item)
 
     def as_created(self, item: Body) -> Body:
         return hidden(item)

@@ -7,6 +7,7 @@ an assignment's first half is its principal and the rest is opaque (appRoleAssig
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 import uuid
 from dataclasses import replace
@@ -16,7 +17,7 @@ from jitkit.protocol import GRAPH_APP_ID
 from jitkit.rehearsal.directory import Body
 from jitkit.rehearsal.graph import odata
 from jitkit.rehearsal.graph.applications import SERVICE_PRINCIPALS
-from jitkit.rehearsal.graph.resource import READ_DIRECTORY, Resource
+from jitkit.rehearsal.graph.resource import READ_DIRECTORY, Resource, defaults
 from jitkit.rehearsal.graph.wire import Call, GraphRoute, refusal
 
 _OWNERS: Final = ("/servicePrincipals/{id}", "/servicePrincipals(appId='{appId}')")
@@ -158,7 +159,12 @@ def _principal(call: Call, id: str | None) -> tuple[Body, str]:
 
 def _known_scopes(resource: Body, scope: str) -> str:
     known = {item["value"] for item in resource["oauth2PermissionScopes"]}
+    # The tenant has some of the hundreds of permissions of Microsoft Graph, and knows others by name.
+    of_graph = resource["appId"] == GRAPH_APP_ID
+    known |= set(defaults("oauth2PermissionGrant")["scopes"] if of_graph else ())
     for name in scope.split():
+        if name not in known and of_graph and re.fullmatch(r"[A-Z][\w-]*(\.[\w-]+)+", name):
+            raise refusal("not-simulated", what=f"the scope {name} of Microsoft Graph")
         if name not in known:
             raise refusal("grant-scope", name=name, resource=resource["displayName"])
     return scope

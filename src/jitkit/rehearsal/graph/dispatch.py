@@ -24,8 +24,8 @@ from jitkit.rehearsal.graph.wire import Answer, Call, Caller, GraphError, GraphR
 
 _PLACEHOLDER: Final = re.compile(r"\\\{(\w+)\\\}")
 _KEY: Final = re.compile(r"\('((?:[^']|'')*)'\)")
-# A function of a collection, which must not be read as an object's id.
-_ID: Final = r"(?P<\1>(?!(?:microsoft\.graph\.)?delta(?:\(\))?(?:/|$))[^/]+?)"
+# A function or a type cast of a collection, which must not be read as an object's id.
+_ID: Final = r"(?P<\1>(?!(?:microsoft\.)?graph\.|delta(?:\(\))?(?:/|$))[^/]+?)"
 
 
 def all_routes() -> list[GraphRoute]:

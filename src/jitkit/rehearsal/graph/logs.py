@@ -6,7 +6,6 @@ directoryAudit (v1.0); Microsoft Learn, "Microsoft Entra data retention": an ext
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Final
 
@@ -36,6 +35,7 @@ class DirectoryAudits(Resource):
             "kind = ? AND time BETWEEN ? AND ?",
             (self.kind, now - _KEPT_SECONDS, now - float(switches.read(call.directory, "log_delay"))),
             table="log",
+            unknown=self.unknown,
             top=(1000, 1000),
             order=("time", True),
         )
@@ -45,15 +45,13 @@ class SignIns(DirectoryAudits):
     """The sign-in log, which needs a P1 licence."""
 
     kind, model = "signIn", "SignIn"
+    unknown = frozenset({"authenticationDetails", "originalRequestId", "uniqueTokenIdentifier"})
     paths = ("/auditLogs/signIns",)
 
     def items(self, call: Call) -> odata.Collection:
         if not switches.is_on(call.directory, "p1_licence"):
             raise refusal("not-premium")
-        found = super().items(call)
-        # Beta alone can filter by the kind of a sign-in; a stored row that names none is of the usual one.
-        usual = {"signInEventTypes": json.dumps(_USUAL["beta"]["signInEventTypes"])}
-        return found if call.version == "v1.0" else replace(found, usual=usual)
+        return replace(super().items(call), usual=_usual(call.version, call.tenant_id))
 
     def shown(self, call: Call, item: Body) -> Body:
         """The name of an event is hidden from a caller who did not say that they can read it."""
@@ -69,14 +67,19 @@ class SignIns(DirectoryAudits):
 
 def whole_sign_in(row: Body, version: str, tenant_id: str) -> Body:
     """Add to a stored row of the sign-in log what is the same in every row; v1.0 knows fewer properties than beta."""
-    usual = _USUAL
+    usual = _usual(version, tenant_id)
     if version == "v1.0":
-        beta_only = usual["beta"].keys() - usual["v1.0"].keys()
-        kept = {name: value for name, value in row.items() if name not in beta_only}
-        return {**usual["always"], **usual["v1.0"], **kept}
-    own = {"homeTenantId": tenant_id, "resourceTenantId": tenant_id, "originalRequestId": row.get("id")}
+        beta_only = _USUAL["beta"].keys() - _USUAL["v1.0"].keys()
+        return {**usual, **{name: value for name, value in row.items() if name not in beta_only}}
+    own = {"originalRequestId": row.get("id"), "uniqueTokenIdentifier": ""}
     details = {} if "authenticationDetails" in row else {"authenticationDetails": [_password_step(row)]}
-    return {**usual["always"], **usual["beta"], **own, "uniqueTokenIdentifier": "", **details, **row}
+    return {**usual, **own, **details, **row}
+
+
+def _usual(version: str, tenant_id: str) -> Body:
+    """What every row says."""
+    tenant = {} if version == "v1.0" else {"homeTenantId": tenant_id, "resourceTenantId": tenant_id}
+    return {**_USUAL["always"], **_USUAL[version], **tenant}
 
 
 def _password_step(row: Body) -> Body:

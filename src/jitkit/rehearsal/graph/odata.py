@@ -45,10 +45,11 @@ class Collection:
     table: str = "objects"  # the table they are in; every table has `body`
     columns: Mapping[str, str] = field(default_factory=lambda: ID_COLUMN)  # properties that are not in its JSON
     extensions: Mapping[str, str] = field(default_factory=dict)  # that items may carry: full name to data type
-    usual: Mapping[str, str] = field(default_factory=dict)  # collections, as JSON, of items that store none
     # `collection/member` names whose value matches whatever is asked, with the SQL condition under which.
     loose: Mapping[str, str] = field(default_factory=dict)
     opaque: frozenset[str] = frozenset()  # properties that can be read and not filtered
+    unknown: frozenset[str] = frozenset()  # properties of which this tenant cannot say anything
+    usual: Body = field(default_factory=dict)  # values that items have without storing them
     top: tuple[int, int] = (100, 999)  # page size when none is asked for, and at most
     order: tuple[str, bool] = ("''", False)  # the SQL that orders the items without `$orderby`, and whether downwards
 
@@ -64,6 +65,7 @@ class Where:
 
 def page(call: Call, items: Collection, view: Callable[[sqlite3.Row], Body]) -> Answer:
     """Answer a list request with one page; `view` makes a row of the table the object as Graph shows it."""
+    names = [property_named(items, name) for name in call.selected]
     where = _where(call, items)
     top = _top(call, items)
     order, descending = _order(call, items)
@@ -74,18 +76,19 @@ def page(call: Call, items: Collection, view: Callable[[sqlite3.Row], Body]) -> 
         f" ORDER BY _key {direction}, rowid {direction} LIMIT ?",
         (*items.parameters, *where.parameters, *after_parameters, top + 1),
     )
-    body: Body = {"@odata.context": call.context(items.context + _narrowed(call))}
+    body: Body = {"@odata.context": call.context(items.context + _narrowed(names))}
     if call.advanced:
         body["@odata.count"] = _count(call, items, where)
     if len(found) > top:
         body["@odata.nextLink"] = _next_link(call, found[top - 1])
-    body["value"] = [_select(view(row), call.selected) for row in found[:top]]
+    body["value"] = [_select(view(row), names, items) for row in found[:top]]
     return Answer(200, body)
 
 
-def one(call: Call, context: str, body: Body) -> Answer:
+def one(call: Call, context: str, items: Collection, body: Body) -> Answer:
     """Answer with one object of a collection, narrowed to `$select`."""
-    return call.entity(200, context + _narrowed(call), _select(body, call.selected))
+    names = [property_named(items, name) for name in call.selected]
+    return call.entity(200, context + _narrowed(names), _select(body, names, items))
 
 
 def count(call: Call, items: Collection) -> Answer:
@@ -106,23 +109,33 @@ def check_options(query: Mapping[str, str]) -> None:
 
 def check_select(call: Call, items: Collection) -> None:
     """Refuse a `$select` that names a property the type does not have."""
-    for name in call.selected:
+    for name in (property_named(items, name) for name in call.selected):
         known = name in items.columns or name == "*" or name.startswith("extension_")
         if not known and schema.property_type(items.model, name) is None:
             raise refusal("select-property", name=name, type=schema.type_name(schema.model_class(items.model)))
 
 
-def _narrowed(call: Call) -> str:
+def property_named(items: Collection, text: str) -> str:
+    """Find the property that a query names, in any case; refuse one that this tenant cannot answer for."""
+    own = (*items.columns, *items.extensions, *items.usual, *items.unknown)
+    name = {**schema.property_names(items.model), **{each.lower(): each for each in own}}.get(text.lower(), text)
+    if name in items.unknown or schema.is_link(items.model, name):
+        raise refusal("not-simulated", what=f"the property {name} in a query")
+    return name
+
+
+def _narrowed(names: list[str]) -> str:
     """What `$select` adds to `@odata.context`."""
-    return f"({','.join(call.selected)})" if call.selected else ""
+    return f"({','.join(names)})" if names else ""
 
 
-def _select(body: Body, names: list[str]) -> Body:
-    """Keep the named properties and the annotations."""
+def _select(body: Body, names: list[str], items: Collection) -> Body:
+    """Keep the named properties and the annotations; a declared property without a value is null, or empty."""
     if not names or "*" in names:
         return body
-    wanted = {name.lower() for name in names}
-    return {name: value for name, value in body.items() if name.startswith("@") or name.lower() in wanted}
+    kept = {name: value for name, value in body.items() if name.startswith("@") or name in names}
+    types = {name: schema.property_type(items.model, name) for name in names if name not in kept}
+    return {**kept, **{name: [] if type == "Collection" else None for name, type in types.items() if type}}
 
 
 def _where(call: Call, items: Collection, *, counting: bool = False) -> Where:
@@ -181,6 +194,7 @@ def _order(call: Call, items: Collection) -> tuple[str, bool]:
     if not text:
         return items.order
     name, _, direction = text.partition(" ")
+    name = property_named(items, name)
     if not re.fullmatch(r"\w+", name) or direction.strip().lower() not in {"", "asc", "desc"}:
         raise refusal("sort-property", text=text)
     if call.query.get("$filter") and not call.eventual:
@@ -190,11 +204,20 @@ def _order(call: Call, items: Collection) -> tuple[str, bool]:
 
 def _expression(items: Collection, name: str) -> str:
     """The SQL for a property that `$orderby` or `$search` names."""
+    name = property_named(items, name)
     if name in items.columns:
         return items.columns[name]
     if schema.property_type(items.model, name) is None:
         raise refusal("property-unsupported", name=name)
-    return _member("body", [name])
+    return _member(_source(items, name), [name])
+
+
+def _source(items: Collection, name: str) -> str:
+    """The SQL for the JSON that holds a property: the stored one, or that laid over the usual values."""
+    if name not in items.usual:
+        return "body"
+    usual = json.dumps(items.usual).replace("'", "''")
+    return f"json_patch('{usual}', body)"
 
 
 def _member(source: str, names: list[str]) -> str:
@@ -304,6 +327,8 @@ class _Filter:
 
     def _function(self) -> str:
         name = self._take("name")
+        if name.lower() == "isof":
+            return self._is_of()
         if name.lower() not in {"startswith", "endswith"}:
             raise refusal("filter-function", name=name)
         self._take("(")
@@ -318,6 +343,18 @@ class _Filter:
         escaped = re.sub(r"([\\%_])", r"\\\1", value)
         self._parameters.append(f"{escaped}%" if name.lower() == "startswith" else f"%{escaped}")
         return f"{expression} LIKE ? ESCAPE '\\'"
+
+    def _is_of(self) -> str:
+        self._take("(")
+        named = self._literal()
+        self._take(")")
+        if not isinstance(named, str):
+            raise self._invalid()
+        kind = schema.derived_type(self._items.model, named)
+        if kind is None:
+            return "1"
+        self._parameters.append(kind)
+        return """coalesce(json_extract(body, '$."@odata.type"'), '') = ? COLLATE NOCASE"""
 
     def _comparison(self) -> str:
         expression, name = self._path()
@@ -387,6 +424,9 @@ class _Filter:
         names = _without_casts(names)
         if not names:
             raise self._invalid()
+        if names[-1] == "$count":
+            self._advanced = self._advanced or "$count"
+            return f"json_array_length(coalesce({self._property(names[:-1])}, '[]'))", ""
         if names[0] in self._variables:
             self._source, collection = self._variables[names[0]]
             return _member(self._source, names[1:]), "/".join([collection, *names[1:]])
@@ -394,7 +434,8 @@ class _Filter:
 
     def _property(self, names: list[str]) -> str:
         items = self._items
-        if not any(names[0] in known for known in (items.columns, items.extensions, items.usual)):
+        names[0] = property_named(items, names[0])
+        if names[0] not in items.usual and names[0] not in items.columns and names[0] not in items.extensions:
             if names[0].startswith("extension_"):
                 raise refusal("filter-extension", name=names[0])
             # A type cast leads to a property of a derived type, which the base model does not list.
@@ -402,7 +443,9 @@ class _Filter:
                 raise refusal("filter-property", name=names[0])
         if names[0] in items.opaque:
             raise refusal("filter-opaque", name=names[0], model=items.model)
-        return items.columns[names[0]] if len(names) == 1 and names[0] in items.columns else _member("body", names)
+        if len(names) == 1 and names[0] in items.columns:
+            return items.columns[names[0]]
+        return _member(_source(items, names[0]), names)
 
     def _any(self, names: list[str]) -> str:
         self._take("any")
@@ -410,15 +453,13 @@ class _Filter:
         variable = self._take("name")
         self._take(":")
         alias = f"e{len(self._variables)}"
-        self._variables[variable] = (f"{alias}.value", "/".join(names))
         self._property(names)
+        self._variables[variable] = (f"{alias}.value", "/".join(names))
         inner = self._or()
         self._take(")")
         path = '"."'.join(names)
-        values = f"""body, '$."{path}"'"""
-        if names[0] in self._items.usual:
-            values = f"coalesce(json_extract({values}), '{self._items.usual[names[0]]}')"
-        return f"EXISTS (SELECT 1 FROM json_each({values}) {alias} WHERE {inner})"  # noqa: S608
+        source = _source(self._items, names[0])
+        return f"""EXISTS (SELECT 1 FROM json_each({source}, '$."{path}"') {alias} WHERE {inner})"""  # noqa: S608
 
     def _check_types(self, name: str, value: Any, operator: str) -> None:
         """Refuse a literal of another type than the property's; a type that is not known takes everything."""

@@ -50,6 +50,7 @@ class Resource:
     columns: Mapping[str, str] = odata.ID_COLUMN  # this and the next two: as `odata.Collection` says
     loose: Mapping[str, str] = {}
     opaque: frozenset[str] = frozenset()
+    unknown: frozenset[str] = frozenset()
     checks_select: bool = False  # refuses a `$select` of unknown properties; not where subtypes have more
     recycled: bool = False  # a deleted item goes to the recycle bin
     on_create: str = ""  # the activities as the audit log words them; without words, nothing is logged
@@ -91,7 +92,7 @@ class Resource:
     def get(self, call: Call) -> Answer:
         if self.checks_select:
             odata.check_select(call, self.items(call))
-        return odata.one(call, self.context(call), self.shown(call, self.find(call)))
+        return odata.one(call, self.context(call), self.items(call), self.shown(call, self.find(call)))
 
     def create(self, call: Call) -> Any:
         return self.add(call, self.checked(call))
@@ -152,6 +153,7 @@ class Resource:
             extensions=self.extensions(call),
             loose=self.loose,
             opaque=self.opaque,
+            unknown=self.unknown,
         )
 
     def from_row(self, row: sqlite3.Row) -> Any:

@@ -78,6 +78,27 @@ def property_type(model: str, name: str) -> str | None:
     return _PLAIN[getter][0] if getter in _PLAIN else "Complex" if getter else None
 
 
+@lru_cache(maxsize=64)
+def property_names(model: str) -> Mapping[str, str]:
+    """List the properties of a model by their small letters: a query may write a name in any case."""
+    return {name.lower(): name for name in _properties(model_class(model))}
+
+
+def is_link(model: str, name: str) -> bool:
+    """Return whether a property leads to other objects of the directory, such as `owners`."""
+    getter, argument = _properties(model_class(model)).get(name, ("", None))
+    return "object_value" in getter and issubclass(argument, model_class("Entity"))
+
+
+def derived_type(model: str, named: str) -> str | None:
+    """Return the type that a query names, as its objects write it; None for the model's own type."""
+    base = model_class(model)
+    found = _derived(base, named)
+    if type_name(found).lower() != named.lower():
+        raise refusal("type-unknown", name=named)
+    return None if found is base else f"#{type_name(found)}"
+
+
 def type_name(model: type) -> str:
     """Return the type's name in Graph: `microsoft.graph.user` for `User`."""
     return f"microsoft.graph.{model.__name__[0].lower()}{model.__name__[1:]}"

@@ -52,8 +52,10 @@ class Users(Resource):
     }
     # For local accounts the service ignores the issuer's value (Graph v1.0, objectIdentity resource).
     loose: Mapping[str, str] = {"identities/issuer": "json_extract({}, '$.signInType') IN ('emailAddress', 'userName')"}
+    # Kept by other services, or worked out by the service itself.
+    unknown = frozenset(_EMPTY["unknown"])
     # The user resource names no filter for these.
-    opaque = frozenset({"lastPasswordChangeDateTime", "passwordProfile"})
+    opaque = frozenset({"lastPasswordChangeDateTime", "passwordProfile", "proxyAddresses"})
 
     def routes(self) -> list[GraphRoute]:
         return [
