@@ -279,7 +279,9 @@ async def test_an_address_that_cannot_be_is_no_sign_in_name(
     assert (await graph.get("/users")).json()["value"] == []
 
 
-@pytest.mark.parametrize("name", ["o'brien+shop@contoso.example", "a.b-c_d@shop.contoso.example", "1@2.example"])
+@pytest.mark.parametrize(
+    "name", ["o'brien+shop@contoso.example", "a.b-c_d@shop.contoso.example", "1@2.example", "zoë@kafé.example"]
+)
 async def test_an_unusual_address_that_can_be_is_a_sign_in_name(
     graph: httpx.AsyncClient, tenant: RehearsalTenant, name: str
 ) -> None:

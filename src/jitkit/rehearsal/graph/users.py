@@ -28,9 +28,10 @@ _IDENTITIES: Final = "User.ManageIdentities.All"
 # Not in a user's JSON as they were sent: these have columns of their own, and identities get one more.
 _KEPT_APART: Final = {"accountEnabled", "passwordProfile", "identities", "userPrincipalName"}
 _LONGEST: Final = 256
-# "A valid email address" is all that the objectIdentity resource asks for: here a dot-atom and a host name [RFC 5321].
-_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+# "A valid email address" is all that the objectIdentity resource asks for: here a dot-atom and a host name, with the
+# letters of any language [RFC 5321, 6531].
+_ATOM: Final = r"[\w!#$%&'*+/=?^`{|}~-]+"
+_LABEL: Final = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
 _EMAIL: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@(?=.{{4,253}}$){_LABEL}(?:\.{_LABEL})+")
 _EMPTY: Final = defaults("user")
 
