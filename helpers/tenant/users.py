@@ -16,7 +16,7 @@ from helpers.tenant.attribute import MigrationFlag
 from helpers.tenant.step import Step, all_pages, quoted, recording_errors
 from helpers.tenant.user_writer import Journal, UserWriter
 from jitkit.display import Card, Sent, Table, fold
-from jitkit.errors import KitError, NotReady
+from jitkit.errors import KitError, NotReady, PermissionMissing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -190,6 +190,7 @@ class Users(Step):
         Raises:
             PermissionMissing: the identity may not write users.
             GraphRefused: the tenant throttles for longer than the kit waits.
+            NotReady: the tenant cannot hold so many users.
         """
         planned = len(plan.create) + len(plan.mark)
         room = planned if limit is None else limit
@@ -197,6 +198,8 @@ class Users(Step):
         mark = list(plan.mark.items())[: room - len(create)]
         writer = UserWriter(self._graph, self._journal, plan.flag, progress)
         with recording_errors("write the users") as sent:
+            if create:
+                await require_room(self._graph, len(create))
             await writer.write(create, mark, plan.issuer)
             return _applied(writer, planned, sent)
 
@@ -442,6 +445,20 @@ def _person(found: Any, flag: str, sent: list[Sent]) -> Person:
         flag=value,
         enabled=bool(found.account_enabled),
     )
+
+
+async def require_room(graph: Graph, people: int) -> None:
+    """Raise NotReady where the tenant has no room for so many more people; it may also not show its limit."""
+    try:
+        size = await read_directory_size(graph)
+    except PermissionMissing:
+        return
+    if size is not None and people > (left := max(size[1] - size[0], 0)):
+        raise NotReady(
+            f"{people:,} users are to be created, and the tenant has room for {left:,} more directory objects.",
+            next_step="Nothing was written. Delete what is no longer needed, also for good under Deleted users; or ask"
+            f" Microsoft support for a higher limit; or create a part: `await s.users.apply(plan, limit={left})`.",
+        )
 
 
 async def read_directory_size(graph: Graph) -> tuple[int, int] | None:

@@ -89,7 +89,7 @@ async def real(request: pytest.FixtureRequest) -> AsyncIterator[Tagged]:
         domain = next(each["id"] for each in domains if each["isInitial"])
     confirmation = live.Confirmation(domain, ask)
     async with client_of(credential, credential.scopes, live.transport(), confirmation) as client:
-        run = Tagged(client)
+        run = Tagged(client, notes=folder / "contract-tags.txt")
         try:
             yield run
         finally:

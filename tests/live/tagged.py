@@ -6,17 +6,21 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 from rehearsal.graph import examples
 from rehearsal.graph.examples import EXAMPLES
 
+from jitkit.files import write_private
+
 Body = dict[str, Any]
 
 # New objects take a while to be seen everywhere.
 _LOOKS, _PAUSE = 18, 5.0
 _BIN = "/directory/deletedItems"
+_UNPURGED = "in the recycle bin, and gone from there in 30 days; deleting users for good takes User.DeleteRestore.All"
 _NAMED = (
     "/identity/authenticationEventListeners",
     "/identity/customAuthenticationExtensions",
@@ -46,12 +50,22 @@ class Tagged:
     Args:
         client: a client of the tenant's Graph, with the credential, rooted at v1.0.
         sleep: waits; a test gives one that moves a clock.
+        notes: where the tags of runs are kept until they are cleaned, so that a run finds what a killed one left.
     """
 
     def __init__(
-        self, client: httpx.AsyncClient, *, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+        self,
+        client: httpx.AsyncClient,
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        notes: Path | None = None,
     ) -> None:
         self.tag = f"jitkit-contract-{secrets.token_hex(4)}"
+        self._notes = notes
+        self._tags = [self.tag]
+        if notes is not None:
+            self._tags += notes.read_text(encoding="utf-8").split() if notes.exists() else []
+            write_private(notes, "\n".join(self._tags).encode())
         self.shared: dict[str, Body] = {}
         self._client, self._sleep = client, sleep
         self._made: list[Made] = []
@@ -107,20 +121,23 @@ class Tagged:
         return answer.json()
 
     async def clean(self) -> list[str]:
-        """Remove what this run made, the newest first, and what else carries its tag.
+        """Remove what this run made, the newest first, and what else carries its tag or that of a run that was killed.
 
         Returns:
             What could not be removed, a line each.
         """
         left = [problem for made in reversed(self._made) for problem in await self._remove(made)]
-        for collection in _NAMED:
-            for item in await self._list(collection):
-                if str(item.get("displayName") or "").startswith(self.tag):
-                    left += await self._remove(Made(collection, item["id"]))
+        for tag in self._tags:
+            for collection in _NAMED:
+                for item in await self._list(collection, tag):
+                    if str(item.get("displayName") or "").startswith(tag):
+                        left += await self._remove(Made(collection, item["id"]))
+        if self._notes is not None and not left:
+            self._notes.unlink(missing_ok=True)
         return left
 
-    async def _list(self, collection: str) -> list[Body]:
-        query = f"?$filter=startswith(displayName,'{self.tag}')" if collection in _RECYCLED else ""
+    async def _list(self, collection: str, tag: str) -> list[Body]:
+        query = f"?$filter=startswith(displayName,'{tag}')" if collection in _RECYCLED else ""
         answer = await self.send("GET", f"{collection}{query}")
         items: list[Body] = answer.json()["value"] if answer.status_code == 200 else []
         return items
@@ -138,6 +155,8 @@ class Tagged:
             purged = await self.send("DELETE", f"{_BIN}/{made.id}")
             if purged.status_code == 204 or found.status_code == 404:
                 return []
+            if purged.status_code == 403:
+                return [f"{_BIN}/{made.id}: {_UNPURGED}"]
             await self._sleep(_PAUSE)
         return [f"{_BIN}/{made.id}: {purged.status_code} {purged.text}"]
 
@@ -146,5 +165,5 @@ class Tagged:
         own = {made.id for made in self._made}
         if item.get("principalId") in own or item.get("clientId") in own:
             return True
-        short = self.tag.replace("-", "_")
-        return any(self.tag in str(item.get(name)) or short in str(item.get(name)) for name in ("displayName", "name"))
+        marks = [*self._tags, *(tag.replace("-", "_") for tag in self._tags)]
+        return any(mark in str(item.get(name)) for mark in marks for name in ("displayName", "name"))

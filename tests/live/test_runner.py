@@ -78,6 +78,43 @@ async def test_what_came_into_being_without_an_answer_is_found_by_its_tag(
     assert held(tenant) == before
 
 
+async def test_what_a_killed_run_left_is_found_by_the_next_one(
+    client: httpx.AsyncClient, tenant: RehearsalTenant, tmp_path: Path
+) -> None:
+    """B6: the tag is another one for each run, so nothing led to what was left."""
+    before, notes = held(tenant), tmp_path / "tags.txt"
+    for _ in range(2):
+        await checks.app(Tagged(client, notes=notes))
+    assert held(tenant) != before
+    assert await Tagged(client, notes=notes).clean() == []
+    assert held(tenant) == before
+    assert not notes.exists()
+
+
+async def test_a_purge_that_is_forbidden_is_not_tried_again_and_says_what_it_takes(
+    tenant: RehearsalTenant, tmp_path: Path
+) -> None:
+    """B6: it was tried 18 times for each user, five seconds apart."""
+    tried: list[str] = []
+
+    class NoPurge(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.method == "DELETE" and "/deletedItems/" in request.url.path:
+                tried.append(request.url.path)
+                return httpx.Response(403, json={"error": {"code": "Authorization_RequestDenied"}}, request=request)
+            return await inner.handle_async_request(request)
+
+    inner, notes = tenant.transport(), tmp_path / "tags.txt"
+    confirmation: Any = live.Confirmation(tenant.domain, lambda _: tenant.domain)
+    async with client_of(tenant.credential(), ["x"], NoPurge(), confirmation) as client:
+        run = Tagged(client, notes=notes)
+        await checks.app(run)
+        (problem,) = await run.clean()
+    assert len(tried) == 1
+    assert "User.DeleteRestore.All" in problem and "30 days" in problem
+    assert notes.exists()
+
+
 async def test_what_lost_its_tag_is_left_alone_and_reported(client: httpx.AsyncClient, tenant: RehearsalTenant) -> None:
     run = Tagged(client)
     made = await checks.app(run)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -43,6 +44,28 @@ async def test_a_created_user_is_whole(ready: Kit) -> None:
     stored = ready.tenant.directory.user_by_sign_in_name("ada@shop.example")
     assert stored is not None
     assert stored.force_change is False
+
+
+async def test_more_people_than_the_tenant_has_room_for_are_not_begun(
+    ready: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """M1: a full tenant answers 403 in the middle of an import, as a missing role does."""
+    plan = await ready.users.plan(users=[person(f"p{n}@shop.example") for n in range(3)])
+    used = len(await everybody(ready))
+    real = ready.graph.send
+
+    async def crowded(method: str, path: str, **options: Any) -> Any:
+        answer = await real(method, path, **options)
+        if "directorySizeQuota" in path:
+            answer["value"][0]["directorySizeQuota"] = {"used": 9_998, "total": 10_000}
+        return answer
+
+    monkeypatch.setattr(ready.graph, "send", crowded)
+    with pytest.raises(NotReady, match="room for 2 more") as caught:
+        await ready.users.apply(plan)
+    assert "limit=2" in caught.value.next_step
+    assert len(await everybody(ready)) == used
+    assert (await ready.users.apply(plan, limit=2)).created == 2
 
 
 async def test_the_plan_sorts_everybody_and_writes_nothing(ready: Kit, between: Between) -> None:
