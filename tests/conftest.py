@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import shutil
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -28,6 +29,12 @@ LONGEST = (
     HERE / "test_quality.py",
     HERE / "browser" / "test_lab.py",
 )
+
+
+def pytest_configure() -> None:
+    # A background job of a shell ignores Ctrl-C, and so would the processes that tests start and end with it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
