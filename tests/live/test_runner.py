@@ -15,7 +15,7 @@ from jitkit.errors import WriteNotConfirmed
 from jitkit.rehearsal import switches
 from jitkit.rehearsal.tenant import RehearsalTenant
 from live import checks
-from live.conftest import client_of
+from live.conftest import client_of, external_domain
 from live.tagged import Tagged
 
 KEPT = "jitkit-contract, but another administrator's"
@@ -43,6 +43,15 @@ def held(tenant: RehearsalTenant) -> dict[str, int]:
     objects = tenant.directory.rows("SELECT kind, count(*) AS n FROM objects GROUP BY kind")
     users = tenant.directory.rows("SELECT count(*) AS n FROM users")
     return {**{row["kind"]: row["n"] for row in objects}, "user": users[0]["n"]}
+
+
+async def test_only_an_external_tenant_is_tried_out(client: httpx.AsyncClient, tenant: RehearsalTenant) -> None:
+    """H3: before anything is made, in this runner too."""
+    assert await external_domain(client) == tenant.domain
+    (organization,) = tenant.directory.all("organization")
+    tenant.directory.replace("organization", {**organization, "tenantType": "AAD B2C"})
+    with pytest.raises(AssertionError, match="AAD B2C"):
+        await external_domain(client)
 
 
 async def test_every_check_holds_and_nothing_is_left(client: httpx.AsyncClient, tenant: RehearsalTenant) -> None:
