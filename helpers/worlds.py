@@ -68,33 +68,14 @@ class World(ABC):
     """`s.rehearsal`: breaks things on purpose, or says that it is skipped."""
 
     async def tenant(self) -> TenantFacts:
-        """Ask the tenant for its id, kind and names.
-
-        Raises:
-            SettingsError: it is not an external tenant.
-            WriteNotConfirmed: its kind is not known, and nobody allowed it.
-        """
+        """Ask the tenant for its id, kind and names."""
         with explained("read which tenant this is"):
             answer = await self.graph.send("GET", "/organization?$select=id,displayName,tenantType,verifiedDomains")
         found = answer["value"][0]
         domains = found["verifiedDomains"]
         initial = next(each["name"] for each in domains if each.get("isInitial"))
         names = tuple(each["name"] for each in domains)
-        facts = TenantFacts(found["id"], initial, found["displayName"], found.get("tenantType") or "", names)
-        if facts.kind in _OTHER_KINDS:
-            raise SettingsError(
-                f"{facts.name} is {_OTHER_KINDS[facts.kind]}. Just-in-time migration works in an external tenant only,"
-                " and nothing here was changed.",
-                service=f"tenantType {facts.kind}",
-                next_step="Choose the external tenant that people are to move to, in notebook 00.",
-            )
-        if facts.kind != _EXTERNAL:
-            await self._allow_unknown(facts)
-        return facts
-
-    async def _allow_unknown(self, facts: TenantFacts) -> None:
-        """Ask about a tenant whose kind is not known; raise WriteNotConfirmed to leave it."""
-        return
+        return TenantFacts(found["id"], initial, found["displayName"], found.get("tenantType") or "", names)
 
     async def account(self) -> Account:
         """Say who is signed in."""
@@ -248,8 +229,26 @@ class LiveWorld(World):
         )
 
     async def tenant(self) -> TenantFacts:
+        """Ask the tenant for its id, kind and names, once.
+
+        Raises:
+            SettingsError: it is not an external tenant.
+            WriteNotConfirmed: its kind is not known, and nobody allowed it.
+        """
         if self._facts is None:
-            self._facts = await super().tenant()
+            facts = await super().tenant()
+            if facts.kind in _OTHER_KINDS:
+                raise SettingsError(
+                    f"{facts.name} is {_OTHER_KINDS[facts.kind]}. Just-in-time migration works in an external tenant"
+                    " only, and nothing here was changed.",
+                    service=f"tenantType {facts.kind}",
+                    next_step="Choose the external tenant that people are to move to, in notebook 00.",
+                )
+            if facts.kind != _EXTERNAL:
+                words = f"{facts.name} is of a kind that the kit does not know; it is made for external tenants"
+                kinds = [("Kind of tenant", facts.kind or "not given", f"taken for {_EXTERNAL}, an external one")]
+                await self._ask(facts, Change(words, kinds, answer=facts.domain, asks="the tenant's initial domain"))
+            self._facts = facts
         return self._facts
 
     async def account(self) -> Account:
@@ -319,11 +318,6 @@ class LiveWorld(World):
         if _proposing.get():
             raise _Proposed(change)
         await self._ask(await self.tenant(), change)
-
-    async def _allow_unknown(self, facts: TenantFacts) -> None:
-        words = f"{facts.name} is of a kind that the kit does not know; it is made for external tenants ({_EXTERNAL})"
-        kinds = [("Kind of tenant", facts.kind or "not given", "taken for an external one")]
-        await self._ask(facts, Change(words, kinds, answer=facts.domain, asks="the tenant's initial domain"))
 
     async def _ask(self, facts: TenantFacts, change: Change) -> None:
         if self._confirmation is None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +17,7 @@ from helpers.graph import Change, Graph, recording
 from helpers.worlds import LiveWorld
 from jitkit import protocol
 from jitkit.errors import KitError, SettingsError, WriteNotConfirmed
-from jitkit.rehearsal import identity
+from jitkit.rehearsal import identity, switches
 from jitkit.rehearsal.tenant import RehearsalTenant
 
 ROLES_PATH = "/v1.0/me/transitiveMemberOf/microsoft.graph.directoryRole"
@@ -34,7 +32,6 @@ class Service:
     tenant: RehearsalTenant
     home: Path
     user_id: str = ""
-    kind: str | None = "CIAM"
     hides_roles: bool = False
     scopes: list[tuple[str, ...]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
@@ -65,7 +62,7 @@ class Service:
 
 
 class Network(httpx.AsyncBaseTransport):
-    """Hands requests to the tenant, in which a test chooses the kind and the account's roles."""
+    """Hands requests to the tenant and notes them; a test can let it hide the account's roles."""
 
     def __init__(self, service: Service) -> None:
         self._service, self._inner = service, service.tenant.transport()
@@ -77,12 +74,7 @@ class Network(httpx.AsyncBaseTransport):
         if self._service.hides_roles and request.url.path == ROLES_PATH:
             error = {"error": {"code": "Authorization_RequestDenied", "message": "Insufficient privileges."}}
             return httpx.Response(403, json=error, request=request)
-        answer = await self._inner.handle_async_request(request)
-        if request.url.path == "/v1.0/organization":
-            content = json.loads(await answer.aread())
-            content["value"][0] |= {"tenantType": self._service.kind}
-            return httpx.Response(200, json=content, request=request)
-        return answer
+        return await self._inner.handle_async_request(request)
 
 
 @pytest.fixture
@@ -163,7 +155,7 @@ async def test_scopes_that_a_cli_token_lacks_are_named(
 @pytest.mark.parametrize(("kind", "word"), [("AAD", "workforce"), ("AAD B2C", "Azure AD B2C")])
 async def test_only_an_external_tenant_is_entered(service: Service, opening: Opening, kind: str, word: str) -> None:
     """H3: an Azure AD B2C tenant has the same application for attributes, and customers who look the same."""
-    service.kind = kind
+    switches.write(service.tenant.directory, "tenant_type", kind)
     with pytest.raises(SettingsError, match=word) as caught:
         await opening(service.home)
     assert "external tenant" in caught.value.happened
@@ -171,16 +163,17 @@ async def test_only_an_external_tenant_is_entered(service: Service, opening: Ope
     assert {method for method, _, _ in service.seen} == {"GET"}
 
 
-@pytest.mark.parametrize("kind", [None, "", "CIAM2"])
+@pytest.mark.parametrize("kind", ["", "CIAM2"])
 async def test_a_tenant_of_an_unknown_kind_is_entered_by_its_domain(
-    service: Service, opening: Opening, kind: str | None
+    service: Service, opening: Opening, kind: str
 ) -> None:
     """H3: a value that Microsoft adds later is asked about, and the question does not print the answer."""
-    service.kind, service.typed = kind, ["yes", service.tenant.domain]
+    switches.write(service.tenant.directory, "tenant_type", kind)
+    service.typed = ["yes", service.tenant.domain]
     with pytest.raises(WriteNotConfirmed):
         await opening(service.home)
     s = await opening(service.home)
-    assert s.tenant.kind == (kind or "")
+    assert s.tenant.kind == kind
     assert len(service.asked) == 2
     assert service.tenant.domain not in "".join(service.asked)
 
@@ -398,4 +391,7 @@ async def test_rehearsal_asks_nothing_and_names_its_administrator(tmp_path: Path
     assert "the rehearsal tenant" in banner and "external (CIAM)" in banner
     assert "Directory roles" not in banner
     assert not isinstance(s.world, LiveWorld)
-    await asyncio.gather(s.attribute.ensure())
+    await s.attribute.ensure()
+    s.rehearsal.switch("tenant_type", "AAD")
+    again = await opening(tmp_path)
+    assert again.tenant.kind == "AAD", "the switch can be set back: a rehearsal opens in any case"

@@ -48,8 +48,7 @@ def held(tenant: RehearsalTenant) -> dict[str, int]:
 async def test_only_an_external_tenant_is_tried_out(client: httpx.AsyncClient, tenant: RehearsalTenant) -> None:
     """H3: before anything is made, in this runner too."""
     assert await external_domain(client) == tenant.domain
-    (organization,) = tenant.directory.all("organization")
-    tenant.directory.replace("organization", {**organization, "tenantType": "AAD B2C"})
+    switches.write(tenant.directory, "tenant_type", "AAD B2C")
     with pytest.raises(AssertionError, match="AAD B2C"):
         await external_domain(client)
 
