@@ -18,7 +18,6 @@ __all__ = [
     "fix_for_warning",
     "meaning",
     "refused",
-    "roles_for",
     "sign_in_result",
 ]
 
@@ -61,15 +60,6 @@ def sign_in_result(code: int) -> tuple[str, str]:
     return entry["meaning"], entry["fix"]
 
 
-def roles_for(call: str) -> list[str]:
-    """Name the directory roles with which a call may be made, the least privileged first.
-
-    Args:
-        call: its method and path, such as `GET /auditLogs/signIns`; empty if that is not known.
-    """
-    return list(_call(call)["roles"])
-
-
 def refused(status: int, code: str, message: str, call: str) -> tuple[str, str]:
     """Explain why Microsoft Graph refused a call.
 
@@ -77,7 +67,7 @@ def refused(status: int, code: str, message: str, call: str) -> tuple[str, str]:
         status: the HTTP status of its answer.
         code: the code in the answer's error.
         message: the message in the answer's error.
-        call: as for `roles_for`.
+        call: its method and path, such as `GET /auditLogs/signIns`; empty if that is not known.
 
     Returns:
         The cause, as a phrase, and what to do; both are empty where only the message says it.

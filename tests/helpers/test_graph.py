@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import tomllib
 from collections.abc import AsyncIterator, Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from msgraph.generated.models.application import Application
 from helpers.graph import BatchItem, Graph, explained, recording
 from jitkit import protocol
 from jitkit.errors import GraphRefused, KitError, PermissionMissing, Taken
-from jitkit.explanations import refused, roles_for
+from jitkit.explanations import refused
 from jitkit.rehearsal.tenant import RehearsalTenant
 
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -275,7 +278,36 @@ def test_every_entry_of_the_refusals_can_be_reached_and_filled_in() -> None:
         cause, advice = refused(403, code, message, f"{method} {path}")
         assert cause and advice and "{" not in advice
     for role in protocol.ROLES:
-        assert role in roles_for("")
+        assert role in refused(403, "Authorization_RequestDenied", "", "")[1]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "GET /auditLogs/signIns",
+        "GET /auditLogs/directoryAudits",
+        "GET /identity/authenticationEventsFlows",
+        "POST /identity/authenticationEventsFlows",
+        "GET /identity/userFlowAttributes",
+        "POST /identity/userFlowAttributes",
+        "POST /identity/authenticationEventListeners",
+        "PATCH /identity/customAuthenticationExtensions/1",
+        "GET /policies/authenticationMethodsPolicy/authenticationMethodConfigurations/email",
+        "PATCH /policies/authenticationMethodsPolicy/authenticationMethodConfigurations/email",
+        "POST /oauth2PermissionGrants",
+        "POST /applications",
+        "POST /users",
+    ],
+)
+def test_the_roles_that_a_refusal_names_open_the_door_in_the_rehearsal_tenant_too(call: str) -> None:
+    """M1: the tables were written apart from each other, after the same pages of the reference."""
+    method, path = call.split(" ")
+    roles = tomllib.loads((files("jitkit.rehearsal.graph") / "roles.toml").read_text(encoding="utf-8"))
+    entry = next(each for each in roles["needed"] if path.startswith(each["path"]))
+    advice = refused(403, "Authorization_RequestDenied", "", call)[1].partition("The application")[0]
+    named = {role for role in roles["template"] if re.search(rf"(roles?|,|or) {role}(,| or|\.)", advice)}
+    assert named
+    assert named <= set(entry["read" if method == "GET" else "write"])
 
 
 async def test_the_sdk_is_as_patient_as_plain_requests(no_waiting: None) -> None:
