@@ -40,5 +40,5 @@ def _plain(path: str) -> str:
     """Write a route as the page does, which explains the other spellings in a sentence."""
     path = re.sub(r"\((?:appId|uniqueName)='\{\w+\}'\)", "/{id}", path)
     path = path.removesuffix("/microsoft.graph.directoryRole")
-    path = path.replace("/microsoft.graph.externalUsersSelfServiceSignUpEventsFlow", "")
+    path = re.sub(r"/microsoft\.graph\.(?:externalUsersSelfServiceSignUpEventsFlow|onPasswordSubmitListener)", "", path)
     return path.replace("deletedItems/graph.", "deletedItems/microsoft.graph.")

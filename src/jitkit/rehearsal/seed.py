@@ -96,11 +96,10 @@ async def put_into_production(
     """Make, through Graph, what a tenant has that other people use; what is there by its name is not made again."""
     data = PRODUCTION
     app_ids = [await _registered(graph, name) for name in data["apps"]]
-    included = [{"appId": id} for id in app_ids]
-    applications = {"includeAllApplications": False, "includeApplications": included}
-    conditions = {"conditions": {"applications": applications}}
+    conditions = {"conditions": {"applications": {"includeApplications": [{"appId": id} for id in app_ids]}}}
     await _ensure(graph, "/identity/authenticationEventsFlows", {**data["flow"], **conditions})
-    flag = await _flag(graph)
+    # A flag that is made in the admin centre has a user flow attribute; its id is the flag's full name.
+    flag = (await _ensure(graph, "/identity/userFlowAttributes", data["flag"]))["id"]
     extension = await _extension(graph, host)
     claims = _called(data["claims"], f"api://claims.{domain}/{app_ids[0]}", None)
     claims_id = (await _ensure(graph, _EXTENSIONS, claims))["id"]
@@ -128,11 +127,15 @@ async def _send(graph: httpx.AsyncClient, method: str, path: str, body: Any = No
     return answer.json() if answer.content else None
 
 
-async def _ensure(graph: httpx.AsyncClient, path: str, body: Body) -> Body:
-    """Return the object of this display name, which is made where there is none."""
+async def _first(graph: httpx.AsyncClient, path: str, name: str, value: str) -> Any:
+    """Return the first object whose property has a value, or None."""
     there = (await _send(graph, "GET", path))["value"]
-    found: Body | None = next((each for each in there if each.get("displayName") == body["displayName"]), None)
-    return found or await _send(graph, "POST", path, body)
+    return next((each for each in there if each.get(name) == value), None)
+
+
+async def _ensure(graph: httpx.AsyncClient, path: str, body: Body) -> Any:
+    """Return the object of this display name, which is made where there is none."""
+    return await _first(graph, path, "displayName", body["displayName"]) or await _send(graph, "POST", path, body)
 
 
 async def _registered(graph: httpx.AsyncClient, name: str) -> str:
@@ -141,14 +144,6 @@ async def _registered(graph: httpx.AsyncClient, name: str) -> str:
     app = await _ensure(graph, "/applications", {"displayName": name, "signInAudience": "AzureADMyOrg", "web": web})
     await _ensure(graph, "/servicePrincipals", {"displayName": name, "appId": app["appId"]})
     return str(app["appId"])
-
-
-async def _flag(graph: httpx.AsyncClient) -> str:
-    """Return the full name of the flag; one made in the admin centre has a user flow attribute."""
-    data, path = PRODUCTION["flag"], "/identity/userFlowAttributes"
-    there = (await _send(graph, "GET", path))["value"]
-    found = next((each for each in there if each["id"].endswith(f"_{data['displayName']}")), None)
-    return str((found or await _send(graph, "POST", path, data))["id"])
 
 
 def _called(extension: Body, resource_id: str, url: str | None) -> Body:
@@ -160,8 +155,7 @@ def _called(extension: Body, resource_id: str, url: str | None) -> Body:
 
 async def _extension(graph: httpx.AsyncClient, host: str) -> str:
     """Move the password-submit extension to a production host, or make one there; return its id."""
-    there = (await _send(graph, "GET", _EXTENSIONS))["value"]
-    found = next((each for each in there if each["@odata.type"] == PRODUCTION["extension"]["@odata.type"]), None)
+    found = await _first(graph, _EXTENSIONS, "@odata.type", PRODUCTION["extension"]["@odata.type"])
     if found:
         app_id = found["authenticationConfiguration"]["resourceId"].rpartition("/")[2]
         path = urlsplit(found["endpointConfiguration"]["targetUrl"]).path
@@ -171,12 +165,10 @@ async def _extension(graph: httpx.AsyncClient, host: str) -> str:
     uri = f"api://{host}/{app_id}"
     uris = list(dict.fromkeys([*app["identifierUris"], uri]))
     await _send(graph, "PATCH", f"/applications/{app['id']}", {"identifierUris": uris})
-    if found:
-        moved = _called({"@odata.type": found["@odata.type"]}, uri, f"https://{host}{path}")
-        await _send(graph, "PATCH", f"{_EXTENSIONS}/{found['id']}", moved)
-        return str(found["id"])
-    made = _called(PRODUCTION["extension"], uri, f"https://{host}{path}")
-    return str((await _send(graph, "POST", _EXTENSIONS, made))["id"])
+    own = {"@odata.type": found["@odata.type"]} if found else PRODUCTION["extension"]
+    body, at = _called(own, uri, f"https://{host}{path}"), f"{_EXTENSIONS}/{found['id']}" if found else _EXTENSIONS
+    made = await _send(graph, "PATCH" if found else "POST", at, body)
+    return str((found or made)["id"])
 
 
 async def _protected(graph: httpx.AsyncClient) -> str:
@@ -195,8 +187,7 @@ async def _protected(graph: httpx.AsyncClient) -> str:
 
 async def _listen(graph: httpx.AsyncClient, body: Body, flag: str, extension_id: str) -> None:
     """Widen the password-submit listener to every application, or make one for the others' applications."""
-    there = (await _send(graph, "GET", _LISTENERS))["value"]
-    found = next((each for each in there if each["@odata.type"] == body["@odata.type"]), None)
+    found = await _first(graph, _LISTENERS, "@odata.type", body["@odata.type"])
     if found:
         covered = {**found["conditions"]["applications"], "includeAllApplications": True}
         wider = {"@odata.type": found["@odata.type"], "conditions": {"applications": covered}}

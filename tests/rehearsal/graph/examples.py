@@ -313,5 +313,5 @@ def echoed(sent: Any, actual: Any, at: str = "") -> list[str]:
 
 
 def _required(name: str) -> bool:
-    # Annotations that belong to Graph Explorer or repeat the context of a part.
-    return name != "@odata.id" and not name.endswith("includeApplications@odata.context")
+    # An annotation that belongs to Graph Explorer.
+    return name != "@odata.id"

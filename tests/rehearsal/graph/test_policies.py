@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import uuid
 from typing import Any
 
 import httpx
@@ -21,6 +22,7 @@ from .bodies import (
     HANDLER_TYPE,
     LISTENER_TYPE,
     LISTENERS,
+    created,
     extension,
     flow,
     listener,
@@ -105,6 +107,7 @@ async def test_a_listener_is_changed_in_parts_and_its_lists_as_a_whole(graph: ht
     }
     assert (await graph.patch(url, json=change)).status_code == 204
     now = (await graph.get(url)).json()
+    assert now["conditions"]["applications"].pop("includeApplications@odata.context")
     assert now["conditions"]["applications"] == {
         "includeAllApplications": False,
         "includeApplications": [{"appId": "a"}, {"appId": "b"}],
@@ -454,3 +457,32 @@ async def test_a_sign_in_identifier_is_switched_on_in_beta(graph: httpx.AsyncCli
     assert message(await graph.get("/identity/signInIdentifiers/Username")) == (
         "400 BadRequest: Resource not found for the segment 'signInIdentifiers'."
     )
+
+
+async def test_an_app_is_added_to_a_listener_and_taken_out(graph: httpx.AsyncClient) -> None:
+    extension_id = (await created(graph, EXTENSIONS, extension()))["id"]
+    id = (await created(graph, LISTENERS, listener(extension_id)))["id"]
+    path, other = f"{LISTENERS}/{id}/conditions/applications/includeApplications", str(uuid.uuid4())
+    added = await created(graph, path, {"appId": other})
+    assert added["@odata.context"].endswith(f"('{id}')/conditions/applications/includeApplications/$entity")
+    assert "among those" in message(await graph.post(path, json={"appId": other}))
+    assert "appId" in message(await graph.post(path, json={}))
+    cast = path.replace(id, f"{id}/microsoft.graph.onPasswordSubmitListener")
+    assert [each["appId"] for each in (await graph.get(cast)).json()["value"]] == [CLIENT, other]
+    assert (await graph.delete(f"{path}/{CLIENT}")).status_code == 204
+    assert (await graph.delete(f"{path}/{CLIENT}")).status_code == 404
+    apps = (await graph.get(f"{LISTENERS}/{id}")).json()["conditions"]["applications"]
+    assert apps["includeApplications"] == [{"appId": other}]
+    assert apps["includeApplications@odata.context"].endswith(
+        f"#{LISTENERS[1:]}('{id}')/microsoft.graph.onPasswordSubmitListener/conditions/applications/includeApplications"
+    )
+
+
+@pytest.mark.parametrize("path", [LISTENERS, FLOWS])
+async def test_what_was_read_can_be_written_back(graph: httpx.AsyncClient, path: str) -> None:
+    extension_id = (await created(graph, EXTENSIONS, extension()))["id"]
+    made = await created(graph, path, listener(extension_id) if path == LISTENERS else flow())
+    read = (await graph.get(f"{path}/{made['id']}")).json()
+    written = {"@odata.type": read["@odata.type"], "conditions": read["conditions"]}
+    assert (await graph.patch(f"{path}/{made['id']}", json=written)).status_code == 204
+    assert (await graph.get(f"{path}/{made['id']}")).json() == read

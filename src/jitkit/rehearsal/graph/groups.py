@@ -53,13 +53,12 @@ class Memberships(Resource):
 
     def items(self, call: Call) -> odata.Collection:
         """The roles of the user in the path; a cast also names the type of the items, which are not listed with it."""
-        user = users.USERS.find(call)
         cast = call.path.lower().endswith(".directoryrole")
         return odata.Collection(
             "directoryRoles" if cast else "directoryObjects",
             self.model,
             "kind = ? AND deleted IS NULL AND EXISTS (SELECT 1 FROM json_each(body, '$.members') WHERE value = ?)",
-            (self.kind, user.id),
+            (self.kind, users.USERS.find(call).id),
         )
 
     def shown(self, call: Call, item: Body) -> Body:

@@ -158,7 +158,8 @@ def _complete_conditions(body: Body) -> Body:
     """Fill in, in place, what a caller left out of `conditions.applications` or set to null; return the body."""
     conditions = body.get("conditions") or {}
     usual = {"includeAllApplications": False, "includeApplications": []}
-    body["conditions"] = {**conditions, "applications": {**usual, **(conditions.get("applications") or {})}}
+    given = {name: value for name, value in (conditions.get("applications") or {}).items() if "@" not in name}
+    body["conditions"] = {**conditions, "applications": {**usual, **given}}
     if not all(each.get("appId") for each in _included(body)):
         raise refusal("appless-condition")
     return body
@@ -170,13 +171,76 @@ def _included(body: Body) -> list[Body]:
     return applications
 
 
-class Listeners(_Policy):
+class _ForApplications(_Policy):
+    """A policy that is for the apps which its conditions name."""
+
+    cast: str  # the type that a path may name between the policy and its conditions
+
+    def routes(self) -> list[GraphRoute]:
+        made = super().routes()
+        for at in (self.paths[0] + "/{id}", f"{self.paths[0]}/{{id}}/{self.cast}"):
+            path = f"{at}/conditions/applications/includeApplications"
+            made += [
+                GraphRoute("GET", path, self.list_applications, self.read),
+                GraphRoute("POST", path, self.include, self.write),
+                GraphRoute("DELETE", f"{path}/{{appId}}", self.exclude, self.write),
+            ]
+        return made
+
+    def shown(self, call: Call, item: Body) -> Body:
+        """The list of apps comes with a context of its own."""
+        context = call.context(self._apps_of(item, f"/{item['@odata.type'][1:]}"))
+        apps = {"includeApplications@odata.context": context, **item["conditions"]["applications"]}
+        return {**item, "conditions": {**item["conditions"], "applications": apps}}
+
+    def list_applications(self, call: Call) -> Answer:
+        """List the apps."""
+        found = self.find(call)
+        return Answer(200, {"@odata.context": call.context(self._apps_of(found)), "value": _included(found)})
+
+    def include(self, call: Call) -> Answer:
+        """Add an app."""
+        found, body = self.find(call), call.json()
+        schema.check("AuthenticationConditionApplication", body, code=self.code)
+        app_id = body.get("appId") or ""
+        self.check_application(call, app_id, found["id"])
+        if any(item["appId"] == app_id for item in _included(found)):
+            raise refusal("app-present", app_id=app_id)
+        self._store_applications(call, found, [*_included(found), {"appId": app_id}])
+        return call.entity(201, self._apps_of(found), {"appId": app_id})
+
+    def exclude(self, call: Call) -> Answer:
+        """Take an app out."""
+        found, app_id = self.find(call), call.ids["appId"]
+        kept = [item for item in _included(found) if item["appId"] != app_id]
+        if len(kept) == len(_included(found)):
+            raise refusal("part-not-found", id=app_id)
+        self._store_applications(call, found, kept)
+        return Answer(204)
+
+    def _store_applications(self, call: Call, item: Body, included: list[Body]) -> None:
+        _check_password_role(call, item["@odata.type"])
+        item["conditions"]["applications"]["includeApplications"] = included
+        call.directory.replace(self.kind, item)
+        self.audit(call, self.on_update, item)
+
+    def _apps_of(self, item: Body, cast: str = "") -> str:
+        return f"{self.paths[0][1:]}('{item['id']}'){cast}/conditions/applications/includeApplications"
+
+    def check_application(self, call: Call, app_id: str, item_id: str) -> None:
+        """Refuse an app that cannot be added. Raises GraphError 400."""
+        if not app_id:
+            raise refusal("appless-condition")
+
+
+class Listeners(_ForApplications):
     """Authentication event listeners. Lists are replaced as a whole by a PATCH."""
 
     kind, model = "authenticationEventListener", "AuthenticationEventListener"
     paths = ("/identity/authenticationEventListeners",)
     read, write = _EVENTS_READ, _EVENTS_WRITE
     on_create, on_update, on_delete = f"Create {kind}", f"Update {kind}", f"Delete {kind}"
+    cast = "microsoft.graph.onPasswordSubmitListener"
     parts = ("handler",)
     limit = (249, "event listener policies")
 
@@ -184,7 +248,8 @@ class Listeners(_Policy):
         """As observed live, each handler comes with its extension."""
         named = item["handler"].get("customExtension")
         found = call.directory.get("customAuthenticationExtension", named["id"]) if named else None
-        return {**item, "handler": {**item["handler"], "customExtension": found}} if found else item
+        handler = {**item["handler"], "customExtension": found} if found else item["handler"]
+        return super().shown(call, {**item, "handler": handler})
 
     def as_created(self, item: Body) -> Body:
         """A migration handler's extension is a relationship, which the answer to a creation leaves out."""
@@ -213,25 +278,14 @@ class Listeners(_Policy):
 # --- user flows ----------------------------------------------------------------------------------------------------
 
 
-class UserFlows(_Policy):
+class UserFlows(_ForApplications):
     """User flows. A creation answers without the providers, attributes and applications; reading returns them."""
 
     kind, model = "authenticationEventsFlow", "AuthenticationEventsFlow"
     paths = ("/identity/authenticationEventsFlows",)
     read, write = _EVENTS_READ, _EVENTS_WRITE
     on_create, on_update, on_delete = f"Create {kind}", f"Update {kind}", f"Delete {kind}"
-    not_found = "part-not-found"
-
-    def routes(self) -> list[GraphRoute]:
-        made = super().routes()
-        for cast in ("", f"/{_FLOW[1:]}"):
-            path = f"{self.paths[0]}/{{id}}{cast}/conditions/applications/includeApplications"
-            made += [
-                GraphRoute("GET", path, self.list_applications, self.read),
-                GraphRoute("POST", path, self.include, self.write),
-                GraphRoute("DELETE", f"{path}/{{appId}}", self.exclude, self.write),
-            ]
-        return made
+    not_found, cast = "part-not-found", _FLOW[1:]
 
     def checked(self, call: Call) -> Body:
         if str(call.json().get("@odata.type", "")).lstrip("#").lower() != _FLOW[1:].lower():
@@ -248,7 +302,7 @@ class UserFlows(_Policy):
     def completed(self, call: Call, item: Body) -> Body:
         """Fill in what the service knows of the providers, attributes and inputs that a caller names by id."""
         for each in _included(_complete_conditions(item)):
-            self._check_application(call, each["appId"], item["id"])
+            self.check_application(call, each["appId"], item["id"])
         if method := item.get("onAuthenticationMethodLoadStart"):
             named = [each.get("id") for each in method.get("identityProviders") or []]
             found = {id: _provider(call.directory, id) for id in named}
@@ -272,44 +326,11 @@ class UserFlows(_Policy):
             item["onAttributeCollection"]["accessPackages"] = []
         return item
 
-    def list_applications(self, call: Call) -> Answer:
-        """List the apps that use a user flow."""
-        found = self.find(call)
-        return Answer(200, {"@odata.context": call.context(self._apps_of(found)), "value": _included(found)})
-
-    def include(self, call: Call) -> Answer:
-        """Attach an app to a user flow; an app is in one user flow only."""
-        found, body = self.find(call), call.json()
-        schema.check("AuthenticationConditionApplication", body, code=self.code)
-        app_id = body.get("appId") or ""
-        self._check_application(call, app_id, found["id"])
-        if any(item["appId"] == app_id for item in _included(found)):
-            raise refusal("flow-app-present", app_id=app_id)
-        self._store_applications(call, found, [*_included(found), {"appId": app_id}])
-        return call.entity(201, self._apps_of(found), {"appId": app_id})
-
-    def exclude(self, call: Call) -> Answer:
-        """Detach an app from a user flow."""
-        found, app_id = self.find(call), call.ids["appId"]
-        kept = [item for item in _included(found) if item["appId"] != app_id]
-        if len(kept) == len(_included(found)):
-            raise refusal(self.not_found, id=app_id)
-        self._store_applications(call, found, kept)
-        return Answer(204)
-
-    def _store_applications(self, call: Call, flow: Body, included: list[Body]) -> None:
-        flow["conditions"]["applications"]["includeApplications"] = included
-        call.directory.replace(self.kind, flow)
-        self.audit(call, self.on_update, flow)
-
-    def _apps_of(self, flow: Body) -> str:
-        return f"{self.paths[0][1:]}('{flow['id']}')/conditions/applications/includeApplications"
-
-    def _check_application(self, call: Call, app_id: str, flow_id: str) -> None:
+    def check_application(self, call: Call, app_id: str, item_id: str) -> None:
         if call.read_by_key("servicePrincipal", app_id) is None:
             raise refusal("flow-app-unknown", app_id=app_id)
         for flow in call.directory.all(self.kind):
-            if flow["id"] != flow_id and any(item["appId"] == app_id for item in _included(flow)):
+            if flow["id"] != item_id and any(item["appId"] == app_id for item in _included(flow)):
                 raise refusal("flow-app-elsewhere", app_id=app_id, flow=flow["displayName"])
 
 

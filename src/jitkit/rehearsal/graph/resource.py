@@ -235,7 +235,7 @@ class Resource:
 def merge(target: Body, changes: Body) -> Body:
     """Apply a partial body in place: objects are merged, everything else, lists among it, is replaced."""
     for name, value in changes.items():
-        if name.startswith("@odata"):
+        if "@odata." in name:
             continue
         if isinstance(value, dict) and isinstance(target.get(name), dict):
             merge(target[name], value)
