@@ -131,7 +131,10 @@ class _Run:
         except (CellTimeoutError, DeadKernelError) as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                # nbclient takes Ctrl-C, which cancels this task, for a kernel that died.
+                # nbclient takes Ctrl-C, which cancels this task, for a kernel that died, and goes on to watch it.
+                for other in asyncio.all_tasks():
+                    if getattr(other.get_coro(), "__name__", "") == "_async_poll_kernel_alive":
+                        other.cancel()
                 raise asyncio.CancelledError from None
             what = "is not done" if isinstance(error, CellTimeoutError) else "took its kernel down"
             raise KitError(
