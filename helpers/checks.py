@@ -253,7 +253,8 @@ async def _reset(s: Steps, cards: _Cards) -> _Verdict:
         raise NotReady(
             "It is off: a person whose old password is right and too weak (UpdatePassword) is asked for a new one and"
             " cannot choose it.",
-            next_step=f"Switch it on: {on} That takes the role Authentication Policy Administrator.",
+            next_step=f"Run `await s.apps.email_codes.ensure()`, or switch it on: {on} That takes the role"
+            " Authentication Policy Administrator.",
         )
     targets = [str(each.get("id")) for each in method.get("includeTargets") or ()]
     if targets and "all_users" not in targets:

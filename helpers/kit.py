@@ -232,7 +232,7 @@ async def _session(world: World, profile: Profile, folder: Path) -> Session:
     from helpers.tenant.consents import ClientConsent, PayloadConsent
     from helpers.tenant.encryption_key import EncryptionKey
     from helpers.tenant.policies import Listener, PasswordExtension
-    from helpers.tenant.user_flow import UserFlow
+    from helpers.tenant.user_flow import EmailCodes, UserFlow
     from helpers.tenant.users import Users
 
     tenant, account = await world.tenant(), await world.account()
@@ -259,7 +259,7 @@ async def _session(world: World, profile: Profile, folder: Path) -> Session:
         account=account,
         tenant=tenant,
         attribute=attribute,
-        apps=Apps(app, PayloadConsent(*tools), client, ClientConsent(*tools), UserFlow(*tools)),
+        apps=Apps(app, PayloadConsent(*tools), client, ClientConsent(*tools), UserFlow(*tools), EmailCodes(*tools)),
         policies=Policies(PasswordExtension(*tools), Listener(*tools)),
         key=key,
         users=Users(*tools),

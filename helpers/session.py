@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from helpers.tenant.consents import ClientConsent, PayloadConsent
     from helpers.tenant.encryption_key import EncryptionKey
     from helpers.tenant.policies import Listener, PasswordExtension
-    from helpers.tenant.user_flow import UserFlow
+    from helpers.tenant.user_flow import EmailCodes, UserFlow
     from helpers.tenant.users import Users
     from helpers.worlds import TenantFacts, World
 
@@ -23,13 +23,14 @@ __all__ = ["Apps", "Policies", "Steps"]
 
 @dataclass(frozen=True)
 class Apps:
-    """The two app registrations, their consents, and the user flow of the client."""
+    """The two app registrations, their consents, the user flow of the client, and codes by e-mail."""
 
     extension: ExtensionApp
     extension_consent: PayloadConsent
     client: ClientApp
     client_consent: ClientConsent
     user_flow: UserFlow
+    email_codes: EmailCodes
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
-"""The sign-up and sign-in user flow that the test client is attached to."""
+"""How people sign in: the user flow that the test client is attached to, and one-time codes by e-mail."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import httpx
 from msgraph.generated.models.authentication_condition_application import AuthenticationConditionApplication
 from msgraph.generated.models.external_users_self_service_sign_up_events_flow import (
     ExternalUsersSelfServiceSignUpEventsFlow as EventsFlow,
@@ -16,18 +18,20 @@ from helpers.tenant.step import (
     MADE_BY,
     TAG,
     ObjectStep,
+    Step,
     all_pages,
     client_ids,
     dig,
     missing,
     model,
+    recording_errors,
     retry_while_unknown,
     taken,
 )
-from jitkit.display import Card
-from jitkit.errors import NotReady, Taken
+from jitkit.display import Card, Sent
+from jitkit.errors import NotReady, PermissionMissing, Taken
 
-__all__ = ["Flow", "UserFlow"]
+__all__ = ["EmailCodes", "Flow", "UserFlow"]
 
 EMAIL_PROVIDER: Final = "EmailPassword-OAUTH"
 _EMAIL = r"^[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]+@[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)*$"
@@ -172,6 +176,56 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
             name=found.display_name or "",
             app_ids=apps,
         )
+
+
+class EmailCodes(Step):
+    """Read, or switch on, one-time codes by e-mail (Email OTP).
+
+    Without them, people whose old password is too weak (UpdatePassword) have no way to a new one.
+    """
+
+    _path = "/policies/authenticationMethodsPolicy/authenticationMethodConfigurations/email"
+
+    async def show(self) -> Card:
+        """Read from the tenant's policy whether such codes are on; status `on`, `off`, or `not known`."""
+        with recording_errors("read whether one-time codes by e-mail are on") as sent:
+            try:
+                state = (await self._graph.send("GET", self._path))["state"]
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code != 403:
+                    raise
+                return self._card("not known", "this account may not read the policy", sent)
+            return self._card("on" if state == "enabled" else "off", str(state), sent)
+
+    async def ensure(self) -> Card:
+        """Switch such codes on, if they are off; for whom they are on stays as it is.
+
+        Returns:
+            A card; status `reused`, `updated`, or `not known` when the account may not read or change the policy.
+        """
+        before = await self.show()
+        if before.status != "off":
+            return replace(before, status="reused" if before.status == "on" else before.status)
+        change = Change(
+            "Switch on one-time codes by e-mail (Email OTP) in the tenant's authentication methods policy",
+            [("State", before.facts["State"], "enabled")],
+            "everybody in the tenant for whom the policy names this method",
+            answer="Email OTP",
+            asks="the short name of that method",
+        )
+        kind = "#microsoft.graph.emailAuthenticationMethodConfiguration"
+        try:
+            with recording_errors("switch on one-time codes by e-mail") as sent:
+                async with self._graph.changing(change):
+                    await self._graph.send("PATCH", self._path, body={"@odata.type": kind, "state": "enabled"})
+        except PermissionMissing as refused:
+            return self._card("not known", f"off; {refused.happened} {refused.next_step}", before.sent)
+        return self._card("updated", "enabled", [*before.sent, *sent])
+
+    def _card(self, status: str, state: str, sent: Sequence[Sent]) -> Card:
+        by_hand = "Entra ID > Authentication methods > Policies > Email OTP; role: Authentication Policy Administrator"
+        facts = {"State": state, "By hand": by_hand}
+        return Card(title="One-time codes by e-mail (Email OTP)", status=status, facts=facts, sent=tuple(sent))
 
 
 def _new(name: str) -> EventsFlow:

@@ -57,6 +57,7 @@ DELEGATED_PERMISSIONS: Final = (
     "Directory.Read.All",
     "EventListener.ReadWrite.All",
     "Policy.Read.All",
+    "Policy.ReadWrite.AuthenticationMethod",
     "User.ReadWrite.All",
 )
 # What reading all of it takes; the application of a person asks for no more until something is to be written.

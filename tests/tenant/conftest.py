@@ -14,7 +14,7 @@ from helpers.tenant import encryption_key, step
 from helpers.tenant.encryption_key import make_pair, read_pair
 from jitkit.files import write_private
 from jitkit.rehearsal.tenant import RehearsalTenant
-from tenant.support import Between, Kit
+from tenant.support import Asked, Between, Kit
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +65,12 @@ async def kit(tenant: RehearsalTenant, between: Between, seeded: Path, tmp_path:
     made = Kit.at(tenant, between, tmp_path / "state")
     yield made
     await made.graph.close()
+
+
+@pytest.fixture
+def asked() -> Asked:
+    """Who is asked before a change."""
+    return Asked()
 
 
 @pytest.fixture

@@ -28,11 +28,6 @@ def seeded(registered: Path) -> Path:
 
 
 @pytest.fixture
-def asked() -> Asked:
-    return Asked()
-
-
-@pytest.fixture
 async def ready(kit: Kit, between: Between, asked: Asked) -> AsyncIterator[Kit]:
     """The kit in a tenant with extension and listener; from here on, changes are shown before they are made."""
     await kit.extension.ensure()

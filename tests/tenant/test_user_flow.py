@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from helpers.tenant.step import MADE_BY
-from jitkit.errors import NotReady, Taken
-from tenant.support import Kit, writes
+from helpers.tenant.user_flow import EmailCodes
+from jitkit.errors import NotReady, Taken, WriteNotConfirmed
+from tenant.support import Asked, Between, Kit, narrow, writes
 
 FLOWS = "/identity/authenticationEventsFlows"
 
@@ -96,3 +98,46 @@ async def test_the_kits_flow_is_removed_even_when_its_client_has_gone(kit: Kit) 
     await kit.client.remove()
     assert (await kit.flow.remove()).status == "removed"
     assert (await kit.send("GET", FLOWS))["value"] == []
+
+
+METHOD = "/policies/authenticationMethodsPolicy/authenticationMethodConfigurations/email"
+
+
+async def test_codes_by_email_are_switched_on_only_where_they_are_off_and_asked_about(
+    kit: Kit, between: Between, asked: Asked
+) -> None:
+    """Whoever must choose a new password needs such a code; for whom they are on stays as it is."""
+    live = Kit.at(kit.tenant, between, kit.folder, before_write=asked)
+    codes = EmailCodes(live.graph, live.profile, live.folder)
+    assert ((await codes.ensure()).status, asked.taken()) == ("reused", [])
+
+    kind = {"@odata.type": "#microsoft.graph.emailAuthenticationMethodConfiguration"}
+    await kit.send("PATCH", METHOD, {**kind, "state": "disabled"})
+    before = await kit.send("GET", METHOD)
+    assert (await codes.show()).status == "off"
+    asked.refuse = True
+    with pytest.raises(WriteNotConfirmed):
+        await codes.ensure()
+    [change] = asked.taken()
+    assert change.values == [("State", "disabled", "enabled")]
+    assert change.answer and change.answer not in change.asks
+    assert await kit.send("GET", METHOD) == before
+
+    asked.refuse = False
+    assert (await codes.ensure()).status == "updated"
+    assert await kit.send("GET", METHOD) == {**before, "state": "enabled"}
+    await live.graph.close()
+
+
+@pytest.mark.parametrize("may_read", [False, True])
+async def test_an_account_that_may_not_see_or_change_the_policy_is_not_stopped(
+    kit: Kit, tmp_path: Path, may_read: bool
+) -> None:
+    """A later cell does not fail for what the account may not do; the card says who may."""
+    kind = {"@odata.type": "#microsoft.graph.emailAuthenticationMethodConfiguration"}
+    await kit.send("PATCH", METHOD, {**kind, "state": "disabled"})
+    weak = narrow(kit, ["Application.Read.All", *(["Policy.Read.All"] if may_read else [])], tmp_path)
+    seen = await EmailCodes(weak.graph, weak.profile, weak.folder).ensure()
+    assert seen.status == "not known"
+    assert "Authentication Policy Administrator" in seen.facts["By hand"]
+    assert seen.facts["State"].startswith("off") is may_read

@@ -40,7 +40,6 @@ GRAPH: Final = "https://graph.microsoft.com"
 ADMINISTRATOR_PERMISSIONS: Final = (
     *DELEGATED_PERMISSIONS,
     "Domain.Read.All",
-    "Policy.ReadWrite.AuthenticationMethod",
     "SignInIdentifier.ReadWrite.All",
     "User.ManageIdentities.All",
 )
