@@ -305,7 +305,7 @@ async def _unflagged(s: Steps, cards: _Cards) -> _Verdict:
         raise NotReady(
             f"{len(plan.mark):,}{' or more' if more else ''} are in the tenant without it: the endpoint is never asked"
             " about them.",
-            next_step="Run `plan = await s.users.plan(s.export())`, read it, then apply it.",
+            next_step="Run `plan = await s.users.plan(s.export())`, read it, then `await s.users.mark(plan)`.",
         )
     if more:
         words = f"none among {len(rows):,} users without it, and there are more of these"

@@ -9,6 +9,8 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote
 
@@ -22,12 +24,32 @@ from jitkit.explanations import connection_failure, refused
 if TYPE_CHECKING:
     from msgraph.graph_service_client import GraphServiceClient
 
-__all__ = ["BatchAnswer", "BatchItem", "Change", "Graph", "TokenCredential", "explained", "recording", "refusal"]
+__all__ = [
+    "BatchAnswer",
+    "BatchItem",
+    "Change",
+    "Graph",
+    "TokenCredential",
+    "explained",
+    "outcome_unknown",
+    "recording",
+    "refusal",
+]
 
 HOST: Final = "graph.microsoft.com"
 ROOT: Final = f"https://{HOST}"
-_ATTEMPTS: Final = 6
-_TRANSIENT: Final = (429, 503, 504)
+# Seconds to wait where Graph names none: in all, more than the 150 seconds in which it counts an application's writes.
+PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0)
+PATIENCE: Final = sum(PAUSES)
+_LONGEST_PAUSE: Final = 600.0
+# While Graph is busy, a request is sent again at least so often; after another failure, at most so often.
+_REPEATS, _FEW_REPEATS = 5, 4
+_BUSY: Final = (429, 503, 504)
+# After these the service may have done what it was asked to.
+_UNKNOWN: Final = (500, 502, 503, 504)
+_REPEATABLE: Final = ("PUT", "PATCH", "DELETE")
+# A connection that broke after the request had left; one that was never made is the network's fault.
+_BROKEN: Final = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.ReadTimeout, httpx.WriteTimeout)
 _HIDDEN: Final = "••••••"
 _UNREACHED: Final = "Check the network and any proxy settings, then run this cell again; nothing is lost."
 # What a user's body may show of a real person; every other text in it could name them.
@@ -113,6 +135,11 @@ class BatchAnswer:
         """The error message, or an empty string."""
         return str(_error_of(self.body).get("message", ""))
 
+    @property
+    def outcome_unknown(self) -> bool:
+        """Whether the request may have been carried out all the same."""
+        return self.status in _UNKNOWN
+
 
 class Graph:
     """Send requests to one tenant's Microsoft Graph, over the network or to the rehearsal tenant in this process.
@@ -120,6 +147,10 @@ class Graph:
     `before_write` is awaited with each change before it is made: those that `changing` names, and every other request
     that is not a read. Raise in it to keep the tenant unchanged. A read takes a token for `read_scopes`; `scopes` are
     asked for when a write is about to be sent. With `hide_people`, what was sent shows no names and addresses of users.
+
+    What can be repeated without harm is sent again when it fails in passing, `patience` seconds long and no shorter
+    than Graph asks. What creates something is sent again only when Graph says that it did nothing: otherwise the
+    caller looks the object up first, as `outcome_unknown` tells.
     """
 
     def __init__(
@@ -131,15 +162,17 @@ class Graph:
         scopes: Sequence[str] = (f"{ROOT}/.default",),
         read_scopes: Sequence[str] = (),
         hide_people: bool = False,
+        patience: float = PATIENCE,
     ) -> None:
         self._credential = credential
         self._before_write = before_write
+        self._patience = patience
 
         async def token(writes: bool) -> str:
             text: str = (await credential.get_token(*(scopes if writes else read_scopes or scopes))).token
             return text
 
-        self._transport = RecordingTransport(transport, before_write, token, hide_people)
+        self._transport = RecordingTransport(transport, before_write, token, hide_people, patience)
         self._http: httpx.AsyncClient | None = None
         self._client: GraphServiceClient | None = None
 
@@ -163,11 +196,13 @@ class Graph:
         """The Microsoft Graph SDK's own client. It is made at first use, because the SDK takes a while to load."""
         if self._client is None:
             from kiota_abstractions.authentication import AnonymousAuthenticationProvider
+            from kiota_http.middleware.options import RetryHandlerOption
             from msgraph.graph_request_adapter import GraphRequestAdapter, options
             from msgraph.graph_service_client import GraphServiceClient
             from msgraph_core import GraphClientFactory
 
-            retries = _retries()
+            # The transport repeats requests, and knows which of them it may.
+            retries = RetryHandlerOption(delay=0, max_retries=0, should_retry=False)
             client = GraphClientFactory.create_with_default_middleware(
                 client=httpx.AsyncClient(transport=self._transport, timeout=100),
                 options={**options, retries.get_key(): retries},
@@ -203,12 +238,7 @@ class Graph:
             httpx.HTTPStatusError: Graph answered with an error; `explained` turns it into plain words.
         """
         if self._http is None:
-            from kiota_http.middleware import AsyncKiotaTransport, MiddlewarePipeline, RetryHandler
-
-            # The SDK's retries, without loading the whole SDK.
-            pipeline = MiddlewarePipeline(self._transport)
-            pipeline.add_middleware(RetryHandler(_retries()))
-            self._http = httpx.AsyncClient(transport=AsyncKiotaTransport(self._transport, pipeline), timeout=100)
+            self._http = httpx.AsyncClient(transport=self._transport, timeout=100)
         url = path if path.startswith(f"{ROOT}/") else f"{ROOT}/{version}{path}"
         answer = await self._http.request(method, url, json=body, headers=headers)
         answer.raise_for_status()
@@ -228,30 +258,43 @@ class Graph:
             link = page.get("@odata.nextLink")
 
     async def batch(self, items: Sequence[BatchItem]) -> list[BatchAnswer]:
-        """Send up to 20 independent requests as one JSON batch; repeat those that failed for the moment.
+        """Send up to 20 independent requests as one JSON batch; repeat those that failed in passing.
 
-        The answers are in the order of the items. The SDK's own batch client loses bodies and dependencies
-        (msgraph-core 1.5.2), so this one is by hand.
+        The answers are in the order of the items. One that creates something is not repeated when its outcome is
+        unknown. The SDK's own batch client loses bodies and dependencies (msgraph-core 1.5.2), so this one is by hand.
         """
         if not 1 <= len(items) <= protocol.BATCH_SIZE:
             raise ValueError(f"a batch holds 1 to {protocol.BATCH_SIZE} requests, not {len(items)}")
         answers: dict[int, BatchAnswer] = {}
-        waiting = list(range(len(items)))
-        for attempt in range(_ATTEMPTS):
-            reply = await self.send("POST", "/$batch", body={"requests": [items[n].with_id(n) for n in waiting]})
-            pause = 0.0
-            for each in reply["responses"]:
-                headers = {name.lower(): value for name, value in (each.get("headers") or {}).items()}
-                # The percentage is sent from 0.8 of a limit on.
-                pressed = attempt > 0 or each["status"] == 429 or "x-ms-throttle-limit-percentage" in headers
-                answers[int(each["id"])] = BatchAnswer(each["status"], each.get("body"), pressed)
-                if each["status"] in _TRANSIENT:
-                    pause = max(pause, _wait(headers.get("retry-after"), attempt))
-            waiting = [n for n in waiting if n not in answers or answers[n].status in _TRANSIENT]
-            if not waiting:
-                break
-            await asyncio.sleep(pause)
-        return [answers.get(n, BatchAnswer(504)) for n in range(len(items))]
+        waiting, tries = list(range(len(items))), _Tries(self._patience)
+        while True:
+            replies = await self._replies({n: items[n] for n in waiting})
+            for n, (answer, _) in replies.items():
+                answers[n] = replace(answer, pressed=answer.pressed or tries.made > 0)
+            waiting = [n for n, (answer, _) in replies.items() if _may_repeat(items[n], answer.status)]
+            named = [seconds for n in waiting if (seconds := retry_after(replies[n][1])) is not None]
+            busy = any(answers[n].status in _BUSY for n in waiting)
+            if not waiting or not await tries.again(max(named, default=None), busy):
+                return [answers[n] for n in range(len(items))]
+
+    async def _replies(self, items: Mapping[int, BatchItem]) -> dict[int, tuple[BatchAnswer, Mapping[str, str]]]:
+        """Send a batch once; when nothing says what became of it, that is the answer to each of its requests."""
+        try:
+            body = {"requests": [item.with_id(n) for n, item in items.items()]}
+            reply = await self.send("POST", "/$batch", body=body)
+        except (httpx.HTTPStatusError, *_BROKEN) as error:
+            if not outcome_unknown(error) or all(item.method == "GET" for item in items.values()):
+                raise
+            status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else 504
+            lost = BatchAnswer(status, {"error": {"code": type(error).__name__, "message": str(error)}}, pressed=True)
+            return dict.fromkeys(items, (lost, {}))
+        found: dict[int, tuple[BatchAnswer, Mapping[str, str]]] = {n: (BatchAnswer(504), {}) for n in items}
+        for each in reply["responses"]:
+            headers = {name.lower(): value for name, value in (each.get("headers") or {}).items()}
+            # The percentage is sent from 0.8 of a limit on.
+            pressed = each["status"] == 429 or "x-ms-throttle-limit-percentage" in headers
+            found[int(each["id"])] = BatchAnswer(each["status"], each.get("body"), pressed), headers
+        return found
 
     async def close(self) -> None:
         """Close the connections and the credential."""
@@ -259,15 +302,54 @@ class Graph:
         await self._credential.close()
 
 
-def _retries() -> Any:
-    """Return the SDK's retry option: transient failures are repeated, after `Retry-After` or growing pauses."""
-    from kiota_http.middleware.options import RetryHandlerOption
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds to wait that an answer names, as a number, as two of them, or as a date; None if it does not.
 
-    return RetryHandlerOption(delay=0, max_retries=_ATTEMPTS - 1)
+    Microsoft's throttling page prints a decimal, and public reports show two numbers in one header.
+    """
+    text = headers.get("retry-after", "").strip()
+    with contextlib.suppress(ValueError):
+        return min(_LONGEST_PAUSE, max(0.0, *(float(each) for each in text.split(","))))
+    with contextlib.suppress(ValueError):
+        moment = parsedate_to_datetime(text)
+        left = (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+        return min(_LONGEST_PAUSE, max(0.0, left))
+    return None
 
 
-def _wait(retry_after: str | None, attempt: int) -> float:
-    return min(float(retry_after), 180.0) if retry_after and retry_after.isdigit() else min(2.0**attempt, 30.0)
+def outcome_unknown(error: BaseException) -> bool:
+    """Return whether a request that ended in this error may have been carried out all the same."""
+    status = getattr(error, "response_status_code", None)
+    if isinstance(error, httpx.HTTPStatusError):
+        status = error.response.status_code
+    return status in _UNKNOWN or isinstance(error, _BROKEN)
+
+
+def _may_repeat(item: BatchItem, status: int) -> bool:
+    return status == 429 or (status in _UNKNOWN and item.method != "POST")
+
+
+@dataclass
+class _Tries:
+    """How often a request was sent again, and how long that took."""
+
+    patience: float
+    made: int = 0
+    waited: float = 0.0
+
+    async def again(self, seconds: float | None, busy: bool) -> bool:
+        """Wait before another try; return False when it is time to give up. `busy`: the service asks to wait."""
+        if self.made >= (_REPEATS if busy else _FEW_REPEATS) and (not busy or self.waited >= self.patience):
+            return False
+        pause = _wait(seconds, self.made)
+        self.made += 1
+        self.waited += max(pause, 1.0)
+        await asyncio.sleep(pause)
+        return True
+
+
+def _wait(seconds: float | None, made: int) -> float:
+    return PAUSES[min(made, len(PAUSES) - 1)] if seconds is None else seconds
 
 
 @contextlib.contextmanager
@@ -285,7 +367,7 @@ def recording() -> Iterator[list[Sent]]:
 
 
 class RecordingTransport(httpx.AsyncBaseTransport):
-    """Passes requests on, records them for `recording`, and has each write allowed that no change named.
+    """Passes requests on, repeats and records them, and has each write allowed that no change named.
 
     `token` returns an access token for a write (True) or a read. It is added to a request as it leaves, for Graph's own
     address alone: so it is in no variable that a verbose traceback would show, and a write has been allowed before the
@@ -298,19 +380,40 @@ class RecordingTransport(httpx.AsyncBaseTransport):
         before_write: Allow | None,
         token: Callable[[bool], Awaitable[str]] | None = None,
         hide_people: bool = False,
+        patience: float = PATIENCE,
     ) -> None:
         self._inner = inner
         self._before_write = before_write
         self._token = token
         self._hide = hide_people
+        self._patience = patience
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         body = await request.aread()
         writes = not _reads(request, body)
         if writes and self._before_write is not None and not _allowed.get():
             await self._before_write(_unnamed(request, body, _sent(request, body, self._hide)))
-        if self._token is not None and (request.url.scheme, request.url.host) == ("https", HOST):
-            request.headers["Authorization"] = f"Bearer {await self._token(writes)}"
+        harmless, unknown, tries = not writes or request.method in _REPEATABLE, False, _Tries(self._patience)
+        while True:
+            if self._token is not None and (request.url.scheme, request.url.host) == ("https", HOST):
+                request.headers["Authorization"] = f"Bearer {await self._token(writes)}"
+            try:
+                answer = await self._send(request, body)
+            except _BROKEN:
+                if not harmless or not await tries.again(None, busy=False):
+                    raise
+                unknown = True
+                continue
+            status = answer.status_code
+            if status == 404 and request.method == "DELETE" and unknown:
+                return httpx.Response(204, request=request)  # an earlier try was carried out
+            passing = status == 429 or (harmless and status in _UNKNOWN)
+            if not passing or not await tries.again(retry_after(answer.headers), status in _BUSY):
+                return answer
+            unknown = unknown or status != 429
+            await answer.aclose()
+
+    async def _send(self, request: httpx.Request, body: bytes) -> httpx.Response:
         collected = _recorder.get()
         if collected is None:
             return await self._inner.handle_async_request(request)

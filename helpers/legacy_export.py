@@ -7,10 +7,9 @@ import csv
 import hashlib
 import re
 import sqlite3
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Final
@@ -20,6 +19,7 @@ from jitkit.display import Table, fold
 from jitkit.endpoint.stores.hashes import problem as hash_problem
 from jitkit.errors import BadTable
 from jitkit.files import write_private
+from jitkit.sign_in_names import BLANKS, clean_name, name_problem, normalise
 
 COLUMNS: Final = (
     "username",
@@ -31,12 +31,22 @@ COLUMNS: Final = (
     "app",
     "last_legacy_sign_in",
     "hash_scheme",
+    "sign_in_type",
+    "mail",
+    "old_id",
 )
-_ASCII_BLANKS: Final = " \t\r\n\v\f"
+# The properties of a user in Graph that an export may bring along, in a column called alike: given_name, givenName.
+PROFILE: Final = (
+    *("givenName", "surname", "preferredLanguage", "country", "state", "city", "streetAddress", "postalCode"),
+    *("companyName", "department", "jobTitle", "mobilePhone"),
+)
+_PROFILE_COLUMNS: Final = {name.lower(): name for name in PROFILE}
+_SIGN_IN_TYPES: Final = {"email": "emailAddress", "emailaddress": "emailAddress", "username": "userName"}
 _STATUSES: Final = ("active", "locked", "disabled")
 _YES: Final = ("1", "true", "t", "yes", "y")
 _NO: Final = ("0", "false", "f", "no", "n", "")
 _SKIPPED: Final = "Skipped: no user is created."
+_CLEANED: Final = "Created with the clean name. Check that the legacy system finds the account by it."
 _SAVE_AS: Final = "Save it as UTF-8: in Excel, Save as, 'CSV UTF-8 (Comma delimited)'"
 _LEGACY_USERS: Final = """
 CREATE TABLE legacy_users (
@@ -61,6 +71,11 @@ class LegacyUser:
     must_change: bool  # the store wants a new password at the next sign-in
     last_legacy_sign_in: date | None
     hash_scheme: str
+    sign_in_type: str = "emailAddress"  # or userName, as Graph calls the kinds of sign-in names
+    mail: str = ""  # where mail reaches the person
+    old_id: str = ""  # the id in the legacy store
+    # What the export says of the person besides, under the names of Graph's properties.
+    profile: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +83,7 @@ class Problem:
     """Something wrong with one row."""
 
     line: int  # where the row begins, counted from 1, header included
-    username: str  # as exported; empty where the row is shifted
+    username: str  # as exported, or as cleaned; empty where the row is shifted
     cause: str
     result: str  # what happens with the row
     skipped: bool  # no user is created from it
@@ -129,8 +144,8 @@ class Export:
     def to_sqlite(self, path: Path | str) -> Path:
         """Write the store as the endpoint's default statement reads it: the table `legacy_users` of a SQLite file.
 
-        Every row stays as exported, also those with problems, because the legacy system has them as well. Only the
-        blanks that fixed-width columns leave behind a hash go.
+        Every row stays, also those with problems, because the legacy system has them as well. Only what was cleaned
+        off a sign-in name goes, and the blanks that fixed-width columns leave behind a hash.
         """
         if "password_hash" not in self._rows.columns:
             raise BadTable(
@@ -150,20 +165,14 @@ def write_legacy_users(path: Path, rows: Iterable[tuple[str, str, str, int | str
         write_private(path, database.serialize())
 
 
-def normalise(username: str) -> str:
-    """Return the key under which a sign-in name is found: NFC, without ASCII blanks around it, in lower case.
-
-    Dots and plus tags stay, because most stores keep different people apart by them.
-    """
-    return unicodedata.normalize("NFC", username).strip(_ASCII_BLANKS).lower()
-
-
 def read_export(path: Path | str) -> Export:
     """Read a CSV export of a legacy user store.
 
-    The file is UTF-8 with a header; comma, semicolon or tab separates the fields. `username`, an e-mail address, is
-    required; `password_hash`, `status`, `must_change`, `display_name`, `country`, `app`, `last_legacy_sign_in` and
-    `hash_scheme` are optional. Other columns are ignored. A line that repeats an earlier one exactly counts once.
+    The file is UTF-8 with a header; comma, semicolon or tab separates the fields. `username`, an e-mail address or a
+    user name, is required; `password_hash`, `status`, `must_change`, `display_name`, `country`, `app`,
+    `last_legacy_sign_in`, `hash_scheme`, `sign_in_type` (email or username; else a name without @ is a user name),
+    `mail`, `old_id` and the properties of `PROFILE` are optional. Other columns are ignored. A line that repeats an
+    earlier one exactly counts once. What stands around a sign-in name and belongs to no name is cleaned off.
 
     Args:
         path: the file.
@@ -178,13 +187,17 @@ def read_export(path: Path | str) -> Export:
     read = read_rows(path)
     if not read.rows:
         raise BadTable(f"{path.name} has a header and no rows.", next_step="Export the users again.")
-    holders = Counter(normalise(row.cells["username"]) for row in read.rows)
+    rows, notes = _cleaned_rows(read.rows)
+    read = replace(read, rows=rows)
+    holders = Counter(normalise(row.cells["username"]) for row in rows)
     users: list[LegacyUser] = []
     problems = [_problem(row, "The line repeats an earlier one.", "Ignored.") for row in read.repeats]
-    for row in read.rows:
+    for row in rows:
         if cause := _obstacle(row, holders):
             problems.append(_problem(row, cause, _SKIPPED))
         else:
+            if note := notes.get(row.line):
+                problems.append(_problem(row, note, _CLEANED, skipped=False))
             users.append(_user(row.cells))
             problems += _remarks(row, hashed="password_hash" in read.columns)
     return Export(path, tuple(users), tuple(sorted(problems, key=lambda problem: problem.line)), read)
@@ -220,14 +233,13 @@ def _problem(row: Row, cause: str, result: str, *, skipped: bool = True) -> Prob
 
 def _obstacle(row: Row, holders: Mapping[str, int]) -> str:
     """Return why no user can be created from a row; empty when one can."""
-    key = normalise(row.cells["username"])
-    local, _, domain = key.partition("@")
+    key = normalise(_text(row.cells["username"]))
     if not row.whole:
         return "The line has more or fewer fields than the header: a separator may be unquoted."
     if not key:
         return "The sign-in name is empty."
-    if not local or not domain or "@" in domain or any(letter.isspace() for letter in key):
-        return "The sign-in name is not an e-mail address."
+    if cause := name_problem(key, _sign_in_type(row.cells)):
+        return cause
     if holders[key] > 1:
         return "Several rows have this sign-in name; at most capitals and blanks distinguish them."
     if _text(row.cells["status"]).lower() not in ("", *_STATUSES):
@@ -244,6 +256,8 @@ def _remarks(row: Row, *, hashed: bool) -> Iterator[Problem]:
     if _text(row.cells["last_legacy_sign_in"]) and _day(row.cells["last_legacy_sign_in"]) is None:
         cause = "last_legacy_sign_in is not a date such as 2026-10-31."
         yield _problem(row, cause, "Created; the date is left empty.", skipped=False)
+    if _text(row.cells["mail"]) and not _mail(row.cells):
+        yield _problem(row, "mail is not an e-mail address.", "Created without it.", skipped=False)
 
 
 def _user(cells: Mapping[str, str]) -> LegacyUser:
@@ -252,20 +266,50 @@ def _user(cells: Mapping[str, str]) -> LegacyUser:
         status=_text(cells["status"]).lower() or "active",
         must_change=_text(cells["must_change"]).lower() in _YES,
         last_legacy_sign_in=_day(cells["last_legacy_sign_in"]),
-        **{name: _text(cells[name]) for name in ("display_name", "country", "app", "hash_scheme")},
+        **{name: _text(cells[name]) for name in ("display_name", "country", "app", "hash_scheme", "old_id")},
+        mail=_mail(cells),
+        sign_in_type=_sign_in_type(cells),
+        profile={
+            name: _text(value)
+            for column, value in cells.items()
+            if (name := _PROFILE_COLUMNS.get(column.replace("_", ""))) and _text(value)
+        },
     )
+
+
+def _mail(cells: Mapping[str, str]) -> str:
+    name = normalise(clean_name(_text(cells["mail"]))[0])
+    return "" if name_problem(name, "emailAddress") else name
+
+
+def _sign_in_type(cells: Mapping[str, str]) -> str:
+    said = _text(cells["sign_in_type"])
+    return _SIGN_IN_TYPES.get(said.lower(), said) or ("emailAddress" if "@" in cells["username"] else "userName")
+
+
+def _cleaned_rows(rows: Iterable[Row]) -> tuple[tuple[Row, ...], dict[int, str]]:
+    """Clean the sign-in names that are possible then; return the rows, and by line what was cleaned off."""
+    cleaned, notes = [], dict[int, str]()
+    for row in rows:
+        name, note = clean_name(row.cells["username"])
+        clean = replace(row, cells={**row.cells, "username": name})
+        possible = note and row.whole and not name_problem(normalise(name), _sign_in_type(clean.cells))
+        cleaned.append(clean if possible else row)
+        if possible:
+            notes[row.line] = note
+    return tuple(cleaned), notes
 
 
 def _stored(cells: Mapping[str, str]) -> tuple[str, str, str, int]:
     # A must_change that means neither yes nor no counts as yes: the person chooses a new password, which is safe.
     must_change = _text(cells["must_change"]).lower() not in _NO
     status = _text(cells["status"]).lower() or "active"
-    return cells["username"], cells["password_hash"].rstrip(_ASCII_BLANKS), status, int(must_change)
+    return cells["username"], cells["password_hash"].rstrip(BLANKS), status, int(must_change)
 
 
 def _text(cell: str) -> str:
     """Strip blanks; the word NULL, which exports write for nothing, becomes empty."""
-    text = cell.strip(_ASCII_BLANKS)
+    text = cell.strip(BLANKS)
     return "" if text.upper() == "NULL" else text
 
 
@@ -296,7 +340,7 @@ def _rows(path: Path, text: Iterator[str], required: tuple[str, ...]) -> Rows:
     if "\0" in header:
         raise _wrong_encoding(path)
     separator = max(",;\t", key=header.count)
-    columns = tuple(name.strip(_ASCII_BLANKS).lower() for name in next(csv.reader([header], delimiter=separator), []))
+    columns = tuple(name.strip(BLANKS).lower() for name in next(csv.reader([header], delimiter=separator), []))
     _check_header(path, columns, required)
     rows: list[Row] = []
     repeats: list[Row] = []
@@ -306,7 +350,7 @@ def _rows(path: Path, text: Iterator[str], required: tuple[str, ...]) -> Rows:
     line = 2
     try:
         for fields in map(tuple, reader):
-            if any(cell.strip(_ASCII_BLANKS) for cell in fields):
+            if any(cell.strip(BLANKS) for cell in fields):
                 row = Row(line, len(fields) == len(columns), absent | dict(zip(columns, fields, strict=False)))
                 (repeats if fields in seen else rows).append(row)
                 seen.add(fields)

@@ -14,10 +14,11 @@ from typing import Any, Final
 import httpx
 from tqdm.auto import tqdm
 
-from helpers.legacy_export import normalise, read_export
+from helpers.legacy_export import read_export
 from jitkit.display import Card
 from jitkit.rehearsal.population import DAY, HOUR, MakeEndpoint, Person, Plan, play
 from jitkit.rehearsal.tenant import RehearsalTenant
+from jitkit.sign_in_names import normalise
 
 __all__ = ["Player"]
 

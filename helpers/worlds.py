@@ -131,11 +131,12 @@ class RehearsalWorld(World):
 
         self._profile = profile
         self.rehearsal_tenant: RehearsalTenant = RehearsalTenant.open(folder / "rehearsal.sqlite3")
-        self.graph = Graph(self.rehearsal_tenant.credential(), self.rehearsal_tenant.transport())
+        tenant = self.rehearsal_tenant
+        self.graph = Graph(tenant.credential(), tenant.transport(), patience=0.0)  # its drills last some seconds
         own = state(folder, profile)
         ledger = f"ledger-{self.rehearsal_tenant.tenant_id}.jsonl"
-        names = ("jit-key.pem", "jit-key-previous.pem", "made.json", "users.jsonl", ledger, "history")
-        files = [own / name for name in names]
+        names = ("jit-key.pem", "jit-key-previous.pem", "made.json", "users.jsonl", "users-under-way", "user-ids.csv")
+        files = [own / name for name in (*names, ledger, "history")]
         self.drills = self._drills = Drills(
             self.rehearsal_tenant, folder / "snapshots", files, lambda: _volunteers(self.export(), self.people)
         )

@@ -15,14 +15,14 @@ ENGINES = ("endpoint", "rehearsal", "conformance", "progress")
 # Package: (files, lines), at most. `jitkit` stands for its own modules, without the engines. Lower a number when its
 # package gets smaller; a change that needs a higher one says in its commit what users get for it.
 BUDGETS = {
-    "helpers": (27, 7_300),
-    "jitkit": (10, 900),
+    "helpers": (27, 7_787),
+    "jitkit": (11, 1_010),
     "jitkit.endpoint": (20, 4_200),
     "jitkit.rehearsal": (32, 7_700),
     "jitkit.conformance": (20, 2_800),
     "jitkit.progress": (20, 4_345),
 }
-MOST_FILES = 126
+MOST_FILES = 127
 
 # The endpoint is deployed alone; the rehearsal tenant and the suite are its independent witnesses.
 OF_THE_ENDPOINT = {"jitkit.protocol", "jitkit.errors"}

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NamedTuple, TypeVar
 
+import httpx
 from kiota_abstractions.api_error import APIError
 from kiota_abstractions.base_request_configuration import RequestConfiguration
 from kiota_abstractions.serialization import Parsable, ParsableFactory
 from kiota_serialization_json.json_parse_node import JsonParseNode
 
-from helpers.graph import Change, Graph, explained, recording
+from helpers.graph import Change, Graph, explained, outcome_unknown, recording
 from helpers.settings import Profile, state
 from jitkit.display import Card, Sent
 from jitkit.errors import NotReady, SettingsError, Stopped, Taken
@@ -139,13 +140,19 @@ class ObjectStep(Step, ABC, Generic[Around, Found, Shown]):
         """
         with recording_errors(f"set up {self._what}") as sent:
             around, found = await self._find()
-            status = "reused"
+            status, unknown = "reused", False
             if found is None:
-                found = await self._make(around)
+                try:
+                    found = await self._make(around)
+                except (APIError, httpx.TransportError) as error:
+                    if not (unknown := outcome_unknown(error)):
+                        raise
                 status = "created" if found is not None else status
                 await wait_until_visible(self.show)
             if found is None:
                 around, found = await self._find()
+            if found is None and unknown:
+                found = await self._make(around)
             if found is None:
                 raise NotReady(
                     f"The tenant has {self._what}, but does not show it yet.",
@@ -156,6 +163,7 @@ class ObjectStep(Step, ABC, Generic[Around, Found, Shown]):
             if status == "reused" and (changed := await self._update(around, found)) is not None:
                 found, status = changed, "updated"
                 await wait_until_visible(self.show)
+            status = "created" if unknown else status
             return replace(self._card(around, found), status=status, sent=tuple(sent))
 
     async def show(self) -> Shown:

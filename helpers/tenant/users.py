@@ -1,4 +1,4 @@
-"""The users: plan from a legacy export, create in batches, count, find, and remove those who have not migrated."""
+"""The users: plan from a legacy export, create in batches, mark, compare, count, find, and remove."""
 
 from __future__ import annotations
 
@@ -10,24 +10,46 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from helpers.graph import Graph, explained
-from helpers.legacy_export import LegacyUser, Problem, normalise, read_export
+from helpers.graph import Change, Graph, explained
+from helpers.legacy_export import PROFILE, LegacyUser, Problem, read_export
 from helpers.tenant.attribute import MigrationFlag
-from helpers.tenant.step import Step, all_pages, quoted, recording_errors
-from helpers.tenant.user_writer import Journal, UserWriter
+from helpers.tenant.step import Step, all_pages, recording_errors
+from helpers.tenant.user_writer import Changed, IdMap, Journal, UserWriter, identity_filter
 from jitkit.display import Card, Sent, Table, fold
 from jitkit.errors import KitError, NotReady, PermissionMissing
+from jitkit.sign_in_names import normalise
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Applied", "Counts", "Person", "Plan", "Skipped", "TenantUser", "Users", "index_users", "make_plan"]
+__all__ = [
+    "Applied",
+    "Counts",
+    "Person",
+    "Plan",
+    "Skipped",
+    "TenantUser",
+    "Users",
+    "index_users",
+    "make_plan",
+]
 
 _FEDERATED = "An account with this e-mail address is there, but it signs in elsewhere, with no local password."
 _MARKED = (
-    "There without the flag: they get it. Their present password goes on working; check them first, because some may"
-    " have signed up again."
+    "There without the flag: `apply` leaves them. Some may have signed up again. `await s.users.mark(plan)` gives them"
+    " the flag, and then the old password works once more and replaces the present one."
 )
+_SWITCH = "External Identities > Sign-in identifiers > Username, with the role Authentication Policy Administrator"
+_USER_NAMES = {
+    True: "{} of these sign in with a user name, which the tenant's sign-in identifiers allow.",
+    False: f"{{}} of these have a user name, and cannot sign in with it until it is switched on: {_SWITCH}.",
+    None: f"{{}} of these have a user name. Whether the tenant allows it cannot be read: check {_SWITCH}.",
+}
+_CHANGED = (
+    "The flag is set, and the export says something else of them now; {} are disabled there."
+    " `await s.users.update(plan)` writes it."
+)
+_NUMBER = "the number of people concerned"
 _DISABLED = "Disabled in the legacy store; the account that is there already stays as it is."
 
 
@@ -54,7 +76,6 @@ class Applied(Card):
     """What `apply` did."""
 
     created: int  # how many were created
-    marked: int  # how many got the flag
     there: int  # how many turned out to be there already
     left: int  # how many of the plan were left for a later run
     refused: tuple[tuple[str, str], ...] = field(repr=False)  # whom Graph refused, and in which words
@@ -62,9 +83,8 @@ class Applied(Card):
     def _repr_html_(self) -> str:
         if not self.refused:
             return super()._repr_html_()
-        caption = "Whom Graph refused; everybody else is done"
-        table = Table(caption=caption, columns=("Sign-in name", "The service said"), rows=self.refused)
-        return super()._repr_html_() + table._repr_html_()
+        columns = ("Sign-in name", "The service said")
+        return super()._repr_html_() + _people("Whom Graph refused; everybody else is done", columns, self.refused)
 
 
 @dataclass(frozen=True)
@@ -73,7 +93,8 @@ class TenantUser:
 
     user_id: str  # the object id
     flag: bool | None  # the migration flag, or None when it was never set
-    local: bool  # whether they can sign in with e-mail and password
+    local: bool  # whether they can sign in with a name and a password
+    row: Mapping[str, Any] = field(default_factory=dict, repr=False)  # as Graph shows them
 
 
 @dataclass(frozen=True)
@@ -90,31 +111,40 @@ class Plan(Table):
     """What `apply` would do. Nothing was written."""
 
     create: tuple[LegacyUser, ...] = field(repr=False)  # who would be created
-    # Who is there without the flag and would get it: object id to sign-in name.
+    # Who is there without the flag, and gets it from `mark` only: object id to sign-in name.
     mark: Mapping[str, str] = field(repr=False)
+    change: Mapping[str, Changed] = field(repr=False)  # what `update` changes of whom: by object id
     marked: int  # how many have the flag set already
     migrated: int  # how many have migrated already; their flag stays false
     skipped: tuple[Skipped, ...] = field(repr=False)  # who is skipped, and why
     flag: str  # the full name of the migration flag
     issuer: str  # the tenant's initial domain, which issues the sign-in names
+    people: tuple[LegacyUser, ...] = field(repr=False)  # who has the flag already, or is to be created with it
+    ids: Mapping[str, str] = field(repr=False)  # old id to object id, of those who are there already
 
     def __repr__(self) -> str:
         return (
-            f"<Plan: create {len(self.create):,}, mark {len(self.mark):,}, leave {self.marked + self.migrated:,},"
-            f" skip {len(self.skipped):,}>"
+            f"<Plan: create {len(self.create):,}, mark {len(self.mark):,}, change {len(self.change):,},"
+            f" leave {self.marked + self.migrated:,}, skip {len(self.skipped):,}>"
         )
 
     def _repr_html_(self) -> str:
         marked = [(name, id) for id, name in self.mark.items()]
+        changed = [
+            (name, ", ".join(f"{each}: {value}" for each, value in values.items()), user_id)
+            for user_id, (name, values) in self.change.items()
+        ]
         skipped = [("" if each.line is None else each.line, each.username, each.reason) for each in self.skipped]
         return (
             super()._repr_html_()
-            + _folded("Who would be marked", ("Sign-in name", "Object id"), marked)
-            + _folded("Who is skipped", ("Line", "Sign-in name", "Why"), skipped)
+            + _people("Who is there without the flag", ("Sign-in name", "Object id"), marked)
+            + _people("Who differs from the export", ("Sign-in name", "In the export", "Object id"), changed)
+            + _people("Who is skipped", ("Line", "Sign-in name", "Why"), skipped)
         )
 
 
-def _folded(caption: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def _people(caption: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Show people under a line that opens; every table with sign-in names is made here."""
     return fold(caption, Table(caption=caption, columns=columns, rows=rows)._repr_html_()) if rows else ""
 
 
@@ -125,28 +155,57 @@ class Users(Step):
     def _journal(self) -> Journal:
         return Journal(self._state / "users.jsonl")
 
-    async def plan(self, export: Path | str | None = None, *, users: Iterable[LegacyUser] | None = None) -> Plan:
+    @property
+    def _ids(self) -> IdMap:
+        return IdMap(self._state / "user-ids.csv")
+
+    def _writer(self, flag: str, issuer: str, progress: Callable[[int, int], object] | None = None) -> UserWriter:
+        return UserWriter(self._graph, self._journal, flag, issuer, self._ids, progress)
+
+    async def plan(
+        self,
+        export: Path | str | None = None,
+        *,
+        users: Iterable[LegacyUser] | None = None,
+        carry: Sequence[str] = (),
+    ) -> Plan:
         """Compare a legacy export with the tenant and report what would happen. Nothing is written.
 
         Args:
             export: the CSV file.
             users: people who were read already, instead of a file.
+            carry: which columns of the export new users get as properties, such as `givenName`.
 
         Returns:
             Who would be created, marked, left and skipped.
 
         Raises:
             BadTable: the file cannot be read as an export.
+            KitError: `carry` names something that is not in the list of properties, or not in the export.
             NotReady: there is no migration flag.
         """
         problems: tuple[Problem, ...] = ()
         if export is not None:
             read = read_export(export)
             users, problems = read.users, read.problems
+        people = _carrying(users or (), carry)
         with recording_errors("compare the export with the tenant") as sent:
             flag, issuer = await self._flag(), await self._issuer()
-            plan = make_plan(users or (), problems, await self._known(flag), flag=flag, issuer=issuer)
+            known = await self._known(flag, "displayName", "accountEnabled", *carry)
+            plan = make_plan(people, problems, known, flag=flag, issuer=issuer, journal=self._journal.read())
+            if names := sum(each.sign_in_type == "userName" for each in plan.create):
+                words = _USER_NAMES[await self._user_names_allowed()].format(f"{names:,}")
+                plan = replace(plan, rows=[plan.rows[0], ("create", f"{names:,}", words), *plan.rows[1:]])
             return replace(plan, sent=tuple(sent))
+
+    async def _user_names_allowed(self) -> bool | None:
+        """Return whether people may sign in with a user name; None when that cannot be read."""
+        try:
+            # Source: Graph beta, signInIdentifierBase.
+            found = await self._graph.send("GET", "/identity/signInIdentifiers/Username", version="beta")
+        except httpx.HTTPStatusError:
+            return None
+        return bool(found.get("isEnabled"))
 
     async def dimensions(self, export: Path | str) -> pd.DataFrame:
         """Join what the legacy export says of people to their ids in the tenant. Names stay out. Nothing is written.
@@ -177,31 +236,105 @@ class Users(Step):
     async def apply(
         self, plan: Plan, *, progress: Callable[[int, int], object] | None = None, limit: int | None = None
     ) -> Applied:
-        """Carry out a plan. Run it again after an interruption: no user is lost or created twice.
+        """Create the users of a plan. Run it again after an interruption: no user is lost or created twice.
+
+        Who is in the tenant already stays as they are: see `mark`.
 
         Args:
             plan: what `plan` returned.
             progress: called with how many are done and how many there are in all.
-            limit: write at most this many.
+            limit: create at most this many.
 
         Returns:
-            How many were created, marked, found there, refused. Check the refused ones.
+            How many were created, found there, refused. Check the refused ones.
 
         Raises:
             PermissionMissing: the identity may not write users.
             GraphRefused: the tenant throttles for longer than the kit waits.
             NotReady: the tenant cannot hold so many users.
+            WriteNotConfirmed: the person at the keyboard did not allow it.
         """
-        planned = len(plan.create) + len(plan.mark)
-        room = planned if limit is None else limit
-        create = plan.create[:room]
-        mark = list(plan.mark.items())[: room - len(create)]
-        writer = UserWriter(self._graph, self._journal, plan.flag, progress)
+        create = plan.create[:limit]
         with recording_errors("write the users") as sent:
+            writer = self._writer(plan.flag, plan.issuer, progress)
+            await writer.settle()
+            before = len(sent)
             if create:
                 await require_room(self._graph, len(create))
-            await writer.write(create, mark, plan.issuer)
-            return _applied(writer, planned, sent)
+                count = f"{len(create):,}"
+                change = Change(f"Create {count} users", [("Migration flag", "", "true")], f"{count} people")
+                async with self._graph.changing(change):
+                    await writer.create(create)
+            self._ids.add(plan.ids.items())
+            facts = {"Created": f"{writer.created:,}"}
+            if writer.there:
+                facts["There already"] = f"{writer.there:,}: they came between the plan and now; plan again to see them"
+            done = "done" if plan.create else "nothing to do"
+            return _result(writer, done, facts, sent[before:], len(plan.create) - len(create))
+
+    async def mark(self, plan: Plan, *, confirm: int | None = None) -> Card:
+        """Set the flag of users who are in the tenant already; their old password then replaces the present one.
+
+        Args:
+            plan: what `plan` returned; it lists them.
+            confirm: how many they are. Without it, nothing is written and the card says the number.
+
+        Returns:
+            A card; status `would be marked`, `marked`, `refused in part` or `nothing to do`.
+
+        Raises:
+            KitError: the number is not the plan's.
+            WriteNotConfirmed: the person at the keyboard did not allow it.
+        """
+        change = Change(
+            "Set the migration flag of users who are in the tenant already",
+            [("Migration flag", "", "true")],
+            "the people whom the plan lists; a password that they chose in this tenant is replaced by the old one",
+            asks=_NUMBER,
+        )
+        changes = {user_id: (name, {plan.flag: True}) for user_id, name in plan.mark.items()}
+        return await self._change("marked", "mark(plan", change, changes, confirm)
+
+    async def update(self, plan: Plan, *, confirm: int | None = None) -> Card:
+        """Change users who have not migrated to what a newer export says; who is disabled or gone there, is disabled.
+
+        Args:
+            plan: what `plan` returned; it lists them.
+            confirm: how many they are. Without it, nothing is written and the card says the number.
+
+        Returns:
+            A card; status `would be updated`, `updated`, `refused in part` or `nothing to do`.
+
+        Raises:
+            KitError: the number is not the plan's.
+            WriteNotConfirmed: the person at the keyboard did not allow it.
+        """
+        values = Counter(name for _, each in plan.change.values() for name in each)
+        change = Change(
+            "Change users to what the export says",
+            [(name, "", f"{number:,} values") for name, number in values.items()],
+            "the people whom the plan lists; accountEnabled takes their sign-in away",
+            asks=_NUMBER,
+        )
+        return await self._change("updated", "update(plan", change, plan.change, confirm)
+
+    async def _change(
+        self, done: str, call: str, change: Change, changes: Mapping[str, Changed], confirm: int | None
+    ) -> Card:
+        count = len(changes)
+        if not _confirmed(count, confirm, done, f"{call})"):
+            facts = {"To do it": f"await s.users.{call}, confirm={count})"} if count else {}
+            return Card(title="Users", status=f"would be {done}" if count else "nothing to do", facts=facts)
+        with recording_errors("change the users") as sent:
+            writer = self._writer(await self._flag(), await self._issuer())
+            await writer.settle()
+            before = len(sent)
+            async with self._graph.changing(replace(change, answer=str(count))):
+                await writer.change(changes, mark=done == "marked")
+            facts = {done.capitalize(): f"{writer.changed:,}"}
+            if writer.stayed:
+                facts["Left after all"] = f"{writer.stayed:,} whose flag has changed since"
+            return _result(writer, done, facts, sent[before:])
 
     async def counts(self) -> Counts:
         """Count who is to migrate and who has migrated, by asking the tenant.
@@ -231,7 +364,7 @@ class Users(Step):
         """Find a user by the name they sign in with; in a real tenant the rehearsal's invented users are skipped.
 
         Args:
-            username: the e-mail address.
+            username: the e-mail address or user name.
 
         Raises:
             NotReady: no user signs in with that name.
@@ -241,10 +374,9 @@ class Users(Step):
             return Card(title=username, status="skipped: this user is invented", facts=facts)
         with recording_errors(f"find {username}") as sent:
             flag = await self._flag()
-            name, issuer = quoted(normalise(username)), quoted(await self._issuer())
             found = await all_pages(
                 self._client.users,
-                filter=f"identities/any(c:c/issuerAssignedId eq {name} and c/issuer eq {issuer})",
+                filter=identity_filter(normalise(username), await self._issuer()),
                 # v1.0 shows the flag only to those who select it.
                 select=["id", "displayName", "mail", "accountEnabled", "createdDateTime", flag],
             )
@@ -272,6 +404,8 @@ class Users(Step):
         """
         with recording_errors("remove users") as sent:
             flag = await self._flag()
+            writer = self._writer(flag, await self._issuer())
+            await writer.settle()
             done = self._journal.read()
             rows = await self._read("id", flag)
             flagged = [row["id"] for row in rows if row.get(flag) is True]
@@ -283,19 +417,20 @@ class Users(Step):
                 "To unmark": f"{len(unmark):,} that were there before and got the flag from the kit",
                 "To leave": f"{len(rows) - count:,}: migrated, or not the kit's",
             }
-            if count == 0 or confirm is None:
+            if not _confirmed(count, confirm, "removed", "remove()"):
                 if count:
                     facts["To do it"] = f"await s.users.remove(confirm={count})"
                 status = "would be removed" if count else "missing"
                 return Card(title="Users", status=status, facts=facts, sent=tuple(sent))
-            if confirm != count:
-                raise KitError(
-                    f"{count:,} users would be removed, not {confirm:,}.",
-                    next_step="Run `await s.users.remove()` and read what it says before you confirm a number.",
-                )
             before = len(sent)
-            writer = UserWriter(self._graph, self._journal, flag)
-            await writer.remove(delete, unmark)
+            change = Change(
+                "Delete the users that the kit created, and take the flag off those it marked",
+                affected="users who have not migrated: they cannot sign in afterwards",
+                answer=str(count),
+                asks=_NUMBER,
+            )
+            async with self._graph.changing(change):
+                await writer.remove(delete, unmark)
             if writer.refused:
                 raise KitError(
                     f"{len(writer.refused):,} users could not be removed; the others are.",
@@ -317,8 +452,8 @@ class Users(Step):
     async def _read(self, fields: str, flag: str) -> list[dict[str, Any]]:
         return [row async for row in self._graph.pages(f"/users?$select={fields},{flag}&$top=999")]
 
-    async def _known(self, flag: str) -> dict[str, TenantUser]:
-        return index_users(await self._read("id,identities,mail", flag), flag)
+    async def _known(self, flag: str, *fields: str) -> dict[str, TenantUser]:
+        return index_users(await self._read(",".join(("id,identities,mail", *fields)), flag), flag)
 
     async def _counts(self, flag: str) -> tuple[int, int, int]:
         """Return how many users there are, and whose flag is true, and whose is false."""
@@ -332,7 +467,7 @@ class Users(Step):
                 raise
         else:
             # Filters on a yes/no attribute have been reported to find no user, without an error.
-            if any(found[1:]) or not found[0] or not self._journal.read():
+            if any(found[1:]) or not found[0]:
                 return found[0], found[1], found[2]
         values = [row.get(flag) for row in await self._read("id", flag)]
         return len(values), values.count(True), values.count(False)
@@ -346,11 +481,12 @@ def index_users(rows: Iterable[Mapping[str, Any]], flag: str) -> dict[str, Tenan
     """Index the tenant's users by sign-in name, and those who sign in elsewhere by mail address."""
     found: dict[str, TenantUser] = {}
     for row in rows:
-        names = [each for each in row.get("identities") or [] if each.get("signInType") == "emailAddress"]
+        kinds = ("emailAddress", "userName")
+        names = [each for each in row.get("identities") or [] if each.get("signInType") in kinds]
         for each in names:
-            found[normalise(each.get("issuerAssignedId") or "")] = TenantUser(row["id"], row.get(flag), True)
+            found[normalise(each.get("issuerAssignedId") or "")] = TenantUser(row["id"], row.get(flag), True, row)
         if not names and row.get("mail"):
-            found.setdefault(normalise(row["mail"]), TenantUser(row["id"], row.get(flag), False))
+            found.setdefault(normalise(row["mail"]), TenantUser(row["id"], row.get(flag), False, row))
     return found
 
 
@@ -361,28 +497,47 @@ def make_plan(
     *,
     flag: str,
     issuer: str,
+    journal: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Sort everybody into create, mark, leave and skip."""
+    """Sort everybody into create, mark, change, leave and skip; with the journal, look for who is gone as well."""
+    problems = tuple(problems)
     skipped = [Skipped(each.username, each.cause, each.line) for each in problems if each.skipped]
     create: dict[str, LegacyUser] = {}
     mark: dict[str, str] = {}
     flags: Counter[bool] = Counter()
+    ids: dict[str, str] = {}
+    flagged: list[LegacyUser] = []
+    change: dict[str, Changed] = {}
+    exported = {normalise(each.username) for each in problems}
     for person in people:
+        exported.add(person.username)
         there = tenant.get(person.username)
+        if there is not None and there.flag is not None and person.old_id:
+            ids[person.old_id] = there.user_id
         if there is None:
             create.setdefault(person.username, person)
         elif there.flag is not None:
             flags[there.flag] += 1
+            flagged.append(person)
+            if there.flag and (values := _differences(person, there.row)):
+                change[there.user_id] = (person.username, values)
         elif not there.local or person.status == "disabled":
             skipped.append(Skipped(person.username, _DISABLED if there.local else _FEDERATED))
         else:
             mark[there.user_id] = person.username
+    changed, disabled_now = len(change), sum("accountEnabled" in values for _, values in change.values())
+    for name, there in tenant.items():
+        created_by_kit = (journal or {}).get(there.user_id) == "created"
+        if name not in exported and there.flag and created_by_kit and there.row.get("accountEnabled"):
+            change[there.user_id] = (name, {"accountEnabled": False})
     created = "Not in the tenant: created with a temporary password that nobody knows, and the flag."
     if disabled := sum(person.status == "disabled" for person in create.values()):
         created += f" {disabled:,} are disabled in the legacy store and are created disabled."
     rows = [
         ("create", f"{len(create):,}", created),
         ("mark", f"{len(mark):,}", _MARKED if mark else "There without the flag: nobody."),
+        ("change", f"{changed:,}", _CHANGED.format(f"{disabled_now:,}")),
+        ("change", f"{len(change) - changed:,}", "Gone from the export: `await s.users.update(plan)` disables them."),
         ("leave", f"{flags[True]:,}", "The flag is set already."),
         ("leave", f"{flags[False]:,}", "Migrated already: the flag stays false."),
     ]
@@ -391,36 +546,70 @@ def make_plan(
         caption="What would happen",
         columns=("What", "People", "In words"),
         rows=rows + [("skip", f"{count:,}", reason) for reason, count in reasons.most_common()],
-        note="Nothing was written. `await s.users.apply(plan)` does it.",
+        note="Nothing was written. `await s.users.apply(plan)` creates the new users.",
         create=tuple(create.values()),
         mark=mark,
+        change=change,
         marked=flags[True],
         migrated=flags[False],
         skipped=tuple(skipped),
         flag=flag,
         issuer=issuer,
+        people=(*flagged, *create.values()),
+        ids=ids,
     )
 
 
-def _applied(writer: UserWriter, planned: int, sent: list[Sent]) -> Applied:
-    left = planned - writer.total
-    facts = {"Created": f"{writer.created:,}", "Marked": f"{writer.marked:,}"}
-    if writer.there:
-        facts["There already"] = f"{writer.there:,}: they came between the plan and now; plan again to see them"
+def _carrying(people: Iterable[LegacyUser], carry: Sequence[str]) -> list[LegacyUser]:
+    """Keep of each profile what is to be carried along."""
+    people = list(people)
+    there = set().union(*(each.profile for each in people))
+    for name in carry:
+        if name not in PROFILE:
+            raise KitError(f"{name} is not carried along.", next_step=f"Choose from: {', '.join(PROFILE)}.")
+        if people and name not in there:
+            raise KitError(
+                f"The export has no value for {name}.", next_step=f"Call its column {name}, or leave it out of carry."
+            )
+    return [
+        replace(each, profile={name: each.profile[name] for name in carry if each.profile.get(name)}) for each in people
+    ]
+
+
+def _differences(person: LegacyUser, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the export says otherwise than the tenant; who is disabled in the tenant alone stays disabled."""
+    wanted: dict[str, Any] = dict(person.profile)
+    if person.display_name:
+        wanted["displayName"] = person.display_name
+    values = {name: value for name, value in wanted.items() if row.get(name) != value}
+    if person.status == "disabled" and row.get("accountEnabled"):
+        values["accountEnabled"] = False
+    return values
+
+
+def _confirmed(count: int, confirm: int | None, done: str, call: str) -> bool:
+    """Return whether to go on; raise KitError when another number is confirmed than there is."""
+    if confirm not in (None, count):
+        raise KitError(
+            f"{count:,} users would be {done}, not {confirm:,}.",
+            next_step=f"Run `await s.users.{call}` and read what it says before you confirm a number.",
+        )
+    return confirm is not None and count > 0
+
+
+def _result(writer: UserWriter, done: str, facts: dict[str, str], sent: Sequence[Sent], left: int = 0) -> Applied:
     if writer.refused:
         facts["Refused"] = f"{len(writer.refused):,}, listed below"
     if left:
         facts["Left for a later run"] = f"{left:,}"
     if len(sent) > 1:
         facts["Requests"] = f"{len(sent):,}, of which the first is shown"
-    status = "refused in part" if writer.refused else "done" if not left else "done in part"
     return Applied(
         title="Users",
-        status=status if planned else "nothing to do",
+        status="refused in part" if writer.refused else f"{done} in part" if left else done,
         facts=facts,
         sent=tuple(sent[:1]),
         created=writer.created,
-        marked=writer.marked,
         there=writer.there,
         left=left,
         refused=tuple(writer.refused),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from jitkit.errors import SettingsError
 
-__all__ = ["in_own_folder", "make_private", "others_may_read", "write_private"]
+__all__ = ["append_private", "in_own_folder", "make_private", "others_may_read", "write_private"]
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -25,6 +25,21 @@ def write_private(path: Path, content: bytes) -> None:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def append_private(path: Path, lines: Sequence[str]) -> None:
+    """Append lines to a file that only its owner can read; they are on the disk then. Raises SettingsError."""
+    if not lines:
+        return
+    text = "".join(f"{line}\n" for line in lines)
+    with in_own_folder(path):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(handle, "r+b", buffering=0) as file:
+            # A line that a crash tore must not swallow the next one.
+            if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":
+                text = f"\n{text}"
+            file.write(text.encode())
+            os.fsync(handle)
 
 
 def make_private(path: Path) -> None:

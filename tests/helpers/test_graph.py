@@ -7,15 +7,18 @@ import re
 import shutil
 import tomllib
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from kiota_abstractions.api_error import APIError
 from msgraph.generated.models.application import Application
 
-from helpers.graph import BatchItem, Graph, explained, recording
+from helpers.graph import PATIENCE, BatchItem, Graph, explained, outcome_unknown, recording, retry_after
 from jitkit import protocol
 from jitkit.errors import GraphRefused, KitError, PermissionMissing, Taken
 from jitkit.explanations import refused
@@ -53,12 +56,15 @@ def says(status: int, body: Any = None, **headers: str) -> Answer:
 
 
 @pytest.fixture
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try again at once, here and in the SDK."""
-    from kiota_http.middleware.retry_handler import RetryHandler
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Try again at once, and keep how long the wait would have been."""
+    waits: list[float] = []
 
-    monkeypatch.setattr("helpers.graph._wait", lambda *_: 0.0)
-    monkeypatch.setattr(RetryHandler, "get_delay_time", lambda *_: 0.0)
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr("helpers.graph.asyncio.sleep", sleep)
+    return waits
 
 
 @pytest.fixture
@@ -99,7 +105,7 @@ async def test_a_batch_answers_in_the_order_asked(graph: Graph) -> None:
             await graph.batch([good] * size)
 
 
-async def test_throttled_requests_are_sent_again(no_waiting: None) -> None:
+async def test_throttled_requests_are_sent_again(no_waiting: list[float]) -> None:
     busy = says(429, {"error": {"code": "TooManyRequests", "message": "slow"}}, **{"Retry-After": "0"})
     network = Scripted(busy, busy, says(200, {"value": []}))
     assert await Graph(Token(), network).send("GET", "/users") == {"value": []}
@@ -125,7 +131,7 @@ async def test_throttled_requests_are_sent_again(no_waiting: None) -> None:
     ],
 )  # fmt: skip
 async def test_refusals_are_put_into_words_alike(
-    status: int, body: Any, kind: type[KitError], cause: str, advice: str, no_waiting: None
+    status: int, body: Any, kind: type[KitError], cause: str, advice: str, no_waiting: list[float]
 ) -> None:
     network = Scripted(says(status, body, **{"request-id": "the-request"}))
     graph = Graph(Token(), network)
@@ -310,7 +316,7 @@ def test_the_roles_that_a_refusal_names_open_the_door_in_the_rehearsal_tenant_to
     assert named <= set(entry["read" if method == "GET" else "write"])
 
 
-async def test_the_sdk_is_as_patient_as_plain_requests(no_waiting: None) -> None:
+async def test_the_sdk_is_as_patient_as_plain_requests(no_waiting: list[float]) -> None:
     for ask in (lambda graph: graph.send("GET", "/users"), lambda graph: graph.client.users.get()):
         network = Scripted(*[says(503)] * 5, says(200, {"value": []}))
         assert await ask(Graph(Token(), network)) is not None
@@ -363,3 +369,130 @@ async def test_what_fails_in_passing_inside_a_batch_is_sent_again(status: int) -
     answers = await Graph(Token(), network).batch([BatchItem("GET", "/organization")] * 2)
     assert [each.status for each in answers] == [200, 200]
     assert len(network.seen) == 2
+
+
+BUSY = {"error": {"code": "TooManyRequests", "message": "slow"}}
+IN_AN_HOUR = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7.0), ("2.128", 2.128), ("30,120", 120.0), ("120, 30", 120.0), ("0", 0.0), ("-5", 0.0), (" 3 ", 3.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), (IN_AN_HOUR, 600.0), ("999999", 600.0), ("inf", 600.0),
+        ("", None), ("soon", None), ("1;2", None), (None, None),
+    ],
+)  # fmt: skip
+def test_each_form_of_retry_after_is_read(header: str | None, seconds: float | None) -> None:
+    """B4: whole, decimal, two numbers, an HTTP date; no wait is longer than ten minutes."""
+    assert retry_after({} if header is None else {"retry-after": header}) == seconds
+
+
+async def test_a_date_to_wait_for_is_waited_for(no_waiting: list[float]) -> None:
+    """B4: an HTTP date of Retry-After."""
+    moment = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    network = Scripted(says(503, BUSY, **{"Retry-After": moment}), says(200, {"value": []}))
+    await Graph(Token(), network).send("GET", "/users")
+    assert 60 < no_waiting[0] <= 90
+
+
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "rubbish"}, {"Retry-After": "10"}])
+@pytest.mark.parametrize("ask", ["send", "sdk", "batch"])
+async def test_a_service_that_stays_busy_is_waited_for_longer_than_its_write_window(
+    ask: str, headers: dict[str, str], no_waiting: list[float]
+) -> None:
+    """B4: the writes of an application are counted over 150 seconds."""
+    busy = {"id": "0", "status": 429, "headers": headers, "body": BUSY}
+    network = Scripted(says(200, {"responses": [busy]}) if ask == "batch" else says(429, BUSY, **headers))
+    graph = Graph(Token(), network)
+    if ask == "batch":
+        (answer,) = await graph.batch([BatchItem("POST", "/users", {})])
+        assert answer.status == 429 and answer.pressed
+    else:
+        with pytest.raises(GraphRefused), explained("try it"):
+            await (graph.send("GET", "/users") if ask == "send" else graph.client.users.get())
+    assert 150 < sum(no_waiting) < 2 * PATIENCE
+
+
+@pytest.mark.parametrize("status", [500, 502])
+async def test_a_read_that_fails_at_the_service_is_sent_again_a_few_times(status: int, no_waiting: list[float]) -> None:
+    """B4: 500 and 502 are repeated for GET."""
+    network = Scripted(says(status), says(status), says(200, {"value": []}))
+    assert await Graph(Token(), network).send("GET", "/users") == {"value": []}
+    stubborn = Scripted(says(status))
+    with pytest.raises(httpx.HTTPStatusError):
+        await Graph(Token(), stubborn).send("GET", "/users")
+    assert len(stubborn.seen) == 5
+
+
+def breaks(error: httpx.TransportError) -> Answer:
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise error
+
+    return answer
+
+
+BREAKS = [
+    httpx.RemoteProtocolError("<ConnectionTerminated error_code:0>"),
+    httpx.RemoteProtocolError("Server disconnected without sending a response."),
+    httpx.ReadError("[Errno 104] Connection reset by peer"),
+    httpx.WriteError("[Errno 32] Broken pipe"),
+    httpx.ReadTimeout(""),
+]
+
+
+@pytest.mark.parametrize("error", BREAKS, ids=repr)
+async def test_a_dropped_connection_ends_nothing_that_can_be_repeated(
+    error: httpx.TransportError, no_waiting: list[float]
+) -> None:
+    """Case 9 of the public ones: the service ends connections now and then."""
+    for method in ("GET", "PATCH", "DELETE"):
+        network = Scripted(breaks(error), breaks(error), says(200, {"value": []}))
+        assert await Graph(Token(), network).send(method, "/users/1") == {"value": []}
+    network = Scripted(breaks(error), says(200, {"value": []}))
+    assert await Graph(Token(), network).client.users.get() is not None
+    for_ever = Scripted(breaks(error))
+    with pytest.raises(KitError, match="cannot be reached"), explained("count the users"):
+        await Graph(Token(), for_ever).send("GET", "/users")
+    assert len(for_ever.seen) == 5
+
+
+@pytest.mark.parametrize("lost", [says(500), says(502), says(503), says(504), *map(breaks, BREAKS)])
+@pytest.mark.parametrize("ask", ["send", "sdk", "batch"])
+async def test_what_may_have_been_made_is_not_made_again(lost: Answer, ask: str, no_waiting: list[float]) -> None:
+    """H10: a POST whose outcome is unknown goes back to its caller, who can look the object up."""
+    network = Scripted(lost, says(201, {"id": "1"}))
+    graph = Graph(Token(), network)
+    if ask == "batch":
+        (answer,) = await graph.batch([BatchItem("POST", "/users", {})])
+        assert answer.outcome_unknown
+    else:
+        with pytest.raises((httpx.HTTPError, APIError)) as caught:
+            if ask == "send":
+                await graph.send("POST", "/applications", body={})
+            else:
+                await graph.client.applications.post(Application(display_name="Once"))
+        assert outcome_unknown(caught.value)
+    assert len(network.seen) == 1
+
+
+async def test_a_post_that_was_refused_for_the_moment_is_made_again(no_waiting: list[float]) -> None:
+    network = Scripted(says(429, BUSY, **{"Retry-After": "1"}), says(201, {"id": "1"}))
+    assert await Graph(Token(), network).send("POST", "/applications", body={}) == {"id": "1"}
+    assert not outcome_unknown(httpx.ConnectError("no route"))
+
+
+async def test_an_object_that_is_gone_after_a_lost_answer_was_deleted(no_waiting: list[float]) -> None:
+    gone = says(404, {"error": {"code": "Request_ResourceNotFound", "message": "gone"}})
+    assert await Graph(Token(), Scripted(says(504), gone)).send("DELETE", "/users/1") is None
+    with pytest.raises(httpx.HTTPStatusError):
+        await Graph(Token(), Scripted(gone)).send("DELETE", "/users/1")
+
+
+async def test_of_a_batch_whose_answer_is_lost_only_what_creates_stays_open(no_waiting: list[float]) -> None:
+    rest = [{"id": "1", "status": 204}, {"id": "2", "status": 404, "body": {}}]
+    network = Scripted(breaks(BREAKS[0]), says(200, {"responses": rest}))
+    items = [BatchItem("POST", "/users", {}), BatchItem("PATCH", "/users/1", {}), BatchItem("DELETE", "/users/2")]
+    answers = await Graph(Token(), network).batch(items)
+    assert [each.status for each in answers] == [504, 204, 404]
+    assert [each["method"] for each in json.loads(network.seen[1].content)["requests"]] == ["PATCH", "DELETE"]

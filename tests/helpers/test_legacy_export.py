@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import sqlite3
 import stat
 from contextlib import closing
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from helpers import kit
-from helpers.legacy_export import normalise, read_export
+from helpers.legacy_export import read_export
 from jitkit.errors import BadTable, SettingsError
+from jitkit.sign_in_names import normalise
 
 SAMPLE = Path(__file__).parents[2] / "sample_data" / "legacy_users.csv"
 BCRYPT = "$2b$04$CCCCCCCCCCCCCCCCCCCCCu3KXVDsESjQgYpu2eQ6h3zIVFdwM2Aa2"
@@ -66,8 +68,8 @@ def test_rows_that_share_a_name_are_all_skipped_and_repeated_lines_count_once(tm
     ("row", "cause"),
     [
         (",active,0,", "empty"),
-        ("NULL,active,0,", "not an e-mail"),
-        ("ada,active,0,", "not an e-mail"),
+        ("NULL,active,0,", "empty"),
+        ("ada.l,active,0,", "letters a to z, digits, - and _ only, not full stop"),
         ("a b@example.com,active,0,", "not an e-mail"),
         ("a@b@example.com,active,0,", "not an e-mail"),
         ("a@example.com,suspended,0,", "none of active, locked, disabled"),
@@ -81,6 +83,130 @@ def test_rows_without_a_possible_user_are_skipped(tmp_path: Path, row: str, caus
     (problem,) = export.problems
     assert (problem.line, problem.skipped) == (2, True)
     assert cause in problem.cause
+
+
+# Case 5 of the public ones, a sign-in name that nobody can type, and its neighbours: what was exported, what is taken
+# off, by the name of the character.
+CLEANED = [
+    ("'ann@contoso.example", "apostrophe (U+0027)"),
+    ("ann@contoso.example\u200b", "zero width space (U+200B)"),
+    ("\ufeffann@contoso.example", "byte order mark (U+FEFF)"),
+    ("ann@con\xadtoso.example", "soft hyphen (U+00AD)"),
+    ("\u200dann@contoso.example", "zero width joiner (U+200D)"),
+    ("ann@contoso.example\0", "NUL (U+0000)"),
+    ("ann@contoso.example;", "semicolon (U+003B)"),
+    ("ann@contoso.example,", "comma (U+002C)"),
+    ("Ann@contoso.example. ", "full stop (U+002E)"),
+    ("\u202aann@contoso.example\u202c", "left-to-right embedding (U+202A), pop directional formatting (U+202C)"),
+    ("ann@contoso.example\u00a0", "no-break space (U+00A0)"),
+    ("\u3000ann@contoso.example", "ideographic space (U+3000)"),
+    ("ann\u2060@contoso.example\ufe0f", "variation selector-16 (U+FE0F), word joiner (U+2060)"),
+    ("ann@contoso.example\u3164", "hangul filler (U+3164)"),
+    ("\x1fann@contoso.example", "control character (U+001F)"),
+    ('"ann@contoso.example"', "quotation mark (U+0022)"),
+    ("\u201cann@contoso.example\u201d", "left double quotation mark (U+201C), right double quotation mark (U+201D)"),
+    ('="ann@contoso.example"', "equals sign (U+003D), quotation mark (U+0022)"),
+    ("mailto:ann@contoso.example", "mailto:"),
+    ("SMTP:ann@contoso.example", "SMTP:"),
+    ("<ann@contoso.example>;", "angle brackets"),
+    ('Lee, "Ann" <mailto:ann@contoso.example>', "display name and angle brackets, mailto:"),
+    ("'ann@contoso.example\u200b;", "apostrophe (U+0027), semicolon (U+003B), zero width space (U+200B)"),
+]
+
+
+@pytest.mark.parametrize(("exported", "off"), CLEANED, ids=[ascii(exported) for exported, _ in CLEANED])
+def test_what_belongs_to_no_name_is_cleaned_off_and_named(tmp_path: Path, exported: str, off: str) -> None:
+    path = tmp_path / "export.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("username", "password_hash"), (exported, BCRYPT)])
+    export = read_export(path)
+    assert [user.username for user in export.users] == ["ann@contoso.example"]
+    (problem,) = export.problems
+    assert (problem.line, problem.skipped) == (2, False)
+    assert problem.cause == f"Taken off the sign-in name: {off}."
+    # The endpoint's copy of the store has to find the account by the clean name.
+    with closing(sqlite3.connect(export.to_sqlite(tmp_path / "users.sqlite3"))) as database:
+        ((stored,),) = database.execute("SELECT username FROM legacy_users").fetchall()
+    assert normalise(stored) == "ann@contoso.example"
+
+
+IMPOSSIBLE = [
+    ("an\0n@contoso.example", "cannot be seen: NUL (U+0000)"),
+    ("ann\u00a0lee@contoso.example", "cannot be seen: no-break space (U+00A0)"),
+    ("\u0645\u200c\u062e@contoso.example", "cannot be seen: zero width non-joiner (U+200C)"),
+    ("ann\uff20contoso.example", "looks like another one: fullwidth commercial at (U+FF20)"),
+    ("ann@contoso\u2024example", "looks like another one: one dot leader (U+2024)"),
+    ("ann..lee@contoso.example", "a dot has nothing before it or behind it"),
+    (".ann@contoso.example", "a dot has nothing before it or behind it"),
+    ("ann.@contoso.example", "a dot has nothing before it or behind it"),
+    ("ann@contoso..example", "a dot has nothing before it or behind it"),
+    ("ann@.contoso.example", "a dot has nothing before it or behind it"),
+    ("ann@contoso", "its domain has no dot"),
+    ("ann@-contoso.example", "begins or ends with a hyphen"),
+    ("ann@contoso_shop.example", "it holds low line (U+005F)"),
+    ("ann lee@contoso.example", "it holds space (U+0020)"),
+    ("ann(work)@contoso.example", "it holds left parenthesis (U+0028)"),
+    ("ann@contoso.example; bo@contoso.example", "it holds more than one @"),
+    ("@contoso.example", "something is missing before or behind the @"),
+    ("ann@", "something is missing before or behind the @"),
+    (f"{'a' * 65}@contoso.example", "one of its parts is too long"),
+    (f"ann@{'c' * 64}.example", "one of its parts is too long"),
+    (f"ann@{'contoso.' * 32}example", "one of its parts is too long"),
+    ("a" * 65, "longer than 64 characters"),
+    ("ann lee", "not space (U+0020)"),
+    ("_ann", "begins with a letter or a digit"),
+    ("ann%40contoso.example", "not percent sign (U+0025)"),
+    ("'", "empty"),
+]
+
+
+@pytest.mark.parametrize(("exported", "cause"), IMPOSSIBLE, ids=[ascii(exported)[:40] for exported, _ in IMPOSSIBLE])
+def test_names_that_nobody_could_sign_in_with_are_skipped_with_the_reason(
+    tmp_path: Path, exported: str, cause: str
+) -> None:
+    path = tmp_path / "export.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("username", "status"), (exported, "active")])
+    export = read_export(path)
+    assert export.users == ()
+    (problem,) = export.problems
+    assert cause in problem.cause
+    assert problem.skipped
+
+
+@pytest.mark.parametrize("name", ["o'brien@x.example", "a.b+c@x.example", "zoë@bücher.example", "ada_7", "4711", "x-y"])
+def test_names_that_people_have_are_taken_as_they_are(tmp_path: Path, name: str) -> None:
+    export = read_export(write(tmp_path, f"username\n{name}\n"))
+    assert ([user.username for user in export.users], export.problems) == ([name], ())
+
+
+def test_names_that_are_the_same_once_they_are_clean_are_skipped(tmp_path: Path) -> None:
+    export = read_export(write(tmp_path, "username\n'ann@x.example\nAnn@x.example\u200b\nbo@x.example\n"))
+    assert [user.username for user in export.users] == ["bo@x.example"]
+    assert [problem.line for problem in export.problems if "Several rows" in problem.cause] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("said", "name", "found"),
+    [
+        ("", "ada_7", "userName"), ("username", "ada_7", "userName"), ("userName", "ada_7", "userName"),
+        ("", "a@x.example", "emailAddress"), ("email", "a@x.example", "emailAddress"),
+        ("emailAddress", "a@x.example", "emailAddress"), ("NULL", "ada_7", "userName"),
+        ("email", "ada_7", None), ("username", "a@x.example", None), ("phone", "ada_7", None),
+    ],
+)  # fmt: skip
+def test_a_name_is_an_address_or_a_user_name_and_the_column_may_say_which(
+    tmp_path: Path, said: str, name: str, found: str | None
+) -> None:
+    export = read_export(write(tmp_path, f"username,sign_in_type\n{name},{said}\n"))
+    assert [user.sign_in_type for user in export.users] == ([found] if found else [])
+    assert len(export.problems) == (not found)
+
+
+def test_an_address_for_mail_is_cleaned_or_left_out(tmp_path: Path) -> None:
+    export = read_export(write(tmp_path, "username,mail\nada_7,<Ada@X.example>\nben-8,none\ncy_9,\n"))
+    assert [user.mail for user in export.users] == ["ada@x.example", "", ""]
+    assert [(problem.line, problem.result) for problem in export.problems] == [(3, "Created without it.")]
 
 
 @pytest.mark.parametrize(

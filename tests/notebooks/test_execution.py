@@ -23,11 +23,12 @@ from nbformat import NotebookNode
 from helpers import run_notebooks
 from helpers.checks import needs_of
 from helpers.graph import Graph
-from helpers.legacy_export import normalise, read_export
+from helpers.legacy_export import read_export
 from helpers.run_notebooks import NOTEBOOKS, Result, in_order, play, run, write_html
 from helpers.worlds import SAMPLE_DATA
 from jitkit.errors import KitError
 from jitkit.rehearsal.tenant import RehearsalTenant
+from jitkit.sign_in_names import normalise
 
 CANARY = "Kanarie-Vogel&7319"
 FEW = 200

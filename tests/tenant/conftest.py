@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import shutil
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -77,6 +78,24 @@ def asked() -> Asked:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again without waiting."""
     monkeypatch.setattr(step, "LAG_WAITS", (0.0, 0.0, 0.0))
+
+
+@pytest.fixture
+def waits(tenant: RehearsalTenant, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Live by the tenant's clock, which moves while the kit waits, and keep how long it waited."""
+    kept: list[float] = []
+    clock, really, here = tenant.directory.clock, asyncio.sleep, threading.get_ident()
+    clock.hold(clock.now() + 60)
+
+    async def sleep(seconds: float) -> None:
+        if threading.get_ident() != here:  # a server that another file's tests left running
+            return await really(seconds)
+        kept.append(seconds)
+        clock.forward(seconds)
+        await really(0)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    return kept
 
 
 @pytest.fixture(scope="session")

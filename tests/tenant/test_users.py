@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from helpers.graph import Change, Graph
+from helpers.tenant.user_writer import IdMap
+from helpers.tenant.users import Users
 from jitkit.errors import BadTable, KitError, NotReady
 from tenant.support import (
     PEOPLE,
@@ -14,6 +18,7 @@ from tenant.support import (
     Kit,
     everybody,
     flag_of,
+    journal_of,
     made_by_hand,
     person,
     set_flag,
@@ -84,10 +89,10 @@ async def test_the_plan_sorts_everybody_and_writes_nothing(ready: Kit, between: 
     assert plan.mark == {ids["bare"]: "bare@shop.example"}
     assert (plan.marked, plan.migrated) == (1, 1)
     assert {each.username for each in plan.skipped} == {"google@shop.example", "off@shop.example"}
-    assert repr(plan) == "<Plan: create 2, mark 1, leave 2, skip 2>"
+    assert repr(plan) == "<Plan: create 2, mark 1, change 1, leave 2, skip 2>"
 
-    applied = await ready.users.apply(plan)
-    assert (applied.created, applied.marked) == (2, 1)
+    assert (await ready.users.apply(plan)).created == 2
+    assert (await ready.users.mark(plan, confirm=1)).facts["Marked"] == "1"
     flag = await flag_of(ready)
     after = {each["mail"]: (each["accountEnabled"], each.get(flag)) for each in await everybody(ready)}
     assert after == {
@@ -122,8 +127,8 @@ async def test_whoever_has_migrated_since_the_plan_is_never_marked_again(ready: 
     plan = await ready.users.plan(users=[person("ada@shop.example")])
     assert list(plan.mark) == [user_id]
     await set_flag(ready, user_id, False)
-    applied = await ready.users.apply(plan)
-    assert (applied.marked, applied.there) == (0, 1)
+    marked = await ready.users.mark(plan, confirm=1)
+    assert (marked.facts["Marked"], marked.facts["Left after all"][:1]) == ("0", "1")
     assert (await ready.users.find("ada@shop.example")).flag is False
 
 
@@ -132,6 +137,190 @@ async def test_a_limit_leaves_the_rest_for_later(ready: Kit) -> None:
     first = await ready.users.apply(plan, limit=7)
     assert (first.status, first.created, first.left) == ("done in part", 7, 23)
     assert (await ready.users.apply(await ready.users.plan(users=PEOPLE[:30]))).created == 23
+
+
+async def test_applying_a_plan_marks_nobody_and_marking_takes_their_number(ready: Kit) -> None:
+    """H4: somebody signed up with a password of their own; it is replaced only after their number was given."""
+    theirs = await made_by_hand(ready, "ada@shop.example")
+    plan = await ready.users.plan(users=[person("ada@shop.example"), person("new@shop.example")])
+    assert (await ready.users.apply(plan)).created == 1
+    assert (await ready.users.find("ada@shop.example")).flag is None
+    asked = await ready.users.mark(plan)
+    assert (asked.status, asked.facts["To do it"]) == ("would be marked", "await s.users.mark(plan, confirm=1)")
+    for wrong in (0, 2):
+        with pytest.raises(KitError, match=f"1 users would be marked, not {wrong}"):
+            await ready.users.mark(plan, confirm=wrong)
+    assert (await ready.users.find("ada@shop.example")).flag is None
+    assert (await ready.users.mark(plan, confirm=1)).status == "marked"
+    assert (await ready.users.find("ada@shop.example")).flag is True
+    assert journal_of(ready).read()[theirs] == "marked"
+    assert (await ready.users.mark(await ready.users.plan(users=[]))).status == "nothing to do"
+
+
+async def test_what_can_hurt_people_is_asked_about_with_a_number_that_the_question_does_not_name(
+    ready: Kit, tmp_path: Path
+) -> None:
+    """H4: creating is ordinary; marking, updating and removing each take the number of people."""
+    seen: list[Change] = []
+
+    async def note(change: Change) -> None:
+        seen.append(change)
+
+    gated = Graph(ready.tenant.credential(), ready.tenant.transport(), before_write=note)
+    users = Users(gated, ready.profile, ready.folder)
+    await made_by_hand(ready, "ada@shop.example")
+    await users.apply(await users.plan(users=PEOPLE[:25]))
+    again = [person(each.username, display_name="Another") for each in PEOPLE[:25]]
+    plan = await users.plan(users=[*again, person("ada@shop.example")])
+    await users.mark(plan, confirm=1)
+    await users.update(plan, confirm=25)
+    await users.remove(confirm=26)
+    assert [(each.answer, bool(each.asks)) for each in seen] == [("", False), ("1", True), ("25", True), ("26", True)]
+    assert "25 people" in str(seen[0])
+    for each in seen[1:]:
+        assert each.answer not in each.asks + each.what + each.affected
+    assert len(await everybody(ready)) == 1
+    await gated.close()
+
+
+async def test_a_newer_export_changes_only_who_has_not_migrated(ready: Kit, tmp_path: Path) -> None:
+    def export(*lines: str) -> Path:
+        path = tmp_path / "export.csv"
+        path.write_text("\n".join(("username,status,display_name,given_name,old_id", *lines, "")), encoding="utf-8")
+        return path
+
+    names = ("same", "renamed", "off", "gone", "moved", "spoilt", "back")
+    status = {"back": "disabled"}
+    first = export(*(f"{name}@shop.example,{status.get(name, '')},Ann {name},Ann,{name}-7" for name in names))
+    await ready.users.apply(await ready.users.plan(first, carry=["givenName"]))
+    await set_flag(ready, (await ready.users.find("moved@shop.example")).user_id, False)
+    stranger = await made_by_hand(ready, "stranger@shop.example")
+    await set_flag(ready, stranger, True)
+
+    newer = export(
+        "same@shop.example,,Ann same,Ann,same-7",
+        "renamed@shop.example,,Beth renamed,Beth,renamed-7",
+        "off@shop.example,disabled,Ann off,Ann,off-7",
+        "moved@shop.example,disabled,Other,Other,moved-7",
+        "spoilt@shop.example,suspended,Ann spoilt,Ann,spoilt-7",
+        "back@shop.example,active,Ann back,Ann,back-7",
+        "new@shop.example,,New,Nea,new-7",
+    )
+    plan = await ready.users.plan(newer, carry=["givenName"])
+    assert [each.username for each in plan.create] == ["new@shop.example"]
+    assert sorted(plan.change.values(), key=str) == [
+        ("gone@shop.example", {"accountEnabled": False}),
+        ("off@shop.example", {"accountEnabled": False}),
+        ("renamed@shop.example", {"givenName": "Beth", "displayName": "Beth renamed"}),
+    ]
+    before = await everybody(ready)
+    assert (await ready.users.apply(plan)).created == 1
+    assert (await ready.users.update(plan)).facts == {"To do it": "await s.users.update(plan, confirm=3)"}
+    assert [each for each in await everybody(ready) if each["mail"] != "new@shop.example"] == before
+    assert (await ready.users.update(plan, confirm=3)).facts["Updated"] == "3"
+    after = {each["mail"]: (each["displayName"], each["accountEnabled"]) for each in await everybody(ready)}
+    assert after["renamed@shop.example"] == ("Beth renamed", True)
+    assert after["moved@shop.example"] == ("Ann moved", True)
+    assert {name for name, (_, enabled) in after.items() if not enabled} == {
+        "off@shop.example", "gone@shop.example", "back@shop.example",
+    }  # fmt: skip
+    again = await ready.users.plan(newer, carry=["givenName"])
+    assert (again.create, again.change) == ((), {})
+    ids = IdMap(ready.folder / "rehearsal" / "user-ids.csv")
+    assert set(ids.read()) == {f"{name}-7" for name in (*names, "new")}
+    assert stat.S_IMODE((ready.folder / "rehearsal" / "user-ids.csv").stat().st_mode) == 0o600
+
+
+async def test_who_migrates_while_users_are_updated_stays_as_they_are(ready: Kit) -> None:
+    await ready.users.apply(await ready.users.plan(users=PEOPLE[:2]))
+    plan = await ready.users.plan(users=[person(each.username, display_name="Another") for each in PEOPLE[:2]])
+    await set_flag(ready, (await ready.users.find("person0@shop.example")).user_id, False)
+    updated = await ready.users.update(plan, confirm=2)
+    assert (updated.facts["Updated"], updated.facts["Left after all"][:1]) == ("1", "1")
+    assert [each["displayName"] for each in await everybody(ready)].count("Another") == 1
+
+
+async def test_ids_of_users_who_were_there_already_are_mapped_as_well(ready: Kit, tmp_path: Path) -> None:
+    export = tmp_path / "export.csv"
+    export.write_text('username,old_id\nada@shop.example,"7,""a"\nben@shop.example,\n', encoding="utf-8")
+    await ready.users.apply(await ready.users.plan(export))
+    path = ready.folder / "rehearsal" / "user-ids.csv"
+    ada = (await ready.users.find("ada@shop.example")).user_id
+    assert IdMap(path).read() == {'7,"a': ada}
+    path.unlink()
+    await ready.users.apply(await ready.users.plan(export))
+    assert IdMap(path).read() == {'7,"a': ada}
+    before = path.read_bytes()
+    await ready.users.apply(await ready.users.plan(export))
+    assert path.read_bytes() == before
+
+
+async def test_profile_columns_come_along_by_name_and_no_others(ready: Kit, tmp_path: Path) -> None:
+    export = tmp_path / "export.csv"
+    export.write_text(
+        "username,given_name,Surname,preferredLanguage,country,employeeId\n"
+        "ada@shop.example,Ada,Lindqvist,sv-SE,SE,7\nben@shop.example,,,NULL,,8\n",
+        encoding="utf-8",
+    )
+    plan = await ready.users.plan(export, carry=["givenName", "preferredLanguage", "country"])
+    assert (await ready.users.apply(plan)).refused == ()
+    ada = (await ready.users.find("ada@shop.example")).user_id
+    shown = await ready.send("GET", f"/users/{ada}?$select=givenName,surname,preferredLanguage,country")
+    shown.pop("@odata.context")
+    assert shown == {
+        "givenName": "Ada", "surname": None, "preferredLanguage": "sv-SE", "country": "SE",
+    }  # fmt: skip
+    for name, words in (("employeeId", "not carried along"), ("jobTitle", "no value for jobTitle")):
+        with pytest.raises(KitError, match=words):
+            await ready.users.plan(export, carry=[name])
+
+
+async def test_people_with_user_names_are_created_found_counted_and_removed(ready: Kit, tmp_path: Path) -> None:
+    export = tmp_path / "export.csv"
+    export.write_text(
+        "username,sign_in_type,mail,display_name,country\n"
+        "Ada_7,,Ada@Shop.example,Ada L,SE\nben-8,username,,Ben,DE\ncy@shop.example,email,,Cy,DE\n",
+        encoding="utf-8",
+    )
+    plan = await ready.users.plan(export)
+    assert any("2 of these" in words and "user name" in words for _, _, words in plan.rows)
+    assert (await ready.users.apply(plan)).refused == ()
+    rows = {each["displayName"]: each for each in await everybody(ready)}
+    assert {"signInType": "userName", "issuer": ready.tenant.domain, "issuerAssignedId": "ada_7"} in rows["Ada L"][
+        "identities"
+    ]
+    assert [rows[name]["mail"] for name in ("Ada L", "Ben", "Cy")] == ["ada@shop.example", None, "cy@shop.example"]
+    ada = await ready.users.find(" ADA_7 ")
+    assert ada.flag is True
+    assert (await ready.users.counts()).to_migrate == 3
+    again = await ready.users.plan(export)
+    assert (again.create, dict(again.mark), again.marked) == ((), {}, 3)
+    dimensions = await ready.users.dimensions(export)
+    assert set(dimensions["user_id"]) == {each["id"] for each in rows.values()}
+    assert (await ready.users.remove(confirm=3)).status == "removed"
+    assert await everybody(ready) == []
+
+
+@pytest.mark.parametrize(("allowed", "words"), [(True, "allow"), (False, "switched on"), (None, "cannot be read")])
+async def test_a_plan_with_user_names_says_whether_the_tenant_lets_them_sign_in(
+    allowed: bool | None, words: str, ready: Kit, between: Between
+) -> None:
+    asked = []
+
+    async def identifiers(request: httpx.Request, _: Forward) -> httpx.Response | None:
+        if "signInIdentifiers" not in request.url.path:
+            return None
+        asked.append(request.url.path)
+        body = {"name": "Username", "isEnabled": allowed}
+        return httpx.Response(403 if allowed is None else 200, json=body, request=request)
+
+    between.interfere = identifiers
+    plan = await ready.users.plan(users=[person("ada_7", sign_in_type="userName"), person("ben@shop.example")])
+    ((_, count, said),) = [row for row in plan.rows if "user name" in row[2]]
+    assert (count, words in said) == ("1", True)
+    assert asked == ["/beta/identity/signInIdentifiers/Username"]
+    assert not any("user name" in words for _, _, words in (await ready.users.plan(users=PEOPLE[:2])).rows)
+    assert len(asked) == 1
 
 
 async def test_counts_tell_three_groups_apart(ready: Kit, between: Between) -> None:
@@ -153,8 +342,14 @@ async def test_counts_tell_three_groups_apart(ready: Kit, between: Between) -> N
     assert (counts.to_migrate, counts.migrated, counts.unmarked) == (3, 1, 2)
 
 
-async def test_a_filter_that_finds_nobody_without_an_error_is_not_believed(ready: Kit, between: Between) -> None:
+@pytest.mark.parametrize("by", ["this kit", "others"])
+async def test_a_filter_that_finds_nobody_without_an_error_is_not_believed(
+    by: str, ready: Kit, between: Between
+) -> None:
+    """M12: also where this machine has no journal, because others created the users."""
     await ready.users.apply(await ready.users.plan(users=PEOPLE[:4]))
+    if by == "others":
+        (ready.folder / "rehearsal" / "users.jsonl").unlink()
 
     async def find_nobody(request: httpx.Request, _: Forward) -> httpx.Response | None:
         if request.url.path.endswith("/$count") and b"filter" in request.url.query:
@@ -170,7 +365,7 @@ async def test_somebody_is_found_by_any_spelling_of_their_name(ready: Kit) -> No
     await ready.users.apply(await ready.users.plan(users=[person(each) for each in names]))
     found = await ready.users.find(" O'Brien+Shop@X.example")
     assert (found.status, found.flag, found.enabled) == ("to migrate", True, True)
-    assert (await ready.users.find("ZOË@x.example")).flag is True
+    assert (await ready.users.find("ZOË@x.example ")).flag is True
     with pytest.raises(NotReady, match=r"nobody@x\.example"):
         await ready.users.find("nobody@x.example")
 
@@ -179,7 +374,9 @@ async def test_removal_is_counted_first_and_spares_whoever_has_migrated(ready: K
     theirs = await made_by_hand(ready, "theirs@shop.example")
     stranger = await made_by_hand(ready, "stranger@shop.example")
     await set_flag(ready, stranger, True)
-    await ready.users.apply(await ready.users.plan(users=[*PEOPLE[:4], person("theirs@shop.example")]))
+    plan = await ready.users.plan(users=[*PEOPLE[:4], person("theirs@shop.example")])
+    await ready.users.apply(plan)
+    await ready.users.mark(plan, confirm=1)
     moved = (await ready.users.find("person0@shop.example")).user_id
     await set_flag(ready, moved, False)
 
