@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -315,3 +317,14 @@ async def test_only_false_removes(session: Session, value: object) -> None:
 async def test_the_table_mentions_the_consent_that_stays(session: Session) -> None:
     """H13: what was consented to for Microsoft Graph Command Line Tools outlives the kit."""
     assert "Microsoft Graph Command Line Tools" in (await session.remove(dry_run=True)).note
+
+
+@pytest.mark.parametrize("really", ["no", "yes", 1, None, False, True])
+async def test_notebook_99_removes_for_true_alone(session: Session, really: object) -> None:
+    """`really = "no"` is one more dry run."""
+    notebook = json.loads((Path(__file__).parents[2] / "notebooks" / "99-clean-up.ipynb").read_text(encoding="utf-8"))
+    [source] = ["".join(cell["source"]) for cell in notebook["cells"] if cell["id"] == "remove"]
+    await session.attribute.ensure()
+    code = compile(source, "the cell", "eval", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    await eval(code, {"s": session, "really": really})
+    assert await left(session) == ("nothing" if really is True else "migration flag")
