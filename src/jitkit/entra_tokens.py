@@ -43,9 +43,13 @@ def b64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
+class RawJson(str):
+    """JSON that is written already, such as an object with a member given twice."""
+
+
 def b64json(value: object) -> str:
     """Write a JSON value as a base64url segment."""
-    return b64(json.dumps(value).encode())
+    return b64((value if isinstance(value, RawJson) else json.dumps(value)).encode())
 
 
 @dataclass(frozen=True)

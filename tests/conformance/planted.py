@@ -31,7 +31,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from .planted_tokens import SKEW, Gate, Key, Opener, Refused, decode, read_object
+from .planted_tokens import SKEW, Gate, Key, Opener, Refused, decode, read_object, read_once
 
 GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 EVENT = "microsoft.graph.authenticationEvent.passwordSubmit"
@@ -74,9 +74,11 @@ class Planted:
     settings: dict[str, str]
     faults: frozenset[str]
     held: dict[str, tuple[str, asyncio.Task[Said]]] = field(default_factory=dict)
+    kept_until: dict[str, float] = field(default_factory=dict)
     failures: int = 0
     opened: float = 0.0
     guesses: Counter[str] = field(default_factory=Counter)
+    running: Counter[str] = field(default_factory=Counter)
     known: dict[str, str] = field(default_factory=dict)
     calls: int = 0
 
@@ -143,7 +145,8 @@ class Planted:
             response = await self.decide(request, line)
         except Refused as refusal:
             line["cause"] = refusal.cause
-            response = Response(refusal.detail or "{}", refusal.status, media_type="application/json")
+            said = json.dumps({"error": refusal.status}) if self.bad("a body for each refusal") else "{}"
+            response = Response(refusal.detail or said, refusal.status, media_type="application/json")
         if not (response.status_code == 401 and self.bad("strangers not counted")):
             self.write(("0}" if before else json.dumps(line)) + "\n")
         return response
@@ -202,7 +205,7 @@ class Planted:
 
     def envelope(self, body: bytes) -> dict[str, Any]:
         try:
-            envelope = read_object(body)
+            envelope = (read_object if self.bad("doubled members read") else read_once)(body)
             data, user = envelope["data"], None
             if not (self.bad("any event") or envelope["type"] == EVENT):
                 raise ValueError("event")
@@ -210,8 +213,10 @@ class Planted:
                 raise ValueError("data type")
             context = data["authenticationContext"]
             user = context["user"]
-            if not self.bad("no user needed") and not user["id"]:
+            if not self.bad("no user needed") and not (isinstance(user["id"], str) and user["id"]):
                 raise ValueError("user")
+            if not isinstance(data["tenantId"], str) and self.bad("500 on members of another type"):
+                raise RuntimeError("tenantId")
             if self.bad("every member needed"):
                 _ = data["otpContext"], context["client"], user["userPrincipalName"]
             if self.bad("null members refused") and None in context.values():
@@ -252,7 +257,7 @@ class Planted:
                 raise ValueError("form")
             if self.bad("inner signature wanted") and not signature:
                 raise ValueError("unsigned")
-            return read_object(decode(claims))
+            return (read_object if self.bad("doubled members read") else read_once)(decode(claims))
         except (ValueError, KeyError):
             raise Refused(400) from None
 
@@ -296,6 +301,8 @@ class Planted:
         asked = f"{name}\0{password}"
         if self.bad("remembers by the ledger") and self.ledger_is_gone():
             self.held.clear()
+        if self.bad("keeps answers for a second") and nonce in self.held and time.monotonic() > self.kept_until[nonce]:
+            del self.held[nonce]
         if nonce in self.held and not self.bad("asks twice"):
             if self.bad("a repeated nonce refused"):
                 raise Refused(400)
@@ -306,8 +313,11 @@ class Planted:
                 await asyncio.sleep(2.1 if self.bad("a second attempt waits longer") else 0)
                 return await asyncio.shield(task)
         task = asyncio.create_task(self.judge(password, name))
-        self.held[nonce] = (asked, task)
-        return await asyncio.shield(task)
+        self.held[nonce], self.kept_until[nonce] = (asked, task), time.monotonic() + 1
+        said = await asyncio.shield(task)
+        if said.action == BLOCK and self.bad("forgets an outage answer"):
+            self.held.pop(nonce, None)
+        return said
 
     async def judge(self, password: str, name: str) -> Said:
         if self.bad("always Retry"):
@@ -319,16 +329,20 @@ class Planted:
             await asyncio.sleep(2.1)
         if self.bad("one in ten fails") and self.calls % 10 == 0:
             return Said(BLOCK)
-        key = name.strip().lower()
-        if self.guesses[key] >= 4 and not self.bad("no limit to guesses"):
+        key = name if self.bad("guesses counted by the name as typed") else name.strip().lower()
+        waits = self.bad("guesses counted after the answer")
+        if self.guesses[key] + (0 if waits else self.running[key]) >= 4 and not self.bad("no limit to guesses"):
             return Said(RETRY)
         if self.failures >= 5 and time.monotonic() < self.opened + PROBE and not self.bad("no breaker"):
             return Said(BLOCK)
+        self.running[key] += 1
         try:
             said = await self.in_time(password, name)
         except Outage as outage:
             self.failures, self.opened = self.failures + 1, time.monotonic()
             return Said(RETRY if self.bad(f"{outage} is Retry") else BLOCK)
+        finally:
+            self.running[key] -= 1
         self.failures = 0
         self.guesses[key] += said.action == RETRY
         return said
@@ -397,6 +411,8 @@ class Planted:
             return Said(BLOCK)
         if result == "unknown_user" and self.bad("unknown takes its time"):
             await asyncio.sleep(0.15)
+        if result == "wrong" and self.bad("unknown is a little faster"):
+            await asyncio.sleep(0.03)
         if result == "right_must_change" and self.bad("must change ignored"):
             result = "right"
         if result != "right":

@@ -82,7 +82,7 @@ class Call:
     nonce: str = field(repr=False)
     body: Any = field(repr=False)
     token: str | None = field(repr=False)
-    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    headers: dict[str, str | list[str]] = field(default_factory=dict, repr=False)  # a list is sent as so many headers
     method: str = "POST"
 
     def asked(self, times: int) -> None:
@@ -151,7 +151,7 @@ class Endpoint:
         jwe: Mapping[str, Any] | None = None,
         context: Any = ...,
         token: Any = ...,
-        headers: dict[str, str] | None = None,
+        headers: dict[str, str | list[str]] | None = None,
         **data: Any,
     ) -> Call:
         """Compose a good call, with parts replaced.
@@ -184,14 +184,17 @@ class Endpoint:
 
     async def send(self, call: Call) -> Reply:
         """Send a call; without an answer it fails."""
-        headers = {"content-type": "application/json"} | call.headers
+        headers: dict[str, str | list[str]] = {"content-type": "application/json"} | call.headers
         if call.token is not None:
             headers = {"authorization": f"Bearer {call.token}"} | headers
+        lines = [
+            (name, each) for name, value in headers.items() for each in ([value] if isinstance(value, str) else value)
+        ]
         as_it_is = call.body is None or isinstance(call.body, bytes | str)
         content = call.body if as_it_is else json.dumps(call.body)
         started = time.perf_counter()
         try:
-            answer = await self.http.request(call.method, self.url, content=content, headers=headers)
+            answer = await self.http.request(call.method, self.url, content=content, headers=lines)
         except httpx.TimeoutException:
             raise TooSlow(f"no answer within {_NO_ANSWER:.0f} s") from None
         except httpx.TransportError as error:

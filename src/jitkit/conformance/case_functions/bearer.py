@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import time
 from unittest.mock import patch
 
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from jitkit.conformance.endpoint import Endpoint, TooSlow
 from jitkit.conformance.issuer import Issuer
-from jitkit.entra_tokens import signed, tampered
+from jitkit.entra_tokens import EncryptionKey, SigningKey, signed, tampered
 from jitkit.protocol import MIGRATE
 
 
@@ -15,7 +20,11 @@ async def test_a6_embedded_key(endpoint: Endpoint, issuer: Issuer) -> None:
     claims, stranger, attacker = issuer.claims(), issuer.stranger, f"{issuer.server.url}/attacker"
     embedded = signed(claims, stranger, jwk=stranger.public_jwk())
     pointed = signed(claims, stranger, jku=f"{attacker}/keys", x5u=f"{attacker}/certificate")
-    for token in (embedded, pointed):
+    own = EncryptionKey.make("stranger")
+    der = base64.b64encode(own.certificate.public_bytes(Encoding.DER)).decode()
+    assert own.private is not None
+    certified = [signed(claims, SigningKey(kid, own.private), x5c=[der]) for kid in ("stranger", issuer.ciam.kid)]
+    for token in (embedded, pointed, *certified):
         await endpoint.refuses(endpoint.call(token=token), 401)
     fetched = any(path.startswith("/attacker") for path in issuer.fetched)
     assert not fetched, "the endpoint fetched a key from where the token told it to"
@@ -41,6 +50,20 @@ async def test_a22_certificate_alone(endpoint: Endpoint) -> None:
     call = endpoint.call(token=None)
     call.headers["authorization"] = f"Bearer {call.body['data']['encryptedPasswordContext']}"
     await endpoint.refuses(call, 401)
+
+
+async def test_a26_remembered_past_its_end(endpoint: Endpoint, issuer: Issuer) -> None:
+    for tolerance in (300, 120, 60, 0):
+        old = {"iat": int(time.time()) - 7200, "nbf": int(time.time()) - 7200}
+        ends = int(time.time()) - tolerance
+        too_old = await endpoint.send(endpoint.call(token=issuer.bearer(**old, exp=ends - 2)))
+        last = endpoint.call(token=issuer.bearer(**old, exp=ends + 3))
+        if too_old.action or (await endpoint.send(last)).status == 401:
+            continue
+        await asyncio.sleep(max(0.0, ends + tolerance + 4.5 - time.time()))
+        await endpoint.refuses(endpoint.call(token=last.token), 401)
+        return
+    pytest.skip("its tolerance is none of 0, 60, 120 and 300 seconds")
 
 
 async def test_b5_remembered_token(endpoint: Endpoint, issuer: Issuer) -> None:

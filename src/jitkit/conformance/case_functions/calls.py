@@ -14,7 +14,8 @@ import pytest
 from jitkit.conformance.catalogue import CASES, Case
 from jitkit.conformance.config import Config
 from jitkit.conformance.endpoint import Call, Endpoint, with_message
-from jitkit.entra_tokens import EncryptionKey, hs256, signed, tampered, unsigned
+from jitkit.entra_tokens import EncryptionKey, b64json, hs256, signed, tampered, unsigned
+from jitkit.protocol import CALLER_APP_ID, EVENT_TYPE
 
 _OTHER: Final = "8e0f3c1a-2b7d-4e5f-9a6c-1d2e3f4a5b6c"
 _TIME: Final = re.compile(r"\$now([+-]\d+)")
@@ -47,7 +48,11 @@ def _compose(endpoint: Endpoint, change: Mapping[str, Any]) -> Call:
         "tenant_id": config.tenant_id,
         "app_id": config.app_id,
         "identifier_uri": config.identifier_uri,
+        "ciam_issuer": endpoint.issuer.entra.issuer(),
         "login_issuer": endpoint.issuer.entra.issuer("login"),
+        "caller": CALLER_APP_ID,
+        "event": EVENT_TYPE,
+        "bearer": f"Bearer {endpoint.issuer.bearer()}",
         "kid": endpoint.issuer.ciam.kid,
         "x5t": config.certificate.x5t,
         "characters_256": "Aa1!" * 64,
@@ -61,6 +66,10 @@ def _compose(endpoint: Endpoint, change: Mapping[str, Any]) -> Call:
     if "token" in parts:
         arguments["token"] = _token(endpoint, parts["token"])
     call = endpoint.call(endpoint.account(**account) if isinstance(account, dict) else account, **arguments)
+    if "context" in parts or "context_header" in parts:
+        good = call.body["data"]["encryptedPasswordContext"].split(".")
+        good[0] = b64json(parts["context_header"]) if "context_header" in parts else good[0]
+        call.body["data"]["encryptedPasswordContext"] = parts.get("context", "{0}.{1}.{2}.{3}.{4}").format(*good)
     call.body = _changed(call.body, parts.get("body", {}))
     call.method = parts.get("method", "POST")
     return call
@@ -69,7 +78,7 @@ def _compose(endpoint: Endpoint, change: Mapping[str, Any]) -> Call:
 def _filled(value: Any, known: Mapping[str, str]) -> Any:
     """Return a value with what its placeholders stand for; None for what is left out."""
     if isinstance(value, dict):
-        return {name: _filled(each, known) for name, each in value.items()}
+        return {_filled(name, known): _filled(each, known) for name, each in value.items()}
     if isinstance(value, list):
         return [_filled(each, known) for each in value]
     if not isinstance(value, str):

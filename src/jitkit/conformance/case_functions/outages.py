@@ -92,10 +92,15 @@ async def test_f11_breaker(endpoint: Endpoint, legacy: LegacyStore) -> None:
 
 async def test_f14_guesses(endpoint: Endpoint, legacy: LegacyStore) -> None:
     await endpoint.recovers()
-    person = endpoint.account()
+    person, hurried = endpoint.account(), endpoint.account()
+    spellings = (str, str.upper, str.title, " {} ".format)
     for number in range(10):
-        await endpoint.decides(endpoint.call(person, typed=f"Canary-guess-{number}-A1!"), RETRY, BLOCK)
+        name = {"username": spellings[number % 4](person.username)}
+        await endpoint.decides(endpoint.call(person, typed=f"Canary-guess-{number}-A1!", claims=name), RETRY, BLOCK)
     assert len(person.asked) < 10, "ten wrong guesses for one person, and the legacy store heard them all"
+    guesses = [endpoint.call(hurried, typed=f"Canary-guess-{number}-A1!") for number in range(10)]
+    await asyncio.gather(*(endpoint.decides(call, RETRY, BLOCK) for call in guesses))
+    assert len(hurried.asked) < 10, "ten wrong guesses at once for one person, and the legacy store heard them all"
     await endpoint.decides(endpoint.call(), MIGRATE)
 
 
@@ -115,6 +120,16 @@ async def test_f22_repeated_outage(endpoint: Endpoint, legacy: LegacyStore) -> N
     await asyncio.gather(endpoint.unavailable(call), endpoint.unavailable(call))
     if time.perf_counter() - started > LIMIT + 0.2:
         raise TooSlow("two attempts at once waited for each other")
+
+
+async def test_f24_kept_outage(endpoint: Endpoint, legacy: LegacyStore) -> None:
+    await endpoint.recovers()
+    call = endpoint.call(endpoint.account(fault="500"))
+    await endpoint.unavailable(call)
+    await asyncio.sleep(2.5)
+    call.account.fault = ""
+    await endpoint.unavailable(call)
+    call.asked(1)
 
 
 async def test_f12_steady_load(endpoint: Endpoint, legacy: LegacyStore) -> None:

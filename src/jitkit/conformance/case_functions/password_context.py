@@ -17,6 +17,7 @@ from jitkit.conformance.legacy_store import LegacyStore
 from jitkit.entra_tokens import EncryptionKey, b64, b64json, encrypted, tampered, unsigned
 from jitkit.protocol import MIGRATE, RETRY
 
+_SECOND_ATTEMPT = 2.5  # seconds after the first: Entra repeats a call that was not answered within two
 _PARTS = ("header", "encrypted key", "IV", "ciphertext", "tag")
 
 
@@ -32,50 +33,6 @@ def _accepted_or_refused(reply: Reply) -> None:
 @pytest.mark.parametrize("member", ["alg=RSA-OAEP-256", "enc=A256GCM", "enc=A256CBC-HS512"])
 async def test_j3_stronger(endpoint: Endpoint, member: str) -> None:
     _accepted_or_refused(await endpoint.send(endpoint.call(jwe=dict([member.split("=")]))))
-
-
-@table(
-    "head",
-    {
-        "dir": {"alg": "dir", "enc": "A128CBC-HS256"},
-        "PBES2": {"alg": "PBES2-HS256+A128KW", "enc": "A128CBC-HS256", "p2s": "AAAA", "p2c": 2_000_000_000},
-        "none": {"alg": "none", "enc": "A128CBC-HS256"},
-        "unknown enc": {"alg": "RSA-OAEP", "enc": "A128CBC"},
-        "no alg": {"enc": "A128CBC-HS256"},
-        "alg as a list": {"alg": ["RSA-OAEP"], "enc": "A128CBC-HS256"},
-    },
-)
-async def test_j5_other_algorithms(endpoint: Endpoint, head: dict[str, Any]) -> None:
-    _, rest = _context(endpoint).split(".", 1)
-    await endpoint.refuses(endpoint.call(context=f"{b64json(head)}.{rest}"), 400)
-
-
-@table(
-    "form",
-    {
-        "three": "{0}.{1}.{2}",
-        "four": "{0}.{1}.{2}.{3}",
-        "six": "{0}.{1}.{2}.{3}.{4}.AA",
-        "JSON": '{{"protected":"{0}","encrypted_key":"{1}","iv":"{2}","ciphertext":"{3}","tag":"{4}"}}',
-        "no parts": "x",
-    },
-)
-async def test_j6_parts(endpoint: Endpoint, form: str) -> None:
-    await endpoint.refuses(endpoint.call(context=form.format(*_context(endpoint).split("."))), 400)
-
-
-@table(
-    "form",
-    {
-        "other letters": "%%%.{1}.{2}.{3}.{4}",
-        "header is no JSON": b64(b"{not json") + ".{1}.{2}.{3}.{4}",
-        "header is a list": b64json(["RSA-OAEP"]) + ".{1}.{2}.{3}.{4}",
-        "empty parts": "....",
-        "null characters": "\x00".join(("{0}", "{1}", "{2}", "{3}", "{4}")),
-    },
-)
-async def test_j7_alphabet(endpoint: Endpoint, form: str) -> None:
-    await endpoint.refuses(endpoint.call(context=form.format(*_context(endpoint).split("."))), 400)
 
 
 async def test_j10_inflating(endpoint: Endpoint) -> None:
@@ -146,7 +103,8 @@ async def test_c12_normalised_names(endpoint: Endpoint, legacy: LegacyStore) -> 
 async def test_c14_second_attempt(endpoint: Endpoint, legacy: LegacyStore) -> None:
     for kind, action in (("right", MIGRATE), ("wrong", RETRY)):
         call = endpoint.call(kind)
-        for _ in range(2):
+        for pause in (0, 0, _SECOND_ATTEMPT):
+            await asyncio.sleep(pause)
             await endpoint.decides(call, action)
         call.asked(1)
     both = endpoint.call(endpoint.account(delay=0.3))

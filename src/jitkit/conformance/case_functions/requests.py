@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -14,6 +15,7 @@ import pytest
 from jitkit.conformance.case_functions import table
 from jitkit.conformance.endpoint import Call, Endpoint, in_time, with_message
 from jitkit.conformance.legacy_store import LegacyStore
+from jitkit.entra_tokens import RawJson, signed, unsigned
 from jitkit.protocol import BLOCK, EVENT_TYPE, MIGRATE
 
 _LARGE = 1024 * 1024
@@ -137,3 +139,43 @@ async def test_e13_other_directory_account(endpoint: Endpoint, legacy: LegacySto
     known.user_id = known.directory_id.upper()
     await endpoint.decides(endpoint.call(known), MIGRATE)
     with_message(await endpoint.decides(endpoint.call(endpoint.account(user_id=_OTHER)), BLOCK))
+
+
+async def test_e15_doubled_members(endpoint: Endpoint) -> None:
+    def twice(value: Any, name: str) -> str:
+        """Write an object with one member a second time, in front, with another value."""
+        return f'{{"{name}": "another", ' + json.dumps(value)[1:]
+
+    for name in ("type", "data"):
+        call = endpoint.call()
+        call.body = twice(call.body, name)
+        await endpoint.refuses(call, 400, 403)
+    for name in ("tenantId", "encryptedPasswordContext"):
+        call = endpoint.call()
+        call.body = json.dumps(call.body).replace(f'"{name}":', f'"{name}": "another", "{name}":')
+        await endpoint.refuses(call, 400, 403)
+    for name in ("nonce", "username", "exp"):
+        written = endpoint.call(inside=lambda claims, name=name: unsigned(RawJson(twice(claims, name))))
+        await endpoint.refuses(written, 400)
+    for name in ("azp", "tid"):
+        token = signed(RawJson(twice(endpoint.issuer.claims(), name)), endpoint.issuer.ciam)
+        await endpoint.refuses(endpoint.call(token=token), 401, 403)
+
+
+async def test_r10_one_body(endpoint: Endpoint) -> None:
+    issuer = endpoint.issuer
+    calls = [
+        endpoint.call(token=None),
+        endpoint.call(token=issuer.stranger.kid),
+        endpoint.call(token=issuer.bearer(iat=1, nbf=1, exp=2)),
+        endpoint.call(token=issuer.bearer(aud=_OTHER)),
+        endpoint.call(token=issuer.bearer(azp=_OTHER)),
+        endpoint.call(tenantId=_OTHER),
+        endpoint.call(context="x.x.x.x.x"),
+        endpoint.call(claims={"aud": _OTHER}),
+        endpoint.call(claims={"nonce": "x"}),
+    ]
+    replies = [await endpoint.send(call) for call in calls]
+    assert not [reply for reply in replies if reply.action or reply.status < 400], "not every one of them was refused"
+    bodies = {reply.body for reply in replies}
+    assert len(bodies) == 1, f"{len(bodies)} different bodies"
