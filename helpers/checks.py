@@ -248,7 +248,7 @@ async def _reset(s: Steps, cards: _Cards) -> _Verdict:
     with explained("read the authentication methods policy"):
         path = "/policies/authenticationMethodsPolicy/authenticationMethodConfigurations/email"
         method = await s.world.graph.send("GET", path)
-    on = "Entra ID > Authentication methods > Policies > Email OTP > Enable, for all users."
+    on = "`await s.apps.email_codes.ensure()`, or Entra ID > Authentication methods > Policies > Email OTP, for all."
     if method.get("state") != "enabled":
         raise NotReady(
             "It is off: a person whose old password is right and too weak (UpdatePassword) is asked for a new one and"
