@@ -72,8 +72,11 @@ class SignInBox(_Widget):
             self.status.value = _status("Choose or type a sign-in name first.")
             return
         self.button.disabled = True
-        self.status.value = _status(f"{name} is signing in …")
+        self.status.value = _status(f"{self._who(name)} is signing in …")
         self._running = asyncio.get_running_loop().create_task(self._sign_in(name, typed, new))
+
+    def _who(self, name: str) -> str:
+        return "The user" if self._session.profile.hides_people else name
 
     async def _sign_in(self, name: str, typed: str | None, new: str | None) -> None:
         self.value, self.result.value = None, ""
@@ -86,7 +89,7 @@ class SignInBox(_Widget):
             raise
         else:
             words = self.value.status if isinstance(self.value, Card) else self.value.outcome
-            self.status.value = _status(f"{name}: {words}")
+            self.status.value = _status(f"{self._who(name)}: {words}")
             self.result.value = f'<div style="line-height:1.3">{self.value._repr_html_()}</div>'
         finally:
             self.button.disabled = False

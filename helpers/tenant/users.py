@@ -49,6 +49,7 @@ _CHANGED = (
     "The flag is set, and the export says something else of them now; {} are disabled there."
     " `await s.users.update(plan)` writes it."
 )
+_NAME = "Sign-in name"
 _NUMBER = "the number of people concerned"
 _DISABLED = "Disabled in the legacy store; the account that is there already stays as it is."
 
@@ -79,12 +80,14 @@ class Applied(Card):
     there: int  # how many turned out to be there already
     left: int  # how many of the plan were left for a later run
     refused: tuple[tuple[str, str], ...] = field(repr=False)  # whom Graph refused, and in which words
+    hide: bool = field(default=False, repr=False)  # whether names stay out of what is shown
 
     def _repr_html_(self) -> str:
         if not self.refused:
             return super()._repr_html_()
-        columns = ("Sign-in name", "The service said")
-        return super()._repr_html_() + _people("Whom Graph refused; everybody else is done", columns, self.refused)
+        columns = (_NAME, "The service said")
+        caption = "Whom Graph refused; everybody else is done"
+        return super()._repr_html_() + _people(caption, columns, self.refused, self.hide)
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ class Plan(Table):
     issuer: str  # the tenant's initial domain, which issues the sign-in names
     people: tuple[LegacyUser, ...] = field(repr=False)  # who has the flag already, or is to be created with it
     ids: Mapping[str, str] = field(repr=False)  # old id to object id, of those who are there already
+    hide: bool = field(default=False, repr=False)  # whether names stay out of what is shown
 
     def __repr__(self) -> str:
         return (
@@ -131,20 +135,23 @@ class Plan(Table):
     def _repr_html_(self) -> str:
         marked = [(name, id) for id, name in self.mark.items()]
         changed = [
-            (name, ", ".join(f"{each}: {value}" for each, value in values.items()), user_id)
+            (name, ", ".join(each if self.hide else f"{each}: {value}" for each, value in values.items()), user_id)
             for user_id, (name, values) in self.change.items()
         ]
         skipped = [("" if each.line is None else each.line, each.username, each.reason) for each in self.skipped]
         return (
             super()._repr_html_()
-            + _people("Who is there without the flag", ("Sign-in name", "Object id"), marked)
-            + _people("Who differs from the export", ("Sign-in name", "In the export", "Object id"), changed)
-            + _people("Who is skipped", ("Line", "Sign-in name", "Why"), skipped)
+            + _people("Who is there without the flag", (_NAME, "Object id"), marked, self.hide)
+            + _people("Who differs from the export", (_NAME, "In the export", "Object id"), changed, self.hide)
+            + _people("Who is skipped", ("Line", _NAME, "Why"), skipped, self.hide)
         )
 
 
-def _people(caption: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Show people under a line that opens; every table with sign-in names is made here."""
+def _people(caption: str, columns: Sequence[str], rows: Sequence[Sequence[object]], hide: bool) -> str:
+    """Show people under a line that opens; every table with sign-in names is made here, or without them."""
+    if hide:
+        kept = [number for number, column in enumerate(columns) if column != _NAME]
+        columns, rows = [columns[number] for number in kept], [[row[number] for number in kept] for row in rows]
     return fold(caption, Table(caption=caption, columns=columns, rows=rows)._repr_html_()) if rows else ""
 
 
@@ -196,7 +203,7 @@ class Users(Step):
             if names := sum(each.sign_in_type == "userName" for each in plan.create):
                 words = _USER_NAMES[await self._user_names_allowed()].format(f"{names:,}")
                 plan = replace(plan, rows=[plan.rows[0], ("create", f"{names:,}", words), *plan.rows[1:]])
-            return replace(plan, sent=tuple(sent))
+            return replace(plan, sent=tuple(sent), hide=self._profile.hides_people)
 
     async def _user_names_allowed(self) -> bool | None:
         """Return whether people may sign in with a user name; None when that cannot be read."""
@@ -270,7 +277,8 @@ class Users(Step):
             if writer.there:
                 facts["There already"] = f"{writer.there:,}: they came between the plan and now; plan again to see them"
             done = "done" if plan.create else "nothing to do"
-            return _result(writer, done, facts, sent[before:], len(plan.create) - len(create))
+            left = len(plan.create) - len(create)
+            return _result(writer, done, facts, sent[before:], left, hide=self._profile.hides_people)
 
     async def mark(self, plan: Plan, *, confirm: int | None = None) -> Card:
         """Set the flag of users who are in the tenant already; their old password then replaces the present one.
@@ -334,7 +342,7 @@ class Users(Step):
             facts = {done.capitalize(): f"{writer.changed:,}"}
             if writer.stayed:
                 facts["Left after all"] = f"{writer.stayed:,} whose flag has changed since"
-            return _result(writer, done, facts, sent[before:])
+            return _result(writer, done, facts, sent[before:], hide=self._profile.hides_people)
 
     async def counts(self) -> Counts:
         """Count who is to migrate and who has migrated, by asking the tenant.
@@ -372,7 +380,8 @@ class Users(Step):
         if self._profile.skips(username):
             facts = {"Instead": "give the sign-in name of a user of your export"}
             return Card(title=username, status="skipped: this user is invented", facts=facts)
-        with recording_errors(f"find {username}") as sent:
+        who = "the user whom this cell names" if self._profile.hides_people else username
+        with recording_errors(f"find {who}") as sent:
             flag = await self._flag()
             found = await all_pages(
                 self._client.users,
@@ -382,11 +391,11 @@ class Users(Step):
             )
             if not found:
                 raise NotReady(
-                    f"No user in this tenant signs in as {username}.",
+                    f"No user in this tenant signs in as {who}.",
                     next_step="Check the spelling. Run notebook 06-users if the person is in the export; a user"
                     " created a moment ago may take some seconds to appear.",
                 )
-            return _person(found[0], flag, sent)
+            return _person(found[0], flag, sent, hide=self._profile.hides_people)
 
     async def remove(self, *, confirm: int | None = None) -> Card:
         """Delete the users that the kit created and who have not migrated; take the flag off those it marked.
@@ -597,7 +606,9 @@ def _confirmed(count: int, confirm: int | None, done: str, call: str) -> bool:
     return confirm is not None and count > 0
 
 
-def _result(writer: UserWriter, done: str, facts: dict[str, str], sent: Sequence[Sent], left: int = 0) -> Applied:
+def _result(
+    writer: UserWriter, done: str, facts: dict[str, str], sent: Sequence[Sent], left: int = 0, *, hide: bool
+) -> Applied:
     if writer.refused:
         facts["Refused"] = f"{len(writer.refused):,}, listed below"
     if left:
@@ -613,17 +624,18 @@ def _result(writer: UserWriter, done: str, facts: dict[str, str], sent: Sequence
         there=writer.there,
         left=left,
         refused=tuple(writer.refused),
+        hide=hide,
     )
 
 
-def _person(found: Any, flag: str, sent: list[Sent]) -> Person:
+def _person(found: Any, flag: str, sent: list[Sent], *, hide: bool) -> Person:
     value: bool | None = found.additional_data.get(flag)
     made = found.created_date_time
     return Person(
-        title=found.mail or found.display_name or found.id or "",
+        title="User" if hide else found.mail or found.display_name or found.id or "",
         status="not part of the migration" if value is None else "to migrate" if value else "migrated",
         facts={
-            "Name": found.display_name or "",
+            **({} if hide else {"Name": found.display_name or ""}),
             "Object id": found.id or "",
             "Flag": "not set" if value is None else str(value).lower(),
             "May sign in": "yes" if found.account_enabled else "no, the account is disabled",

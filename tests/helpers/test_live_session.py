@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from sessions import Opening
 
 from helpers import kit, live, settings
 from helpers.graph import Change, Graph, recording
+from helpers.kit import Session
+from helpers.widgets import SignInBox
 from helpers.worlds import LiveWorld
 from jitkit import protocol
 from jitkit.errors import KitError, SettingsError, WriteNotConfirmed
@@ -395,3 +397,66 @@ async def test_rehearsal_asks_nothing_and_names_its_administrator(tmp_path: Path
     s.rehearsal.switch("tenant_type", "AAD")
     again = await opening(tmp_path)
     assert again.tenant.kind == "AAD", "the switch can be set back: a rehearsal opens in any case"
+
+
+EXPORT = """username,display_name,status
+mary@customer.example,Mary Quiteunique,active
+bo at customer,Bo Quiteunique,active
+eve@customer.example,Eve Quiteunique,active
+"""
+
+
+async def test_people_of_a_real_tenant_are_shown_by_their_ids(
+    service: Service, opening: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H11: plan, result, a user that was found and one that was not: no name, and object ids in their place."""
+
+    async def allow(change: Change) -> None: ...
+
+    monkeypatch.setattr(live, "Confirmation", lambda domain: allow)
+    (service.home / "users.csv").write_text(EXPORT, encoding="utf-8")
+    choose(service, export=str(service.home / "users.csv"))
+    first = await opening(service.home)
+    await first.attribute.ensure()
+    eve = {
+        "accountEnabled": True,
+        "creationType": "LocalAccount",
+        "displayName": "Eve Quiteunique",
+        "identities": [
+            {"signInType": "emailAddress", "issuer": first.tenant.domain, "issuerAssignedId": "eve@customer.example"}
+        ],
+        "passwordProfile": {"password": "Not-Used-1234", "forceChangePasswordNextSignIn": False},
+    }
+    her_id = (await first.graph.send("POST", "/users", body=eve))["id"]
+
+    async def shown(s: Session) -> str:
+        plan = await s.users.plan(s.export())
+        refused = replace(await s.users.apply(plan), refused=(("mary@customer.example", "400"),))
+        missing = ""
+        try:
+            await s.users.find("nobody@customer.example")
+        except KitError as error:
+            missing = str(error)
+        results = (plan, refused, await s.users.find("mary@customer.example"))
+        return "".join(repr(each) + each._repr_html_() for each in results) + missing
+
+    hidden = await shown(first)
+    assert "Quiteunique" not in hidden and "customer" not in hidden
+    assert her_id in hidden and ">3<" in hidden, "the object id, and the line of the export"
+    choose(service, show_people=True)
+    named = await shown(await opening(service.home))
+    for words in ("Mary Quiteunique", "eve@customer.example", "bo at customer", "nobody@customer.example"):
+        assert words in named
+
+
+async def test_the_sign_in_box_names_nobody_in_a_real_tenant(service: Service, opening: Opening) -> None:
+    """H11: what was typed is not repeated on the page."""
+    s = await opening(service.home)
+    box = SignInBox(s)
+    box.name.value = "mary@customer.example"
+    box.button.click()
+    assert box._running is not None
+    said = [box.status.value]
+    await box._running
+    assert "mary" not in "".join([*said, box.status.value, box.result.value])
+    assert "The user" in said[0]
