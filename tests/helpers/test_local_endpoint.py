@@ -342,3 +342,33 @@ async def test_what_is_missing_is_named(home: Path, opening: Opening) -> None:
     s.key.private_key_path.unlink()
     with pytest.raises(NotReady, match="private key"):
         await s.endpoint.ensure()
+
+
+async def test_people_with_user_names_move_report_and_leave_like_the_others(home: Path, opening: Opening) -> None:
+    """From the export through the endpoint's look-up by the typed name to the figures; the tenant has to allow it."""
+    export = home.parent / "legacy_users.csv"
+    for path in (export, home.parent / "people.csv"):
+        header, ada, *rest = path.read_text(encoding="utf-8").splitlines()
+        typed = [ada.replace("ada@woodgrove.example", name) for name in ("Ada_7", "ada-8")]
+        path.write_text("\n".join((header, ada, *typed, *rest, "")), encoding="utf-8")
+    s = await opening(home)
+    plan = await s.users.plan(export)
+    assert [(each.username, each.sign_in_type) for each in plan.create] == [
+        ("ada_7", "userName"),
+        ("ada-8", "userName"),
+    ]
+    assert any("cannot sign in with it until it is switched on" in words for _, _, words in plan.rows)
+    assert (await s.users.apply(plan)).created == 2
+    await s.endpoint.ensure()
+    assert not (await s.sign_in("Ada_7")).migrated
+    body = {"@odata.type": "#microsoft.graph.usernameSignInIdentifier", "name": "Username", "isEnabled": True}
+    await s.world.graph.send("PATCH", "/identity/signInIdentifiers/Username", body=body, version="beta")
+    assert (await s.sign_in("Ada_7")).migrated
+    assert ((await s.users.find("ADA_7")).flag, (await s.users.find("ada-8")).flag) == (False, True)
+    figures = await s.progress.collect(await s.users.dimensions(export))
+    assert figures.counts["migrated"] == (await s.users.counts()).migrated == 1
+    left = int((await s.users.remove()).facts["To delete"].split()[0])
+    assert (await s.users.remove(confirm=left)).status == "removed"
+    assert (await s.users.find("ada_7")).flag is False
+    with pytest.raises(NotReady, match="ada-8"):
+        await s.users.find("ada-8")
