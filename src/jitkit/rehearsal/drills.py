@@ -78,8 +78,7 @@ class Drills:
     async def production(self) -> Card:
         """Make the tenant one that other people use: their applications, listeners, accounts and endpoint."""
         await self._tenant.put_into_production()
-        done = {"Undo it": "s.rehearsal.restore(…), with a snapshot that was taken before"}
-        return Card(title="A tenant in production", status="made", facts=done)
+        return Card(title="A tenant in production", status="made", facts={"To undo it": "restore a snapshot"})
 
     def misconfigure(self, which: str | int) -> Drill:
         """Make one of the ten most common mistakes; in a `with` statement, for as long as its block lasts.

@@ -101,12 +101,11 @@ async def put_into_production(
     # A flag that is made in the admin centre has a user flow attribute; its id is the flag's full name.
     flag = (await _ensure(graph, "/identity/userFlowAttributes", data["flag"]))["id"]
     extension = await _extension(graph, host)
-    claims = _called(data["claims"], f"api://claims.{domain}/{app_ids[0]}", None)
-    claims_id = (await _ensure(graph, _EXTENSIONS, claims))["id"]
+    claims = await _ensure(graph, _EXTENSIONS, _called(data["claims"], f"api://claims.{domain}/{app_ids[0]}", None))
     for each in data["others"]:
         listener = {**each, **conditions, "handler": dict(each["handler"])}
         if "TokenIssuance" in each["@odata.type"]:
-            listener["handler"]["customExtension"] = {"id": claims_id}
+            listener["handler"]["customExtension"] = {"id": claims["id"]}
         await _ensure(graph, _LISTENERS, listener)
     await _listen(graph, {**data["listener"], **conditions}, flag, extension)
     for name, value in people.items():

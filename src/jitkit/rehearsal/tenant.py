@@ -217,11 +217,10 @@ class RehearsalTenant:
     async def put_into_production(
         self, *, host: str = PRODUCTION["host"], people: Mapping[str, bool | None] = PRODUCTION["people"]
     ) -> None:
-        """Make the tenant one that other people use, whatever is set up in it already.
+        """Make the tenant one that other people use: with their applications, listeners and accounts.
 
-        There are two more applications with a user flow of their own, listeners of other event types, and people who
-        signed up by themselves. The password-submit extension is at a production host and its listener covers more than
-        a test client; they and the flag are made where there are none, the flag as the admin centre does.
+        The password-submit extension is at a production host and its listener covers more than a test client; they and
+        the flag are made where there are none, the flag as the admin centre does.
 
         Args:
             host: where the extension points.

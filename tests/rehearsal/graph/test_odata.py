@@ -233,6 +233,7 @@ async def test_a_selected_property_without_a_value_is_null_or_empty(
         "/auditLogs/signIns?$filter=originalRequestId eq 'x'",
         "/identity/authenticationEventListeners/microsoft.graph.onPasswordSubmitListener",
         "/users/microsoft.graph.user",
+        "/identity/userFlowAttributes?$top=1",
     ],
 )
 async def test_what_the_tenant_cannot_know_is_not_simulated(graph: httpx.AsyncClient, query: str) -> None:

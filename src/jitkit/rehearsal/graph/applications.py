@@ -201,7 +201,7 @@ class ExtensionProperties(Resource):
         """List every extension registered in the tenant."""
         kind = {"@odata.type": "#microsoft.graph.extensionProperty"}
         value = [{**kind, **item} for item in call.directory.all(self.kind)]
-        return Answer(200, {"@odata.context": call.context("Collection(extensionProperty)"), "value": value})
+        return call.collection("Collection(extensionProperty)", value)
 
     def context(self, call: Call) -> str:
         return f"applications('{APPLICATIONS.find(call)['id']}')/extensionProperties"

@@ -196,7 +196,7 @@ class _ForApplications(_Policy):
     def list_applications(self, call: Call) -> Answer:
         """List the apps."""
         found = self.find(call)
-        return Answer(200, {"@odata.context": call.context(self._apps_of(found)), "value": _included(found)})
+        return call.collection(self._apps_of(found), _included(found))
 
     def include(self, call: Call) -> Answer:
         """Add an app."""
@@ -360,8 +360,7 @@ class Attributes(Resource):
     def list_all(self, call: Call) -> Answer:
         names = [item["name"] for item in call.directory.all("extensionProperty")]
         ids = [*defaults(self.kind), *(name for name in names if "cpiminternal_" not in name)]
-        value = [_attribute(call, id) for id in ids]
-        return Answer(200, {"@odata.context": call.context(self.context(call)), "value": value})
+        return call.collection(self.context(call), [_attribute(call, id) for id in ids])
 
     def create(self, call: Call) -> Answer:
         """Create a custom user attribute, and the directory extension behind it."""
@@ -406,8 +405,7 @@ class IdentityProviders(Resource):
     code, not_found = "BadRequest", "part-not-found"
 
     def list_all(self, call: Call) -> Answer:
-        value = [*defaults(self.kind).values(), *call.directory.all(self.kind)]
-        return Answer(200, {"@odata.context": call.context(self.context(call)), "value": value})
+        return call.collection(self.context(call), [*defaults(self.kind).values(), *call.directory.all(self.kind)])
 
     def lookup(self, call: Call) -> Body | None:
         return _provider(call.directory, call.ids["id"])

@@ -150,6 +150,12 @@ class Call:
         """Answer with one object of the collection that `what` names in `@odata.context`."""
         return Answer(status, {"@odata.context": self.context(f"{what}/$entity"), **body})
 
+    def collection(self, what: str, value: list[Body]) -> Answer:
+        """Answer with a whole collection, for which query options are not simulated."""
+        for name in self.query:
+            raise refusal("not-simulated", what=f"the query option {name} for {what}")
+        return Answer(200, {"@odata.context": self.context(what), "value": value})
+
     def json(self) -> Body:
         """Return the request's JSON object. Raises GraphError when there is none."""
         if self.body is None:
