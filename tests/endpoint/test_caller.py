@@ -18,6 +18,7 @@ from jitkit.endpoint.app import Clock
 from jitkit.endpoint.caller import Callers, SigningKeys
 from jitkit.endpoint.crypto import decrypt
 from jitkit.endpoint.decision import Refused
+from jitkit.endpoint.keys import HeldKeys
 from jitkit.entra_tokens import hs256
 
 from . import entra
@@ -225,8 +226,8 @@ async def known(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Admitting]:
 
     monkeypatch.setattr("jitkit.endpoint.caller.decrypt", counted)
     async with Documents().client() as http:
-        keys = SigningKeys(entra.METADATA, http)
-        known = Admitting(Callers(entra.settings(), keys, lambda: known.now), time.time())
+        keys, settings = SigningKeys(entra.METADATA, http), entra.settings()
+        known = Admitting(Callers(settings, keys, HeldKeys(settings.keys, None), lambda: known.now), time.time())
         yield known
 
 

@@ -26,6 +26,7 @@ from jitkit.endpoint.caller import Callers, SigningKeys
 from jitkit.endpoint.crypto import Envelope, PasswordContext, in_thread, open_context, read_envelope, thumbprint_in
 from jitkit.endpoint.decision import Answer, Refused, answer_to, body_of, failure
 from jitkit.endpoint.guard import Guard
+from jitkit.endpoint.keys import HeldKeys
 from jitkit.endpoint.ledger import Counters, Entry, Ledger, MigratedUsers, log_unexpected
 from jitkit.endpoint.settings import GUID, Settings
 from jitkit.endpoint.stores import LegacyStore, Maps, Prepares, Verdict, open_store
@@ -144,7 +145,8 @@ class _Endpoint:
         urls = settings.openid_configuration
         self._in_progress = 0
         self._signing_keys = SigningKeys(urls, client, clock.now, clock.monotonic)
-        self._callers = Callers(settings, self._signing_keys, clock.now)
+        self._keys = HeldKeys(settings.keys, settings.read_keys, clock.monotonic)
+        self._callers = Callers(settings, self._signing_keys, self._keys, clock.now)
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -169,12 +171,15 @@ class _Endpoint:
     async def _health(self, request: Request) -> Response:
         """Report that the process serves, and what an operator has to fix in time. Nothing of it helps a stranger."""
         health: dict[str, object] = {"status": "ok"}
-        if (days := self._settings.keys[0].days_left(self._moment())) is not None:
+        thumbprint = request.query_params.get("x5t")
+        keys = await self._keys.with_key(thumbprint)
+        health["keys_end"] = [key.not_after and key.not_after.date().isoformat() for key in keys]
+        if (days := (self._keys.in_use or keys[0]).days_left(self._moment())) is not None:
             health["certificate_days_left"] = days
         if abs(off := self._signing_keys.clock_off or 0.0) > _CLOCK_OFF_SECONDS:
             health["clock_seconds_ahead"] = round(off)
-        if thumbprint := request.query_params.get("x5t"):  # asked before Entra is switched to a new key
-            health["has_key"] = thumbprint in [key.thumbprint for key in self._settings.keys]
+        if thumbprint:  # asked before Entra is switched to a new key
+            health["has_key"] = self._keys.get(thumbprint) is not None
         return JSONResponse(health, headers=_NO_STORE)
 
     def _moment(self) -> datetime:
@@ -219,7 +224,7 @@ class _Endpoint:
                 envelope = read_envelope(await _body(request))
                 call.note_ids(envelope)
                 self._check_ids(envelope)
-                context = await self._open(envelope.password_context)
+                context = await self._open(envelope.password_context, call.entry.key)
         except TimeoutError:
             raise Refused(503, "request_timeout") from None
         call.nonce = context.nonce
@@ -234,11 +239,14 @@ class _Endpoint:
             self._counters.count(answer.cause)
         return response
 
-    async def _open(self, token: str) -> PasswordContext:
+    async def _open(self, token: str, thumbprint: str | None) -> PasswordContext:
         settings = self._settings
+        keys = await self._keys.with_key(thumbprint)
         audiences = (settings.extension_app_id, settings.identifier_uri)
         opened = partial(open_context, audiences=audiences, now=self._now(), flat=settings.flat_context)
-        return await in_thread(lambda: opened(token, settings.keys))
+        context = await in_thread(lambda: opened(token, keys))
+        self._keys.in_use = self._keys.get(thumbprint) or keys[0]
+        return context
 
     async def _ask(self, context: PasswordContext, user_id: str) -> Verdict:
         if self._maps is not None:
@@ -257,7 +265,7 @@ class _Endpoint:
 
     def _check_certificate_and_issuer(self, context: PasswordContext) -> None:
         """Count calls after the certificate's end, and contexts of another issuer, as is observed, not documented."""
-        ends = self._settings.keys[0].not_after
+        ends = self._keys.in_use.not_after if self._keys.in_use else None
         if ends is not None and ends.timestamp() < self._now():
             self._counters.count("certificate_ended")
         if (context.issuer or "").lower() != self._settings.identifier_uri.lower():

@@ -25,8 +25,18 @@ from jwcrypto.jwk import JWK
 from jwcrypto.jws import JWS
 
 from jitkit import protocol
-from jitkit.endpoint.crypto import SKEW, audience_is, decrypt, in_thread, json_object, numeric_date, segments
+from jitkit.endpoint.crypto import (
+    SKEW,
+    audience_is,
+    decrypt,
+    in_thread,
+    json_object,
+    numeric_date,
+    segments,
+    thumbprint_in,
+)
 from jitkit.endpoint.decision import Refused
+from jitkit.endpoint.keys import HeldKeys
 from jitkit.endpoint.settings import Settings
 from jitkit.endpoint.stores.base import is_safe_url
 
@@ -164,6 +174,7 @@ class Callers:
 
     settings: Settings
     keys: SigningKeys
+    decryption: HeldKeys
     now: Callable[[], float] = time.time
     _checking: int = 0
     _admitted: OrderedDict[bytes, _Admitted] = field(default_factory=OrderedDict)
@@ -189,7 +200,8 @@ class Callers:
         self._checking += 1
         try:
             if token.count(".") == 4:
-                opened = partial(decrypt, token, self.settings.keys, status=_UNKNOWN, limit=_LARGEST)
+                keys = await self.decryption.with_key(thumbprint_in(token))
+                opened = partial(decrypt, token, keys, status=_UNKNOWN, limit=_LARGEST)
                 token = (await in_thread(opened)).decode("ascii", "replace")
             claims, key = await self._verified(token)
         finally:

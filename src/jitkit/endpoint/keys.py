@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -26,6 +29,8 @@ _log = logging.getLogger(__name__)
 _SMALLEST_KEY: Final = 2048
 _UNRESOLVED: Final = "@Microsoft.KeyVault("
 _VAULT_SECONDS: Final = 5
+# Seconds. A thumbprint may come from anybody, so an unknown one causes at most one read in this time.
+_BETWEEN_READS, _STALE_AFTER = 30.0, 3600.0
 # What JSON writers and one-line settings make of a line end, of `/` and of `+`. A backslash may be doubled on the way.
 _LINE_END: Final = re.compile(r"(?:\\+[rn]|[\r\n])+")
 _CHARACTER: Final = re.compile(r"\\+(?:u([0-9A-Fa-f]{4})|/)")
@@ -98,44 +103,100 @@ def _read(text: str) -> tuple[object | None, x509.Certificate | None]:
     return private, certificate
 
 
-def read_vault(vault_url: str, certificate_name: str) -> tuple[DecryptionKey, ...]:
-    """Read a certificate with its private key from Azure Key Vault, and the enabled version before it.
+@dataclass
+class VaultKeys:
+    """Reads a certificate with its private key from Azure Key Vault, in all its enabled versions.
 
     A Key Vault certificate's private half is the secret of the same name: base64 PKCS#12 or PEM (Microsoft Learn,
-    "About Azure Key Vault certificates"). Disable the version before in the vault, and restart, to retire it.
+    "About Azure Key Vault certificates"). Disable a version in the vault to retire it.
     """
-    try:
-        from azure.core.exceptions import AzureError
-        from azure.identity import DefaultAzureCredential
-        from azure.keyvault.secrets import SecretClient
-    except ImportError:
-        raise SettingsError(
-            "KeyVaultUrl is set, and the packages that read Azure Key Vault are not installed.",
-            next_step='Run: pip install -e ".[azure]"',
-        ) from None
-    quick = {"retry_total": 2, "connection_timeout": _VAULT_SECONDS, "read_timeout": _VAULT_SECONDS}
-    try:
-        with DefaultAzureCredential() as credential, SecretClient(vault_url, credential, **quick) as client:
-            current = client.get_secret(certificate_name)
-            previous = _previous(client, certificate_name, str(current.properties.version), AzureError)
-    except AzureError as error:
-        raise SettingsError(
-            f"The certificate {certificate_name} could not be read from Key Vault.",
-            service=type(error).__name__,
-            next_step="Check KeyVaultUrl and the certificate's name, and that the identity may read secrets there.",
-        ) from None
-    name = f"The Key Vault certificate {certificate_name}"
-    values = [current.value or ""] if previous is None else [current.value or "", previous]
-    return tuple(parse_key(value, name) for value in values)
+
+    url: str
+    certificate: str
+    others: tuple[DecryptionKey, ...] = ()  # keys from elsewhere, which come last
+    _versions: dict[str, DecryptionKey] = field(default_factory=dict, repr=False)  # a version never changes
+
+    def read(self) -> tuple[DecryptionKey, ...]:
+        """Return the keys, that of the newest version first; raises SettingsError when the newest cannot be read."""
+        try:
+            from azure.core.exceptions import AzureError
+            from azure.identity import DefaultAzureCredential
+            from azure.keyvault.secrets import SecretClient
+        except ImportError:
+            raise SettingsError(
+                "KeyVaultUrl is set, and the packages that read Azure Key Vault are not installed.",
+                next_step='Run: pip install -e ".[azure]"',
+            ) from None
+        quick = {"retry_total": 2, "connection_timeout": _VAULT_SECONDS, "read_timeout": _VAULT_SECONDS}
+        try:
+            with DefaultAzureCredential() as credential, SecretClient(self.url, credential, **quick) as client:
+                newest, *older = self._enabled(client, AzureError)
+                keys = [self._version(client, newest)]
+                for version in older:
+                    try:
+                        keys.append(self._version(client, version))
+                    except (AzureError, SettingsError) as error:
+                        _log.warning("an older version of the certificate is left out: %s", type(error).__name__)
+        except (AzureError, ValueError) as error:  # a ValueError for a vault whose address is not one
+            raise SettingsError(
+                f"The certificate {self.certificate} could not be read from Key Vault.",
+                service=type(error).__name__,
+                next_step="Check KeyVaultUrl and the certificate's name, and that the identity may read secrets there.",
+            ) from None
+        return (*keys, *self.others)
+
+    def _enabled(self, client: SecretClient, refusal: type[Exception]) -> list[str]:
+        """List the enabled versions, newest first; an empty text, which means the newest, without the right to list."""
+        try:
+            found = [each for each in client.list_properties_of_secret_versions(self.certificate) if each.enabled]
+        except refusal as error:
+            _log.warning("the versions of the certificate could not be listed: %s", type(error).__name__)
+            return [""]
+        found.sort(key=lambda each: each.created_on or datetime.min.replace(tzinfo=UTC), reverse=True)
+        return [str(each.version) for each in found] or [""]
+
+    def _version(self, client: SecretClient, version: str) -> DecryptionKey:
+        if version not in self._versions:
+            secret = client.get_secret(self.certificate, version or None)
+            version = str(secret.properties.version)
+            name = f"The Key Vault certificate {self.certificate}"
+            self._versions[version] = parse_key(secret.value or "", name)
+        return self._versions[version]
 
 
-def _previous(client: SecretClient, name: str, current: str, refusal: type[Exception]) -> str | None:
-    """Read the newest enabled version before the current one; None also without the right to list versions."""
-    try:
-        found = [each for each in client.list_properties_of_secret_versions(name) if each.enabled]
-        others = [each for each in found if each.version != current]
-        newest = max(others, key=lambda each: each.created_on or datetime.min.replace(tzinfo=UTC), default=None)
-        return client.get_secret(name, newest.version).value if newest else None
-    except refusal as error:
-        _log.warning("the previous version of the certificate could not be read: %s", type(error).__name__)
-        return None
+@dataclass
+class HeldKeys:
+    """Holds the decryption keys, and reads them again, at a bounded rate, when one is asked for that is not there."""
+
+    keys: tuple[DecryptionKey, ...]
+    read: Callable[[], tuple[DecryptionKey, ...]] | None  # None where keys come from settings, which stay as they are
+    monotonic: Callable[[], float] = time.monotonic
+    in_use: DecryptionKey | None = None  # the one that opened the last password context
+    _read_at: float = field(init=False)
+    _reading: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        self._read_at = self.monotonic()
+
+    def get(self, thumbprint: str | None) -> DecryptionKey | None:
+        """Return the key of this thumbprint, or None."""
+        return next((key for key in self.keys if thumbprint is not None and key.thumbprint == thumbprint), None)
+
+    async def with_key(self, thumbprint: str | None) -> tuple[DecryptionKey, ...]:
+        """Return all keys, read again if none has this thumbprint; every hour they are read again in the background."""
+        if self.read is None:
+            return self.keys
+        missing = thumbprint is not None and self.get(thumbprint) is None
+        due = self.monotonic() - self._read_at > (_BETWEEN_READS if missing else _STALE_AFTER)
+        if due and (self._reading is None or self._reading.done()):
+            self._reading = asyncio.create_task(self._read(self.read))
+        if missing and self._reading is not None:
+            await asyncio.shield(self._reading)  # a request that gives up does not end it for the others
+        return self.keys
+
+    async def _read(self, read: Callable[[], tuple[DecryptionKey, ...]]) -> None:
+        self._read_at = self.monotonic()
+        try:
+            self.keys = await asyncio.to_thread(read)
+        except SettingsError as error:
+            _log.warning("the keys could not be read again, so the ones read before serve: %s", error.service)

@@ -30,12 +30,12 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
-from jitkit.endpoint.keys import DecryptionKey, parse_key, read_vault, refuse_unresolved
+from jitkit.endpoint.keys import DecryptionKey, VaultKeys, parse_key, refuse_unresolved
 from jitkit.endpoint.stores.base import is_loopback, is_safe_url
 from jitkit.errors import SettingsError
 
@@ -74,8 +74,9 @@ class Settings:
     extension_app_id: str
     identifier_uri: str
     openid_configuration: tuple[str, ...]  # metadata URLs, whose signing keys are united
-    keys: tuple[DecryptionKey, ...]  # current first, then the previous one while keys are being changed
+    keys: tuple[DecryptionKey, ...]  # newest first, then the ones before while keys are being changed
     legacy_url: str = field(repr=False)  # it may hold a password
+    read_keys: Callable[[], tuple[DecryptionKey, ...]] | None = field(default=None, repr=False)  # from the vault, again
     legacy_query: str | None = None
     legacy_pepper: str = field(default="", repr=False)  # appended to every password before a stored hash is compared
     deadline: float = _DEFAULT_MS / 1000  # seconds from a request's arrival to its answer
@@ -102,12 +103,14 @@ class Settings:
         tenant_id = _guid(environment, "JIT_TENANT_ID")
         production = _choice(environment, "JIT_PROFILE", "development|production") == "production"
         certificate, key, behind_tls = _tls(environment, production=production)
+        keys, read_keys = _keys(environment)
         return cls(
             tenant_id=tenant_id,
             extension_app_id=_guid(environment, "JIT_EXTENSION_APP_ID"),
             identifier_uri=_required(environment, "JIT_IDENTIFIER_URI"),
             openid_configuration=_metadata(environment, tenant_id, production=production),
-            keys=_keys(environment),
+            keys=keys,
+            read_keys=read_keys,
             legacy_url=_required(environment, "LegacyApiConnectionString"),
             legacy_query=_optional(environment, "JIT_LEGACY_QUERY"),
             legacy_pepper=_pepper(environment),
@@ -236,14 +239,16 @@ def _metadata(environment: Mapping[str, str], tenant_id: str, *, production: boo
     return urls or tuple(f"https://{host}/{tenant_id}/v2.0/.well-known/openid-configuration" for host in hosts)
 
 
-def _keys(environment: Mapping[str, str]) -> tuple[DecryptionKey, ...]:
-    vault = _optional(environment, "KeyVaultUrl")
-    keys: tuple[DecryptionKey, ...]
-    if vault is None:
-        keys = (parse_key(_required(environment, "DecryptionPrivateKey"), "DecryptionPrivateKey"),)
-    elif vault.startswith("https://"):
-        keys = read_vault(vault, _required(environment, "CiamJitMigrationEncryptionCertName"))
-    else:
+def _keys(
+    environment: Mapping[str, str],
+) -> tuple[tuple[DecryptionKey, ...], Callable[[], tuple[DecryptionKey, ...]] | None]:
+    """Return the keys, and what reads them again where they are in a vault."""
+    before = _optional(environment, "DecryptionPrivateKeyPrevious")
+    previous = () if before is None else (parse_key(before, "DecryptionPrivateKeyPrevious"),)
+    url = _optional(environment, "KeyVaultUrl")
+    if url is None:
+        return (parse_key(_required(environment, "DecryptionPrivateKey"), "DecryptionPrivateKey"), *previous), None
+    if not url.startswith("https://"):
         raise SettingsError("KeyVaultUrl is not an https: URL.", next_step="Set it to https://NAME.vault.azure.net.")
-    previous = _optional(environment, "DecryptionPrivateKeyPrevious")
-    return keys if previous is None else (keys[0], parse_key(previous, "DecryptionPrivateKeyPrevious"))
+    vault = VaultKeys(url, _required(environment, "CiamJitMigrationEncryptionCertName"), previous)
+    return vault.read(), vault.read
