@@ -16,13 +16,13 @@ ENGINES = ("endpoint", "rehearsal", "conformance", "progress")
 # package gets smaller; a change that needs a higher one says in its commit what users get for it.
 BUDGETS = {
     "helpers": (27, 7_797),
-    "jitkit": (11, 1_010),
+    "jitkit": (11, 1_020),
     "jitkit.endpoint": (20, 4_200),
     "jitkit.rehearsal": (32, 7_700),
     "jitkit.conformance": (20, 2_800),
-    "jitkit.progress": (20, 4_345),
+    "jitkit.progress": (19, 4_326),
 }
-MOST_FILES = 127
+MOST_FILES = 128
 
 # The endpoint is deployed alone; the rehearsal tenant and the suite are its independent witnesses.
 OF_THE_ENDPOINT = {"jitkit.protocol", "jitkit.errors"}

@@ -283,6 +283,19 @@ def test_other_casing_text_instead_of_objects_and_the_ledgers_own_lines_change_n
         assert other.ask(name) == workspace.ask(name), name
 
 
+def test_telemetry_that_names_nobody_gives_the_same_answers(
+    recorded: Recorded, workspace: Workspace, tmp_path: Path
+) -> None:
+    traces = [
+        {**row, "Properties": {name: value for name, value in row["Properties"].items() if name != "user_id"}}
+        for row in recorded.logs["AppTraces"]
+    ]
+    assert traces != recorded.logs["AppTraces"]
+    other = Workspace(recorded.logs | {"AppTraces": traces}, recorded.flag, tmp_path)
+    for name in QUERIES:
+        assert other.ask(name) == workspace.ask(name), name
+
+
 def test_a_sampled_row_counts_for_those_that_it_stands_for(recorded: Recorded, tmp_path: Path) -> None:
     rows = recorded.logs["AppRequests"]
     sample = [{**row, "ItemCount": 4} for row in rows[::4]]

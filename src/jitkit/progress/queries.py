@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
-from importlib.resources import files
 from typing import Final
 
+from jitkit import kql
 from jitkit.display import fold
 from jitkit.errors import KitError
 
 QUERIES: Final = ("curve", "failures", "latency", "states", "load")
 """The questions that there are queries for."""
 
-_EXAMPLE: Final = "extension_00000000000000000000000000000000_toBeMigrated"
 _FLAG: Final = re.compile(r"extension_[0-9a-f]{32}_\w+", re.ASCII)
-_NEEDS: Final = re.compile(r"^// Needs: (.+)\n", re.MULTILINE)
 
 
 class Queries(dict[str, str]):
@@ -44,7 +41,7 @@ def query(name: str, flag: str) -> str:
             f"{flag} is not the full name of a migration flag.",
             next_step="Take the name that notebook 01 shows: extension_, 32 hexadecimal digits, _ and the attribute.",
         )
-    return "\n".join(_parts(name)).replace(_EXAMPLE, flag)
+    return kql.whole(kql.read(name)).replace(kql.EXAMPLE_FLAG, flag)
 
 
 def queries(flag: str) -> Queries:
@@ -52,19 +49,7 @@ def queries(flag: str) -> Queries:
     return Queries({name: query(name, flag) for name in QUERIES})
 
 
-def _parts(name: str) -> Iterator[str]:
-    text = _text(name)
-    needs = _NEEDS.search(text)
-    for needed in needs[1].split(", ") if needs else ():
-        yield from _parts(needed)
-    yield _NEEDS.sub("", text)
-
-
 def _question(name: str) -> str:
     """Read the question in the comment at the head of a query."""
-    words = " ".join(line.removeprefix("// ") for line in _text(name).splitlines() if line.startswith("//"))
+    words = " ".join(line.removeprefix("// ") for line in kql.read(name).splitlines() if line.startswith("//"))
     return words[: words.index("?") + 1]
-
-
-def _text(name: str) -> str:
-    return (files("jitkit.progress") / "kql" / f"{name}.kql").read_text(encoding="utf-8")
