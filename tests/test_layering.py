@@ -20,7 +20,7 @@ BUDGETS = {
     "jitkit.endpoint": (20, 4_200),
     "jitkit.rehearsal": (32, 7_700),
     "jitkit.conformance": (20, 2_800),
-    "jitkit.progress": (19, 4_326),
+    "jitkit.progress": (19, 4_399),
 }
 MOST_FILES = 128
 

@@ -78,7 +78,7 @@ def test_another_casing_inside_the_dynamic_column_is_the_same(tmp_path: Path) ->
 
 def test_the_portals_headings_and_times_are_read_and_local_ones_refused(tmp_path: Path) -> None:
     path = tmp_path / "portal.csv"
-    head, row = "UserId,CorrelationId,ResultType\n", '"11/2/2026, 9:05:01.123 PM",ann,c1,0\n'
+    head, row = "UserId,CorrelationId,ResultType,AppliedEventListeners\n", '"11/2/2026, 9:05:01.123 PM",ann,c1,0,[]\n'
     path.write_text("TimeGenerated [UTC]," + head + row)
     assert str(read_table(path, "sign_ins")["time"][0]) == "2026-11-02 21:05:01.123000+00:00"
     path.write_text("TimeGenerated [Local Time]," + head + row)

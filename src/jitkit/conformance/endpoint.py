@@ -184,12 +184,10 @@ class Endpoint:
 
     async def send(self, call: Call) -> Reply:
         """Send a call; without an answer it fails."""
-        headers: dict[str, str | list[str]] = {"content-type": "application/json"} | call.headers
-        if call.token is not None:
-            headers = {"authorization": f"Bearer {call.token}"} | headers
-        lines = [
-            (name, each) for name, value in headers.items() for each in ([value] if isinstance(value, str) else value)
-        ]
+        usual = {} if call.token is None else {"authorization": f"Bearer {call.token}"}
+        headers = {**usual, "content-type": "application/json", **call.headers}
+        several = {name: [value] if isinstance(value, str) else value for name, value in headers.items()}
+        lines = [(name, value) for name, values in several.items() for value in values]
         as_it_is = call.body is None or isinstance(call.body, bytes | str)
         content = call.body if as_it_is else json.dumps(call.body)
         started = time.perf_counter()

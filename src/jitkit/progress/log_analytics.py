@@ -29,7 +29,6 @@ _PASSWORDS: Final = {"reset password": "reset", "change user password": "change"
 _CALLOUT: Final[dict[str, str]] = COLUMNS["handler_result"]
 _LISTENERS: Final = "AppliedEventListeners"
 _DOWNLOADED: Final = "Date (UTC)"  # heads the admin center's own CSV, which has no column about event listeners
-_PORTAL_TIME: Final = "%m/%d/%Y, %I:%M:%S.%f %p"
 
 
 def sign_ins_from_graph(rows: Iterable[Row]) -> pd.DataFrame:
@@ -112,10 +111,19 @@ def translated(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 def _from_sign_in_logs(frame: pd.DataFrame) -> pd.DataFrame:
     result = pd.DataFrame({new: frame[old] for old, new in COLUMNS["sign_in_logs"].items() if old in frame})
-    if _LISTENERS in frame:
-        callouts = frame[_LISTENERS].map(password_callout)
-        for name, key in _CALLOUT.items():
-            result[name] = pd.Series([callout.get(key) for callout in callouts], index=frame.index, dtype="object")
+    listeners = [_plain(cell) for cell in frame[_LISTENERS]] if _LISTENERS in frame else None
+    unread = (
+        None if listeners is None else next((at for at, cell in enumerate(listeners) if isinstance(cell, str)), None)
+    )
+    if listeners is None or unread is not None:
+        what = "has no column" if unread is None else f"cannot be read in row {unread + 1:,}: the column"
+        raise BadTable(
+            f"The export of SigninLogs {what} {_LISTENERS}, so it does not show which sign-ins asked the endpoint.",
+            next_step=f"Export it again with {_LISTENERS} as JSON, or collect the log in notebook 08.",
+        )
+    callouts = [password_callout(cell) for cell in listeners]
+    for name, key in _CALLOUT.items():
+        result[name] = pd.Series([callout.get(key) for callout in callouts], index=frame.index, dtype="object")
     return result
 
 
@@ -132,9 +140,16 @@ def _from_requests(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _from_traces(frame: pd.DataFrame) -> pd.DataFrame:
     """Read the ledger's lines, which are messages (an endpoint's standard output) or the properties of traces."""
-    traces = zip(map(_plain, frame["Message"]), _properties(frame), frame["TimeGenerated"], strict=True)
+    messages = (text[text.find("{") :] if isinstance(text, str) else text for text in frame["Message"])
+    traces = zip(map(_plain, messages), _properties(frame), frame["TimeGenerated"], strict=True)
     lines = [line if isinstance(line, dict) else own | {"time": written} for line, own, written in traces]
-    return pd.DataFrame([line for line in lines if {"time", "cause"} <= line.keys()], columns=[*KINDS["ledger"]])
+    found = [line for line in lines if {"time", "cause"} <= line.keys()]
+    if lines and not found:
+        raise BadTable(
+            f"None of the {len(lines):,} traces is a line of the endpoint's ledger.",
+            next_step="Export the traces of the endpoint: its messages are JSON with time, action and cause.",
+        )
+    return pd.DataFrame(found, columns=[*KINDS["ledger"]])
 
 
 def _properties(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -148,7 +163,7 @@ def _properties(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _in_utc(frame: pd.DataFrame) -> pd.DataFrame:
-    """Remove the zone from the portal's headings, and read its times; refuse local ones and samples."""
+    """Remove the zone from the portal's headings; refuse local times and samples."""
     local = [str(name) for name in frame.columns if "[" in str(name) and "[UTC]" not in str(name)]
     if local:
         raise BadTable(
@@ -162,20 +177,19 @@ def _in_utc(frame: pd.DataFrame) -> pd.DataFrame:
             f"The export is a sample: {len(frame):,} rows stand for {stand_for.sum():,.0f}; counts would be too low.",
             next_step="Turn sampling off for the endpoint, or use its own ledger.",
         )
-    for name in {"TimeGenerated", "CreatedDateTime", "ActivityDateTime"} & set(frame.columns):
-        column = frame[name]
-        if column.dtype == "str" and column.str.contains("M$", na=False).any():
-            frame[name] = pd.to_datetime(column, format=_PORTAL_TIME, utc=True)
     return frame
 
 
 def _plain(value: Any) -> Any:
     """Read a dynamic column, which exports hold as objects or as the JSON text of them, with names in lower case."""
-    if isinstance(value, str) and value[:1] in ("[", "{"):
+    if isinstance(value, str):
         try:
-            value = json.loads(value)
+            # The JSON text of an export may be put into quotes once more.
+            value = json.loads(value) if value[:1] in ("[", "{", '"') else value or None
         except (json.JSONDecodeError, RecursionError):
             return value
+        if isinstance(value, str) and value[:1] in ("[", "{"):
+            return _plain(value)
     if isinstance(value, Mapping):
         return {str(name).lower(): _plain(each) for name, each in value.items()}
     return [_plain(each) for each in value] if isinstance(value, (list, tuple, np.ndarray)) else value

@@ -81,6 +81,7 @@ def _rows(path: Path, kind: str) -> pd.DataFrame:
                     next_step="Export it in parts, by time.",
                 )
             frame = pd.read_parquet(path)
+            frame = frame.reset_index() if any(frame.index.names) else frame
         case ".jsonl" | ".ndjson" | ".json":
             if (read := _read_blocks(path, kind)) is not None:
                 return read

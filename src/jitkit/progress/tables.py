@@ -42,6 +42,17 @@ NEVER: Final = np.iinfo("int64").min
 """What `micros` returns for a missing time; pandas reads it as no time again."""
 
 _LARGEST: Final = 2**31 - 1
+_SPELLED: Final = (
+    r"^(\d{1,2})([./])(\d{1,2})[./](\d{4})(?:,?\s+(\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:\s?[AaPp][Mm])?))?$"
+)
+# No migration has times outside of these; days that other systems write for "never" count as empty.
+_EARLIEST: Final = pd.Timestamp("2000-01-01", tz="UTC")
+_AHEAD, _PLANNED = 5 * 365, 50 * 365  # days from now on; a flag may be planned
+_ZEROS: Final = (
+    *("0001-01-01", "1582-10-15", "1600-12-31", "1601-01-01", "1753-01-01", "1858-11-17", "1899-12-30", "1899-12-31"),
+    *("1900-01-01", "1904-01-01", "1969-12-31", "1970-01-01", "1980-01-01", "2038-01-19", "2079-06-06", "2106-02-07"),
+    *("2999-12-31", "9999-12-30", "9999-12-31"),
+)
 # What would act instead of being read: escapes of a terminal, and marks that turn a text's direction.
 _CONTROL: Final = r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 _ADDRESS: Final = r"\S@\S+\.\S"
@@ -92,6 +103,8 @@ class Tables:
     def __post_init__(self) -> None:
         for kind in KINDS:
             setattr(self, kind, tidy(getattr(self, kind), kind))
+            if zeros := getattr(self, kind).attrs.pop("zeros", 0):
+                self.remarks = (*self.remarks, remark("zeros", zeros, kind))
         if self.as_of is not None:
             self.as_of = in_utc(self.as_of)
             return
@@ -183,12 +196,53 @@ def moments(numbers: np.ndarray) -> pd.Series:
 
 
 def times(column: pd.Series) -> pd.Series:
-    """Read times in ISO 8601, UTC where they name no zone; raises ValueError for numbers, which name no moment."""
+    """Read times, UTC where they name no zone: in ISO 8601, or in a spelling of which the rows show what is the month.
+
+    Raises ValueError for numbers, which name no moment, and for dates that could be read in two ways.
+    """
     if isinstance(column.dtype, pd.DatetimeTZDtype) and str(column.dtype.tz) == "UTC":
         return pd.Series(column.dt.as_unit("us"))
     if pd.api.types.is_numeric_dtype(column) and column.notna().any():
         raise ValueError("a bare number names no moment")
-    return pd.Series(pd.to_datetime(column.replace("", None), utc=True, format="ISO8601")).dt.as_unit("us")
+    texts = column.replace("", None)
+    try:
+        read = pd.to_datetime(texts, utc=True, format="ISO8601")
+    except ValueError:
+        read = _spelled(texts.astype("str").str.strip())
+    return pd.Series(read).dt.as_unit("us")
+
+
+def _spelled(texts: pd.Series) -> pd.Series:
+    """Read times as a browser or a spreadsheet writes them: 31.10.2026 14:05, or 10/31/2026, 2:05:33.123 PM."""
+    parts = texts.str.extract(_SPELLED)
+    if (parts[0].isna() & texts.notna()).any():
+        raise ValueError("a time in no known spelling")
+    first, second = (pd.to_numeric(parts[number]) for number in (0, 2))
+    day_first = bool((parts[1].dropna() == ".").all() or ((first > 12).any() and not (second > 12).any()))
+    if not day_first and not (second > 12).any() and parts[4].str[-1:].str.upper().ne("M").any():
+        raise ValueError("a date that could be read in two ways")
+    day, month = (first, second) if day_first else (second, first)
+    date = parts[3] + "-" + month.astype("Int64").astype("str") + "-" + day.astype("Int64").astype("str")
+    return pd.Series(
+        pd.to_datetime(date.str.cat(parts[4].fillna("00:00"), " ").where(texts.notna()), format="mixed", utc=True)
+    )
+
+
+def _possible(read: pd.Series, frame: pd.DataFrame, name: str, kind: str) -> pd.Series:
+    """Take the zero or the end of another system's clock for no time, and refuse a time that cannot be."""
+    latest = pd.Timestamp.now("UTC") + pd.Timedelta(days=_PLANNED if name == "flagged_at" else _AHEAD)
+    if not ((read < _EARLIEST) | (read > latest)).any():
+        return read
+    zeros = read.dt.strftime("%Y-%m-%d").isin(_ZEROS)
+    read = read.mask(zeros)
+    if (odd := (read < _EARLIEST) | (read > latest)).any():
+        at = int(np.flatnonzero(odd)[0])
+        raise BadTable(
+            f"The column {name} of {kind} holds a time of the year {read.iloc[at].year} in row {at + 1:,}.",
+            next_step="Correct it, or leave it empty.",
+        )
+    frame.attrs["zeros"] = frame.attrs.get("zeros", 0) + int(zeros.sum())
+    return read
 
 
 def index_in(texts: pd.Series | pd.Index, known: pd.Series | pd.Index) -> np.ndarray:
@@ -227,11 +281,15 @@ def tidy(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
             next_step=f"A {kind} table has the columns {', '.join(known)}.",
         )
     columns = {name: _typed(frame, name, kind) for name in known}
+    noted = frame.attrs
     if kind == "users":
         columns |= {str(name): _flat(frame[name]) for name in frame.columns if name not in known}
-        return _one_row_per_user(pd.DataFrame(columns, index=frame.index, copy=False))
-    del frame  # while the columns are sorted, each can then be freed as it is replaced
-    return _in_order(columns)
+        result = _one_row_per_user(pd.DataFrame(columns, index=frame.index, copy=False))
+    else:
+        del frame  # while the columns are sorted, each can then be freed as it is replaced
+        result = _in_order(columns)
+    result.attrs |= noted
+    return result
 
 
 def _in_order(columns: dict[str, pd.Series]) -> pd.DataFrame:
@@ -316,7 +374,7 @@ def _typed(frame: pd.DataFrame, name: str, kind: str) -> pd.Series:
     try:
         match type_:
             case "time":
-                return times(column)
+                return _possible(times(column), frame, name, kind)
             case "number" if column.dtype != "Int32":
                 numbers = _decimals(column)
                 if (numbers.abs() > _LARGEST).any():

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -146,6 +147,9 @@ async def test_e15_doubled_members(endpoint: Endpoint) -> None:
         """Write an object with one member a second time, in front, with another value."""
         return f'{{"{name}": "another", ' + json.dumps(value)[1:]
 
+    def doubled(claims: dict[str, Any], name: str) -> str:
+        return unsigned(RawJson(twice(claims, name)))
+
     for name in ("type", "data"):
         call = endpoint.call()
         call.body = twice(call.body, name)
@@ -155,7 +159,7 @@ async def test_e15_doubled_members(endpoint: Endpoint) -> None:
         call.body = json.dumps(call.body).replace(f'"{name}":', f'"{name}": "another", "{name}":')
         await endpoint.refuses(call, 400, 403)
     for name in ("nonce", "username", "exp"):
-        written = endpoint.call(inside=lambda claims, name=name: unsigned(RawJson(twice(claims, name))))
+        written = endpoint.call(inside=partial(doubled, name=name))
         await endpoint.refuses(written, 400)
     for name in ("azp", "tid"):
         token = signed(RawJson(twice(endpoint.issuer.claims(), name)), endpoint.issuer.ciam)
