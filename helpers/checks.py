@@ -248,7 +248,7 @@ async def _reset(s: Steps, cards: _Cards) -> _Verdict:
     with explained("read the authentication methods policy"):
         path = "/policies/authenticationMethodsPolicy/authenticationMethodConfigurations/email"
         method = await s.world.graph.send("GET", path)
-    on = "`await s.apps.email_codes.ensure()`, or Entra ID > Authentication methods > Policies > Email OTP, for all."
+    on = "Entra ID > Authentication methods > Policies > Email OTP > Enable, for all users."
     if method.get("state") != "enabled":
         raise NotReady(
             "It is off: a person whose old password is right and too weak (UpdatePassword) is asked for a new one and"
@@ -302,11 +302,15 @@ async def _unflagged(s: Steps, cards: _Cards) -> _Verdict:
         return [_unknown(_UNFLAGGED, problem.happened, problem.next_step)]
     plan = make_plan(export.users, (), index_users(rows, flag), flag=flag, issuer="")
     if plan.mark:
-        raise NotReady(
+        words = (
             f"{len(plan.mark):,}{' or more' if more else ''} are in the tenant without it: the endpoint is never asked"
-            " about them.",
-            next_step="Run `plan = await s.users.plan(s.export())`, read it, then `await s.users.mark(plan)`.",
+            " about them."
         )
+        advice = "Run `plan = await s.users.plan(s.export())`, read it, then `await s.users.mark(plan)`."
+        if len(plan.mark) <= (await s.users.counts()).to_migrate:
+            # The import did set it. Who signed up alone has a password that the old one would replace.
+            return [_unknown(_UNFLAGGED, words, f"Leave those who signed up by themselves. For others: {advice}")]
+        raise NotReady(words, next_step=advice)
     if more:
         words = f"none among {len(rows):,} users without it, and there are more of these"
         return [_unknown(_UNFLAGGED, words, "Run `await s.users.plan(s.export())`: it compares everybody.")]

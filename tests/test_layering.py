@@ -15,7 +15,7 @@ ENGINES = ("endpoint", "rehearsal", "conformance", "progress")
 # Package: (files, lines), at most. `jitkit` stands for its own modules, without the engines. Lower a number when its
 # package gets smaller; a change that needs a higher one says in its commit what users get for it.
 BUDGETS = {
-    "helpers": (27, 7_797),
+    "helpers": (27, 7_821),
     "jitkit": (11, 1_020),
     "jitkit.endpoint": (20, 4_200),
     "jitkit.rehearsal": (32, 7_700),

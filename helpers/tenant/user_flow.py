@@ -57,6 +57,26 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
     _named = "user_flow"
     _notebook = "02-app-registrations"
 
+    async def ensure(self) -> Flow:
+        """Find or create the flow; an account that may not read user flows gets a card that says whom to ask.
+
+        Returns:
+            The flow; status created, reused, updated, or `not known`.
+        """
+        try:
+            return await super().ensure()
+        except PermissionMissing as refused:
+            try:
+                await self.show()
+            except PermissionMissing:
+                # Others may have made it: what follows does not need to read it.
+                facts = {"What happened": refused.happened, "Next": refused.next_step}
+                title = f"User flow {self._name}"
+                return Flow(title=title, status="not known", facts=facts, flow_id="", name="", app_ids=())
+            except NotReady:
+                pass
+            raise
+
     async def _find(self) -> tuple[str, EventsFlow | None]:
         app_id = (await self._other(ClientApp).show()).app_id
         flow = await self._flow_with(app_id)

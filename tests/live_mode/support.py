@@ -9,6 +9,7 @@ import ast
 import inspect
 import json
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,24 +142,24 @@ class Live:
         tenant: the tenant, as its own administrator enters it.
         home: the state folder.
         person: who sits at the keyboard.
-        entered: the tenant as the kit's account enters it; None for one that may do everything.
+        roles: the directory roles of the kit's account; None for an application that may do everything.
     """
 
     tenant: RehearsalTenant
     home: Path
     person: Person
     patch: pytest.MonkeyPatch
-    entered: RehearsalTenant | None = None
+    roles: Sequence[str] | None = None
     writes: list[Write] = field(default_factory=list)
     ran: list[Ran] = field(default_factory=list)  # the cells of the last run
 
     def lead_here(self) -> None:
         """Lead the kit's credential, transport and public address to this tenant, and its questions to the person."""
-        entered = self.entered or self.tenant
+        tenant, roles = self.tenant, self.roles
 
         class Credential:
             def __init__(self, profile: Profile) -> None:
-                self._inner = entered.credential()
+                self._inner = tenant.credential(roles=roles)
                 self.scopes = self.read_scopes = ["https://graph.microsoft.com/.default"]
                 self.lacking = ()
 
@@ -172,7 +173,7 @@ class Live:
 
         self.patch.setenv("JIT_KIT_HOME", str(self.home))
         self.patch.setattr(live, "LiveCredential", Credential)
-        self.patch.setattr(live, "transport", lambda: Watched(entered, self.person, self.writes))
+        self.patch.setattr(live, "transport", lambda: Watched(tenant, self.person, self.writes))
         self.patch.setattr(live, "_display", self.person.see)
         self.patch.setattr("builtins.input", self.person.answer)
         self.patch.setattr(LiveWorld, "reach", reach)
@@ -233,6 +234,35 @@ def skipped(ran: Ran) -> bool:
     return isinstance(ran.error, Skipped)
 
 
+@dataclass
+class Runs:
+    """What Run All of every notebook did, and what the tenant held before and afterwards."""
+
+    live: Live
+    before: dict[str, Any]
+    ran: dict[str, list[Ran]] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    written: dict[str, list[Write]] = field(default_factory=dict)
+    held: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def cell(self, number: str, cell_id: str) -> Ran:
+        return next(each for each in self.ran[number] if each.id == cell_id)
+
+
+async def run_every_notebook(live: Live) -> Runs:
+    """Run every notebook in order; one that a cell ended is noted, and the next one runs."""
+    runs = Runs(live, await contents(live.tenant))
+    for number in PATHS:
+        before = len(live.writes)
+        try:
+            runs.ran[number] = await live.run(number)
+        except AssertionError as problem:
+            runs.problems[number] = str(problem)
+        runs.written[number] = live.writes[before:]
+        runs.held[number] = await contents(live.tenant)
+    return runs
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -266,6 +296,7 @@ _KINDS = (
     "identity/customAuthenticationExtensions",
     "identity/authenticationEventListeners",
     "identity/authenticationEventsFlows",
+    "identity/userFlowAttributes",
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -18,11 +18,14 @@ from .support import (
     Live,
     Person,
     Ran,
+    Runs,
+    Write,
     choose,
     contents,
     differences,
     export,
     live_production,
+    run_every_notebook,
     skipped,
     unasked,
 )
@@ -53,49 +56,37 @@ class Moved:
 
 
 @dataclass
-class Runs:
-    """What the first run of every notebook left, and what a second one did."""
+class Done:
+    """The first run of every notebook, and what came after it."""
 
-    live: Live
-    ran: dict[str, list[Ran]] = field(default_factory=dict)
-    problems: dict[str, str] = field(default_factory=dict)
-    written: dict[str, list[Any]] = field(default_factory=dict)
-    held: dict[str, dict[str, Any]] = field(default_factory=dict)
-    asked_first: int = 0
-    second: list[Any] = field(default_factory=list)
-    moved: Moved | None = None
-
-    def cell(self, number: str, cell_id: str) -> Ran:
-        return next(each for each in self.ran[number] if each.id == cell_id)
+    runs: Runs
+    asked_first: int
+    second: list[Write]
+    moved: Moved
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
     folder = tmp_path_factory.mktemp("new")
     tenant = RehearsalTenant.open(folder / "tenant.sqlite3")
     choose(folder / "home", tenant, export(folder))
     with pytest.MonkeyPatch.context() as patch:
-        runs = Runs(Live(tenant, folder / "home", Person(tenant.domain), patch))
-        asyncio.run(_run(runs))
-        yield runs
+        yield asyncio.run(_run(Live(tenant, folder / "home", Person(tenant.domain), patch)))
     tenant.close()
 
 
-async def _run(runs: Runs) -> None:
-    live = runs.live
-    for number in PATHS:
-        before = len(live.writes)
-        try:
-            runs.ran[number] = await live.run(number)
-        except AssertionError as problem:
-            runs.problems[number] = str(problem)
-        runs.written[number] = live.writes[before:]
-        runs.held[number] = await contents(live.tenant)
-    runs.asked_first, before = len(live.person.asked), len(live.writes)
+@pytest.fixture
+def runs(done: Done) -> Runs:
+    return done.runs
+
+
+async def _run(live: Live) -> Done:
+    runs = await run_every_notebook(live)
+    asked, before = len(live.person.asked), len(live.writes)
     for number in WRITES:
         await live.run(number)
-    runs.second = live.writes[before:]
-    runs.moved = await _move(live)
+    second = live.writes[before:]
+    return Done(runs, asked, second, await _move(live))
 
 
 async def _move(live: Live) -> Moved:
@@ -125,7 +116,7 @@ def test_a_drill_is_skipped_and_only_what_reads_fails_on_purpose(runs: Runs, num
 
 def test_no_write_is_unasked(runs: Runs) -> None:
     assert unasked(runs.live.writes) == []
-    assert runs.asked_first > 0
+    assert runs.live.person.asked != []
 
 
 @each_notebook
@@ -144,23 +135,21 @@ def test_what_was_made_stays_as_it_is_in_later_notebooks(runs: Runs) -> None:
         assert runs.held[number].keys() == runs.held["06"].keys()
 
 
-def test_a_second_run_writes_nothing_and_asks_nothing(runs: Runs) -> None:
-    assert runs.second == []
-    assert len(runs.live.person.asked) == runs.asked_first
+def test_a_second_run_writes_nothing_and_asks_nothing(done: Done) -> None:
+    assert done.second == []
+    assert len(done.runs.live.person.asked) == done.asked_first
 
 
-def test_a_fix_changes_nothing_in_a_tenant_that_went_live(runs: Runs) -> None:
+def test_a_fix_changes_nothing_in_a_tenant_that_went_live(done: Done) -> None:
     """H1: Run All of notebook 90 moved the extension back and narrowed the listener."""
-    assert runs.moved is not None
-    assert any(PRODUCTION in str(value) for value in runs.moved.before.values())
-    assert differences(runs.moved.before, runs.moved.after) == {}
-    assert runs.moved.writes == [] and runs.moved.questions == 0
+    assert any(PRODUCTION in str(value) for value in done.moved.before.values())
+    assert differences(done.moved.before, done.moved.after) == {}
+    assert done.moved.writes == [] and done.moved.questions == 0
 
 
-def test_a_fix_shows_what_it_would_change_from_which_value_to_which(runs: Runs) -> None:
+def test_a_fix_shows_what_it_would_change_from_which_value_to_which(done: Done) -> None:
     """H1: in live mode the fix of notebook 90 says what it would do."""
-    assert runs.moved is not None
-    shown = {each.id: each.text for each in runs.moved.ran}
+    shown = {each.id: each.text for each in done.moved.ran}
     assert "Nothing was changed" in shown["fix-2"]
     assert PRODUCTION in shown["fix-2"] and HOST in shown["fix-2"]
     assert "reused" in shown["fix-1"]

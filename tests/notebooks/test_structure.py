@@ -175,6 +175,14 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert target.startswith("https://") or (NOTEBOOKS / target.split("#")[0]).is_file(), (each.id, target)
 
 
+@pytest.mark.parametrize("page", sorted(NOTEBOOKS.glob("*.md")), ids=lambda path: path.stem)
+def test_pages_next_to_the_notebooks_are_found_and_lead_somewhere(page: Path) -> None:
+    assert f"(notebooks/{page.name})" in (NOTEBOOKS.parent / "README.md").read_text(encoding="utf-8")
+    assert any(page.name in LINK.findall(each.source) for path in PATHS for each in cells(path, "markdown"))
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (NOTEBOOKS / target.split("#")[0]).is_file(), target
+
+
 @each_notebook
 def test_pictures_are_told_in_words(path: Path) -> None:
     for each in cells(path, "markdown"):
