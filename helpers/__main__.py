@@ -46,6 +46,11 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_report(commands.add_parser("report", help="write the report of a migration from its tables"))
 
+    package = commands.add_parser("package", help="write a folder with the endpoint that can be deployed")
+    package.add_argument("kind", choices=("functions", "container"), help="Azure Functions project or container build")
+    package.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder, or the one of last time")
+    package.set_defaults(run=_package)
+
     rehearsal = commands.add_parser("rehearsal", help="serve the rehearsal tenant on loopback")
     rehearsal.add_argument("--port", type=int, default=0)
     rehearsal.add_argument("--tls", action="store_true", help="serve HTTPS, with a certificate authority of its own")
@@ -94,6 +99,13 @@ def _report(chosen: argparse.Namespace) -> None:
     files = {kind: path for kind, path in given.items() if path is not None}
     options = {"as_of": chosen.as_of, "target": chosen.target, "certificate_ends": chosen.certificate_ends}
     print(report(files, chosen.out, **options))
+
+
+def _package(chosen: argparse.Namespace) -> None:
+    from jitkit.hosting.package import package
+
+    written = package(chosen.kind, chosen.out)
+    print(written.caption, *(f"  {file:24}{status}" for file, status in written.rows), written.note, sep="\n")
 
 
 def _check(chosen: argparse.Namespace) -> int:

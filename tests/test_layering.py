@@ -10,19 +10,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TREES = {"helpers": ROOT / "helpers", "jitkit": ROOT / "src" / "jitkit"}
-ENGINES = ("endpoint", "rehearsal", "conformance", "progress")
+ENGINES = ("endpoint", "rehearsal", "conformance", "progress", "hosting")
 
 # Package: (files, lines), at most. `jitkit` stands for its own modules, without the engines. Lower a number when its
 # package gets smaller; a change that needs a higher one says in its commit what users get for it.
 BUDGETS = {
-    "helpers": (27, 7_821),
+    "helpers": (27, 7_833),
     "jitkit": (11, 1_020),
-    "jitkit.endpoint": (20, 4_200),
+    "jitkit.endpoint": (20, 4_265),
     "jitkit.rehearsal": (32, 7_700),
     "jitkit.conformance": (20, 2_800),
     "jitkit.progress": (19, 4_399),
+    "jitkit.hosting": (12, 1_800),
 }
-MOST_FILES = 128
+MOST_FILES = 140
 
 # The endpoint is deployed alone; the rehearsal tenant and the suite are its independent witnesses.
 OF_THE_ENDPOINT = {"jitkit.protocol", "jitkit.errors"}
