@@ -400,7 +400,9 @@ class Planted:
         return await self.translate(result, password, name)
 
     async def translate(self, result: str, password: str, name: str) -> Said:
-        for word in ("locked", "disabled", "mfa", "no_password"):
+        if result == "no_password" and self.bad("no_password migrates"):
+            return Said(MIGRATE)
+        for word in ("locked", "disabled", "mfa"):
             if result == word and self.bad(f"{word} is Retry"):
                 return Said(RETRY)
         if result == "wrong" and self.bad("status 200 is right"):

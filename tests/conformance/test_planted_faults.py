@@ -112,7 +112,7 @@ FAULTS = {
     "must change ignored": "O7",
     "mfa is Retry": "O8",
     "seven characters are enough": "O9",
-    "no_password is Retry": "O10",
+    "no_password migrates": "O10",
     "an answer about anybody": "O12",
     "a second migration refused": "O13",
     "remembers passwords": "O13 O14",

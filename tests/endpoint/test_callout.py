@@ -43,7 +43,7 @@ def decision(response: Any) -> tuple[str, dict[str, Any]]:
         (Verdict.UNKNOWN_USER, "Abcdefg1", "Retry", "unknown_user"),
         (Verdict.LOCKED, "Abcdefg1", "Block", "locked"),
         (Verdict.DISABLED, "Abcdefg1", "Block", "disabled"),
-        (Verdict.NO_PASSWORD, "Abcdefg1", "Block", "no_password"),
+        (Verdict.NO_PASSWORD, "Abcdefg1", "Retry", "no_password"),
         (Verdict.OTHER_USER, "Abcdefg1", "Block", "other_user"),
         (Verdict.DOWN, "Abcdefg1", "Block", "down"),
         (Verdict.THROTTLED, "Abcdefg1", "Block", "throttled"),

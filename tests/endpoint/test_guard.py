@@ -229,13 +229,14 @@ def test_wrong_passwords_are_forgotten_in_time_and_memory_is_bounded(monkeypatch
     assert b"ann" not in b"".join(limiter._accounts)
 
 
+@pytest.mark.parametrize("other", [Verdict.UNKNOWN_USER, Verdict.NO_PASSWORD])
 @in_virtual_time
-async def test_unknown_and_wrong_take_the_same_time() -> None:
+async def test_unknown_passwordless_and_wrong_take_the_same_time(other: Verdict) -> None:
     class Telling(AskedStore):
         async def verify(self, username: str, password: str) -> Verdict:
             known = username.startswith("known")
             await asyncio.sleep(0.08 if known else 0.0)
-            return Verdict.WRONG if known else Verdict.UNKNOWN_USER
+            return Verdict.WRONG if known else other
 
     guarded = a_guard(Telling())
     took: dict[str, list[float]] = {"known": [], "nobody": []}

@@ -56,10 +56,6 @@ _BLOCKS: Final = {
         "There were too many attempts to sign in. Wait a while and try again, or contact support.",
     ),
     Verdict.DISABLED: ("You can't sign in with this account", "Contact support and we will help you to get back in."),
-    Verdict.NO_PASSWORD: (
-        "Your account has no password here",
-        "Sign in the way you did before, with the button of the service that you used. Or contact support.",
-    ),
     **dict.fromkeys((Verdict.THROTTLED, Verdict.DOWN), _BUSY),
     **dict.fromkeys((Verdict.OTHER_USER, Verdict.MALFORMED, Verdict.AMBIGUOUS), _UNCLEAR),
 }
@@ -69,6 +65,7 @@ def answer_to(verdict: Verdict, password: str, *, accept_weak: bool = False, mig
     """Choose the one action that a verdict calls for.
 
     One that proves nothing about the password is Block: while the store is down, a user must not read "wrong password".
+    An account without a password looks like a wrong one, whatever is typed: its name alone must not say how it is used.
     """
     match verdict:
         case Verdict.MFA if not migrate_mfa:
@@ -79,7 +76,7 @@ def answer_to(verdict: Verdict, password: str, *, accept_weak: bool = False, mig
             return Answer(protocol.UPDATE, "weak")
         case Verdict.RIGHT_MUST_CHANGE:
             return Answer(protocol.UPDATE, "must_change")
-        case Verdict.WRONG | Verdict.UNKNOWN_USER:
+        case Verdict.WRONG | Verdict.UNKNOWN_USER | Verdict.NO_PASSWORD:
             return Answer(protocol.RETRY, verdict)
         case _:
             return Answer(protocol.BLOCK, verdict, *_BLOCKS[verdict])

@@ -296,7 +296,7 @@ class Guard:
             return failure("unexpected")
         finally:
             self._slots.release()
-            wrong = verdict in (Verdict.WRONG, Verdict.UNKNOWN_USER)
+            wrong = verdict in (Verdict.WRONG, Verdict.UNKNOWN_USER, Verdict.NO_PASSWORD)
             silent = silent or verdict in _NO_ANSWER
             right = verdict in (Verdict.RIGHT, Verdict.RIGHT_MUST_CHANGE, Verdict.MFA)
             self._limiter.leave(attempts, self._clock(), wrong=wrong, right=right, silent=silent)
