@@ -15,6 +15,7 @@ from .support import (
     HOST,
     PATHS,
     PRODUCTION,
+    Asked,
     Live,
     Person,
     Ran,
@@ -53,6 +54,8 @@ class Moved:
     writes: list[Any]
     questions: int
     ran: list[Ran]
+    refused: list[Asked]  # the questions of notebook 03 to a person who did not allow the move back
+    after_refusal: dict[str, Any]
 
 
 @dataclass
@@ -61,6 +64,7 @@ class Done:
 
     runs: Runs
     asked_first: int
+    asked_second: int
     second: list[Write]
     moved: Moved
 
@@ -86,7 +90,7 @@ async def _run(live: Live) -> Done:
     for number in WRITES:
         await live.run(number)
     second = live.writes[before:]
-    return Done(runs, asked, second, await _move(live))
+    return Done(runs, asked, len(live.person.asked), second, await _move(live))
 
 
 async def _move(live: Live) -> Moved:
@@ -95,9 +99,13 @@ async def _move(live: Live) -> Moved:
     live.ran.clear()
     with pytest.raises(AssertionError, match=r"90/checkpoint.*notebook 00"):
         await live.run("90")
-    return Moved(
-        before, await contents(live.tenant), live.writes[writes:], len(live.person.asked) - asked, list(live.ran)
-    )
+    after, ran, written = await contents(live.tenant), list(live.ran), live.writes[writes:]
+    questions = len(live.person.asked) - asked
+    live.person.refuses = True
+    with pytest.raises(AssertionError, match=r"03/ensure-extension: WriteNotConfirmed"):
+        await live.run("03")
+    refused = live.person.asked[asked + questions :]
+    return Moved(before, after, written, questions, ran, refused, await contents(live.tenant))
 
 
 @each_notebook
@@ -137,7 +145,7 @@ def test_what_was_made_stays_as_it_is_in_later_notebooks(runs: Runs) -> None:
 
 def test_a_second_run_writes_nothing_and_asks_nothing(done: Done) -> None:
     assert done.second == []
-    assert len(done.runs.live.person.asked) == done.asked_first
+    assert done.asked_second == done.asked_first
 
 
 def test_a_fix_changes_nothing_in_a_tenant_that_went_live(done: Done) -> None:
@@ -154,6 +162,14 @@ def test_a_fix_shows_what_it_would_change_from_which_value_to_which(done: Done) 
     assert PRODUCTION in shown["fix-2"] and HOST in shown["fix-2"]
     assert "reused" in shown["fix-1"]
     assert "reused" in shown["fix-7"], "a listener that covers more is left alone"
+
+
+def test_a_move_back_is_asked_about_and_a_refusal_keeps_the_tenant_as_it_is(done: Done) -> None:
+    """H1, H2: notebook 03 shows old and new address, and asks a question of its own."""
+    [question] = done.moved.refused
+    assert question.change.answer != ""
+    assert PRODUCTION in str(question.change) and HOST in str(question.change)
+    assert differences(done.moved.before, done.moved.after_refusal) == {}
 
 
 def test_a_running_endpoint_is_not_stopped(runs: Runs) -> None:
