@@ -41,6 +41,13 @@ def test_a_table_has_column_headers_and_a_note() -> None:
     assert "n &amp; m: <code>await &lt;y&gt;</code>" in page
 
 
+def test_code_in_a_cell_is_shown_as_code() -> None:
+    table = Table(caption="c", columns=("Do",), rows=[("run `await s.check()` <now>",)])
+    card = Card(title="t", status="read", facts={"Next": "`x` & y"})
+    assert "run <code>await s.check()</code> &lt;now&gt;" in table._repr_html_()
+    assert "<code>x</code> &amp; y" in card._repr_html_()
+
+
 def test_a_table_without_rows_is_a_sentence() -> None:
     page = Table(caption="What is <wrong>", columns=("a", "b"), rows=[], note="Nothing.")._repr_html_()
     assert "<p>What is &lt;wrong&gt;: nothing.</p><p>Nothing.</p>" in page

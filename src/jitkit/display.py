@@ -68,7 +68,7 @@ class Table:
         return f"<{self.caption}: {len(self.rows)} rows>"
 
     def _repr_html_(self) -> str:
-        note = re.sub(r"`([^`]+)`", r"<code>\1</code>", f"<p>{_text(self.note)}</p>") if self.note else ""
+        note = f"<p>{_text(self.note)}</p>" if self.note else ""
         return f"{self._grid()}{note}{_sent(self.sent)}"
 
     def _grid(self) -> str:
@@ -121,4 +121,5 @@ def _cell(value: object) -> str:
 
 def _text(text: str) -> str:
     # Pages fold runs of blanks; here they may be what is wrong with a sign-in name.
-    return html.escape(text).replace("  ", "&nbsp; ")
+    plain = html.escape(text).replace("  ", "&nbsp; ")
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", plain)
