@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from helpers.tenant.policies import Listener, PasswordExtension
     from helpers.tenant.user_flow import EmailCodes, UserFlow
     from helpers.tenant.users import Users
+    from helpers.tenant.vault import Vault
     from helpers.worlds import TenantFacts, World
 
 __all__ = ["Apps", "Policies", "Steps"]
@@ -51,6 +52,7 @@ class Steps:
     apps: Apps
     policies: Policies
     key: EncryptionKey
+    vault: Vault
     users: Users
     endpoint: LocalEndpoint
     progress: Progress

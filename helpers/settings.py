@@ -17,6 +17,7 @@ from jitkit.files import in_own_folder, write_private
 __all__ = [
     "CREDENTIALS",
     "Credential",
+    "Hosting",
     "Mode",
     "Names",
     "Profile",
@@ -77,6 +78,20 @@ class Names(_Values):
     listener: str = Field(default="JIT migration listener", pattern=r"\S")
 
 
+class Hosting(_Values):
+    """What the hosted endpoint's things are called in Azure; no vault until notebook 09 chooses one."""
+
+    resource_group: str = Field(default="rg-jit-migration", pattern=r"^[\w.()-]{1,90}\Z")
+    location: str = Field(default="westeurope", pattern=r"^[a-z0-9]+\Z")
+    app: str = Field(default="func-jit-migration", pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,58}[A-Za-z0-9]\Z")
+    vault: str = Field(
+        default="",
+        pattern=r"^([A-Za-z][A-Za-z0-9-]{1,22}[A-Za-z0-9])?\Z",
+        description="Give the vault's name alone, 3 to 24 letters, digits and hyphens.",
+    )
+    certificate: str = Field(default="JitMigrationEncryptionCert", pattern=r"^[A-Za-z0-9-]{1,127}\Z")
+
+
 class Profile(_Values):
     """Which world and tenant the notebooks work in."""
 
@@ -99,6 +114,7 @@ class Profile(_Values):
     # Whether outputs name real people; ids stand for them otherwise. Invented people are always named.
     show_people: bool = Field(default=False, description="Use True or False.")
     names: Names = Field(default_factory=Names, description="Give names as a dict, or as kit.Names(…).")
+    hosting: Hosting = Field(default_factory=Hosting, description="Give names as a dict: resource_group, app, vault …")
 
     @field_validator("tenant", mode="before")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from helpers import live
 from helpers.graph import Change, Graph, explained
 from helpers.legacy_export import read_export, read_rows
 from helpers.settings import Profile, state
+from helpers.tenant.vault import VaultDoor
 from jitkit import protocol
 from jitkit.display import Card, Table
 from jitkit.errors import BadTable, KitError, NotReady, SettingsError, WriteNotConfirmed
@@ -102,6 +104,22 @@ class World(ABC):
     async def reach(self, url: str) -> httpx.Response:
         """Send a GET to a public address; raises httpx.TransportError when nothing answers there."""
 
+    @abstractmethod
+    def vault(self) -> VaultDoor:
+        """Open the vault that the profile names."""
+
+    def provision(self, step: str) -> str:
+        """Carry a step of Azure's set-up out at rehearsal services and say what was done; empty where Azure is real.
+
+        Args:
+            step: `grant` the two roles, `restrict` the vault's network, `open` it again, `vault-away`, `vault-back`.
+        """
+        return ""
+
+    def volunteers(self, count: int) -> list[str]:
+        """Return invented users who can sign in and have not migrated; none where the people are real."""
+        return []
+
     async def compose(self, username: str, password: str | None) -> Callout | None:
         """Compose a callout as Entra would send it; None where only Entra can sign one."""
         return None
@@ -135,12 +153,22 @@ class RehearsalWorld(World):
         self.graph = Graph(tenant.credential(), tenant.transport(), patience=0.0)  # its drills last some seconds
         own = state(folder, profile)
         ledger = f"ledger-{self.rehearsal_tenant.tenant_id}.jsonl"
-        names = ("jit-key.pem", "jit-key-previous.pem", "made.json", "users.jsonl", "users-under-way", "user-ids.csv")
+        names = (
+            "jit-key.pem",
+            "jit-key-previous.pem",
+            "vault.json",
+            "made.json",
+            "users.jsonl",
+            "users-under-way",
+            "user-ids.csv",
+        )
         files = [own / name for name in (*names, ledger, "history")]
         self.drills = self._drills = Drills(
             self.rehearsal_tenant, folder / "snapshots", files, lambda: _volunteers(self.export(), self.people)
         )
         self._documents: Any = None
+        self._vault_file = own / "vault.json"
+        self._vault: Any = None
 
     def export(self) -> Path:
         return Path(self._profile.export).expanduser() if self._profile.export else SAMPLE_DATA / "legacy_users.csv"
@@ -159,6 +187,48 @@ class RehearsalWorld(World):
 
     async def reach(self, url: str) -> httpx.Response:
         return await self.rehearsal_tenant.reach(url)
+
+    def _vault_server(self) -> Any:
+        from jitkit.hosting.rehearsal_vault import RehearsalVault, VaultServer
+
+        if self._vault is None:
+            authority = self._vault_file.with_name("vault-ca.pem")
+            self._vault = VaultServer(RehearsalVault(self._vault_file), authority)
+        return self._vault
+
+    def vault(self) -> VaultDoor:
+        from azure.core.credentials import AccessToken
+        from azure.core.pipeline.transport import RequestsTransport
+        from azure.keyvault.certificates import CertificateClient
+
+        server = self._vault_server()
+
+        class _Administrator:
+            def get_token(self, *_: str, **__: Any) -> AccessToken:
+                return AccessToken(server.token, int(time.time()) + 3600)
+
+        transport = RequestsTransport(connection_verify=str(server.authority), use_env_settings=False)
+        client = CertificateClient(server.vault.url, _Administrator(), transport=transport, retry_total=0)
+        return VaultDoor(server.vault.url, client, server.environment())
+
+    def provision(self, step: str) -> str:
+        from jitkit.hosting.rehearsal_vault import ADMINISTRATOR, ENDPOINT, OFFICER, SECRETS_USER
+
+        vault = self._vault_server().vault
+        if step == "grant":
+            vault.assign(ADMINISTRATOR, OFFICER)
+            vault.assign(ENDPOINT, SECRETS_USER)
+            return f"rehearsal vault: you are {OFFICER}, the endpoint's identity is {SECRETS_USER}"
+        if step in ("restrict", "open"):
+            vault.let_in(*([ENDPOINT] if step == "restrict" else []))
+            return "rehearsal vault: " + ("only the app's network gets in" if step == "restrict" else "open to all")
+        if step in ("vault-away", "vault-back"):
+            vault.away = step == "vault-away"
+            return "rehearsal vault: " + ("away" if vault.away else "back")
+        return "nothing to do in the rehearsal"
+
+    def volunteers(self, count: int) -> list[str]:
+        return self._drills.volunteers(count)
 
     async def compose(self, username: str, password: str | None) -> Callout | None:
         return await self.rehearsal_tenant.compose_callout(username, self._password(username, password))
@@ -196,6 +266,8 @@ class RehearsalWorld(World):
     async def close(self) -> None:
         if self._documents is not None:
             self._documents.stop()
+        if self._vault is not None:
+            self._vault.stop()
         await super().close()
         self.rehearsal_tenant.close()
 
@@ -289,6 +361,14 @@ class LiveWorld(World):
     def publish(self, host: str, url: str) -> str:
         port = url.rsplit(":", 1)[-1].split("/")[0]
         return f"open a tunnel that leads https://{host} to port {port} of this machine"
+
+    def vault(self) -> VaultDoor:
+        from azure.identity import AzureCliCredential
+        from azure.keyvault.certificates import CertificateClient
+
+        # The vault is in a subscription, which an external tenant has none of: so it takes an account of its own.
+        url = f"https://{self._profile.hosting.vault}.vault.azure.net"
+        return VaultDoor(url, CertificateClient(url, AzureCliCredential()), {"KeyVaultUrl": url})
 
     async def reach(self, url: str) -> httpx.Response:
         # Over the internet, as Entra does; from this machine, though, and not from where Entra is.

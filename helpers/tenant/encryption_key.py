@@ -33,7 +33,6 @@ from jitkit.certificates import make_certificate, thumbprint, x5t
 from jitkit.display import Card
 from jitkit.errors import NotReady, SettingsError, Taken
 from jitkit.files import write_private
-from jitkit.hosting.doctor import TenantKey
 
 __all__ = ["EncryptionKey", "Key", "make_pair", "read_pair"]
 
@@ -51,14 +50,14 @@ class Key(Card):
     x5t: str  # the same in the form that the header of an encrypted token carries
     ends: datetime  # when the certificate expires, UTC
     days_left: int  # whole days until then
-    path: Path  # the owner-only file with the private half and the certificate
+    path: Path | None  # the owner-only file with the private half and the certificate; None for a key in a vault
     previous_path: Path | None  # the file of the key before, or None
 
 
 class _Pair(NamedTuple):
-    certificate: Certificate  # of the key file
+    certificate: Certificate
     app: Application  # the registration as it was read last
-    path: Path  # the key file
+    newest: bool = True  # whether it is the newest here, and not one before it that the tenant goes on using
 
 
 class EncryptionKey(ObjectStep[Application, _Pair, Key]):
@@ -127,16 +126,6 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
             card = self._card(app, await self._change_to(app, pair, vouched=vouched))
             return dataclasses.replace(card, status="updated", sent=tuple(sent))
 
-    async def uploaded(self) -> list[TenantKey]:
-        """Read every certificate on the registration that passwords can be encrypted with, wherever its key is."""
-        with recording_errors("read the encryption keys"):
-            app = await self._read((await self._other(ExtensionApp).show()).object_id)
-        return [
-            TenantKey(_thumbprint(each) or "", each.start_date_time, each.end_date_time, each is _active(app))
-            for each in app.key_credentials or []
-            if each.usage == "Encrypt" and _thumbprint(each) and each.start_date_time and each.end_date_time
-        ]
-
     async def drop_previous(self) -> Card:
         """Take the pair before the last rotation off the registration, and delete its file.
 
@@ -148,24 +137,23 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
         """
         with recording_errors("drop the previous encryption key") as sent:
             app, found = await self._find()
-            old = read_pair(self.previous_key_path)
-            if old is None:
+            old = [thumbprint(each) for each in self._older()]
+            if not old:
                 return Card(title="Previous encryption key", status="missing", sent=tuple(sent))
-            if self._complete(app, found).path != self.private_key_path:
+            if not self._complete(app, found).newest:
                 raise NotReady(
                     "The tenant still encrypts with the previous key.",
                     next_step="Finish the rotation first: `await s.key.rotate()`.",
                 )
-            async with self._graph.changing(await self._removal("previous encryption key", [thumbprint(old)])):
-                await self._withdraw(app, [thumbprint(old)])
-                self.previous_key_path.unlink()
-            facts = {"Thumbprint": thumbprint(old), "File deleted": str(self.previous_key_path)}
+            async with self._graph.changing(await self._removal("previous encryption key", old)):
+                await self._withdraw(app, old)
+                facts = {"Thumbprint": ", ".join(old)} | await self._forget(old)
             return Card(title="Previous encryption key", status="removed", facts=facts, sent=tuple(sent))
 
     async def _find(self) -> tuple[Application, _Pair | None]:
         app = await self._read((await self._other(ExtensionApp).show()).object_id)
-        certificate = read_pair(self.private_key_path)
-        return app, None if certificate is None else _Pair(certificate, app, self.private_key_path)
+        certificate = self._newest()
+        return app, None if certificate is None else _Pair(certificate, app)
 
     async def _make(self, around: Application) -> _Pair | None:
         self._require_ours(around)
@@ -175,14 +163,14 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
 
     async def _create(self, around: Application) -> _Pair:
         pair = await self._new_pair()
-        _require_valid(pair)
+        self._require_valid(pair)
         return await self._write(around, pair, switch=True)
 
     async def _update(self, around: Application, found: _Pair) -> _Pair | None:
         in_use = _in_use(around, found.certificate)
         if not in_use:
             self._require_ours(around)
-        _require_valid(found.certificate)
+        self._require_valid(found.certificate)
         return None if in_use else await self._change_to(around, found.certificate)
 
     async def _change_to(self, app: Application, local: Certificate | None, *, vouched: bool = False) -> _Pair:
@@ -217,9 +205,7 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
             if says:
                 raise NotReady(
                     f"The endpoint at {address} {says}, so the tenant goes on encrypting with the old one.",
-                    next_step="Give the endpoint both key files. On this machine `await s.endpoint.ensure()` does so; a"
-                    f" hosted one takes {self.private_key_path} as DecryptionPrivateKey and {self.previous_key_path} as"
-                    " DecryptionPrivateKeyPrevious. Then run `await s.key.rotate()`: it finishes what was begun. If"
+                    next_step=f"{self._hand_over} Then run `await s.key.rotate()`: it finishes what was begun. If"
                     " your endpoint has the key and cannot say so, add endpoint_has_key=True.",
                 )
 
@@ -229,36 +215,32 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
             raise missing("an encryption key", self._notebook)
         if found is not None and _in_use(around, found.certificate):
             return found
-        previous = read_pair(self.previous_key_path)
-        if previous is None or not _in_use(around, previous):
-            raise _elsewhere(active, self.private_key_path)
-        return _Pair(previous, around, self.previous_key_path)
+        before = next((each for each in self._older() if _in_use(around, each)), None)
+        if before is None:
+            raise self._elsewhere(active)
+        return _Pair(before, around, newest=False)
 
     async def _remove(self) -> tuple[str, dict[str, str]]:
-        here = self._pairs_here()
+        here = self._here()
         if not here:
             return "missing", {}
+        kept = {"Where the private halves are": ", ".join(here.values())}
         try:
             app = await self._read((await self._other(ExtensionApp).show()).object_id)
         except (NotReady, Taken) as unread:
-            why = f"{unread.happened} So nothing says that the tenant encrypts with this key no more; its files stay."
-            return "left alone", {"Why": why, "Files": ", ".join(map(str, here))}
+            why = f"{unread.happened} So nothing says that the tenant encrypts with this key no more; it stays."
+            return "left alone", {"Why": why} | kept
         if (active := _active(app)) and not _thumbprint(active):
-            why = f"The tenant does not show the certificate of the key in use, {active.key_id}; the files stay."
-            return "left alone", {"Why": why, "Files": ", ".join(map(str, here))}
+            why = f"The tenant does not show the certificate of the key in use, {active.key_id}; the one here stays."
+            return "left alone", {"Why": why} | kept
         await self._other(ExtensionApp).require_unused(app.app_id or "")
-        async with self._graph.changing(await self._removal("encryption key", here.values())):
-            await self._withdraw(app, here.values())
-            for path in here:
-                path.unlink()
-        return "removed", {
-            "Thumbprints": ", ".join(sorted(here.values())),
-            "Files deleted": ", ".join(map(str, here)),
-        }
+        async with self._graph.changing(await self._removal("encryption key", here)):
+            await self._withdraw(app, here)
+            return "removed", {"Thumbprints": ", ".join(sorted(here))} | await self._forget(here)
 
     async def _removal(self, what: str, thumbprints: Collection[str]) -> Change:
         return Change(
-            f"Delete the {what} of {self._profile.names.extension_app!r}, and its file on this machine",
+            f"Delete the {what} of {self._profile.names.extension_app!r}, and {self._forgets}",
             [("Thumbprint", each, "") for each in sorted(thumbprints)],
             await self._other(MigrationFlag).people(),
             answer=self._profile.names.extension_app,
@@ -279,13 +261,39 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
             if not any(_thumbprint(each) in thumbprints for each in after.key_credentials or []):
                 return
         raise NotReady(
-            "The tenant still shows the key, so its file stays.", next_step="Wait a minute and run this cell again."
+            "The tenant still shows the key, so its private half stays.",
+            next_step="Wait a minute and run this cell again.",
         )
 
-    def _pairs_here(self) -> dict[Path, str]:
-        """Return the key files on this machine, each with its certificate's thumbprint."""
-        files = (self.private_key_path, self.previous_key_path)
-        return {path: thumbprint(pair) for path in files if (pair := read_pair(path))}
+    # Where private halves are: files on this machine. `VaultKey` keeps them in a vault.
+
+    _place, _forgets = "on this machine", "its file on this machine"
+
+    @property
+    def _hand_over(self) -> str:
+        return (
+            "Give the endpoint both key files. On this machine `await s.endpoint.ensure()` does so; a hosted one takes"
+            f" {self.private_key_path} as DecryptionPrivateKey and {self.previous_key_path} as"
+            " DecryptionPrivateKeyPrevious."
+        )
+
+    def _newest(self) -> Certificate | None:
+        return read_pair(self.private_key_path)
+
+    def _older(self) -> list[Certificate]:
+        previous = read_pair(self.previous_key_path)
+        return [] if previous is None else [previous]
+
+    def _here(self) -> dict[str, str]:
+        """Return the thumbprints of the certificates whose private halves are here, and where each is."""
+        paths = {self.private_key_path: self._newest(), self.previous_key_path: next(iter(self._older()), None)}
+        return {thumbprint(each): str(path) for path, each in paths.items() if each is not None}
+
+    async def _forget(self, thumbprints: Collection[str]) -> dict[str, str]:
+        """Delete private halves; say which."""
+        paths = [path for each, path in self._here().items() if each in thumbprints]
+        _unlink(paths)
+        return {"Files deleted": ", ".join(paths)}
 
     async def _read(self, object_id: str) -> Application:
         # `key` is null everywhere but in a GET of one application that selects it.
@@ -324,42 +332,37 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
             after = await self._read(app.id or "")
             shown = key_id in [each.key_id for each in after.key_credentials or []]
             if shown and (not switch or after.token_encryption_key_id == key_id):
-                return _Pair(local, after, self.private_key_path)
+                return _Pair(local, after)
         raise NotReady(
             "The tenant took the certificate, but does not show it as it should be yet.",
             next_step="Wait a minute and run this cell again; nothing is made twice.",
         )
 
     def _holds_active(self, app: Application) -> bool:
-        return _thumbprint(_active(app)) in self._pairs_here().values()
+        return _thumbprint(_active(app)) in self._here()
 
     def _require_ours(self, app: Application) -> None:
         active = _active(app)
         if active is not None and not self._holds_active(app):
-            raise _elsewhere(active, self.private_key_path)
+            raise self._elsewhere(active)
 
     def _card(self, around: Application, found: _Pair) -> Key:
-        local, app, path = found
+        local, app, newest = found
         key_id = str(app.token_encryption_key_id or "")
         others = [each for each in app.key_credentials or [] if str(each.key_id) != key_id]
-        previous = (
-            self.previous_key_path if self.previous_key_path.exists() and path != self.previous_key_path else None
-        )
         starts, ends = local.not_valid_before_utc, local.not_valid_after_utc
         days_left = (ends - datetime.now(UTC)).days
+        path, previous, places = self._places(newest=newest)
         facts = {
             "Thumbprint (SHA-1)": thumbprint(local),
             "x5t": x5t(local),
             "Key id": key_id,
             "Valid": f"{starts.date().isoformat()} to {ends.date().isoformat()}",
             "Days left": str(days_left),
-            "Private half": str(path),
-            "Permissions": restrict_permissions(path),
+            **places,
         }
-        if path != self.private_key_path:
+        if not newest:
             facts["Waits for the endpoint"] = "a new key: give it to the endpoint, then run `await s.key.rotate()`"
-        if previous:
-            facts["Private half before"] = f"{previous} ({restrict_permissions(previous)})"
         if others:
             facts["Other keys of the registration"] = "; ".join(_described(each) for each in others)
         return Key(
@@ -374,6 +377,43 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
             path=path,
             previous_path=previous,
         )
+
+    def _places(self, *, newest: bool) -> tuple[Path | None, Path | None, dict[str, str]]:
+        """Return the file of the key in use, that of the one before it, and what the card shows of both."""
+        path = self.private_key_path if newest else self.previous_key_path
+        previous = self.previous_key_path if newest and self.previous_key_path.exists() else None
+        facts = {"Private half": str(path), "Permissions": restrict_permissions(path)}
+        if previous:
+            facts["Private half before"] = f"{previous} ({restrict_permissions(previous)})"
+        return path, previous, facts
+
+    def _elsewhere(self, active: KeyCredential) -> NotReady:
+        ends = active.end_date_time.date().isoformat() if active.end_date_time else "an unknown day"
+        return NotReady(
+            f"The tenant encrypts with a key whose private half is not {self._place}.",
+            service=f"key {active.key_id}, thumbprint {_thumbprint(active) or 'not shown'}, valid until {ends}",
+            next_step=self._get_it_here,
+        )
+
+    @property
+    def _get_it_here(self) -> str:
+        return (
+            f"Copy the key file from the machine that made it to {self.private_key_path}. Or run"
+            " `await s.key.ensure(replace=True)`: it makes a new key next to that one and switches to it; an endpoint"
+            " that has only the old key then fails."
+        )
+
+    def _require_valid(self, local: Certificate) -> None:
+        if local.not_valid_after_utc <= datetime.now(UTC):
+            raise NotReady(
+                f"The key's certificate expired on {local.not_valid_after_utc.date().isoformat()}.",
+                next_step="Run `await s.key.rotate()`; it makes a new one and keeps the old one for what is under way.",
+            )
+
+
+def _unlink(paths: Collection[str]) -> None:
+    for path in paths:
+        Path(path).unlink()
 
 
 def make_pair(path: Path) -> Certificate:
@@ -443,25 +483,6 @@ def _entry(app: Application, local: Certificate) -> KeyCredential | None:
 def _in_use(app: Application, local: Certificate) -> bool:
     """Return whether the registration encrypts with the key of this certificate."""
     return _thumbprint(_active(app)) == thumbprint(local)
-
-
-def _elsewhere(active: KeyCredential, path: Path) -> NotReady:
-    ends = active.end_date_time.date().isoformat() if active.end_date_time else "an unknown day"
-    return NotReady(
-        "The tenant encrypts with a key whose private half is not on this machine.",
-        service=f"key {active.key_id}, thumbprint {_thumbprint(active) or 'not shown'}, valid until {ends}",
-        next_step=f"Copy the key file from the machine that made it to {path}. Or run"
-        " `await s.key.ensure(replace=True)`: it makes a new key next to that one and switches to it; an endpoint"
-        " that has only the old key then fails.",
-    )
-
-
-def _require_valid(local: Certificate) -> None:
-    if local.not_valid_after_utc <= datetime.now(UTC):
-        raise NotReady(
-            f"The key's certificate expired on {local.not_valid_after_utc.date().isoformat()}.",
-            next_step="Run `await s.key.rotate()`; it makes a new one and keeps the old one for what is under way.",
-        )
 
 
 def _copy(entry: KeyCredential) -> KeyCredential:

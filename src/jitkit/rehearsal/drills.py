@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -229,11 +230,19 @@ class Drills:
             caption="What there is to break", columns=("Call", "What it does", "What shows, or why"), rows=rows
         )
 
-    def _volunteer(self) -> tuple[str, str]:
+    def volunteers(self, count: int) -> list[str]:
+        """Return the names of some invented users who can sign in and have not migrated."""
+        return [name for name, _ in islice(self._able(), count)]
+
+    def _able(self) -> Iterator[tuple[str, str]]:
         for name, password in self._volunteers().items():
             user = self._tenant.directory.user_by_sign_in_name(name)
             if user and user.enabled and not user.failed and not _migrated(user.body):
-                return name, password
+                yield name, password
+
+    def _volunteer(self) -> tuple[str, str]:
+        for each in self._able():
+            return each
         raise NotReady("Every user who could try has migrated.", next_step="Restore a snapshot, or reset the tenant.")
 
 
