@@ -116,10 +116,6 @@ class World(ABC):
         """
         return ""
 
-    def volunteers(self, count: int) -> list[str]:
-        """Return invented users who can sign in and have not migrated; none where the people are real."""
-        return []
-
     async def compose(self, username: str, password: str | None) -> Callout | None:
         """Compose a callout as Entra would send it; None where only Entra can sign one."""
         return None
@@ -226,9 +222,6 @@ class RehearsalWorld(World):
             vault.away = step == "vault-away"
             return "rehearsal vault: " + ("away" if vault.away else "back")
         return "nothing to do in the rehearsal"
-
-    def volunteers(self, count: int) -> list[str]:
-        return self._drills.volunteers(count)
 
     async def compose(self, username: str, password: str | None) -> Callout | None:
         return await self.rehearsal_tenant.compose_callout(username, self._password(username, password))
@@ -487,6 +480,10 @@ class NoDrills:
     async def case(self, *_: Any, **__: Any) -> Card:
         """Skip."""
         return self.misconfigure()
+
+    def volunteers(self, *_: Any) -> list[str]:
+        """Return nobody: the people are real."""
+        return []
 
     play = retry = each_case = production = stop_endpoint = case
     fault = undo = switch = forward = snapshot = restore = reset = calls = listing = misconfigure
