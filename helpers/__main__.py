@@ -6,9 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jitkit.errors import KitError
+
+if TYPE_CHECKING:
+    from helpers.checks import Checked
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +53,14 @@ def _parser() -> argparse.ArgumentParser:
     package.add_argument("kind", choices=("functions", "container"), help="Azure Functions project or container build")
     package.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder, or the one of last time")
     package.set_defaults(run=_package)
+
+    doctor = commands.add_parser("doctor", help="check tenant, endpoint and host before going live; changes nothing")
+    doctor.add_argument("--resource-group", default="", metavar="NAME", help="of the function app")
+    doctor.add_argument("--app", default="", metavar="NAME", help="the function app, read through the Azure CLI")
+    doctor.add_argument("--vault", default="", metavar="NAME", help="the key vault, if the settings do not name it")
+    doctor.add_argument("--settings", type=Path, metavar="FILE", help="the endpoint's settings, where it is elsewhere")
+    doctor.add_argument("--lock-after", type=int, metavar="N", help="guesses after which the legacy store locks")
+    doctor.set_defaults(run=_doctor)
 
     rehearsal = commands.add_parser("rehearsal", help="serve the rehearsal tenant on loopback")
     rehearsal.add_argument("--port", type=int, default=0)
@@ -106,6 +117,27 @@ def _package(chosen: argparse.Namespace) -> None:
 
     written = package(chosen.kind, chosen.out)
     print(written.caption, *(f"  {file:24}{status}" for file, status in written.rows), written.note, sep="\n")
+
+
+def _doctor(chosen: argparse.Namespace) -> int:
+    import asyncio
+
+    from helpers import kit
+
+    names = ("resource_group", "app", "vault", "settings", "lock_after")
+
+    async def check() -> Checked:
+        s = await kit.open()
+        try:
+            return await s.check("go-live", **{name: getattr(chosen, name) for name in names})
+        finally:
+            await s.close()
+
+    checked = asyncio.run(check())
+    for what, verdict, found, fix in checked.rows:
+        print(f"{str(verdict).upper():12} {what}: {found}", *([f"{'':12} Next: {fix}"] if fix else []), sep="\n")
+    print(f"\n{checked.caption}. {checked.note}")
+    return 1 if checked.faults else 0
 
 
 def _check(chosen: argparse.Namespace) -> int:

@@ -6,8 +6,9 @@ needs and leaves; `remove` deletes what the kit made.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -21,9 +22,10 @@ from helpers.tenant.policies import EVERY_APP
 from helpers.tenant.step import true_or_false
 from helpers.tenant.users import index_users, make_plan, read_directory_size
 from jitkit import protocol
-from jitkit.display import Card, Table
+from jitkit.display import Card, Sent, Table
 from jitkit.errors import EndpointDown, KitError, NotReady, PermissionMissing, Taken
 from jitkit.explanations import callout_cause, fix, meaning
+from jitkit.hosting import doctor
 
 __all__ = [
     "CHECKPOINTS",
@@ -33,6 +35,7 @@ __all__ = [
     "Finding",
     "Thing",
     "check",
+    "check_before_going_live",
     "checkpoint",
     "checkpoints_of",
     "needs_of",
@@ -46,7 +49,8 @@ class Finding:
     """One thing that was checked."""
 
     what: str
-    verdict: str  # `yes`, `no`, or `not known` when it could not be read
+    # `yes`, `no`, or `not known` when it could not be read; before going live `pass`, `fail` or `cannot tell`
+    verdict: str
     found: str
     fix: str = ""  # empty when it is in order
 
@@ -162,6 +166,13 @@ THINGS: Final = (
 
 async def check(s: Steps) -> Checked:
     """Check registrations, consents, policies, key, users, the endpoint and the newest sign-ins. Nothing is written."""
+    with recording() as sent:
+        findings, _ = await _configuration(s)
+    return _checked("Check of the whole configuration", "In order", ("yes", "not known", "no"), findings, sent)
+
+
+async def _configuration(s: Steps) -> tuple[list[Finding], _Cards]:
+    """Check the whole configuration; returns also what was read, by the name of the thing."""
     cards: dict[str, Any] = {}
     findings: list[Finding] = []
 
@@ -169,21 +180,100 @@ async def check(s: Steps) -> Checked:
         card = cards[thing.what] = await thing.step(s).show()
         return list(thing.faults(s, cards)) or thing.words(card)
 
-    with recording() as sent:
-        for thing in THINGS:
-            findings += await _findings(thing.what, read(thing))
-        for what, look in _FURTHER.items():
-            findings += await _findings(what, look(s, cards))
-    findings.sort(key=lambda each: ("no", "not known", "yes").index(each.verdict))
-    faults = tuple(each for each in findings if each.verdict == "no")
+    for thing in THINGS:
+        findings += await _findings(thing.what, read(thing))
+    for what, look in _FURTHER.items():
+        findings += await _findings(what, look(s, cards))
+    return findings, cards
+
+
+def _checked(
+    caption: str, column: str, verdicts: tuple[str, str, str], findings: list[Finding], sent: list[Sent]
+) -> Checked:
+    """Make a table of findings, the faults first; the verdicts are those for good, not known and bad."""
+    findings.sort(key=lambda each: verdicts[::-1].index(each.verdict))
+    faults = tuple(each for each in findings if each.verdict == verdicts[2])
     count = "1 fault" if len(faults) == 1 else f"{len(faults) or 'no'} faults"
     return Checked(
-        caption=f"Check of the whole configuration: {count}",
-        columns=("What", "In order", "Found", "What to do"),
+        caption=f"{caption}: {count}",
+        columns=("What", column, "Found", "What to do"),
         rows=[(each.what, each.verdict, each.found, each.fix) for each in findings],
         note="Nothing was written.",
         sent=tuple(sent),
         faults=faults,
+    )
+
+
+_GO_LIVE: Final = {"yes": doctor.PASS, "not known": doctor.CANNOT_TELL, "no": doctor.FAIL}
+
+
+async def check_before_going_live(
+    s: Steps,
+    *,
+    settings: Mapping[str, str] | None,
+    azure: tuple[Mapping[str, Any], Mapping[str, str]],
+    lock_after: int | None,
+) -> Checked:
+    """Check the configuration, the endpoint's settings and its host for going live. Nothing is written.
+
+    Args:
+        s: the session.
+        settings: the endpoint's settings where they are; those that `azure` holds when None.
+        azure: what `doctor.read_azure` returned, or two empty mappings.
+        lock_after: the wrong passwords at which the legacy store locks an account, or None.
+
+    Raises:
+        KitError: the extension, its registration or the listener cannot be read.
+    """
+    with recording() as sent:
+        configuration, cards = await _configuration(s)
+        # Where the private half is, the settings say; which key is in use, the tenant.
+        findings = [replace(each, verdict=_GO_LIVE[each.verdict]) for each in configuration if each.what != _KEY]
+        for thing in THINGS:
+            if thing.what in (_APP, _EXTENSION, _LISTENER) and thing.what not in cards:
+                await thing.step(s).show()
+        evidence = await _evidence(s, cards, settings, azure, lock_after)
+    findings += [Finding(each.what, each.verdict, each.found, each.fix) for each in doctor.examine(evidence)]
+    verdicts = (doctor.PASS, doctor.CANNOT_TELL, doctor.FAIL)
+    return _checked("Check before going live", "Verdict", verdicts, findings, sent)
+
+
+async def _evidence(
+    s: Steps,
+    cards: _Cards,
+    settings: Mapping[str, str] | None,
+    azure: tuple[Mapping[str, Any], Mapping[str, str]],
+    lock_after: int | None,
+) -> doctor.Evidence:
+    app, extension, listener = cards[_APP], cards[_EXTENSION], cards[_LISTENER]
+    with explained("read the extension's time limit"):
+        stored = await s.world.graph.send("GET", f"/identity/customAuthenticationExtensions/{extension.extension_id}")
+    limits, keys = stored.get("clientConfiguration") or {}, await s.key.uploaded()
+    in_use = next((key.x5t for key in keys if key.in_use), "")
+    health = None
+    with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, ValueError):
+        url = httpx.URL(extension.target_url).copy_merge_params({"x5t": in_use} if in_use else {})
+        said = (await s.world.reach(str(url))).json()
+        health = said if isinstance(said, dict) else None
+    documents, names = azure
+    return doctor.Evidence(
+        address=extension.target_url,
+        wait_ms=limits.get("timeoutInMilliseconds"),
+        retries=limits.get("maximumRetries"),
+        keys=keys,
+        names={
+            "JIT_TENANT_ID": s.tenant.id,
+            "JIT_EXTENSION_APP_ID": app.app_id,
+            "JIT_IDENTIFIER_URI": app.identifier_uri,
+            "JIT_EXTENSION_IDS": extension.extension_id,
+            "JIT_LISTENER_IDS": listener.listener_id,
+        },
+        other_applications=listener.others,
+        health=health,
+        settings=documents.get("settings") if settings is None else settings,
+        azure=documents,
+        azure_names=names,
+        lock_after=lock_after,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from helpers.session import Apps, Policies, Steps
 from jitkit.display import Card, Table
@@ -104,15 +105,40 @@ class Session(Steps):
 
         return await checkpoint(self, notebook)
 
-    async def check(self) -> Checked:
+    async def check(
+        self,
+        what: Literal["configuration", "go-live"] = "configuration",
+        *,
+        settings: Mapping[str, str] | Path | None = None,
+        resource_group: str = "",
+        app: str = "",
+        vault: str = "",
+        lock_after: int | None = None,
+    ) -> Checked:
         """Read the whole configuration and name every fault in it with its fix. Nothing is written.
+
+        Args:
+            what: `go-live` checks as well what a set-up needs before users depend on it.
+            settings: the endpoint's settings, or a file of them, where its host is not read through the Azure CLI.
+            resource_group: of the function app that the Azure CLI on this machine reads; with `app`.
+            app: the function app.
+            vault: the key vault; by default the one that the app's settings name.
+            lock_after: the wrong passwords at which the legacy store locks an account.
 
         Returns:
             One row a thing: whether it is in order, what was found, what to do. A fault never raises here.
-        """
-        from helpers.checks import check
 
-        return await check(self)
+        Raises:
+            KitError: for `go-live`, the extension, the settings or the app cannot be read at all.
+        """
+        from helpers.checks import check, check_before_going_live
+        from jitkit.hosting.doctor import read_azure, read_settings
+
+        if what == "configuration":
+            return await check(self)
+        read = await asyncio.to_thread(read_azure, resource_group, app, vault) if app else ({}, {})
+        given = read_settings(settings) if isinstance(settings, Path) else settings
+        return await check_before_going_live(self, settings=given, azure=read, lock_after=lock_after)
 
     async def remove(self, *, dry_run: bool = True, applications: Collection[str] = ()) -> Table:
         """Remove what the kit made in this tenant, or list what would be removed.

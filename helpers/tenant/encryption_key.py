@@ -33,6 +33,7 @@ from jitkit.certificates import make_certificate, thumbprint, x5t
 from jitkit.display import Card
 from jitkit.errors import NotReady, SettingsError, Taken
 from jitkit.files import write_private
+from jitkit.hosting.doctor import TenantKey
 
 __all__ = ["EncryptionKey", "Key", "make_pair", "read_pair"]
 
@@ -125,6 +126,16 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
             pair = found.certificate if found is not None and begun else None
             card = self._card(app, await self._change_to(app, pair, vouched=vouched))
             return dataclasses.replace(card, status="updated", sent=tuple(sent))
+
+    async def uploaded(self) -> list[TenantKey]:
+        """Read every certificate on the registration that passwords can be encrypted with, wherever its key is."""
+        with recording_errors("read the encryption keys"):
+            app = await self._read((await self._other(ExtensionApp).show()).object_id)
+        return [
+            TenantKey(_thumbprint(each) or "", each.start_date_time, each.end_date_time, each is _active(app))
+            for each in app.key_credentials or []
+            if each.usage == "Encrypt" and _thumbprint(each) and each.start_date_time and each.end_date_time
+        ]
 
     async def drop_previous(self) -> Card:
         """Take the pair before the last rotation off the registration, and delete its file.
