@@ -2,8 +2,8 @@
 
 Verifying a bcrypt hash of cost 12 is a quarter of a second of one core, whatever runs it, so a store that hashes on the
 endpoint's own machine decides how many there must be. Measured are one instance's share of the fifty on one core, and
-all fifty on one core with a store elsewhere that takes as long. Calls come at random (a Poisson process), and a call's
-time runs from the moment at which it was due.
+all fifty on one core with a store elsewhere that takes as long; both are what `jitkit.hosting.capacity` calculates.
+Calls come at random (a Poisson process), and a call's time runs from the moment at which it was due.
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ from endpoint_calls import Caller, ConstantStore, call
 from jitkit.endpoint.app import create_app
 from jitkit.endpoint.settings import Settings
 from jitkit.endpoint.stores import Verdict
+from jitkit.hosting.capacity import calls_of_an_instance
 
 RATE, SECONDS = 50, 60
-# How busy a core may be with hashing: beyond half of it, calls that come together wait for each other too long.
-BUSY = 0.5
 PASSWORD = "Abcdefg1"
 
 
@@ -91,7 +90,7 @@ def in_words(took: list[float], ledger: Path) -> str:
 def report(folder: Path) -> None:
     caller, stored = Caller(), bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(12))
     cost, had = cost_of_hashing(stored)
-    instances = math.ceil(RATE * cost / BUSY)
+    instances = math.ceil(RATE / calls_of_an_instance(cost * 1000, hashes_here=True))
     share = RATE / instances
     make_store(folder / "legacy.db", stored, math.ceil(share * SECONDS * 2))
     print(f"one bcrypt verification of cost 12       {cost * 1000:7.0f} ms of one core")
@@ -103,4 +102,6 @@ def report(folder: Path) -> None:
     print(f"one instance's {share:.1f} a second, a minute:   {in_words(took, ledger)}")
     ledger = folder / "remote.jsonl"
     took = asyncio.run(minute(caller, RATE, settings={"JIT_LEDGER": str(ledger)}, store=RemoteStore(cost)))
+    expected = calls_of_an_instance(cost * 1000, hashes_here=False)
+    print(f"one instance with a store elsewhere      {expected:7.0f} a second, by the calculation")
     print(f"{RATE} a second, store elsewhere, a minute: {in_words(took, ledger)}")

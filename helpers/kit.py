@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from helpers.graph import Graph, explained
     from helpers.settings import Mode, Names, Profile
     from helpers.worlds import Account, World
+    from jitkit.hosting.capacity import capacity
 
-__all__ = ["Names", "Session", "choose", "environment", "explained", "open"]
+__all__ = ["Names", "Session", "capacity", "choose", "environment", "explained", "open"]
 
 # Loaded at first use, as all that is slow to load: pydantic, httpx, the Graph SDK.
-_SLOW: Final = {"Names": "helpers.settings", "explained": "helpers.graph"}
+_SLOW: Final = {"Names": "helpers.settings", "capacity": "jitkit.hosting.capacity", "explained": "helpers.graph"}
 
 
 def __getattr__(name: str) -> Any:
