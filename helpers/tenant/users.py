@@ -39,7 +39,7 @@ _MARKED = (
     "There without the flag: `apply` leaves them. Some may have signed up again. `await s.users.mark(plan)` gives them"
     " the flag, and then the old password works once more and replaces the present one."
 )
-_SWITCH = "External Identities > Sign-in identifiers > Username, with the role Authentication Policy Administrator"
+_SWITCH = "External Identities > Sign-in identifiers > Username, with the role External Identity Provider Administrator"
 _USER_NAMES = {
     True: "{} of these sign in with a user name, which the tenant's sign-in identifiers allow.",
     False: f"{{}} of these have a user name, and cannot sign in with it until it is switched on: {_SWITCH}.",
