@@ -379,7 +379,8 @@ IN_AN_HOUR = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True
     ("header", "seconds"),
     [
         ("7", 7.0), ("2.128", 2.128), ("30,120", 120.0), ("120, 30", 120.0), ("0", 0.0), ("-5", 0.0), (" 3 ", 3.0),
-        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), pytest.param(IN_AN_HOUR, 600.0, id="in an hour"), ("999999", 600.0), ("inf", 600.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), pytest.param(IN_AN_HOUR, 600.0, id="in an hour"),
+        ("999999", 600.0), ("inf", 600.0),
         ("", None), ("soon", None), ("1;2", None), (None, None),
     ],
 )  # fmt: skip
