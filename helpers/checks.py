@@ -18,10 +18,13 @@ import httpx
 from helpers.graph import explained, recording
 from helpers.legacy_export import read_export
 from helpers.session import Steps
+from helpers.tenant.encryption_key import read_pair
 from helpers.tenant.policies import EVERY_APP
 from helpers.tenant.step import true_or_false
 from helpers.tenant.users import index_users, make_plan, read_directory_size
+from helpers.tenant.vault import VaultVersion
 from jitkit import protocol
+from jitkit.certificates import thumbprint
 from jitkit.display import Card, Sent, Table
 from jitkit.errors import EndpointDown, KitError, NotReady, PermissionMissing, Taken
 from jitkit.explanations import callout_cause, fix, meaning
@@ -256,6 +259,12 @@ async def _evidence(
         said = (await s.world.reach(str(url))).json()
         health = said if isinstance(said, dict) else None
     documents, names = azure
+    hosting = s.profile.hosting
+    if hosting.vault and "versions" not in documents:
+        with contextlib.suppress(NotReady):  # its checks cannot tell then
+            documents = {**documents, "versions": [_as_azure_shows(each) for each in await s.vault.versions()]}
+    chosen = {"group": hosting.resource_group, "app": hosting.app, "vault": hosting.vault} if hosting.vault else {}
+    pairs = [read_pair(path) for path in (s.key.private_key_path, s.key.previous_key_path)]
     return doctor.Evidence(
         address=extension.target_url,
         wait_ms=limits.get("timeoutInMilliseconds"),
@@ -272,9 +281,17 @@ async def _evidence(
         health=health,
         settings=documents.get("settings") if settings is None else settings,
         azure=documents,
-        azure_names=names,
+        azure_names={**chosen, **names},
+        keys_here=[thumbprint(each) for each in pairs if each is not None],
         lock_after=lock_after,
     )
+
+
+def _as_azure_shows(version: VaultVersion) -> dict[str, Any]:
+    """Describe a version of the vault's certificate as the Azure CLI does."""
+    created = version.certificate.not_valid_before_utc.isoformat()
+    attributes = {"enabled": version.enabled, "created": created}
+    return {"attributes": attributes, "x509ThumbprintHex": thumbprint(version.certificate)}
 
 
 async def _findings(what: str, verdict: Awaitable[_Verdict]) -> list[Finding]:

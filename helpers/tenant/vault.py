@@ -29,7 +29,7 @@ from jitkit.errors import NotReady, SettingsError
 if TYPE_CHECKING:
     from azure.keyvault.certificates import CertificateClient, CertificatePolicy
 
-__all__ = ["Vault", "VaultDoor", "VaultKey"]
+__all__ = ["Vault", "VaultDoor", "VaultKey", "VaultVersion"]
 
 T = TypeVar("T")
 
@@ -46,7 +46,9 @@ class VaultDoor:
     environment: dict[str, str]  # the endpoint's; in the rehearsal, the managed identity's token service among it
 
 
-class _Version(NamedTuple):
+class VaultVersion(NamedTuple):
+    """One version of the certificate in the vault."""
+
     id: str
     certificate: Certificate
     enabled: bool
@@ -111,16 +113,16 @@ class Vault(Step):
             " read them.",
         )
 
-    async def versions(self) -> list[_Version]:
+    async def versions(self) -> list[VaultVersion]:
         """Read all versions, newest first; none when the vault has no such certificate."""
         name = self._profile.hosting.certificate
 
-        def read(client: CertificateClient) -> list[_Version]:
+        def read(client: CertificateClient) -> list[VaultVersion]:
             found = []
             for each in client.list_properties_of_certificate_versions(name):
                 id, since = str(each.version), each.created_on or datetime.min.replace(tzinfo=UTC)
                 cer = client.get_certificate_version(name, id).cer or b""
-                found.append((since, _Version(id, load_der_x509_certificate(bytes(cer)), bool(each.enabled))))
+                found.append((since, VaultVersion(id, load_der_x509_certificate(bytes(cer)), bool(each.enabled))))
             return [version for _, version in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
         from azure.core.exceptions import ResourceNotFoundError
@@ -171,7 +173,7 @@ class VaultKey(EncryptionKey):
     """The encryption key where the vault keeps it; a rotation makes a version there and retires the one before."""
 
     _place, _forgets = "in the vault", "disable its version in the vault"
-    _read_last: tuple[_Version, ...] = ()  # the enabled versions, newest first, as `_find` read them
+    _read_last: tuple[VaultVersion, ...] = ()  # the enabled versions, newest first, as `_find` read them
 
     def __init__(self, graph: Graph, profile: Profile, folder: Path, vault: Vault) -> None:
         super().__init__(graph, profile, folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import copy
 import json
 import os
@@ -14,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
-from sessions import Opening, answering
+from sessions import Opening
 
+from helpers import settings as profiles
 from helpers.__main__ import main
 from helpers.kit import Session
-from jitkit.certificates import make_certificate
 from jitkit.errors import SettingsError
 from jitkit.hosting.doctor import (
     CANNOT_TELL,
@@ -407,64 +405,80 @@ def test_a_file_that_is_none_is_refused_without_its_text(text: str, tmp_path: Pa
 # --- in a tenant ----------------------------------------------------------------------------------------------------
 
 
-async def ready(opening: Opening, home: Path) -> tuple[Session, dict[str, str]]:
-    """A session whose endpoint is served, and good settings for its tenant."""
-    s = await opening(home)
-    await s.endpoint.ensure()
-    names = {
+async def names_of(s: Session) -> dict[str, str]:
+    return {
         "JIT_TENANT_ID": s.tenant.id,
         "JIT_EXTENSION_APP_ID": (await s.apps.extension.show()).app_id,
         "JIT_IDENTIFIER_URI": (await s.apps.extension.show()).identifier_uri,
         "JIT_EXTENSION_IDS": (await s.policies.extension.show()).extension_id,
         "JIT_LISTENER_IDS": (await s.policies.listener.show()).listener_id,
     }
+
+
+async def hosted(opening: Opening, home: Path) -> tuple[Session, dict[str, str]]:
+    """A session whose key is in the rehearsal vault, with an endpoint that reads it there, and good settings."""
+    profiles.save(home, profiles.load(home).model_copy(update={"hosting": profiles.Hosting(vault=good_host.VAULT)}))
+    s = await opening(home)
+    s.world.provision("grant")
+    await s.vault.ensure()
+    names = await names_of(s)
+    served = {
+        **names,
+        **s.vault.door.environment,
+        "KeyVaultUrl": s.vault.door.url,
+        "CiamJitMigrationEncryptionCertName": good_host.CERTIFICATE,
+        "JIT_OPENID_CONFIGURATION": s.world.documents(),
+        "LegacyApiConnectionString": (await s.endpoint.settings())["LegacyApiConnectionString"],
+        "JIT_LEDGER": str(s.endpoint.ledger_path),
+    }
+    url = await s.endpoint._running.start(served, port=0)
+    s.world.publish(s.profile.endpoint_host, url.split("/api/")[0])
+    await s.key.rotate()
     return s, good_host.settings(names)
 
 
 async def test_a_tenant_in_order_passes_and_nothing_is_written(home: Path, opening: Opening) -> None:
-    s, settings = await ready(opening, home)
+    s, settings = await hosted(opening, home)
     checked = await s.check("go-live", settings=settings)
     assert checked.faults == ()
     rows = {row[0]: row[1] for row in checked.rows}
-    assert rows["that the endpoint has the key in use"] == PASS
-    assert rows["whom the endpoint serves"] == PASS
+    for what in (
+        *("that the endpoint has the key in use", "whom the endpoint serves", "that the newest key is the one in use"),
+        *("that vault and tenant hold the same certificate", "where else that key's private half is"),
+    ):
+        assert rows[what] == PASS
     assert rows["the vault's firewall"] == CANNOT_TELL
     assert [each for each in checked.sent if each.method != "GET" and "/validate" not in each.url] == []
 
 
+async def test_a_forgotten_switch_is_found_while_sign_ins_still_work(home: Path, opening: Opening) -> None:
+    s, settings = await hosted(opening, home)
+    await s.vault.new_version()
+    checked = await s.check("go-live", settings=settings)
+    assert [each.what for each in checked.faults] == ["that vault and tenant hold the same certificate"]
+    assert (await s.sign_in("ben@woodgrove.example")).migrated
+
+
+async def test_a_vault_that_refuses_leaves_its_check_open(home: Path, opening: Opening) -> None:
+    s, settings = await hosted(opening, home)
+    s.world.provision("restrict")
+    rows = {row[0]: row[1] for row in (await s.check("go-live", settings=settings)).rows}
+    assert rows["that vault and tenant hold the same certificate"] == CANNOT_TELL
+
+
 async def test_the_endpoint_on_this_machine_is_not_ready_for_going_live(home: Path, opening: Opening) -> None:
-    s, _ = await ready(opening, home)
+    s = await opening(home)
+    await s.endpoint.ensure()
     checked = await s.check("go-live", settings=await s.endpoint.settings())
     assert {each.what for each in checked.faults} == {
         *("JIT_PROFILE", "where TLS ends", "where the private key is", "the legacy store", "where the ledger goes"),
-        *("JIT_OPENID_CONFIGURATION", "Application Insights"),
+        *("JIT_OPENID_CONFIGURATION", "Application Insights", "where else that key's private half is"),
     }
     assert "PRIVATE KEY" not in str(checked.rows)
 
 
-async def test_a_rotation_that_was_never_finished_is_found_before_it_hurts(home: Path, opening: Opening) -> None:
-    s, settings = await ready(opening, home)
-    tenant = answering(s)
-
-    def with_a_newer_one(body: dict[str, Any]) -> dict[str, Any]:
-
-        newer = make_certificate("JitMigration")[1]
-        entry = {
-            **body["keyCredentials"][0],
-            "keyId": "77777777-7777-4777-8777-777777777777",
-            "key": base64.b64encode(newer.public_bytes(Encoding.DER)).decode(),
-            "startDateTime": (datetime.now(UTC) + timedelta(minutes=1)).isoformat(),
-        }
-        entry.pop("customKeyIdentifier", None)
-        return {**body, "keyCredentials": [*body["keyCredentials"], entry]}
-
-    tenant.changed[r"GET .*/applications/.*keyCredentials"] = with_a_newer_one
-    checked = await s.check("go-live", settings=settings)
-    assert [each.what for each in checked.faults] == ["that the newest key is the one in use"]
-
-
 async def test_faults_of_the_configuration_are_faults_here_too(home: Path, opening: Opening) -> None:
-    s, settings = await ready(opening, home)
+    s, settings = await hosted(opening, home)
     with s.rehearsal.misconfigure("consent-missing"):
         checked = await s.check("go-live", settings=settings)
     assert [(each.what, each.verdict) for each in checked.faults] == [
@@ -474,7 +488,9 @@ async def test_faults_of_the_configuration_are_faults_here_too(home: Path, openi
 
 
 async def test_an_endpoint_that_lacks_the_key_in_use_is_found(home: Path, opening: Opening) -> None:
-    s, settings = await ready(opening, home)
+    s = await opening(home)
+    await s.endpoint.ensure()
+    settings = good_host.settings(await names_of(s))
     s.key.private_key_path.rename(home / "away.pem")
     try:
         await s.key.ensure(replace=True, endpoint_has_key=True)

@@ -95,6 +95,7 @@ class Evidence:
     settings: Mapping[str, str] | None = field(default=None, repr=False)  # the endpoint's environment; it may be secret
     azure: Mapping[str, Any] = field(default_factory=dict, repr=False)  # what each command of doctor.toml answered
     azure_names: Mapping[str, str] = field(default_factory=dict)  # group, app, vault and others, for the fixes
+    keys_here: Sequence[str] = ()  # thumbprints of the certificates whose private keys are files on this machine
     lock_after: int | None = None  # wrong passwords at which the legacy store locks an account
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -268,6 +269,11 @@ def _key_at_endpoint(e: Evidence) -> _Verdict:
     if "has_key" not in health:
         raise _Unknown("The endpoint does not say which keys it has.")
     return health["has_key"] is True, f"{key.thumbprint}: {'there' if health['has_key'] is True else 'not there'}"
+
+
+def _key_elsewhere(e: Evidence) -> _Verdict:
+    here = _needed(e).thumbprint in e.keys_here
+    return not here, "also a file on this machine" if here else "no file on this machine"
 
 
 def _health(e: Evidence) -> _Verdict:
@@ -652,7 +658,17 @@ def _dashboard(e: Evidence) -> _Verdict:
 
 
 _CHECKS: Final = (
-    *(_public_host, _wait, _key_in_use, _key_ends, _key_switched, _key_at_endpoint, _health, _applications),
+    *(
+        _public_host,
+        _wait,
+        _key_in_use,
+        _key_ends,
+        _key_switched,
+        _key_at_endpoint,
+        _key_elsewhere,
+        _health,
+        _applications,
+    ),
     *(_sign_in_log, _production, _tls, _names, _only_ours, _issuers, _bypass, _private_key, _pinned_version, _store),
     *(_store_secret, _ledger, _identity_only, _guesses, _telemetry, _telemetry_once, _refused_settings),
     *(_storage_settings, _identity, _https_only, _concurrency, _always_ready, _rolling, _memory, _deploy_identity),
