@@ -17,7 +17,7 @@ ENGINES = ("endpoint", "rehearsal", "conformance", "progress", "hosting")
 BUDGETS = {
     "helpers": (28, 8_449),
     "jitkit": (11, 1_025),
-    "jitkit.endpoint": (20, 4_265),
+    "jitkit.endpoint": (21, 4_415),
     "jitkit.rehearsal": (32, 7_709),
     "jitkit.conformance": (20, 2_800),
     "jitkit.progress": (19, 4_399),

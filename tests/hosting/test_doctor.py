@@ -177,6 +177,7 @@ FAULTS: list[tuple[str, Callable[[Evidence], Evidence], str, str]] = [
     ("too many guesses", changed("JIT_GUESSES", "5"), "guesses in all instances", "10; the store locks after 10"),
     ("no telemetry", changed("APPLICATIONINSIGHTS_CONNECTION_STRING", None), "Application Insights", "not connected"),
     ("telemetry twice", changed("PYTHON_ENABLE_OPENTELEMETRY", "true"), "one way of telemetry", "PYTHON_ENABLE"),
+    ("lines twice", changed("JIT_TELEMETRY", "calls"), "one way of telemetry", "JIT_TELEMETRY, JIT_LEDGER=-"),
     ("a setting of another plan", changed("WEBSITE_RUN_FROM_PACKAGE", "1"), "does not take", "WEBSITE_RUN_FROM"),
     ("an empty storage setting", changed("AzureWebJobsStorage", ""), "how the host reaches its storage", "string"),
     ("no identity", edited("site", "identity/type", "None"), "the app's managed identity", "None"),

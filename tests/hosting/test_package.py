@@ -82,7 +82,7 @@ def test_each_python_gets_the_azure_functions_that_serves_it(version: str, wante
 
 
 def test_every_import_of_the_endpoint_is_among_the_requirements(functions: Path) -> None:
-    owners = {"jwt": "pyjwt", "passlib": "libpass", "psycopg2": "psycopg"}
+    owners = {"jwt": "pyjwt", "passlib": "libpass", "psycopg2": "psycopg", "opentelemetry": "opentelemetry-api"}
     text = (functions / "requirements.txt").read_text()
     listed = {Requirement(each.lstrip("# ")).name.lower() for each in text.splitlines() if "==" in each}
     imported: set[str] = set()
@@ -115,8 +115,10 @@ def test_the_settings_are_the_endpoints_own(functions: Path) -> None:
     ours = "11111111-1111-4111-8111-111111111111"
     given = {"JIT_TENANT_ID": ours, "JIT_EXTENSION_APP_ID": ours, "JIT_IDENTIFIER_URI": f"api://x.test/{ours}"}
     key = {"DecryptionPrivateKey": EncryptionKey.make("packaged").pem(), "KeyVaultUrl": ""}
-    read = Settings.from_environment(settings | given | key | {"LegacyApiConnectionString": "https://x.test/check"})
-    assert (read.tenant_id, read.behind_tls, read.ledger) == (ours, True, "-")
+    rest = {"LegacyApiConnectionString": "https://x.test/check", "APPLICATIONINSIGHTS_CONNECTION_STRING": "of the host"}
+    read = Settings.from_environment(settings | given | key | rest)
+    assert (read.tenant_id, read.behind_tls) == (ours, True)
+    assert (read.telemetry, read.ledger) == ("calls", ""), "each line goes one way, and names no user"
 
 
 def test_values_are_filled_in_and_secrets_refused(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from jitkit.endpoint.keys import HeldKeys
 from jitkit.endpoint.ledger import Counters, Entry, Ledger, MigratedUsers, log_unexpected
 from jitkit.endpoint.settings import GUID, Settings
 from jitkit.endpoint.stores import LegacyStore, Maps, Prepares, Verdict, open_store
+from jitkit.endpoint.telemetry import Telemetry
 from jitkit.protocol import MIGRATE
 
 _log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ def create_app(
         clock: the time to go by; the machine's by default.
 
     Raises:
-        SettingsError: the legacy store or the ledger cannot be opened.
+        SettingsError: the legacy store, the ledger or the telemetry cannot be opened.
     """
     endpoint = _Endpoint(settings, http, store or _open(settings), clock)
     app = Starlette(
@@ -125,6 +126,15 @@ def _open(settings: Settings) -> LegacyStore:
     return open_store(settings.legacy_url, settings.legacy_query, settings.legacy_pepper)
 
 
+def _telemetry(settings: Settings) -> Telemetry | None:
+    if settings.telemetry == "off":
+        return None
+    names_users = settings.telemetry == "users"
+    return Telemetry(
+        settings.telemetry_connection, ROUTE, names_users=names_users, sends_requests=settings.sends_requests
+    )
+
+
 async def _nothing_here(_: Request, error: Exception) -> Response:
     status, headers = getattr(error, "status_code", 404), getattr(error, "headers", None) or {}
     return Response(b"{}", status, {**headers, **_NO_STORE}, "application/json")
@@ -138,6 +148,7 @@ class _Endpoint:
         self._own_client = client if http is None else None
         self._store, self._maps = store, store if isinstance(store, Maps) else None
         self._ledger = Ledger(settings.ledger, clock.monotonic)
+        self._telemetry = _telemetry(settings)
         self._migrated = MigratedUsers(settings.ledger)
         self._counters = Counters(clock.monotonic)
         decide = partial(answer_to, accept_weak=settings.accept_weak, migrate_mfa=settings.migrate_mfa)
@@ -153,6 +164,8 @@ class _Endpoint:
         async with AsyncExitStack() as stack:
             stack.callback(self._counters.close)
             stack.callback(self._ledger.close)
+            if self._telemetry:
+                stack.push_async_callback(self._telemetry.close)
             stack.push_async_callback(self._store.close)
             if self._own_client:
                 stack.push_async_callback(self._own_client.aclose)
@@ -208,6 +221,9 @@ class _Endpoint:
         call.entry.duration_ms = round((self._monotonic() - started) * 1000, 1)
         if call.admitted or self._ledger.may_write_of_strangers():
             self._ledger.write(call.entry)
+            if self._telemetry:
+                key = self._keys.in_use or self._settings.keys[0]
+                self._telemetry.write(call.entry, response.status_code, key.days_left(self._moment()))
         else:
             self._counters.count("ledger_lines_of_strangers_left_out")
         return response

@@ -13,6 +13,7 @@ import logging
 import os
 import threading
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -82,7 +83,7 @@ class InFunctions:
             try:
                 # Reading a key vault takes seconds in which the loop has requests to refuse.
                 settings = await asyncio.to_thread(Settings.from_environment, os.environ)
-                endpoint = create_app(settings)
+                endpoint = create_app(replace(settings, sends_requests=False))  # the host reports each one
                 async with endpoint.router.lifespan_context(endpoint):
                     self._app = endpoint
                     self._attempted.set()

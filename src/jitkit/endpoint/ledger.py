@@ -51,9 +51,10 @@ class Entry:
 
 
 class Ledger:
-    """Append lines to a file that only its owner may read, made when it is not there, or to standard output (`-`).
+    """Append lines to a file that only its owner may read, to standard output (`-`), or nowhere (an empty path).
 
-    Links are not followed, and what is no file is refused: it would be written to, and its permissions changed.
+    The file is made when it is not there. Links are not followed, and what is no file is refused: it would be written
+    to, and its permissions changed.
     """
 
     def __init__(self, path: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -61,7 +62,8 @@ class Ledger:
         self._credited, self._credit = clock(), _STRANGERS_AT_ONCE
         self._descriptor: int | None = None
         self._is_torn = False  # half a line was written, which would swallow the next one
-        if path == "-":
+        self._is_kept = bool(path)
+        if path in ("-", ""):
             return
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -88,6 +90,8 @@ class Ledger:
 
     def write(self, entry: Entry) -> None:
         """Append one line. What cannot be written at once is lost, the sign-in goes on, and the log says so."""
+        if not self._is_kept:
+            return
         line = f"{json.dumps(vars(entry))}\n".encode()
         try:
             descriptor = _standard_output() if self._descriptor is None else self._descriptor
@@ -138,7 +142,7 @@ class MigratedUsers:
     def __init__(self, ledger: str) -> None:
         self._users: OrderedDict[bytes, bool] = OrderedDict()
         try:
-            end = b"" if ledger == "-" else _last_bytes(Path(ledger), _READ_AT_START)
+            end = b"" if ledger in ("-", "") else _last_bytes(Path(ledger), _READ_AT_START)
         except OSError:
             end = b""
         for line in end.splitlines():

@@ -9,7 +9,10 @@ Optional, with the default:
 - `JIT_OPENID_CONFIGURATION`: metadata URLs; the tenant's own two documents.
 - `JIT_LEGACY_QUERY`: a SQL store's statement. `JIT_LEGACY_PEPPER`: what the legacy system appended to every password
   before it hashed it, as Devise does; a secret.
-- `JIT_LEDGER`: a path; `-`, standard output.
+- `JIT_LEDGER`: a path; `-`, standard output, which is the default without telemetry.
+- `JIT_TELEMETRY`: `calls` sends ledger lines to Application Insights without the user's id, `users` with it; off. It
+  needs `APPLICATIONINSIGHTS_CONNECTION_STRING`; with `Authorization=AAD` in
+  `APPLICATIONINSIGHTS_AUTHENTICATION_STRING` the managed identity sends them.
 - `JIT_DEADLINE_MS`: 1500.
 - `JIT_PROFILE`: `production` or `development`; development. Production wants `JIT_TLS_CERTIFICATE` with `JIT_TLS_KEY`
   (paths of PEM files), or `JIT_BEHIND_TLS=1` where a front end ends TLS and sets `X-Forwarded-Proto`.
@@ -49,8 +52,10 @@ _KNOWN: Final = (
     *("JIT_LEDGER", "JIT_DEADLINE_MS", "JIT_PROFILE", "JIT_TLS_CERTIFICATE", "JIT_TLS_KEY", "JIT_BEHIND_TLS"),
     *("JIT_EXTENSION_IDS", "JIT_LISTENER_IDS", "JIT_CONTEXT_ISSUER", "JIT_FLAT_CONTEXT", "JIT_ACCEPT_WEAK", "JIT_MFA"),
     *("JIT_LEGACY_PEPPER", "JIT_CONCURRENCY", "JIT_GUESSES", "JIT_GUESSES_MINUTES", "JIT_STOP_WITH_STDIN"),
+    "JIT_TELEMETRY",
 )
 _OF_THE_KIT: Final = "JIT_KIT_"
+_CONNECTION: Final = "APPLICATIONINSIGHTS_CONNECTION_STRING"
 # How other endpoints name the switches that let anybody in. The prefix is that of Microsoft's .NET library.
 _BYPASS: Final = re.compile(
     r"(?:JIT_|AuthenticationEvents__).*(?:BYPASS|SKIP|ANONYMOUS|INSECURE|TEST_?MODE).*", re.IGNORECASE
@@ -80,7 +85,10 @@ class Settings:
     legacy_query: str | None = None
     legacy_pepper: str = field(default="", repr=False)  # appended to every password before a stored hash is compared
     deadline: float = _DEFAULT_MS / 1000  # seconds from a request's arrival to its answer
-    ledger: str = "-"
+    ledger: str = "-"  # empty for none
+    telemetry: str = "off"  # or `calls`, or `users`
+    telemetry_connection: str = field(default="", repr=False)
+    sends_requests: bool = True  # to telemetry; a host may report them itself
     extension_ids: frozenset[str] = frozenset()  # empty for any of the tenant
     listener_ids: frozenset[str] = frozenset()  # likewise
     require_issuer: bool = False  # refuse contexts of another issuer than the identifier URI, instead of counting them
@@ -103,6 +111,7 @@ class Settings:
         tenant_id = _guid(environment, "JIT_TENANT_ID")
         production = _choice(environment, "JIT_PROFILE", "development|production") == "production"
         certificate, key, behind_tls = _tls(environment, production=production)
+        telemetry = _choice(environment, "JIT_TELEMETRY", "off|calls|users")
         keys, read_keys = _keys(environment)
         return cls(
             tenant_id=tenant_id,
@@ -115,7 +124,9 @@ class Settings:
             legacy_query=_optional(environment, "JIT_LEGACY_QUERY"),
             legacy_pepper=_pepper(environment),
             deadline=_number(environment, "JIT_DEADLINE_MS", _SHORTEST_MS, _DEFAULT_MS, _LONGEST_MS) / 1000,
-            ledger=_optional(environment, "JIT_LEDGER") or "-",
+            ledger=_optional(environment, "JIT_LEDGER") or ("-" if telemetry == "off" else ""),
+            telemetry=telemetry,
+            telemetry_connection=_required(environment, _CONNECTION) if telemetry != "off" else "",
             extension_ids=_guids(environment, "JIT_EXTENSION_IDS"),
             listener_ids=_guids(environment, "JIT_LISTENER_IDS"),
             require_issuer=_choice(environment, "JIT_CONTEXT_ISSUER", "warn|require") == "require",

@@ -393,8 +393,13 @@ def _store_secret(e: Evidence) -> _Verdict:
 
 
 def _ledger(e: Evidence) -> _Verdict:
-    ledger = _settings(e).get("JIT_LEDGER") or "-"
-    return ledger == "-", "standard output" if ledger == "-" else f"the file {ledger}"
+    ledger = _settings(e).get("JIT_LEDGER") or ("Application Insights" if _sends_lines(e) else "-")
+    places = {"-": "standard output", "Application Insights": "Application Insights"}
+    return ledger in places, places.get(ledger, f"the file {ledger}")
+
+
+def _sends_lines(e: Evidence) -> bool:
+    return (_settings(e).get("JIT_TELEMETRY") or "off") != "off"
 
 
 def _identity_only(e: Evidence) -> _Verdict:
@@ -424,6 +429,8 @@ def _telemetry(e: Evidence) -> _Verdict:
 def _telemetry_once(e: Evidence) -> _Verdict:
     ways = ("PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY", "PYTHON_ENABLE_OPENTELEMETRY")
     on = [name for name in ways if _is_on(_settings(e), name)]
+    if _sends_lines(e):
+        on += ["JIT_TELEMETRY", *(["JIT_LEDGER=-"] if _settings(e).get("JIT_LEDGER") == "-" else [])]
     return len(on) < 2, ", ".join(on) or "the host's own"
 
 
