@@ -151,10 +151,10 @@ def _check(chosen: argparse.Namespace) -> int:
     return check(chosen.url, chosen.config, only=only, say=lambda text: print(text, flush=True), **files)
 
 
-def _rehearse(chosen: argparse.Namespace) -> int:
+def _rehearse(chosen: argparse.Namespace) -> None:
     from helpers.run_notebooks import rehearse
 
-    return rehearse(html=chosen.html)
+    rehearse(html=chosen.html)
 
 
 def _lab(chosen: argparse.Namespace) -> int:
@@ -178,9 +178,6 @@ def strip_outputs(model: dict[str, Any], **_: Any) -> None:
     """Take the outputs out of a notebook that JupyterLab is about to save, once a real tenant was chosen.
 
     They stay on the page until it is closed. On the disk, and so in git, there is nothing about a real tenant.
-
-    Args:
-        model: the notebook as JupyterLab's contents manager hands it to a hook; changed in place.
     """
     from helpers.settings import has_real_tenant, home
 

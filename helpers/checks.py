@@ -1,16 +1,18 @@
-"""The list of what the kit makes in a tenant, and what uses it: `check`, `require`, `checkpoint` and `remove`.
+"""The list of what the kit makes in a tenant, and what uses it.
 
-`check` reads the whole configuration and names its faults; `require` and `checkpoint` ask the tenant what a notebook
-needs and leaves; `remove` deletes what the kit made.
+`check` reads the whole configuration and names its faults, in the words of `findings.toml`; `require_all` asks
+the tenant for what a notebook needs or leaves; `remove` deletes what the kit made.
 """
 
 from __future__ import annotations
 
 import contextlib
+import tomllib
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -32,18 +34,14 @@ from jitkit.hosting import doctor
 
 __all__ = [
     "CHECKPOINTS",
-    "THINGS",
     "Checked",
-    "Checkpoint",
     "Finding",
-    "Thing",
     "check",
     "check_before_going_live",
-    "checkpoint",
     "checkpoints_of",
     "needs_of",
     "remove",
-    "require",
+    "require_all",
 ]
 
 
@@ -51,11 +49,11 @@ __all__ = [
 class Finding:
     """One thing that was checked."""
 
-    what: str
-    # `yes`, `no`, or `not known` when it could not be read; before going live `pass`, `fail` or `cannot tell`
-    verdict: str
     found: str
     fix: str = ""  # empty when it is in order
+    # `yes`, `no`, or `not known` when it could not be read; before going live `pass`, `fail` or `cannot tell`
+    verdict: str = "no"
+    what: str = ""  # the name of its row; empty for that of the check which found it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,26 +91,24 @@ _EXTENSION: Final = "custom authentication extension"
 _LISTENER: Final = "listener"
 
 _ENDS_SOON: Final = 30  # days
-_AGAIN: Final = "Run notebook 03 again, or `await s.policies.{}.ensure()`."
+_WORDS: Final = tomllib.loads(Path(__file__).with_name("findings.toml").read_text(encoding="utf-8"))
 
 
-def _fault(what: str, found: str, fix: str) -> Finding:
-    return Finding(what, "no", found, fix)
+def _finding(name: str, **values: object) -> Finding:
+    return Finding(**{part: text.format(**values) for part, text in _WORDS[name].items()})
 
 
-def _unknown(what: str, found: str, fix: str) -> Finding:
-    return Finding(what, "not known", found, fix)
+def _error(kind: type[KitError], name: str, **values: object) -> KitError:
+    finding = _finding(name, **values)
+    return kind(finding.found, next_step=finding.fix)
 
 
 def _registration(s: Steps, cards: _Cards) -> Iterator[Finding]:
     app = cards[_APP]
     if not app.identifier_uri:
-        uris = app.facts.get("Identifier URI") or "none"
-        words = f"No identifier URI fits the endpoint's host; there are: {uris}."
-        yield _fault(_APP, words, "Run notebook 02 again.")
+        yield _finding("identifier-uri", uris=app.facts.get("Identifier URI") or "none")
     elif app.facts.get("Access token version") != "2":
-        words = "It asks for version 1 tokens, which many endpoints in external tenants refuse."
-        yield _fault(_APP, words, "Run notebook 02 again: it sets requestedAccessTokenVersion to 2.")
+        yield _finding("token-version")
 
 
 def _key_words(key: Any) -> str:
@@ -121,31 +117,26 @@ def _key_words(key: Any) -> str:
 
 def _key(s: Steps, cards: _Cards) -> Iterator[Finding]:
     if cards[_KEY].days_left < _ENDS_SOON:
-        yield _fault(_KEY, _key_words(cards[_KEY]), "Run `await s.key.rotate()` and give the endpoint both keys.")
+        yield _finding("key-ends", key=_key_words(cards[_KEY]))
 
 
 def _extension(s: Steps, cards: _Cards) -> Iterator[Finding]:
     address = cards[_EXTENSION].target_url
     if address != s.profile.target_url:
-        words = f"Entra calls {address}; the address chosen in notebook 00 is {s.profile.target_url}."
-        yield _fault(_EXTENSION, words, f"Choose the host in notebook 00, then: {_AGAIN.format('extension')}")
+        yield _finding("extension-address", address=address, chosen=s.profile.target_url)
 
 
 def _listener(s: Steps, cards: _Cards) -> Iterator[Finding]:
-    listener, again = cards[_LISTENER], _AGAIN.format("listener")
+    listener = cards[_LISTENER]
     client, flag, extension = cards.get(_CLIENT), cards.get(_FLAG), cards.get(_EXTENSION)
     if client and client.app_id not in listener.app_ids and EVERY_APP not in listener.others:
-        words = f"It does not include the test client {client.app_id}: sign-ins there lead to no call. Included"
-        yield _fault("listener: which apps", f"{words}: {', '.join(listener.app_ids) or 'none'}.", again)
+        yield _finding("listener-apps", client=client.app_id, included=", ".join(listener.app_ids) or "none")
     if flag and listener.migration_property != flag.full_name:
-        words = f"It reads {listener.migration_property}; the flag is {flag.full_name}. The endpoint is never asked."
-        yield _fault("listener: which flag", words, again)
+        yield _finding("listener-flag", read=listener.migration_property, flag=flag.full_name)
     if extension and listener.extension_id != extension.extension_id:
-        words = f"It calls {listener.extension_id}, not {extension.extension_id}."
-        yield _fault("listener: which extension", words, again)
+        yield _finding("listener-extension", called=listener.extension_id, extension=extension.extension_id)
     if listener.rivals:
-        words = f"The same app is covered by {', '.join(listener.rivals)}; only the lowest priority number is called."
-        yield _fault("listener: rivals", words, "Remove the app from all listeners but one.")
+        yield _finding("listener-rivals", rivals=", ".join(listener.rivals))
 
 
 def _permissions(consent: Any) -> str:
@@ -236,7 +227,7 @@ async def check_before_going_live(
             if thing.what in (_APP, _EXTENSION, _LISTENER) and thing.what not in cards:
                 await thing.step(s).show()
         evidence = await _evidence(s, cards, settings, azure, lock_after)
-    findings += [Finding(each.what, each.verdict, each.found, each.fix) for each in doctor.examine(evidence)]
+    findings += [Finding(each.found, each.fix, each.verdict, each.what) for each in doctor.examine(evidence)]
     verdicts = (doctor.PASS, doctor.CANNOT_TELL, doctor.FAIL)
     return _checked("Check before going live", "Verdict", verdicts, findings, sent)
 
@@ -299,35 +290,19 @@ async def _findings(what: str, verdict: Awaitable[_Verdict]) -> list[Finding]:
     try:
         found = await verdict
     except PermissionMissing as refused:
-        return [_unknown(what, f"{refused.happened} {refused.service}", refused.next_step)]
+        found = [Finding(f"{refused.happened} {refused.service}", refused.next_step, "not known")]
     except KitError as problem:
         words = problem.happened + (f" ({problem.service})" if problem.service else "")
-        return [_fault(what, words, problem.next_step)]
-    return [Finding(what, "yes", found)] if isinstance(found, str) else found
-
-
-_VALIDATION: Final = "the tenant's validation of it"
-_ROOM: Final = "room for directory objects"
-_RESET: Final = "a way out for weak passwords: Email OTP"
-_USERS: Final = "users to migrate"
-_UNFLAGGED: Final = "people of the export without the flag"
-_FORCED: Final = "users who must change their password"
-_ADDRESS: Final = "the endpoint at its public address"
-_NOT_FORCED: Final = (
-    "Set it to false for each user concerned: PATCH /users/{id} with"
-    ' {"passwordProfile": {"forceChangePasswordNextSignIn": false}}. That takes the role User Administrator; an'
-    " application also needs the permission User-PasswordProfile.ReadWrite.All with admin consent. Read the user again:"
-    " where it had no effect, send a new random password with it. Notebook 06 creates users without it."
-)
-_CALLS: Final = "calls since the last one that worked"
+        found = [Finding(words, problem.next_step)]
+    findings = [Finding(found, verdict="yes")] if isinstance(found, str) else found
+    return [replace(each, what=each.what or what) for each in findings]
 
 
 async def _validation(s: Steps, cards: _Cards) -> _Verdict:
     if _EXTENSION not in cards:
         return []
     rows = (await s.policies.extension.check()).rows
-    faults = [_fault(_VALIDATION, f"{code}: {words}", str(advice)) for _, code, words, advice in rows]
-    return faults or "it finds nothing wrong"
+    return [Finding(f"{code}: {words}", str(advice)) for _, code, words, advice in rows] or "it finds nothing wrong"
 
 
 async def _enabled(s: Steps, app_id: str | None) -> _Verdict:
@@ -342,12 +317,7 @@ async def _enabled(s: Steps, app_id: str | None) -> _Verdict:
             if error.response.status_code == 404:
                 return []
             raise
-    if enabled is not False:
-        return "enabled"
-    raise NotReady(
-        "It is disabled: Entra gets no token for it.",
-        next_step="Enable it: Enterprise applications > its name > Properties > Enabled for users to sign in.",
-    )
+    return [_finding("principal-disabled")] if enabled is False else "enabled"
 
 
 async def _reset(s: Steps, cards: _Cards) -> _Verdict:
@@ -355,45 +325,31 @@ async def _reset(s: Steps, cards: _Cards) -> _Verdict:
     with explained("read the authentication methods policy"):
         path = "/policies/authenticationMethodsPolicy/authenticationMethodConfigurations/email"
         method = await s.world.graph.send("GET", path)
-    on = "Entra ID > Authentication methods > Policies > Email OTP > Enable, for all users."
     if method.get("state") != "enabled":
-        raise NotReady(
-            "It is off: a person whose old password is right and too weak (UpdatePassword) is asked for a new one and"
-            " cannot choose it.",
-            next_step=f"Run `await s.apps.email_codes.ensure()`, or switch it on: {on} That takes the role"
-            " Authentication Policy Administrator.",
-        )
+        return [_finding("codes-off")]
     targets = [str(each.get("id")) for each in method.get("includeTargets") or ()]
-    if targets and "all_users" not in targets:
-        return [_unknown(_RESET, "It is on for some groups: who is in none of them has no way out.", on)]
-    return "enabled"
+    return [_finding("codes-for-some")] if targets and "all_users" not in targets else "enabled"
 
 
 async def _room(s: Steps, cards: _Cards) -> _Verdict:
     size = await read_directory_size(s.world.graph)
     if size is None:
-        return [_unknown(_ROOM, "The tenant does not show it.", "Read it in the admin center: Overview > Properties.")]
+        return [_finding("room-not-shown")]
     used, total = size
     if used >= total:
-        raise NotReady(
-            f"{used:,} of {total:,} directory objects are used: nothing more can be created.",
-            next_step="Delete what is no longer needed, also for good under Deleted users, or ask Microsoft support for"
-            " a higher limit.",
-        )
+        return [_finding("no-room", used=used, total=total)]
     return f"for {total - used:,} more: {used:,} of {total:,} are used"
 
 
 async def _users(s: Steps, cards: _Cards) -> _Verdict:
-    if _FLAG not in cards:
-        return [_unknown(_USERS, "Without the flag they cannot be counted.", "Make the flag first.")]
-    return await users_in_words(s)
+    return await users_in_words(s) if _FLAG in cards else [_finding("users-without-flag")]
 
 
 async def users_in_words(s: Steps) -> str:
     """Count the users by the flag; raise NotReady when none carries it."""
     counts = await s.users.counts()
     if not counts.to_migrate + counts.migrated:
-        raise NotReady("No user carries the migration flag.", next_step="Run notebook 06-users.")
+        raise _error(NotReady, "nobody-flagged")
     return f"{counts.to_migrate:,} to migrate, {counts.migrated:,} migrated, {counts.unmarked:,} without the flag"
 
 
@@ -406,22 +362,15 @@ async def _unflagged(s: Steps, cards: _Cards) -> _Verdict:
         with explained("read who is without the flag"):
             rows, more = await _first_users(s, f"{flag} eq null", f"id,identities,mail,{flag}")
     except KitError as problem:
-        return [_unknown(_UNFLAGGED, problem.happened, problem.next_step)]
+        return [Finding(problem.happened, problem.next_step, "not known")]
     plan = make_plan(export.users, (), index_users(rows, flag), flag=flag, issuer="")
     if plan.mark:
-        words = (
-            f"{len(plan.mark):,}{' or more' if more else ''} are in the tenant without it: the endpoint is never asked"
-            " about them."
-        )
-        advice = "Run `plan = await s.users.plan(s.export())`, read it, then `await s.users.mark(plan)`."
-        if len(plan.mark) <= (await s.users.counts()).to_migrate:
-            # The import did set it. Who signed up alone has a password that the old one would replace.
-            return [_unknown(_UNFLAGGED, words, f"Leave those who signed up by themselves. For others: {advice}")]
-        raise NotReady(words, next_step=advice)
-    if more:
-        words = f"none among {len(rows):,} users without it, and there are more of these"
-        return [_unknown(_UNFLAGGED, words, "Run `await s.users.plan(s.export())`: it compares everybody.")]
-    return "none"
+        unflagged = _finding("unflagged", count=len(plan.mark), more=" or more" if more else "")
+        if len(plan.mark) > (await s.users.counts()).to_migrate:
+            return [unflagged]
+        # The import did set it. Who signed up alone has a password that the old one would replace.
+        return [_finding("unflagged-after-import", found=unflagged.found, fix=unflagged.fix)]
+    return [_finding("unflagged-not-known", read=len(rows))] if more else "none"
 
 
 async def _forced(s: Steps, cards: _Cards) -> _Verdict:
@@ -434,13 +383,10 @@ async def _forced(s: Steps, cards: _Cards) -> _Verdict:
     # Some tenants leave the profile out: then it is not known what it says.
     silent = sum(row.get("passwordProfile") is None for row in rows)
     which = f"of {len(rows):,} flagged users who were read" if more else "of the flagged"
-    findings = []
-    if forced:
-        words = f"{forced:,} {which} carry forceChangePasswordNextSignIn: they stay flagged at their sign-in."
-        findings.append(_fault(_FORCED, words, _NOT_FORCED))
+    change = _finding("change-forced", count=forced, which=which)
+    findings = [change] if forced else []
     if silent:
-        words = f"The tenant shows no passwordProfile for {silent:,} {which}: it cannot be told."
-        findings.append(_unknown(_FORCED, words, f"Look at one of them in the admin center. {_NOT_FORCED}"))
+        findings.append(_finding("change-not-shown", count=silent, which=which, fix=change.fix))
     return findings or f"none {which}"
 
 
@@ -461,45 +407,29 @@ async def _first_users(s: Steps, condition: str, fields: str) -> tuple[list[dict
 # More than half of what Entra waits leaves too little for the legacy store.
 _TOO_SLOW: Final = protocol.TIMEOUT_MS / 2
 _ASKS_FOR_SIGN_IN: Final = (301, 302, 303, 307, 308, 401, 403)
-_GATEWAY: Final = (
-    "Take the built-in authentication or the gateway's token check off this path. Entra's token is encrypted for the"
-    " endpoint's own key, so nothing in front of the endpoint can read it; the endpoint checks it itself."
-)
 
 
 async def _address(s: Steps, cards: _Cards) -> _Verdict:
     if _EXTENSION not in cards:
-        return [_unknown(_ADDRESS, "No extension says where it is.", "Make the extension first.")]
+        return [_finding("address-not-known")]
     words, took = await _reach(s, cards[_EXTENSION].target_url)
-    if took > _TOO_SLOW:
-        raise EndpointDown(
-            f"{words}, twice; Entra waits {protocol.TIMEOUT_MS:,} ms for all of it.",
-            next_step="Keep it warm, close to the tenant and close to the legacy store; notebook 08 shows its times.",
-        )
-    return words
+    return [_finding("too-slow", words=words, limit=protocol.TIMEOUT_MS)] if took > _TOO_SLOW else words
 
 
 async def _reach(s: Steps, url: str) -> tuple[str, float]:
-    """Send a GET to a public address, as a monitor would; send another when it was slow, as a cold start is.
-
-    Returns what it answers, and after how many milliseconds; raises EndpointDown when Entra could not use that.
-    """
+    """Return what a public address answers to a GET, and after how many milliseconds; raises EndpointDown."""
     try:
         answer = await s.world.reach(url)
-        if answer.elapsed.total_seconds() * 1000 > _TOO_SLOW:
+        if answer.elapsed.total_seconds() * 1000 > _TOO_SLOW:  # as a cold start is
             answer = await s.world.reach(url)
     except (httpx.TransportError, httpx.InvalidURL) as problem:
-        raise EndpointDown(
-            f"{url} does not answer: {problem or type(problem).__name__}.",
-            next_step="Start the endpoint, on this machine with `await s.endpoint.ensure()`; open the tunnel that leads"
-            " its public name to it; check the name and its certificate.",
-        ) from None
+        raise _error(EndpointDown, "no-answer", url=url, problem=problem or type(problem).__name__) from None
     took = answer.elapsed.total_seconds() * 1000
     words = f"{url} answers {answer.status_code} to a GET after {took:,.0f} ms"
     if answer.status_code in _ASKS_FOR_SIGN_IN:
-        raise EndpointDown(f"{words}: something in front of it wants a token or a sign-in.", next_step=_GATEWAY)
+        raise _error(EndpointDown, "gateway-in-front", words=words)
     if answer.status_code >= 500:
-        raise EndpointDown(f"{words}.", next_step="Read the endpoint's log.")
+        raise _error(EndpointDown, "server-error", words=words)
     return words, took
 
 
@@ -530,7 +460,7 @@ async def _calls(s: Steps, cards: _Cards) -> _Verdict:
         if code not in _CONFIGURED:
             words, advice = _failure(s, code, correlation_id, result)
             again = f"{advice} If you have fixed it since, sign a user in and check again."
-            faults.append(_fault(_CALLS, f"{words}.", again))
+            faults.append(Finding(f"{words}.", again))
     codes = ", ".join(map(str, failed))
     return faults or (f"{codes}: its cause is in a row above, or fixed" if failed else "none failed")
 
@@ -577,22 +507,20 @@ def _app_id(cards: _Cards, what: str) -> str | None:
 
 # What is checked when the things have been read, in this order.
 _FURTHER: Final[dict[str, Callable[[Steps, _Cards], Awaitable[_Verdict]]]] = {
-    _VALIDATION: _validation,
+    "the tenant's validation of it": _validation,
     "service principal of the extension's app": lambda s, cards: _enabled(s, _app_id(cards, _APP)),
     "service principal of the test client": lambda s, cards: _enabled(s, _app_id(cards, _CLIENT)),
     "service principal of Azure AD Authentication Extensions": lambda s, _: _enabled(s, protocol.CALLER_APP_ID),
     "service principal of Microsoft Graph": lambda s, _: _enabled(s, protocol.GRAPH_APP_ID),
-    _RESET: _reset,
-    _ROOM: _room,
-    _USERS: _users,
-    _UNFLAGGED: _unflagged,
-    _FORCED: _forced,
-    _ADDRESS: _address,
-    _CALLS: _calls,
+    "a way out for weak passwords: Email OTP": _reset,
+    "room for directory objects": _room,
+    "users to migrate": _users,
+    "people of the export without the flag": _unflagged,
+    "users who must change their password": _forced,
+    "the endpoint at its public address": _address,
+    "calls since the last one that worked": _calls,
 }
 
-
-# --- what each notebook needs and leaves, and the removal of what the kit made --------------------------------------
 
 _WOULD_GO: Final = "would be removed"
 _ALONE: Final = "left alone"
@@ -627,41 +555,32 @@ class _NotYet(KitError):
 
 
 async def _migrated(s: Steps) -> str:
-    counts = await s.users.counts()
-    if counts.migrated == 0 and not s.world.people:
-        raise _NotYet("Nobody has migrated.", next_step="Sign a user in at the page above, then run this cell again.")
-    if counts.migrated == 0:
-        raise NotReady("No user has migrated yet.", next_step="Sign a user in with notebook 07-sign-in.")
-    return f"{counts.migrated:,} migrated"
+    migrated = (await s.users.counts()).migrated
+    if not migrated:
+        raise _error(NotReady, "no-user-migrated") if s.world.people else _error(_NotYet, "nobody-migrated")
+    return f"{migrated:,} migrated"
 
 
 async def _figures(s: Steps) -> str:
     collected, counted = (await s.progress.collect()).counts["migrated"], (await s.users.counts()).migrated
     if collected != counted:
-        raise NotReady(
-            f"The figures say that {collected} have migrated, the tenant counts {counted}.",
-            next_step="Run the cell again: new values can take some seconds to appear in counts.",
-        )
+        raise _error(NotReady, "figures-differ", collected=collected, counted=counted)
     return f"{counted:,} migrated, in the figures and in the tenant"
 
 
 async def _in_order(s: Steps) -> str:
     faults = (await check(s)).faults
     if faults:
-        raise NotReady(
-            "Not in order: " + "; ".join(f"{each.what} ({each.found})" for each in faults), next_step=faults[0].fix
-        )
+        words = "; ".join(f"{each.what} ({each.found})" for each in faults)
+        raise NotReady(f"Not in order: {words}", next_step=faults[0].fix)
     return "everything that the check reads is in order"
 
 
 async def _left(s: Steps) -> str:
     rows = (await remove(s, dry_run=True)).rows
     left = [str(what) for what, _, happens in rows if happens == _WOULD_GO]
-    if "listener" in left and "custom authentication extension" not in left:
-        raise NotReady(
-            "The listener points to an extension that is gone: sign-ins of flagged users fail.",
-            next_step="Set really = True in notebook 99 and run it again, or run notebook 03.",
-        )
+    if _LISTENER in left and _EXTENSION not in left:
+        raise _error(NotReady, "listener-without-extension")
     alone = [f"{what} ({happens})" for what, _, happens in rows if happens == _ALONE]
     return "; ".join(left + alone) or "nothing"
 
@@ -706,22 +625,13 @@ def checkpoints_of(notebook: str) -> list[Checkpoint]:
     return [each for each in CHECKPOINTS if each.notebook == notebook]
 
 
-async def require(s: Steps, notebook: str) -> Table:
-    """Check that what a notebook needs is there, or cannot be read; raises NotReady with everything that is missing."""
-    return await _all(s, needs_of(notebook), "What this notebook needs")
-
-
-async def checkpoint(s: Steps, notebook: str) -> Table:
-    """Check that a notebook left what it should; raises NotReady with everything that is missing."""
-    return await _all(s, checkpoints_of(notebook), "Checkpoint: what is there now")
-
-
 _UNREAD: Final = (
     "What this account may not read may be there all the same: the notebook goes on, and a cell that needs it says so."
 )
 
 
-async def _all(s: Steps, checkpoints: list[Checkpoint], caption: str) -> Table:
+async def require_all(s: Steps, checkpoints: list[Checkpoint], caption: str) -> Table:
+    """Check that things are there, or cannot be read; raise NotReady with everything that is missing."""
     rows, missing, unread = [], [], 0
     for each in checkpoints:
         try:
@@ -747,11 +657,7 @@ async def _all(s: Steps, checkpoints: list[Checkpoint], caption: str) -> Table:
 async def remove(s: Steps, *, dry_run: bool, applications: Collection[str] = ()) -> Table:
     """Remove the kit's objects from the tenant in dependency order, or list what would be removed.
 
-    Users stay, and so does the `b2c-extensions-app`, which belongs to the tenant.
-
-    Raises:
-        KitError: the listener covers applications that are neither the test client nor named in the call.
-        SettingsError: `dry_run` is neither True nor False.
+    Users stay, and so does the `b2c-extensions-app`, which belongs to the tenant. Raises as `Session.remove` does.
     """
     dry_run = true_or_false("dry_run", dry_run)
     with recording() as sent:

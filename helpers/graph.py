@@ -24,17 +24,7 @@ from jitkit.explanations import connection_failure, refused
 if TYPE_CHECKING:
     from msgraph.graph_service_client import GraphServiceClient
 
-__all__ = [
-    "BatchAnswer",
-    "BatchItem",
-    "Change",
-    "Graph",
-    "TokenCredential",
-    "explained",
-    "outcome_unknown",
-    "recording",
-    "refusal",
-]
+__all__ = ["BatchAnswer", "BatchItem", "Change", "Graph", "explained", "outcome_unknown", "recording", "refusal"]
 
 HOST: Final = "graph.microsoft.com"
 ROOT: Final = f"https://{HOST}"
@@ -246,13 +236,11 @@ class Graph:
             return None
         return answer.json() if "json" in answer.headers.get("Content-Type", "") else answer.text
 
-    async def pages(
-        self, path: str, *, headers: Mapping[str, str] | None = None, version: str = "v1.0"
-    ) -> AsyncIterator[dict[str, Any]]:
-        """Yield the items of a collection, page by page; takes what `send` takes."""
+    async def pages(self, path: str) -> AsyncIterator[dict[str, Any]]:
+        """Yield the items of a collection, page by page."""
         link: str | None = path
         while link:
-            page = await self.send("GET", link, headers=headers, version=version)
+            page = await self.send("GET", link)
             for item in page["value"]:
                 yield item
             link = page.get("@odata.nextLink")
@@ -271,7 +259,8 @@ class Graph:
             replies = await self._replies({n: items[n] for n in waiting})
             for n, (answer, _) in replies.items():
                 answers[n] = replace(answer, pressed=answer.pressed or tries.made > 0)
-            waiting = [n for n, (answer, _) in replies.items() if _may_repeat(items[n], answer.status)]
+            passing = [n for n in replies if answers[n].status == 429 or answers[n].outcome_unknown]
+            waiting = [n for n in passing if answers[n].status == 429 or items[n].method != "POST"]
             named = [seconds for n in waiting if (seconds := retry_after(replies[n][1])) is not None]
             busy = any(answers[n].status in _BUSY for n in waiting)
             if not waiting or not await tries.again(max(named, default=None), busy):
@@ -325,10 +314,6 @@ def outcome_unknown(error: BaseException) -> bool:
     return status in _UNKNOWN or isinstance(error, _BROKEN)
 
 
-def _may_repeat(item: BatchItem, status: int) -> bool:
-    return status == 429 or (status in _UNKNOWN and item.method != "POST")
-
-
 @dataclass
 class _Tries:
     """How often a request was sent again, and how long that took."""
@@ -341,15 +326,11 @@ class _Tries:
         """Wait before another try; return False when it is time to give up. `busy`: the service asks to wait."""
         if self.made >= (_REPEATS if busy else _FEW_REPEATS) and (not busy or self.waited >= self.patience):
             return False
-        pause = _wait(seconds, self.made)
+        pause = PAUSES[min(self.made, len(PAUSES) - 1)] if seconds is None else seconds
         self.made += 1
         self.waited += max(pause, 1.0)
         await asyncio.sleep(pause)
         return True
-
-
-def _wait(seconds: float | None, made: int) -> float:
-    return PAUSES[min(made, len(PAUSES) - 1)] if seconds is None else seconds
 
 
 @contextlib.contextmanager
@@ -444,7 +425,7 @@ def _unnamed(request: httpx.Request, body: bytes, shown: Sent) -> Change:
         creates, answer = all(each.get("method") == "POST" for each in writes), str(len(writes))
         asks = "the number of requests in it that change something"
     else:
-        creates, answer = request.method == "POST", request.url.path.rsplit("/", 1)[-1]
+        creates, answer = request.method == "POST", request.url.path.rstrip("/").rsplit("/", 1)[-1]
         asks = "the last part of that path"
     return Change(what, values, answer="" if creates else answer, asks="" if creates else asks)
 
@@ -493,7 +474,7 @@ def explained(doing: str, *, next_step: str | None = None) -> Iterator[None]:
 
     Args:
         doing: what the block does, to follow "could not", such as `create the migration flag`.
-        next_step: what to do when Graph refuses for a reason this function does not know.
+        next_step: what to do when Graph refuses for a reason that is not known.
 
     Raises:
         PermissionMissing: 401 or 403.
@@ -530,16 +511,10 @@ def refusal(
     next_step: str | None = None,
     call: str = "",
 ) -> GraphRefused:
-    """Return the error that explains a refusal; `doing` and `next_step` are those of `explained`.
+    """Return the error that explains an answer of Graph.
 
-    Args:
-        doing: what was tried.
-        status: the HTTP status of the answer.
-        code: the code in its error.
-        message: the message in its error.
-        request_id: its request id.
-        next_step: what to do where the cause is not known.
-        call: what was called, as `jitkit.explanations.refused` takes it; it decides which role the advice names.
+    `doing` and `next_step` are those of `explained`, `call` is that of `jitkit.explanations.refused`; the rest is what
+    the answer says of itself.
     """
     cause, advice = refused(status, code, message, call)
     kind: type[GraphRefused] = GraphRefused

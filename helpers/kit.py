@@ -92,9 +92,9 @@ class Session(Steps):
         Raises:
             NotReady: something is missing; the message names the notebook that makes it.
         """
-        from helpers.checks import require
+        from helpers.checks import needs_of, require_all
 
-        return await require(self, notebook)
+        return await require_all(self, needs_of(notebook), "What this notebook needs")
 
     async def checkpoint(self, notebook: str) -> Table:
         """Check, by asking the tenant again, that a notebook, named by its two digits, left what it should.
@@ -102,9 +102,9 @@ class Session(Steps):
         Raises:
             NotReady: something is missing.
         """
-        from helpers.checks import checkpoint
+        from helpers.checks import checkpoints_of, require_all
 
-        return await checkpoint(self, notebook)
+        return await require_all(self, checkpoints_of(notebook), "Checkpoint: what is there now")
 
     async def check(
         self,
@@ -167,9 +167,6 @@ async def open(folder: Path | None = None) -> Session:
 
     Args:
         folder: the kit's state folder; `.kit` unless JIT_KIT_HOME names another.
-
-    Returns:
-        The session.
 
     Raises:
         KitError: the profile, the sign-in or the tenant is not right; the message says what to do.

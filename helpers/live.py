@@ -26,7 +26,6 @@ __all__ = ["Confirmation", "LiveCredential", "transport"]
 
 # Microsoft Graph Command Line Tools: a public client made for administrators; it asks for consent to each scope.
 _PUBLIC_CLIENT: Final = "14d82eec-204b-4c2f-b7e8-296a70dab67e"
-
 # azure-identity reports a network that is down as a sign-in that failed.
 _NETWORK: Final = ("Failed to resolve", "Max retries exceeded", "Connection", "timed out", "Network is unreachable")
 # The one of the worldwide cloud, whatever AZURE_AUTHORITY_HOST says: Graph's address is that cloud's, too.
@@ -92,16 +91,11 @@ class LiveCredential:
         import azure.identity as identity
 
         tenant, kind, own = self._profile.tenant, self._profile.credential, self._profile.client_id
-        if kind == "browser":
-            return identity.InteractiveBrowserCredential(
-                tenant_id=tenant, client_id=own or _PUBLIC_CLIENT, authority=_AUTHORITY
-            )
-        if kind == "device-code":
-            return identity.DeviceCodeCredential(
-                tenant_id=tenant, client_id=own or _PUBLIC_CLIENT, authority=_AUTHORITY
-            )
         if kind == "azure-cli":
             return identity.AzureCliCredential(tenant_id=tenant)
+        if self._asks_for_each:
+            by_hand = identity.InteractiveBrowserCredential if kind == "browser" else identity.DeviceCodeCredential
+            return by_hand(tenant_id=tenant, client_id=own or _PUBLIC_CLIENT, authority=_AUTHORITY)
         if not own:
             raise SettingsError(
                 f"The credential {kind} needs the application it signs in as.",
@@ -137,10 +131,7 @@ class Confirmation:
     """
 
     def __init__(
-        self,
-        domain: str,
-        ask: Callable[[str], str] | None = None,
-        show: Callable[[Change], object] | None = None,
+        self, domain: str, ask: Callable[[str], str] | None = None, show: Callable[[Change], object] | None = None
     ) -> None:
         self._domain = domain
         self._ask = ask or input  # looked up now: a notebook has an `input` of its own
@@ -167,10 +158,10 @@ class Confirmation:
             typed = self._ask(question)
         except (EOFError, RuntimeError, NotImplementedError) as problem:
             raise _unconfirmed("nothing can be typed here") from problem
-        typed, wanted = typed.strip().lower(), wanted.lower()
+        typed, wanted = typed.strip().lower(), wanted.strip().lower()
         if wanted.isdigit():
             typed = re.sub(r"(?<=\d)[ ,.\u00a0\u202f'](?=\d{3})", "", typed)  # numbers are shown as 1,234
-        if typed != wanted:
+        if typed != wanted or not wanted:
             raise _unconfirmed("what was typed is not what was asked for")
 
 
@@ -234,8 +225,9 @@ def _failed(profile: Profile, message: str, refused: bool) -> KitError:
             next_step="Check the network and any proxy settings, then open the session again; nothing was changed.",
         )
     advice = "Read what the service said, check the credential in notebook 00, and open the session again."
-    if kind == "azure-cli":
-        advice += (
-            " Azure CLI tokens lack the scopes that extensions and listeners need; the other credentials ask for them."
-        )
-    return KitError(f"Signing in to {tenant} with {kind} failed.", service=line, next_step=advice)
+    lacks = " Azure CLI tokens lack the scopes that extensions and listeners need; the other credentials ask for them."
+    return KitError(
+        f"Signing in to {tenant} with {kind} failed.",
+        service=line,
+        next_step=advice + (lacks if kind == "azure-cli" else ""),
+    )

@@ -11,7 +11,6 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["LocalEndpoint", "RunningEndpoint", "decode_context"]
 
 _ONLY_ENTRA: Final = "skipped in live mode: only Entra can sign a callout of a real tenant; notebook 07 makes it do so"
+_STORE: Final = "LegacyApiConnectionString"
 _LEDGER: Final = ("time", "action", "cause", "legacy", "duration_ms", "attempt", "correlation_id")
 _START_SECONDS: Final = 20
 _STOP_SECONDS: Final = 5
@@ -66,16 +66,12 @@ class LocalEndpoint:
         It is restarted when its key, store or registration is no longer current; one that another notebook started for
         this tenant is stopped first.
 
-        Returns:
-            Where it listens, how Entra reaches it, which store it asks.
-
         Raises:
             NotReady: the app registration, the key or the legacy export is missing.
             EndpointDown: it does not start.
         """
         before = self._running.url
-        store, settings = await self._settings()
-        url = await self._running.start(settings, port=self._profile.endpoint_port)
+        url = await self._running.start(await self.settings(), port=self._profile.endpoint_port)
         reached = self._world.publish(self._profile.endpoint_host, url.split("/api/")[0])
         return Card(
             title="Local endpoint",
@@ -84,7 +80,9 @@ class LocalEndpoint:
                 "Listens at": url,
                 "Entra calls": self._profile.target_url,
                 "How Entra gets here": reached,
-                "Legacy store": store,
+                "Legacy store": f"the one that the environment names ({_STORE})"
+                if os.environ.get(_STORE)
+                else f"SQLite, made from {self._world.export().name}",
                 "Ledger": str(self.ledger_path),
             },
         )
@@ -170,10 +168,10 @@ class LocalEndpoint:
         if callout is None:
             return Card(title="Bad callouts", status=_ONLY_ENTRA)
         rows = []
-        for broken in _broken(callout):
-            answer, _ = await self._running.request("POST", broken.headers, broken.body)
+        for what, headers, body in _broken(callout):
+            answer, _ = await self._running.request("POST", headers, body)
             lines = self.ledger_lines()
-            rows.append((broken.what, answer.status_code, str(lines[-1].get("cause") or "") if lines else ""))
+            rows.append((what, answer.status_code, str(lines[-1].get("cause") or "") if lines else ""))
         return Table(
             caption="Callouts that the endpoint has to refuse",
             columns=("What is wrong", "HTTP status", "Cause in the ledger"),
@@ -204,15 +202,10 @@ class LocalEndpoint:
 
     async def settings(self) -> dict[str, str]:
         """Return the endpoint's environment settings, with the private key among them; raises as `ensure` does."""
-        return (await self._settings())[1]
-
-    async def _settings(self) -> tuple[str, dict[str, str]]:
-        """Return the legacy store in words, and the endpoint's environment settings."""
         app = await self._app.show()
         key, previous = self._key.private_key_path, self._key.previous_key_path
         if not key.is_file():
             raise NotReady("There is no private key on this machine.", next_step="Run notebook 04-key-pair first.")
-        words, store = await asyncio.to_thread(self._store)
         settings = {
             "JIT_TENANT_ID": self._tenant_id,
             "JIT_EXTENSION_APP_ID": app.app_id,
@@ -220,22 +213,20 @@ class LocalEndpoint:
             "JIT_OPENID_CONFIGURATION": self._world.documents(),
             "DecryptionPrivateKey": key.read_text(encoding="utf-8"),
             "DecryptionPrivateKeyPrevious": previous.read_text(encoding="utf-8") if previous.is_file() else "",
-            "LegacyApiConnectionString": store,
+            _STORE: await asyncio.to_thread(self._store),
             "JIT_LEDGER": str(self.ledger_path),
         }
-        return words, {name: value for name, value in settings.items() if value}
+        return {name: value for name, value in settings.items() if value}
 
-    def _store(self) -> tuple[str, str]:
-        own = os.environ.get("LegacyApiConnectionString")
-        if own:
-            return "the one that the environment names (LegacyApiConnectionString)", own
+    def _store(self) -> str:
+        if own := os.environ.get(_STORE):
+            return own
         if "?" in str(self._folder):
             raise SettingsError(
                 f"{self._folder} has a question mark, which a database's address cannot hold.",
                 next_step="Set JIT_KIT_HOME to a folder without one.",
             )
-        export = self._world.export()
-        return f"SQLite, made from {export.name}", f"sqlite:///{legacy_copy(export, self._folder)}"
+        return f"sqlite:///{legacy_copy(self._world.export(), self._folder)}"
 
 
 def _ledger_cell(line: dict[str, Any], name: str) -> str:
@@ -311,17 +302,8 @@ def _claim(name: str, value: Any) -> str:
     return str(value)
 
 
-@dataclass(frozen=True)
-class _Broken:
-    """A callout that the endpoint has to refuse: what is wrong with it, its headers and its body."""
-
-    what: str
-    headers: Mapping[str, str] = field(repr=False)
-    body: Mapping[str, Any] | str = field(repr=False)
-
-
-def _broken(callout: Callout) -> list[_Broken]:
-    """Return copies of a good callout, each with one fault."""
+def _broken(callout: Callout) -> list[tuple[str, Mapping[str, str], Mapping[str, Any] | str]]:
+    """Return copies of a good callout, each with one fault: what is wrong, its headers and its body."""
     headers, body, five = callout.headers, callout.body, callout.context.split(".")
 
     def with_context(context: str | None) -> dict[str, Any]:
@@ -330,13 +312,13 @@ def _broken(callout: Callout) -> list[_Broken]:
     without = {name: value for name, value in headers.items() if name.lower() != "authorization"}
     changed = {**headers, "Authorization": _flip(headers["Authorization"])}
     return [
-        _Broken("no bearer token", without, body),
-        _Broken("a bearer token with one character changed", changed, body),
-        _Broken("the event of another kind", headers, {**body, "type": body["type"] + "Start"}),
-        _Broken("a password context with a changed tag", headers, with_context(".".join([*five[:4], _flip(five[4])]))),
-        _Broken("a password context of four parts", headers, with_context(".".join(five[:4]))),
-        _Broken("no password context", headers, with_context(None)),
-        _Broken("a body that is not JSON", headers, "user-password=…"),
+        ("no bearer token", without, body),
+        ("a bearer token with one character changed", changed, body),
+        ("the event of another kind", headers, {**body, "type": body["type"] + "Start"}),
+        ("a password context with a changed tag", headers, with_context(".".join([*five[:4], _flip(five[4])]))),
+        ("a password context of four parts", headers, with_context(".".join(five[:4]))),
+        ("no password context", headers, with_context(None)),
+        ("a body that is not JSON", headers, "user-password=…"),
     ]
 
 

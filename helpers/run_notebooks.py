@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import copy
+import multiprocessing
 import os
 import re
 import shutil
@@ -12,14 +13,17 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
 from typing import Any, Final
 
+import nbformat
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from tqdm import tqdm
 
 from helpers import settings
@@ -30,7 +34,15 @@ __all__ = ["NOTEBOOKS", "Result", "in_order", "play", "rehearse", "run", "run_al
 DAYS: Final = 90
 NOTEBOOKS: Final = Path(__file__).resolve().parents[1] / "notebooks"
 _CELL_SECONDS = 300
+# Forking a process that has imported all this is fast; only Linux forks so safely.
 _FORKS: Final = sys.platform == "linux"
+_IMPORTED: Final = [
+    "ipykernel.kernelapp",
+    "helpers.imported_early",
+    "helpers.widgets",
+    "jitkit.progress.report",
+    __name__,
+]
 _PICTURE = re.compile(r"\]\((images/[^)\s]+\.svg)\)")
 
 
@@ -60,18 +72,12 @@ def run(path: Path, *, home: Path) -> Any:
 
 
 def run_all(paths: Sequence[Path], *, home: Path, each: Callable[[Path, Any], object]) -> None:
-    """Run notebooks one after the other, each in a fresh kernel that starts while the one before it runs.
+    """Run notebooks as `run` does, one after the other; each kernel starts while the notebook before it runs.
 
-    Args:
-        paths: the notebooks.
-        home: the kit's state folder for them.
-        each: called with the path of each notebook that was run, and the executed notebook, an nbformat node.
-
-    Raises:
-        KitError: as for `run`.
+    `each` is called with the path of each notebook that was run, and the executed notebook.
     """
-    with _environment(JIT_KIT_HOME=str(home)), asyncio.Runner(loop_factory=_Loop) as runner:
-        runner.run(_run_all([_Run(path) for path in paths], each))
+    with asyncio.Runner(loop_factory=_Loop) as runner:
+        runner.run(_run_all([_Run(path, home) for path in paths], each))
 
 
 async def _run_all(runs: Sequence[_Run], each: Callable[[Path, Any], object]) -> None:
@@ -92,11 +98,8 @@ async def _run_all(runs: Sequence[_Run], each: Callable[[Path, Any], object]) ->
 class _Run:
     """One notebook and its kernel."""
 
-    def __init__(self, path: Path) -> None:
-        import nbformat
-        from nbclient import NotebookClient
-
-        self.path = path
+    def __init__(self, path: Path, home: Path) -> None:
+        self.path, self._home = path, home
         self._reached = "none yet"
         self.client: Any = NotebookClient(
             nbformat.read(path, as_version=4),
@@ -113,14 +116,10 @@ class _Run:
     async def start(self) -> None:
         self.client.km = manager = self.client.create_kernel_manager()
         if _FORKS:
-            from helpers.forked_kernel import ForkedKernel
-
-            manager.provisioner = ForkedKernel(kernel_spec=manager.kernel_spec, parent=manager)
-        await self.client.async_start_new_kernel()
+            manager.provisioner = _ForkedKernel(kernel_spec=manager.kernel_spec, parent=manager)
+        await self.client.async_start_new_kernel(env={**os.environ, "JIT_KIT_HOME": str(self._home)})
 
     async def execute(self) -> None:
-        from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-
         try:
             await self.client.async_execute()
         except CellExecutionError as error:
@@ -155,6 +154,59 @@ class _Loop(asyncio.SelectorEventLoop):
         raise RuntimeError("signals stay with Python")
 
 
+class _ForkedKernel(LocalProvisioner):
+    """Provides a kernel as jupyter_client's own provisioner does, from the command that would start it anew."""
+
+    async def launch_kernel(self, cmd: list[str], **options: Any) -> Any:
+        """Fork the kernel; the first one waits for the imports."""
+        server = multiprocessing.get_context("forkserver")
+        server.set_forkserver_preload(_IMPORTED)
+        # After `python -m ipykernel_launcher`.
+        arguments = (cmd[3:], str(options["cwd"]), dict(options["env"]))
+        process = server.Process(target=_run_kernel, args=arguments, daemon=True)
+        await asyncio.to_thread(process.start)
+        self.process, self.cwd = _Child(process), options["cwd"]  # type: ignore[assignment]
+        return self.connection_info
+
+
+class _Child:
+    """A forked process with the methods of `subprocess.Popen` that a provisioner calls."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, process: Any) -> None:
+        self._process, self.pid = process, process.pid
+
+    def poll(self) -> int | None:
+        code: int | None = self._process.exitcode
+        return code
+
+    def wait(self) -> int | None:
+        self._process.join()
+        return self.poll()
+
+    def send_signal(self, number: int) -> None:
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:  # it does not lead a group of its own yet, or it ended
+            if self.poll() is None:
+                os.kill(self.pid, number)
+
+
+def _run_kernel(arguments: Sequence[str], folder: str, environment: Mapping[str, str]) -> None:
+    import numpy as np
+    from ipykernel.kernelapp import IPKernelApp
+
+    # Forked processes would share this state; Python's own generator starts anew by itself.
+    np.random.seed()
+    os.setsid()
+    os.chdir(folder)
+    os.environ.clear()
+    # The kernel ends when its parent does, which is the process that forks.
+    os.environ.update({**environment, "JPY_PARENT_PID": str(os.getppid())})
+    IPKernelApp.launch_instance(list(arguments))
+
+
 def write_html(notebook: Any, path: Path) -> None:
     """Write an executed notebook as one HTML page that needs no network; raises KitError when it cannot be written."""
     from nbconvert import HTMLExporter
@@ -186,20 +238,6 @@ def _with_pictures(notebook: Any) -> Any:
     return held
 
 
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
 @dataclass(frozen=True)
 class Result:
     """How far a rehearsal got."""
@@ -211,16 +249,10 @@ class Result:
     home: Path  # where the rehearsal's tenant, ledger and report are kept
 
 
-def rehearse(*, html: Path | None = None) -> int:
-    """Play the whole migration and print how far it got.
+def rehearse(*, html: Path | None = None) -> None:
+    """Play the whole migration and print how far it got; it fails as `play` does, which takes the same folder.
 
     It has a state folder of its own inside the kit's, so that it never touches what you set up by hand.
-
-    Args:
-        html: a folder for the executed notebooks as pages, or None.
-
-    Returns:
-        0 when every cell and checkpoint passed and the figures agree with the tenant.
     """
     started = time.monotonic()
     result = play(settings.home() / "rehearse", html=html)
@@ -237,7 +269,6 @@ Report     {result.report}
 Tenant     JIT_KIT_HOME={result.home} jitkit rehearsal    serves it for a closer look
 Next       jitkit lab    and do it by hand, with an untouched tenant"""
     )
-    return 0
 
 
 def play(home: Path, *, html: Path | None = None, export: Path | None = None) -> Result:

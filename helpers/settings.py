@@ -41,8 +41,6 @@ _GUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _TENANT = rf"(?i)^({_GUID}|([a-z0-9-]+\.)+[a-z0-9-]+)?\Z"
 _NATIONAL = re.compile(r"(?i)\.(onmicrosoft\.(us|de|cn)|onmschina\.cn|ciamlogin\.(?!com\Z).+)\Z")
 _HOST = r"^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]\Z"
-
-
 # Nobody owns a name under .example: it serves the rehearsal, and a real tenant could never reach it.
 _REHEARSAL_HOST: Final = "jit-endpoint.woodgrove.example"
 
@@ -167,19 +165,9 @@ def state(folder: Path, profile: Profile) -> Path:
 
 
 def named_by_id(folder: Path, profile: Profile, tenant_id: str, domains: Iterable[str]) -> Profile:
-    """Name a real tenant by its id, and move the state folder of an earlier session that named it by a domain.
+    """Return the profile with a real tenant's id for its name, so that `state` has one folder for it.
 
-    Args:
-        folder: the kit's state folder.
-        profile: the profile as it was chosen.
-        tenant_id: the id that the tenant has.
-        domains: the domains that belong to the tenant.
-
-    Returns:
-        The profile; `state` has one folder for it, however the tenant was named.
-
-    Raises:
-        SettingsError: two folders of the tenant hold files of the same name, or a folder cannot be moved.
+    The folders of earlier sessions that named it by a domain are moved there, or named in a SettingsError.
     """
     if profile.mode != "live":
         return profile

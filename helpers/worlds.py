@@ -26,7 +26,6 @@ from jitkit.errors import BadTable, KitError, NotReady, SettingsError, WriteNotC
 if TYPE_CHECKING:
     from jitkit.rehearsal.callout import Callout
     from jitkit.rehearsal.drills import Drills
-    from jitkit.rehearsal.tenant import RehearsalTenant
 
 __all__ = ["SKIPPED", "Account", "LiveWorld", "NoDrills", "RehearsalWorld", "Skipped", "TenantFacts", "World", "enter"]
 
@@ -35,6 +34,10 @@ SAMPLE_DATA = Path(__file__).resolve().parents[1] / "sample_data"
 
 _EXTERNAL: Final = "CIAM"
 _OTHER_KINDS: Final = {"AAD": "a workforce tenant, for employees", "AAD B2C": "an Azure AD B2C tenant"}
+_UNREAD: Final = "cannot be read"
+SKIPPED: Final = "skipped: a real tenant is not broken on purpose"
+_DO_IT: Final = "To make the change, run the step that this cell names in a cell of its own: it asks you first."
+_proposing: contextvars.ContextVar[bool] = contextvars.ContextVar("proposing", default=False)
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,6 @@ class Account:
     name: str
     roles: str = ""  # the directory roles; empty where roles play no part
     lacking: tuple[str, ...] = ()  # Graph permissions of notebook 00 that the token does not hold
-
-
-_UNREAD: Final = "cannot be read"
 
 
 class World(ABC):
@@ -144,24 +144,13 @@ class RehearsalWorld(World):
         from jitkit.rehearsal.tenant import RehearsalTenant
 
         self._profile = profile
-        self.rehearsal_tenant: RehearsalTenant = RehearsalTenant.open(folder / "rehearsal.sqlite3")
-        tenant = self.rehearsal_tenant
+        self.rehearsal_tenant = tenant = RehearsalTenant.open(folder / "rehearsal.sqlite3")
         self.graph = Graph(tenant.credential(), tenant.transport(), patience=0.0)  # its drills last some seconds
+        keys = ("jit-key.pem", "jit-key-previous.pem", "vault.json")
+        users = ("made.json", "users.jsonl", "users-under-way", "user-ids.csv")
         own = state(folder, profile)
-        ledger = f"ledger-{self.rehearsal_tenant.tenant_id}.jsonl"
-        names = (
-            "jit-key.pem",
-            "jit-key-previous.pem",
-            "vault.json",
-            "made.json",
-            "users.jsonl",
-            "users-under-way",
-            "user-ids.csv",
-        )
-        files = [own / name for name in (*names, ledger, "history")]
-        self.drills = self._drills = Drills(
-            self.rehearsal_tenant, folder / "snapshots", files, lambda: _volunteers(self.export(), self.people)
-        )
+        files = [own / name for name in (*keys, *users, f"ledger-{tenant.tenant_id}.jsonl", "history")]
+        self.drills = self._drills = Drills(tenant, folder / "snapshots", files, self._volunteers)
         self._documents: Any = None
         self._vault_file = own / "vault.json"
         self._vault: Any = None
@@ -272,6 +261,19 @@ class RehearsalWorld(World):
             )
         return self.people[username] if password is None else password
 
+    def _volunteers(self) -> dict[str, str]:
+        """Choose the invented users whose old account is in order and whose password External ID accepts."""
+        from jitkit.rehearsal.accounts import password_problem
+
+        export, people = read_export(self.export()), self.people
+        unusual = {each.username for each in export.problems}
+        return {
+            each.username: people[each.username]
+            for each in export.users
+            if each.status == "active" and not each.must_change and each.username not in unusual
+            if each.username in people and not password_problem(people[each.username])
+        }
+
 
 class LiveWorld(World):
     """A real tenant; the profile names it and the credential."""
@@ -295,12 +297,7 @@ class LiveWorld(World):
         )
 
     async def tenant(self) -> TenantFacts:
-        """Ask the tenant for its id, kind and names, once.
-
-        Raises:
-            SettingsError: it is not an external tenant.
-            WriteNotConfirmed: its kind is not known, and nobody allowed it.
-        """
+        """Ask the tenant for its id, kind and names, once; raise SettingsError when it is not an external tenant."""
         if self._facts is None:
             facts = await super().tenant()
             if facts.kind in _OTHER_KINDS:
@@ -394,8 +391,7 @@ class LiveWorld(World):
         await self._ask(await self.tenant(), change)
 
     async def _ask(self, facts: TenantFacts, change: Change) -> None:
-        if self._confirmation is None:
-            self._confirmation = live.Confirmation(facts.domain)
+        self._confirmation = self._confirmation or live.Confirmation(facts.domain)
         await self._confirmation(change)
 
     async def _propose(self, step: Step) -> Card | Table:
@@ -409,30 +405,12 @@ class LiveWorld(World):
                 caption=f"Nothing was changed. The fix would: {change.what}",
                 columns=("What", "Now", "Then"),
                 rows=change.values,
-                note=" ".join(filter(None, (f"Affected: {change.affected}." if change.affected else "", _DO_IT))),
+                note=(f"Affected: {change.affected}. " if change.affected else "") + _DO_IT,
             )
         except KitError as problem:
             return Card(title="Fix", status="nothing was changed", facts={"What happened": str(problem)})
         finally:
             _proposing.reset(token)
-
-
-def _volunteers(export: Path, people: Mapping[str, str]) -> dict[str, str]:
-    """Choose the invented users whose old account is in order and whose password External ID accepts."""
-    from jitkit.rehearsal.accounts import password_problem
-
-    read = read_export(export)
-    unusual = {each.username for each in read.problems}
-    return {
-        each.username: people[each.username]
-        for each in read.users
-        if each.status == "active" and not each.must_change and each.username not in unusual
-        if each.username in people and not password_problem(people[each.username])
-    }
-
-
-_DO_IT: Final = "To make the change, run the step that this cell names in a cell of its own: it asks you first."
-_proposing: contextvars.ContextVar[bool] = contextvars.ContextVar("proposing", default=False)
 
 
 class _Proposed(WriteNotConfirmed):
@@ -441,9 +419,6 @@ class _Proposed(WriteNotConfirmed):
     def __init__(self, change: Change) -> None:
         super().__init__("Nothing was changed.", next_step=_DO_IT)
         self.change = change
-
-
-SKIPPED: Final = "skipped: a real tenant is not broken on purpose"
 
 
 class Skipped(KitError):

@@ -42,7 +42,6 @@ HELPERS = (
     {"checks"},
     {"kit"},
     {"imported_early"},
-    {"forked_kernel"},
     {"widgets", "run_notebooks"},
     {"__main__"},
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,12 @@ async def healthy(opening: Opening, home: Path) -> Session:
 def test_every_mistake_has_its_row() -> None:
     assert list(NAMED) == [each.name for each in MISCONFIGURATIONS]
     assert [each.case for each in MISCONFIGURATIONS] == list(range(1, 11))
+
+
+def test_every_finding_has_its_words_and_is_made() -> None:
+    source = Path(inspect.getfile(Checked)).read_text(encoding="utf-8")
+    named = tomllib.loads(Path(inspect.getfile(Checked)).with_name("findings.toml").read_text(encoding="utf-8"))
+    assert set(re.findall(r'(?:_finding\(|_error\(\w+, )"([a-z-]+)"', source)) == set(named)
 
 
 async def test_a_healthy_tenant_has_no_fault_and_nothing_is_written(home: Path, opening: Opening) -> None:

@@ -96,6 +96,25 @@ async def test_what_can_hurt_is_asked_each_time_and_shown_first() -> None:
     assert network.seen == ["PATCH"] * 6
 
 
+async def test_a_deletion_is_asked_about_however_its_address_ends() -> None:
+    """H2: a slash at the end made it an ordinary creation, which is not asked about twice."""
+    network, asked = Answers(), []
+    client = graph(network, [TENANT, "no", "4f2a"], asked)
+    await client.send("POST", "/applications", body={})
+    with pytest.raises(WriteNotConfirmed):
+        await client.send("DELETE", "/applications/4f2a/")
+    await client.send("DELETE", "/applications/4f2a/")
+    assert network.seen == ["POST", "DELETE"]
+
+
+async def test_a_name_with_blanks_around_it_can_be_typed_and_nothing_is_no_answer() -> None:
+    allow = live.Confirmation(TENANT, lambda _: " Shop", lambda _: None)
+    await allow(Change("Move it", answer="Shop ", asks="the app"))
+    for domain, change in (("", Change("Create it")), (TENANT, Change("Move it", answer=" ", asks="the app"))):
+        with pytest.raises(WriteNotConfirmed):
+            await live.Confirmation(domain, lambda _: "", lambda _: None)(change)
+
+
 async def test_a_change_covers_the_requests_inside_it_alone() -> None:
     network, asked = Answers(), []
     client = graph(network, [TENANT, "no"], asked)
