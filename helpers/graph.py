@@ -114,6 +114,7 @@ class BatchAnswer:
     status: int
     body: Any = field(default=None, repr=False)
     pressed: bool = False  # Graph throttled the request before, or says that a limit is near
+    wait: float | None = None  # the seconds that it asks to wait
 
     @property
     def code(self) -> str:
@@ -257,16 +258,15 @@ class Graph:
         waiting, tries = list(range(len(items))), _Tries(self._patience)
         while True:
             replies = await self._replies({n: items[n] for n in waiting})
-            for n, (answer, _) in replies.items():
-                answers[n] = replace(answer, pressed=answer.pressed or tries.made > 0)
-            passing = [n for n in replies if answers[n].status == 429 or answers[n].outcome_unknown]
-            waiting = [n for n in passing if answers[n].status == 429 or items[n].method != "POST"]
-            named = [seconds for n in waiting if (seconds := retry_after(replies[n][1])) is not None]
+            answers |= {n: replace(each, pressed=each.pressed or tries.made > 0) for n, each in replies.items()}
+            harmless = [n for n in waiting if answers[n].outcome_unknown and items[n].method != "POST"]
+            waiting = [n for n in waiting if answers[n].status == 429 or n in harmless]
+            named = [seconds for n in waiting if (seconds := answers[n].wait) is not None]
             busy = any(answers[n].status in _BUSY for n in waiting)
             if not waiting or not await tries.again(max(named, default=None), busy):
                 return [answers[n] for n in range(len(items))]
 
-    async def _replies(self, items: Mapping[int, BatchItem]) -> dict[int, tuple[BatchAnswer, Mapping[str, str]]]:
+    async def _replies(self, items: Mapping[int, BatchItem]) -> dict[int, BatchAnswer]:
         """Send a batch once; when nothing says what became of it, that is the answer to each of its requests."""
         try:
             body = {"requests": [item.with_id(n) for n, item in items.items()]}
@@ -276,13 +276,13 @@ class Graph:
                 raise
             status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else 504
             lost = BatchAnswer(status, {"error": {"code": type(error).__name__, "message": str(error)}}, pressed=True)
-            return dict.fromkeys(items, (lost, {}))
-        found: dict[int, tuple[BatchAnswer, Mapping[str, str]]] = {n: (BatchAnswer(504), {}) for n in items}
+            return dict.fromkeys(items, lost)
+        found = dict.fromkeys(items, BatchAnswer(504))
         for each in reply["responses"]:
             headers = {name.lower(): value for name, value in (each.get("headers") or {}).items()}
             # The percentage is sent from 0.8 of a limit on.
             pressed = each["status"] == 429 or "x-ms-throttle-limit-percentage" in headers
-            found[int(each["id"])] = BatchAnswer(each["status"], each.get("body"), pressed), headers
+            found[int(each["id"])] = BatchAnswer(each["status"], each.get("body"), pressed, retry_after(headers))
         return found
 
     async def close(self) -> None:
