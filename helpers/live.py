@@ -105,13 +105,15 @@ class LiveCredential:
             asked = "Client secret (not shown, kept in memory only): "
             secret = os.environ.get("AZURE_CLIENT_SECRET") or getpass(asked)
             return identity.ClientSecretCredential(tenant, own, secret, authority=_AUTHORITY)
-        certificate = Path(self._profile.certificate).expanduser()
-        if not certificate.is_file():
+        certificate = str(Path(self._profile.certificate).expanduser())
+        try:
+            return identity.CertificateCredential(tenant, own, certificate, authority=_AUTHORITY)
+        except (OSError, TypeError, ValueError):
             raise SettingsError(
                 "The credential client-certificate needs a PEM file with the certificate and its private key.",
-                next_step="Give certificate='path/to/file.pem' to kit.choose in notebook 00.",
-            )
-        return identity.CertificateCredential(tenant, own, str(certificate), authority=_AUTHORITY)
+                next_step="Give certificate='path/to/file.pem' to kit.choose in notebook 00; a key with a password"
+                " cannot be used.",
+            ) from None
 
 
 def _permissions(token: str) -> set[str]:

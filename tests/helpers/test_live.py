@@ -269,6 +269,22 @@ def test_an_application_credential_asks_for_its_client_id(kind: str, word: str, 
     assert word in caught.value.next_step
 
 
+@pytest.mark.parametrize("kind", ["missing", "a folder", "not PEM", "without its key", "with a password"])
+def test_a_certificate_that_cannot_be_used_is_refused_in_words(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.pem"
+    if kind == "a folder":
+        path.mkdir()
+    elif kind != "missing":
+        whole = _pem(b"CANARY" if kind == "with a password" else None)
+        certificate = whole[whole.index(b"-----BEGIN CERTIFICATE") :]
+        path.write_bytes({"not PEM": b"CANARY", "without its key": certificate}.get(kind, whole))
+    profile = Profile(mode="live", tenant=TENANT, credential="client-certificate", client_id="1", certificate=str(path))
+    with pytest.raises(SettingsError, match="certificate and its private key") as caught:
+        live.LiveCredential(profile)._make()
+    assert "certificate=" in caught.value.next_step and "password" in caught.value.next_step
+    assert "CANARY" not in str(caught.value)
+
+
 class Refusing:
     def __init__(self, message: str) -> None:
         self._message = message
@@ -416,7 +432,7 @@ async def test_another_number_is_no_answer(typed: str) -> None:
         await asking(Change("Mark people", answer="1234", asks="the number of people"))
 
 
-def _pem() -> bytes:
+def _pem(password: bytes | None = None) -> bytes:
     from datetime import UTC, datetime, timedelta
 
     from cryptography import x509
@@ -431,7 +447,6 @@ def _pem() -> bytes:
         .sign(key, hashes.SHA256())
         .public_bytes(serialization.Encoding.PEM)
     )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    encryption = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
     return private + certificate
