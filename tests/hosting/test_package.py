@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import asyncio
+import base64
 import contextlib
 import importlib.util
 import json
@@ -14,18 +16,24 @@ import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
 from packaging.requirements import Requirement
 
 from helpers.__main__ import main
+from jitkit.certificates import make_certificate
 from jitkit.conformance.check import fresh_config, started
 from jitkit.conformance.launcher import own_settings
 from jitkit.conformance.plugin import run_cases
 from jitkit.conformance.results import failed, line
+from jitkit.endpoint.app import ROUTE
+from jitkit.endpoint.functions import InFunctions
 from jitkit.endpoint.settings import Settings
 from jitkit.entra_tokens import EncryptionKey
 from jitkit.errors import SettingsError
 from jitkit.hosting.package import SECRETS, package
+from jitkit.hosting.rehearsal_vault import ADMINISTRATOR, ENDPOINT, OFFICER, SECRETS_USER, RehearsalVault, VaultServer
 
 ROOT = Path(__file__).parents[2]
 HOST = Path(__file__).with_name("functions_host.py")
@@ -176,6 +184,47 @@ def test_the_package_is_written_as_the_kit_is(functions: Path) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("azure.functions") is None, reason="azure-functions is not installed")
 def test_some_cases_of_the_suite_pass_through_the_azure_functions_library(functions: Path, tmp_path: Path) -> None:
     suite([sys.executable, "-I", str(HOST), str(functions)], tmp_path, FEW)
+
+
+async def test_a_role_that_is_granted_after_the_start_needs_no_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new role takes minutes to arrive: until then the app answers 503, and then it starts by itself."""
+    server = VaultServer(RehearsalVault(tmp_path / "vault.json"), tmp_path / "vault-ca.pem")
+    try:
+        server.vault.assign(ADMINISTRATOR, OFFICER)
+        packed = base64.b64encode(certificate_and_key()).decode()
+        body = {"value": packed, "policy": {"secret_props": {"contentType": "application/x-pkcs12"}}}
+        path = "/certificates/JitMigrationEncryptionCert/import"
+        assert server.vault.answer(ADMINISTRATOR, "POST", path, body)[0] == 200
+        ours = "11111111-1111-4111-8111-111111111111"
+        for name, value in {
+            **server.environment(),
+            "CiamJitMigrationEncryptionCertName": "JitMigrationEncryptionCert",
+            "JIT_TENANT_ID": ours,
+            "JIT_EXTENSION_APP_ID": ours,
+            "JIT_IDENTIFIER_URI": f"api://x.test/{ours}",
+            "JIT_OPENID_CONFIGURATION": "http://127.0.0.1:9/none",
+            "LegacyApiConnectionString": "https://127.0.0.1:9/check",
+        }.items():
+            monkeypatch.setenv(name, value)
+        app = InFunctions(pause=0.05)
+        try:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+                assert (await client.get(ROUTE)).status_code == 503
+                server.vault.assign(ENDPOINT, SECRETS_USER)
+                while (answer := await client.get(ROUTE)).status_code == 503:  # noqa: ASYNC110 - in another thread
+                    await asyncio.sleep(0.05)
+                assert answer.json()["status"] == "ok" and answer.json()["certificate_days_left"] > 300
+        finally:
+            app.close()
+    finally:
+        server.stop()
+
+
+def certificate_and_key() -> bytes:
+    private, certificate = make_certificate("JitMigration")
+    return pkcs12.serialize_key_and_certificates(None, private, certificate, None, NoEncryption())
 
 
 @pytest.fixture
