@@ -76,8 +76,7 @@ class Handler(BaseHTTPRequestHandler):
         headers: dict[str, str] = {}
         for name, value in self.headers.items():
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        response = self.worker.call(self.command, self.path, headers, body)
+        response = self.worker.call(self.command, self.path, headers, self.whole_body())
         content = response.get_body()
         self.send_response_only(response.status_code)
         for name, value in response.headers.items():
@@ -87,6 +86,18 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+    def whole_body(self) -> bytes:
+        """Read the body whole, as the host does before it calls a function."""
+        if "chunked" not in (self.headers.get("transfer-encoding") or "").lower():
+            return self.rfile.read(int(self.headers.get("content-length") or 0))
+        body = b""
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass
+        return body
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = do_OPTIONS = answer
 

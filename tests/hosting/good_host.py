@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from jitkit.hosting.monitoring import ALERTS
+
 GROUP, APP, VAULT, CERTIFICATE = "rg-jit", "func-jit", "kv-jit", "JitMigrationEncryptionCert"
 _OF_GROUP = f"/subscriptions/00000000-0000-4000-8000-000000000001/resourceGroups/{GROUP}/providers"
 SITE_ID = f"{_OF_GROUP}/Microsoft.Web/sites/{APP}"
@@ -63,7 +65,9 @@ def documents(thumbprint: str) -> dict[str, Any]:
         "auth": {"properties": {"platform": {"enabled": False}}},
         "references": {"value": [{"name": "LegacyApiConnectionString", "properties": {"status": "Resolved"}}]},
         "storage": {"name": "stjit", "allowSharedKeyAccess": False},
-        "alerts": [{"name": "failed_sign_ins", "enabled": True, "actions": {"actionGroups": ["operators"]}}],
+        "alerts": [
+            {"name": f"jit-{rule.name}", "enabled": True, "actions": {"actionGroups": ["operators"]}} for rule in ALERTS
+        ],
         "workbooks": [{"name": "progress"}],
         "vault": {
             "id": VAULT_ID,

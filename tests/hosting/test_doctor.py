@@ -18,6 +18,7 @@ from sessions import Opening
 from helpers import settings as profiles
 from helpers.__main__ import main
 from helpers.kit import Session
+from hosting.templates import from_json
 from jitkit.errors import SettingsError
 from jitkit.hosting.doctor import (
     CANNOT_TELL,
@@ -30,8 +31,9 @@ from jitkit.hosting.doctor import (
     read_azure,
     read_settings,
 )
+from jitkit.hosting.monitoring import TEMPLATES
 
-from . import good_host
+from . import good_host, test_azure_template
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 OURS, OTHER = "A" * 40, "B" * 40
@@ -214,6 +216,7 @@ FAULTS: list[tuple[str, Callable[[Evidence], Evidence], str, str]] = [
     ("shared keys", edited("storage", "allowSharedKeyAccess", None), "storage without shared keys", "allowed"),
     ("no alert rules", whole("alerts", []), "alert rules", "none"),
     ("alerts that reach nobody", edited("alerts", "0/actions/actionGroups", []), "alert rules", "reach nobody"),
+    ("a rule that is off", edited("alerts", "0/enabled", False), "alert rules", "switched off: jit-failed_sign_ins"),
     ("no workbook", whole("workbooks", []), "a workbook with the progress", "0"),
     ("access policies", edited("vault", "properties/enableRbacAuthorization", False), "roles", "policies"),
     ("no purge protection", edited("vault", "properties/enablePurgeProtection", None), "purged", "not protected"),
@@ -281,6 +284,39 @@ def test_an_app_on_another_plan_is_not_judged_by_what_this_plan_has() -> None:
     findings = examine(edited("site", "properties/functionAppConfig", None)(good()))
     assert by_verdict(findings, FAIL) == []
     assert any("another plan" in each.found for each in by_verdict(findings, CANNOT_TELL))
+
+
+def test_what_the_template_deploys_passes() -> None:
+    deployed = from_json(TEMPLATES / "main.json", test_azure_template.GIVEN).resources.values()
+
+    def of(kind: str) -> list[dict[str, Any]]:
+        return [each for each in deployed if each["type"] == kind]
+
+    [site], [vault], [storage] = map(
+        of, ("Microsoft.Web/sites", "Microsoft.KeyVault/vaults", "Microsoft.Storage/storageAccounts")
+    )
+    documents = good_host.documents(OURS)
+    approved = {"privateEndpointConnections": documents["vault"]["properties"]["privateEndpointConnections"]}
+    documents |= {
+        "site": site,
+        "vault": {"properties": vault["properties"] | approved},
+        "storage": storage["properties"],
+        "alerts": [
+            {"name": each["name"], **each["properties"]} for each in of("Microsoft.Insights/scheduledQueryRules")
+        ],
+        "workbooks": of("Microsoft.Insights/workbooks"),
+    }
+    given = {each["name"]: str(each["value"]) for each in site["properties"]["siteConfig"]["appSettings"]}
+    names = {**NAMES, **{name: value for name, value in given.items() if name in NAMES}}
+    findings = examine(replace(good(), settings=given, azure=documents, names=names))
+    assert by_verdict(findings, FAIL) == []
+    assert {each.what for each in by_verdict(findings, CANNOT_TELL)} == NEVER_KNOWN
+
+
+def test_a_rule_that_is_missing_may_have_another_name() -> None:
+    rules = good_host.documents(OURS)["alerts"][1:]
+    [found] = [each for each in examine(whole("alerts", rules)(good())) if each.what == "alert rules"]
+    assert found.verdict == CANNOT_TELL and "No rule is named failed_sign_ins" in found.found
 
 
 def test_thumbprints_are_read_in_both_forms_that_the_azure_cli_prints() -> None:

@@ -37,8 +37,8 @@ from jitkit.hosting.rehearsal_vault import ADMINISTRATOR, ENDPOINT, OFFICER, SEC
 
 ROOT = Path(__file__).parents[2]
 HOST = Path(__file__).with_name("functions_host.py")
-# Decisions of each kind, refusals, the first call of a new process, no key, a bypass, and a graceful end.
-FEW = ("A1", "A19", "A21", "J20", "F20", "R2", "T2", "T9")
+# Decisions, refusals, bodies without a length, the first call of a new process, no key, a bypass, a graceful end.
+FEW = ("A1", "A19", "A21", "J20", "F20", "R2", "T2", "T6", "T9")
 
 
 @pytest.fixture

@@ -652,10 +652,16 @@ def _vault_log(e: Evidence) -> _Verdict:
 
 
 def _alerts(e: Evidence) -> _Verdict:
-    rules = [each for each in _document(e, "alerts") if each.get("enabled") is not False]
-    silent = [str(each.get("name")) for each in rules if not _at(each, "actions", "actionGroups")]
-    if silent or not rules:
-        return False, f"reach nobody: {', '.join(silent)}" if silent else "none"
+    rules = {str(each.get("name")): each for each in _document(e, "alerts")}
+    silent = [name for name, each in rules.items() if not _at(each, "actions", "actionGroups")]
+    off = [name for name, each in rules.items() if each.get("enabled") is False]
+    if silent or off or not rules:
+        reasons = {"reach nobody": silent, "switched off": off}
+        return False, "; ".join(f"{why}: {', '.join(names)}" for why, names in reasons.items() if names) or "none"
+    wanted = tomllib.loads((files(__package__) / "alerts.toml").read_text(encoding="utf-8"))["alerts"]
+    missing = [each for each in wanted if not any(name.endswith(each) for name in rules)]
+    if missing:
+        raise _Unknown(f"No rule is named {', '.join(missing)}; one of another name may do its work.")
     return True, f"{len(rules)} that reach somebody"
 
 
