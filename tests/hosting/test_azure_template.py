@@ -8,15 +8,19 @@ import re
 import shutil
 import subprocess
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from hosting import good_host
 from hosting.azure_models import MODELS, problems
 from hosting.templates import Deployment, from_bicep, from_json
+from hosting.test_doctor import NAMES, NEVER_KNOWN, OURS, good
 from jitkit.endpoint.settings import Settings
 from jitkit.hosting import monitoring
+from jitkit.hosting.doctor import CANNOT_TELL, FAIL, examine
 from jitkit.hosting.monitoring import ALERTS, TEMPLATES, template_files
 
 FLAG: Final = f"extension_{32 * 'a'}_toBeMigrated"
@@ -246,6 +250,47 @@ def _private_key() -> str:
 
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def test_what_is_deployed_passes_the_doctor(deployed: Deployment) -> None:
+    site, vault = only(deployed, "Microsoft.Web/sites"), only(deployed, "Microsoft.KeyVault/vaults")
+    settings = {each["name"]: each["value"] for each in site["properties"]["siteConfig"]["appSettings"]}
+    # What the reader gives, and what only the deployment knows.
+    settings |= {
+        **NAMES,
+        "KeyVaultUrl": f"https://{good_host.VAULT}.vault.azure.net",
+        "LegacyApiConnectionString": good_host.settings({})["LegacyApiConnectionString"],
+    }
+    roles = {SECRETS_USER: "Key Vault Secrets User", SECRETS_OFFICER: "Key Vault Secrets Officer"}
+    shown = good_host.documents(OURS)
+    connected = shown["vault"]["properties"]["privateEndpointConnections"]
+    shown |= {
+        "site": {"id": good_host.SITE_ID, "identity": shown["site"]["identity"], "properties": site["properties"]},
+        "storage": {**only(deployed, "Microsoft.Storage/storageAccounts")["properties"], "name": "stjit"},
+        "vault": {
+            "id": good_host.VAULT_ID,
+            "properties": vault["properties"] | {"privateEndpointConnections": connected},
+        },
+        "vault_log": [only(deployed, "Microsoft.Insights/diagnosticSettings")["properties"]],
+        "alerts": [
+            {"name": each["name"], **each["properties"]}
+            for each in deployed.resources.values()
+            if each["type"] == "Microsoft.Insights/scheduledQueryRules"
+        ],
+        "workbooks": [only(deployed, "Microsoft.Insights/workbooks")],
+        "roles": [
+            {"roleDefinitionName": roles[name], "scope": good_host.VAULT_ID}
+            for each in deployed.resources.values()
+            if each["type"] == "Microsoft.Authorization/roleAssignments"
+            and each["scope"].startswith("Microsoft.KeyVault")
+            and each["properties"]["principalType"] == "ServicePrincipal"
+            for name in [each["properties"]["roleDefinitionId"].rpartition("/")[2]]
+        ],
+    }
+    findings = examine(replace(good(), settings=settings, azure=shown))
+    assert [each for each in findings if each.verdict == FAIL] == []
+    assert {each.what for each in findings if each.verdict == CANNOT_TELL} == NEVER_KNOWN
+    assert "9 that reach somebody" in [each.found for each in findings]
 
 
 def test_each_role_is_the_least_that_does(deployed: Deployment) -> None:

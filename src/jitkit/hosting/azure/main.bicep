@@ -17,6 +17,14 @@ param tenantId string
 param extensionAppId string
 @description('The app registration\'s identifier URI; empty for api://HOST/ID with this function app\'s host.')
 param identifierUri string = ''
+@description('The only custom extensions that may call, their ids with commas between them; empty for any of the tenant.')
+param extensionIds string = ''
+@description('The only listeners that may call, likewise.')
+param listenerIds string = ''
+@description('Wrong passwords for an account before an instance stops asking: times instances, below the number that locks it.')
+@minValue(1)
+@maxValue(100)
+param guesses int = 4
 @description('The migration flag\'s full name, as notebook 01 shows it: extension_, 32 hexadecimal digits, _ and the attribute.')
 param migrationFlag string
 @description('The name of the certificate in the vault. It is made there afterwards: no template can.')
@@ -310,6 +318,9 @@ resource app 'Microsoft.Web/sites@2025-05-01' = {
         { name: 'JIT_TENANT_ID', value: tenantId }
         { name: 'JIT_EXTENSION_APP_ID', value: extensionAppId }
         { name: 'JIT_IDENTIFIER_URI', value: identifier }
+        { name: 'JIT_EXTENSION_IDS', value: extensionIds }
+        { name: 'JIT_LISTENER_IDS', value: listenerIds }
+        { name: 'JIT_GUESSES', value: string(guesses) }
         { name: 'JIT_PROFILE', value: 'production' }
         { name: 'JIT_BEHIND_TLS', value: '1' }
         { name: 'JIT_TELEMETRY', value: 'calls' }
