@@ -103,8 +103,9 @@ class Workspace:
         return self._ask(query)
 
     def _ask(self, query: str) -> list[Row]:
-        answer = self._database.sql(in_sql(query.replace(monitoring.kql.EXAMPLE_FLAG, self._flag)))
-        return [dict(zip(answer.columns, row, strict=True)) for row in answer.fetchall()]
+        self._database.execute(in_sql(query.replace(monitoring.kql.EXAMPLE_FLAG, self._flag)))
+        columns = [column[0] for column in self._database.description or ()]
+        return [dict(zip(columns, row, strict=True)) for row in self._database.fetchall()]
 
 
 @cache
