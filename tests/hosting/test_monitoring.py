@@ -15,13 +15,17 @@ from typing import Any, Final
 
 import duckdb_kql
 import pytest
+from endpoint.test_telemetry import Insights, calls, insights
 from progress.log_exports import export_logs
 
+from jitkit import kql
 from jitkit.hosting import monitoring
 from jitkit.hosting.monitoring import ALERTS, Alert
 from jitkit.progress.queries import QUERIES, queries
 from jitkit.rehearsal.population import Habit, PasswordSpray, Plan, Trouble
 from jitkit.rehearsal.tenant import RehearsalTenant
+
+__all__ = ["insights"]
 
 HERE: Final = Path(__file__).parent
 INSTALL: Final = (
@@ -219,8 +223,8 @@ def test_a_refused_secret_fires(played: tuple[str, Logs], tmp_path: Path) -> Non
 
 def test_a_burst_of_calls_fires(played: tuple[str, Logs], tmp_path: Path) -> None:
     at, requests = day(GOOD + 0.5) - timedelta(minutes=5), played[1]["AppRequests"]
-    for calls, expected in ((44, []), (46, [day(GOOD + 0.5)])):
-        burst = [requests[0] | {"TimeGenerated": at.isoformat()} for _ in range(calls)]
+    for count, expected in ((44, []), (46, [day(GOOD + 0.5)])):
+        burst = [requests[0] | {"TimeGenerated": at.isoformat()} for _ in range(count)]
         workspace = planted(played, tmp_path, AppRequests=[*requests, *burst])
         assert fired(workspace, rule("near_rate_limit"), GOOD, GOOD + 1) == expected
 
@@ -263,6 +267,30 @@ def test_the_workbook_answers_every_question_about_a_migration(workspace: Worksp
     for panel in panels:
         assert workspace.answer(panel["query"]), panel["title"]
     assert json.dumps(panels).count(monitoring.kql.EXAMPLE_FLAG) == 2
+
+
+async def test_the_queries_read_what_the_endpoint_sends(insights: Insights, tmp_path: Path) -> None:
+    ledger = await calls(insights, "calls", tmp_path)
+    traces = [
+        {"TimeGenerated": each["time"], "ItemCount": 1, "Message": sent["message"], "Properties": sent["properties"]}
+        for each in insights.items("MessageData")
+        for sent in [each["data"]["baseData"]]
+    ]
+    requests = [
+        {"TimeGenerated": each["time"], "ItemCount": 1, "Name": each["data"]["baseData"]["name"], "DurationMs": 20.0}
+        for each in insights.items("RequestData")
+    ]
+    workspace = Workspace({"AppTraces": traces, "AppRequests": requests}, monitoring.kql.EXAMPLE_FLAG, tmp_path)
+    lines = [json.loads(line) for line in ledger.read_text(encoding="utf-8").splitlines()]
+    answered = [line for line in lines if line["action"]]
+    (keys,) = workspace.answer(monitoring.query("keys"))
+    assert (keys["Key"], keys["Calls"]) == (answered[0]["key"], len(answered))
+    read = workspace.answer(kql.whole("// Needs: calls\nCalls | project CorrelationId, Action, Cause, Attempt"))
+    assert [row for row in read if row["CorrelationId"] != answered[0]["correlation_id"]] == []
+    assert {(row["Action"], row["Cause"]) for row in read} <= {(line["action"], line["cause"]) for line in answered}
+    (days,) = workspace.answer(kql.whole("// Needs: calls\nLines | summarize Days = max(CertificateDays)"))
+    assert str(days["Days"]) == traces[0]["Properties"]["certificate_days_left"]
+    assert workspace.answer(monitoring.query("latency"))[0]["Calls"] == len(lines)
 
 
 def test_the_keys_in_use_are_told_from_the_old_one(played: tuple[str, Logs], tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ Tables and columns: Azure Monitor reference, `SigninLogs`, `AuditLogs`, `AppRequ
 query language reference, as far as it applies to Azure Monitor. They read what the workspace kept: a flag that was set
 before the export to it began is not there, nor a silent migration that no audit shows.
 
-They are tested on exported logs with a local engine, and have not been run in a workspace of Azure. What is not
+They are tested on exported logs with a local engine and with Microsoft's parser, in no workspace of Azure. What is not
 documented there is read either way: how names are spelt inside the dynamic columns, how an audited flag is written.
 """
 
