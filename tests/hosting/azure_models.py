@@ -16,6 +16,8 @@ MODELS: Final = {
     "Microsoft.Insights/actionGroups": ("monitor", "ActionGroupResource"),
     "Microsoft.Insights/scheduledQueryRules": ("monitor", "ScheduledQueryRuleResource"),
     "Microsoft.Network/networkSecurityGroups": ("network", "NetworkSecurityGroup"),
+    "Microsoft.Network/publicIPAddresses": ("network", "PublicIPAddress"),
+    "Microsoft.Network/natGateways": ("network", "NatGateway"),
     "Microsoft.Network/virtualNetworks": ("network", "VirtualNetwork"),
     "Microsoft.Network/privateEndpoints": ("network", "PrivateEndpoint"),
     "Microsoft.Network/privateEndpoints/privateDnsZoneGroups": ("network", "PrivateDnsZoneGroup"),

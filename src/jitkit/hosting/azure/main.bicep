@@ -104,6 +104,26 @@ resource nsg 'Microsoft.Network/networkSecurityGroups@2024-05-01' = {
   properties: { securityRules: [] }
 }
 
+// The way out to Entra's signing keys, Application Insights and a legacy store that knows callers by their address:
+// a new network has none of its own.
+resource outgoing 'Microsoft.Network/publicIPAddresses@2024-05-01' = {
+  name: '${name}-out'
+  location: location
+  sku: { name: 'Standard' }
+  properties: { publicIPAllocationMethod: 'Static', publicIPAddressVersion: 'IPv4' }
+}
+
+resource nat 'Microsoft.Network/natGateways@2024-05-01' = {
+  name: '${name}-nat'
+  location: location
+  sku: { name: 'Standard' }
+  properties: {
+    publicIpAddresses: [
+      { id: outgoing.id }
+    ]
+  }
+}
+
 resource vnet 'Microsoft.Network/virtualNetworks@2024-05-01' = {
   name: '${name}-vnet'
   location: location
@@ -114,6 +134,8 @@ resource vnet 'Microsoft.Network/virtualNetworks@2024-05-01' = {
         name: 'functions'
         properties: {
           addressPrefix: '10.20.0.0/24'
+          defaultOutboundAccess: false
+          natGateway: { id: nat.id }
           networkSecurityGroup: { id: nsg.id }
           delegations: [
             { name: 'functions', properties: { serviceName: 'Microsoft.App/environments' } }
@@ -124,6 +146,7 @@ resource vnet 'Microsoft.Network/virtualNetworks@2024-05-01' = {
         name: 'private-endpoints'
         properties: {
           addressPrefix: '10.20.1.0/24'
+          defaultOutboundAccess: false
           networkSecurityGroup: { id: nsg.id }
           privateEndpointNetworkPolicies: 'Enabled'
         }
@@ -444,6 +467,7 @@ resource progress 'Microsoft.Insights/workbooks@2023-06-01' = {
 output functionAppName string = appName
 output endpointUrl string = 'https://${host}/api/JitMigrationEndpoint'
 output identifierUri string = identifier
+output outgoingAddress string = outgoing.properties.ipAddress
 output vaultUrl string = vault.properties.vaultUri
 output principalId string = app.identity.principalId
 output workspaceId string = logs.id
