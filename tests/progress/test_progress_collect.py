@@ -122,16 +122,16 @@ async def test_a_log_that_is_forbidden_is_noted_and_the_others_are_read(tenant: 
     tenant.before = forbid
     tables = await collected(tenant, archive)
     assert tables.unread.keys() == {"sign_ins"} and tables.blind
-    assert states(tables).to_dict() == dict.fromkeys(("ann", "cem", "dora"), "flagged") | {"bob": "unconfirmed"}
+    assert states(tables).to_dict() == dict.fromkeys(("ann", "cem", "dora"), "flagged") | {"bob": "not_covered"}
     assert findings(tables)["log that was not read"] == 1
     # What was kept before is not lost, and still does not say that nobody came since.
     tenant.before = lambda link: None
     tenant.sign_in("ann", NOW - DAY, code=50126)
-    assert states(await collected(tenant, archive))["dora"] == "never_seen"
+    assert states(await collected(tenant, archive))["ann"] == "attempted"
     tenant.before = forbid
     later = await collected(tenant, archive)
     assert len(later.sign_ins) == 1
-    assert states(later).to_dict() == {"ann": "attempted", "bob": "unconfirmed", "cem": "flagged", "dora": "flagged"}
+    assert states(later).to_dict() == {"ann": "attempted", "bob": "not_covered", "cem": "flagged", "dora": "flagged"}
 
 
 @pytest.mark.parametrize("status", [401, 500])
@@ -168,9 +168,9 @@ async def test_a_tenant_is_read_page_by_page(tenant: Tenant, archive: Archive) -
     assert len(tables.sign_ins) == 5
     assert states(tables).to_dict() == {
         "ann": "attempted",
-        "bob": "never_seen",
-        "cem": "never_seen",
-        "dora": "never_seen",
+        "bob": "flagged",  # before the first day that the service still had
+        "cem": "flagged",  # before the first day that the service still had
+        "dora": "flagged",  # before the first day that the service still had
     }
 
 

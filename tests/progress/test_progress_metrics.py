@@ -31,18 +31,30 @@ COUNTED = {
         "never_seen": 1,
     },
     "confirmed": 3,
+    "confirmed_at_least": 3,
     "cannot_migrate": 0,
+    "locked": 1,
     "health": {
         "over_limit_share": 0.285714,
         "retry_share": 0.4,
         "near_limit_seconds": 0,
         "over_limit_seconds": 0,
         "outages": 0,
+        "outages_at_least": 0,
         "outage_minutes": 0.0,
         "certificate_days": None,
     },
     "missing_days": [],
     "not_read": {},
+    "coverage": {
+        name: {"rows": rows, "since": f"2026-11-02T09:{since}Z", "until": f"2026-11-02T09:{until}Z"}
+        | {"complete": True, "unknown": ""}
+        for name, rows, since, until in (
+            ("users", 6, "00:00", "03:00"),
+            ("sign_ins", 7, "00:59", "05:30"),
+            ("ledger", 7, "00:59.100000", "05:01"),
+        )
+    },
 }
 
 

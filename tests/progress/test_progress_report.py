@@ -20,7 +20,18 @@ from jitkit.progress.tables import Tables
 CSVS = {
     f"{name}.csv"
     for name in (
-        *("abuse", "campaigns", "cohorts", "curve", "cut_over", "daily", "failures", "forecast", "interruptions"),
+        *(
+            "abuse",
+            "campaigns",
+            "cohorts",
+            "coverage",
+            "curve",
+            "cut_over",
+            "daily",
+            "failures",
+            "forecast",
+            "interruptions",
+        ),
         *("latency", "legacy_data", "outcomes", "quality", "reconciliation", "remaining", "states", "stragglers"),
     )
 }
@@ -146,7 +157,7 @@ def test_without_logs_nothing_is_said_of_tries_outages_and_tokens(tmp_path: Path
     tables = Tables(users=users())
     page = Page(Figures(tables).report(tmp_path).read_text(encoding="utf-8")).text
     assert "no log shows an attempt" in page and "never tried" not in page
-    assert "Without a log no outage shows" in page and "no outage, no stall" not in page
+    assert "sign-in log, which does not cover the whole time" in page and "no outage, no stall" not in page
     logged = Tables(users=users(), sign_ins=sign_ins())
     page = Page(Figures(logged).report(tmp_path).read_text(encoding="utf-8")).text
     assert "wrong passwords were typed" in page and "valid token" not in page

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from jitkit.progress.collect import Archive
-from jitkit.progress.tables import NEVER, Tables, index_in, micros, moments, remark, times, without_names
+from jitkit.progress.tables import NEVER, Extent, Tables, index_in, micros, moments, remark, times, without_names
 from jitkit.protocol import UPDATE
 
 # How far apart one migration's sign-in and flag, and its new password and flag, are written down.
@@ -22,8 +22,12 @@ def from_archive(archive: Archive, now: pd.Timestamp, dimensions: pd.DataFrame |
     logs = {kind: archive.read(kind) for kind in ("sign_ins", "audits", "ledger")}
     latest = [log["time"].max() for log in logs.values() if len(log)]
     tables = assemble(users, seen_at=max([now, *latest]), **logs, dimensions=dimensions)
-    flagged, until = tables.users["flagged_at"].min(), archive.covered_until("sign_ins")
-    missing = archive.missing_days("sign_ins", flagged, until) if pd.notna(flagged) and until is not None else []
+    flagged, windows, missing = tables.users["flagged_at"].min(), archive.windows("sign_ins"), []
+    if windows:
+        since, until = windows[0][0], windows[-1][1]
+        missing = archive.missing_days("sign_ins", flagged, until) if pd.notna(flagged) else []
+        within = tuple(day for day in missing if day > f"{since:%Y-%m-%d}")
+        tables.extents["sign_ins"] = Extent(len(logs["sign_ins"]), since, until, missing=within)
     refused = {kind: why for kind in ("sign_ins", "audits") if (why := archive.noted(kind).get("refused"))}
     unread = {kind: remark(f"unread_{kind}", 1, cause)._replace(remedy=step) for kind, (cause, step) in refused.items()}
     tables.unread = {kind: f"{each.cause[:1].upper()}{each.cause[1:]}. {each.remedy}" for kind, each in unread.items()}
@@ -77,7 +81,8 @@ def assemble(
     if dimensions is not None:
         extra = dimensions.assign(user_id=dimensions["user_id"].astype("str").str.lower()).drop_duplicates("user_id")
         result = result.merge(extra, on="user_id", how="left")
-    return without_names(Tables(users=result, sign_ins=known.sign_ins, ledger=known.ledger, as_of=seen_at))
+    logs = {"sign_ins": known.sign_ins, "ledger": known.ledger}
+    return without_names(Tables(users=result, **logs, as_of=seen_at, extents=known.extents))
 
 
 def _moment(audits: pd.DataFrame, event: str, users: pd.DataFrame, which: str) -> pd.Series:

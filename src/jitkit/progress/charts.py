@@ -270,7 +270,7 @@ def failures_chart(tables: Tables) -> Chart:
         for cause, meaning in zip(failures["cause"], failures["meaning"], strict=True)
     ]
     count = f"{failures['count'].sum():,}"
-    seen = " that the ledger shows" if tables.blind else ""
+    seen = " that the logs show" if tables.blind else ""
     title, subject = f"Failures by cause: {count} sign-ins{seen}", f"Causes of {count} failed sign-ins{seen}"
     return _bars(tables, failures, names, title, subject, "Sign-ins")
 
@@ -307,7 +307,8 @@ def latency_chart(tables: Tables) -> Chart:
     calls, late = latency["calls"], latency["over_limit"]
     title = f"Time to answer: {calls:,} calls, {late:,} over {TIMEOUT_MS:,} ms · as of {moment(tables.as_of)}"
     if not calls:
-        words = "No ledger shows a call." if tables.blind else "The endpoint has not been called yet."
+        unknown = tables.blind or tables.asked.any()
+        words = "No ledger shows a call." if unknown else "The endpoint has not been called yet."
         return Chart(title, words, durations)
 
     def draw(ax: Axes) -> None:

@@ -121,27 +121,24 @@ class Archive:
     def cover(self, kind: str, since: pd.Timestamp, until: pd.Timestamp) -> None:
         """Note that a log was read whole between two moments."""
         joined: list[list[pd.Timestamp]] = []
-        for begin, end in sorted([*self._windows(kind), (since, until)]):
+        for begin, end in sorted([*self.windows(kind), (since, until)]):
             if joined and begin <= joined[-1][1]:
                 joined[-1][1] = max(end, joined[-1][1])
             else:
                 joined.append([begin, end])
         self.note(kind, covered=[[moment.isoformat() for moment in window] for window in joined])
 
-    def covered_until(self, kind: str) -> pd.Timestamp | None:
-        """Return the moment until which a log was read; None before the first time."""
-        return max((end for _, end in self._windows(kind)), default=None)
-
     def missing_days(self, kind: str, since: pd.Timestamp, until: pd.Timestamp) -> list[str]:
         """Name the days (UTC) between two moments of which a log was not read whole."""
         missing = []
         for day in pd.date_range(since.floor("D"), until, freq="D"):
             begin, end = max(day, since), min(day + pd.Timedelta(days=1), until)
-            if begin < end and not any(left <= begin and end <= right for left, right in self._windows(kind)):
+            if begin < end and not any(left <= begin and end <= right for left, right in self.windows(kind)):
                 missing.append(f"{day:%Y-%m-%d}")
         return missing
 
-    def _windows(self, kind: str) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
+    def windows(self, kind: str) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
+        """Return the spans of time, ascending, of which a log was read whole."""
         return [(pd.Timestamp(begin), pd.Timestamp(end)) for begin, end in self.noted(kind).get("covered", [])]
 
     def _state(self) -> dict[str, Any]:
@@ -263,8 +260,8 @@ async def _read_new(send: Send, flag: str, archive: Archive, kind: str, now: pd.
         since = pd.Timestamp(noted["since"]) if "since" in noted else None
         await _resume(_read_log(send, flag, archive, kind, noted["next"], since, pd.Timestamp(noted["until"])))
     path, time, which = _LOGS[kind]
-    until = archive.covered_until(kind)
-    since = until - _OVERLAP if until is not None else None
+    windows = archive.windows(kind)
+    since = windows[-1][1] - _OVERLAP if windows else None
     which = which + ([f"{time} ge {since:%Y-%m-%dT%H:%M:%SZ}"] if since is not None else [])
     chosen = f"&$filter={' and '.join(which)}" if which else ""
     await _read_log(send, flag, archive, kind, f"{path}?$top=999{chosen}", since, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from statistics import NormalDist
 from typing import Any, Final
 
@@ -10,7 +11,22 @@ import pandas as pd
 
 from jitkit.errors import BadTable
 from jitkit.explanations import callout_cause, fix, meaning
-from jitkit.progress.tables import NEVER, PATHS, Remark, Tables, in_utc, index_in, isin, micros, once, remark
+from jitkit.progress.tables import (
+    LOGS,
+    NEVER,
+    PATHS,
+    QUIET,
+    TEXTS,
+    Remark,
+    Tables,
+    in_utc,
+    index_in,
+    isin,
+    micros,
+    once,
+    remark,
+    times,
+)
 from jitkit.protocol import BLOCK, CALLS_PER_SECOND, TIMEOUT_MS
 
 UNKNOWN: Final = "unknown"
@@ -34,6 +50,7 @@ _STORE: Final = ("malformed", "ambiguous", "unknown_user", "weak", "must_change"
 _USUAL: Final = 20.0
 _OFF: Final = (4, 5, 6)  # Friday to Sunday: which of them are quiet differs between countries
 _AROUND: Final = 28  # days on each side that show what is usual
+_NAMED: Final = 7  # missing days that are named one by one
 _MANY: Final = 20  # rows of strangers from which on they are no accident
 
 
@@ -328,6 +345,7 @@ def strange_rows(tables: Tables) -> int:
     return named if named >= _MANY and len(tables.users) and not known else 0
 
 
+@once
 def missing_days(tables: Tables) -> list[str]:
     """Name the days (UTC) inside the sign-in log that have no row, where the same days of the weeks around have many.
 
@@ -359,6 +377,66 @@ def _usual(counts: np.ndarray, run: np.ndarray, first: int) -> float:
             alike = around
         usual += float(np.quantile(counts[alike], 0.5, method="lower"))
     return usual
+
+
+def covered(tables: Tables, since: pd.Series) -> np.ndarray:
+    """Mark the users about whom the sign-in log's silence since a moment says something.
+
+    It has to reach from there to `as_of`, and the day of that moment must not be missing.
+    """
+    if tables.watched_since is None:
+        return np.zeros(len(since), dtype=bool)
+    # Where no table says when a flag was set, all of the log counts.
+    since = since.fillna(tables.as_of if tables.began is None else tables.began)
+    missing = since.dt.strftime("%Y-%m-%d").isin(_holes(tables))
+    result: np.ndarray = ((since >= tables.watched_since) & ~missing).to_numpy(dtype=bool)
+    return result
+
+
+@once
+def coverage(tables: Tables) -> pd.DataFrame:
+    """List the three tables: `table`, `rows`, `since`, `until`, and in `unknown` what cannot be said because of it.
+
+    `complete` is whether the table reaches from the first flag to `as_of`, without a missing day and uncut. The
+    ledger only has to reach as far as the sign-in log shows calls, where that is known.
+    """
+    users, missing = tables.users, _holes(tables)
+    moves = users["migrated_at"].max() if len(users) else pd.NaT
+    rows = [("users", len(users), tables.began, moves, True, "")]
+    for kind in LOGS:
+        log, gaps = tables.extents[kind], missing if kind == "sign_ins" else []
+        words = [tables.unread[kind]] if kind in tables.unread else [*_gaps(tables, kind)]
+        if gaps:
+            more = " and more" if len(gaps) > _NAMED else ""
+            words.append(TEXTS["coverage"]["days"].format(days(len(gaps)), ", ".join(gaps[:_NAMED]) + more))
+        rows.append((kind, log.rows, log.since, log.until, not words, " ".join(words)))
+    frame = pd.DataFrame(rows, columns=["table", "rows", "since", "until", "complete", "unknown"])
+    return frame.assign(since=times(frame["since"]), until=times(frame["until"]))
+
+
+def _holes(tables: Tables) -> list[str]:
+    return sorted({*missing_days(tables), *tables.extents["sign_ins"].missing})
+
+
+def _gaps(tables: Tables, kind: str) -> Iterator[str]:
+    """Say where a log does not reach from the first flag to the report's last moment."""
+    log, words = tables.extents[kind], TEXTS["coverage"]
+    name, unknown = words["names"][kind], words["unknown"][kind]
+    first, last = tables.began, tables.as_of
+    if kind == "ledger" and not tables.blind:
+        # The sign-in log shows from when to when there are calls to expect.
+        called = tables.sign_ins.loc[tables.asked, "time"]
+        first, last = (called.iloc[0], called.iloc[-1]) if len(called) else (None, None)
+    if log.flaw == "cut":
+        yield words["cut"].format(name, log.rows, unknown)
+    if log.since is None or log.until is None:
+        if kind == "sign_ins" or last is not None:
+            yield words[log.flaw].format(name, unknown)
+        return
+    if first is not None and log.since > first + QUIET:
+        yield words["begins"].format(name, day(log.since), span(log.since - first), unknown)
+    if last is not None and log.until < last - QUIET:
+        yield words["ends"].format(name, day(log.until), span(last - log.until), unknown)
 
 
 def legacy_data(tables: Tables) -> pd.DataFrame:

@@ -15,7 +15,7 @@ import pandas as pd
 from jitkit.progress.cohorts import COLUMN, campaigns, cohorts, dimensions
 from jitkit.progress.figures import busy_seconds, calls, clock, day, days, latency, missing_days, span, strange_rows
 from jitkit.progress.outages import interruptions, runs
-from jitkit.progress.states import NEVER_TRIED, advice, in_words, reasons
+from jitkit.progress.states import UNSEEN, advice, in_words, reasons
 from jitkit.progress.survival import DAY, count_history, find_rhythm
 from jitkit.progress.tables import TEXTS, Tables, micros, moments, once, records
 from jitkit.protocol import CALLS_PER_SECOND, RETRY, TIMEOUT_MS
@@ -181,7 +181,11 @@ def _odd_days(tables: Tables) -> Iterator[Finding]:
     for first, last in runs(slow.to_numpy(), _STALL_DAYS):
         length = last + 1 - first
         words, _, since, until = _unusual(table[first : last + 1], f" ({days(length)})")
-        why, step = _why_stalled(_came(tables, since - length * DAY, since), _came(tables, since, until))
+        before, during = _came(tables, since - length * DAY, since), _came(tables, since, until)
+        log = tables.extents["sign_ins"]
+        known = before and log.until is not None and log.until >= until - DAY and log.flaw != "cut"
+        name = "stall_of_visits" if during <= _STALL * before else "stall_of_moves"
+        why, step = _words(name if known else "stall_without_log", before=before, during=during)
         yield Finding("stall", words + why, step, since, until)
     sent = [each.at for each in campaigns(tables)]
     for first, last in runs((table["moved"] > table["usual"]).to_numpy(), _RUSH_DAYS):
@@ -194,12 +198,6 @@ def _unusual(part: pd.DataFrame, length: str = "") -> tuple[str, str, pd.Timesta
     first, last, moved, usual = part["day"].iloc[0], part["day"].iloc[-1], part["moved"].sum(), part["usual"].sum()
     words = _words("odd_days", first=day(first), last=day(last), length=length, moved=moved, usual=usual)
     return *words, first, last + DAY
-
-
-def _why_stalled(before: int, during: int) -> tuple[str, str]:
-    if not before:
-        return _words("stall_without_log")
-    return _words("stall_of_visits" if during <= _STALL * before else "stall_of_moves", before=before, during=during)
 
 
 def _came(tables: Tables, since: pd.Timestamp, until: pd.Timestamp) -> int:
@@ -232,14 +230,15 @@ def _lagging(tables: Tables) -> Iterator[Finding]:
 
 def _why(tables: Tables, by: str, cohort: str) -> tuple[str, str]:
     """Say what hindered most of those who tried, or that few tried."""
-    if tables.blind:
-        return "The sign-in log, which says whether they tried, was not read.", "Remind these people."
-    if not tables.logged:
-        return "No log shows an attempt by those who are left.", "Remind these people."
     waiting = tables.users["migrated_at"].isna()
     found = reasons(tables)[(tables.users.loc[waiting, by].astype("str") == cohort).to_numpy()]
-    tried = found[found != NEVER_TRIED]
-    if not len(tried) or len(tried) < 0.1 * len(found):
+    tried = found[~found.isin(UNSEEN)]
+    if len(tried) < 0.1 * len(found) and found.isin(UNSEEN[1:]).any():
+        return (
+            "Whether those who are left have tried is not known.",
+            "Remind these people.",
+        )
+    if len(tried) < 0.1 * len(found):
         share = 100 * len(tried) / max(len(found), 1)
         return f"{share:.0f} % of those who are left have tried.", "Remind these people."
     counts = tried.value_counts()

@@ -98,8 +98,8 @@ def health(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dict
     """Gather the signs of the endpoint's health.
 
     `over_limit_share` are the calls above two seconds (0 to 1; None without calls), `outages` the windows of
-    `interruptions` (None where the sign-in log was not read), and `certificate_days` the whole days from `as_of` until
-    the certificate ends.
+    `interruptions` (None where the sign-in log does not cover the whole time; `outages_at_least` are those that show),
+    and `certificate_days` the whole days from `as_of` until the certificate ends.
     """
     took, busy, windows = latency(tables), busy_seconds(tables), interruptions(tables)
     minutes = (micros(windows["until"]) - micros(windows["since"])).sum() / 60_000_000
@@ -112,6 +112,7 @@ def health(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dict
         "near_limit_seconds": len(busy),
         "over_limit_seconds": int((busy["calls"] > CALLS_PER_SECOND).sum()),
         "outages": None if tables.blind else len(windows),
+        "outages_at_least": len(windows),
         "outage_minutes": None if tables.blind else round(float(minutes), 1),
         "certificate_days": left,
     }

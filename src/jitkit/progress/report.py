@@ -133,8 +133,18 @@ class Figures:
             ("Not moved yet", f"{counts['remaining']:,}"),
             ("… of them blocked", f"{self.blocked:,}"),
         ]
-        caption, unread = f"How far the migration is, {self._as_of}", " ".join(self.tables.unread.values())
-        return Table(caption=caption, columns=("What", "Users"), rows=rows, note=unread)
+        caption, note = f"How far the migration is, {self._as_of}", " ".join(self._unknown)
+        return Table(caption=caption, columns=("What", "Users"), rows=rows, note=note)
+
+    def coverage(self) -> Table:
+        """List the tables behind the figures: from when to when each reaches, and what cannot be said because of it."""
+        found = figures.coverage(self.tables).drop(columns="complete")
+        return table_of(f"What this report rests on, {self._as_of}", found)
+
+    @property
+    def _unknown(self) -> list[str]:
+        """What cannot be said, a sentence or two for each table that does not cover the whole time."""
+        return [*filter(None, figures.coverage(self.tables)["unknown"])]
 
     def stands_out(self) -> Table:
         """List what stands out, with what to do about it."""
@@ -202,22 +212,21 @@ class Figures:
         """The five questions that everybody asks, each with a sentence or two made of numbers."""
         tables, users = self.tables, self.tables.users
         counted, reasons, daily = states.count_states(tables), states.remaining(tables), pace(tables)
-        logged = len(tables.sign_ins) and not tables.blind
-        moved = say("how_many_moved", counts=self.counts, confirmed=counted["confirmed"], logged=logged)
+        confirmed = counted["confirmed_at_least"]
+        moved = say("how_many_moved", counts=self.counts, confirmed=confirmed, blind=tables.blind)
         # The day of `as_of` is not over; that of the first flag is not whole, unless the flag was set at midnight.
         began = int(len(daily) > 0 and users["flagged_at"].min() > daily["day"].iloc[0])
         whole, unmoved = daily["moved"].iloc[began:-1], users["migrated_at"].isna().all()
-        untried = (states.NEVER_TRIED, states.UNREAD)
-        tried = reasons[~reasons["reason"].isin(untried)] if tables.logged else reasons.head(0)
-        blocked = counted["states"]["blocked"]
+        tried = reasons[~reasons["reason"].isin(states.UNSEEN)]
+        never = reasons.loc[reasons["reason"] == states.NEVER_TRIED, "users"].sum()
         left = say(
             "who_is_left",
             in_scope=len(users),
             left=reasons["users"].sum(),
             tried=tried,
-            blocked=blocked,
-            locked=blocked - counted["cannot_migrate"],
-            blind=tables.blind,
+            never=never,
+            blocked=counted["states"]["blocked"],
+            locked=counted["locked"],
         )
         switch_off = say("when_to_switch_off", forecast=self.forecast, choice=self.cut_over())
         return {
@@ -231,9 +240,10 @@ class Figures:
     def in_words(self) -> str:
         """Answer the five questions in lines for a screen, with what stands out below."""
         lines = [f"{question}\n  {answer}" for question, answer in self.answers.items()]
+        unknown = [f"  {sentence}" for sentence in self._unknown]
+        lines = ["What is not known", *unknown, *lines] if unknown else lines
         found = [f"  {each.label}: {each.words}" for each in self.findings]
         found += [f"  Data: {each.rows:,} {each.finding}." for each in self.tables.remarks if each.rows]
-        found += [f"  {sentence}" for sentence in self.tables.unread.values()]
         return "\n".join([*lines, "What stands out", *(found or ["  Nothing."])])
 
     def report(
@@ -279,6 +289,7 @@ class Figures:
             title=title,
             figures=self,
             tables=tables,
+            unknown=self._unknown,
             campaigns=cohorts.campaigns(tables),
             states=states.state_table(tables).query("users > 0"),
             interruptions=broken[["since", "until", "failed", "users", "came_back", "cause"]],
@@ -326,6 +337,7 @@ class Figures:
             "cohorts": pd.concat(compared) if compared else pd.DataFrame(columns=["dimension", "cohort"]),
             "campaigns": pd.concat(measured) if measured else pd.DataFrame(columns=["campaign", "group"]),
             "abuse": wrong_passwords(tables),
+            "coverage": figures.coverage(tables),
             "quality": figures.quality(tables),
             "legacy_data": figures.legacy_data(tables),
             "stragglers": states.stragglers(tables),

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from jitkit.explanations import callout_cause, fix, meaning, sign_in_result
-from jitkit.progress.figures import call_times, calls, counted, failures, last_success, latency, missing_days, totals
+from jitkit.progress import figures
 from jitkit.progress.outages import health
-from jitkit.progress.tables import COLUMNS, KINDS, NEVER, PATHS, TEXTS, Tables, isin, micros, moments, once
+from jitkit.progress.tables import COLUMNS, KINDS, NEVER, PATHS, TEXTS, Tables, isin, micros, moments, once, records
 from jitkit.protocol import BLOCK, MIGRATE, RETRY, UPDATE
 
 BLOCKED: Final = "blocked: "
@@ -20,11 +20,13 @@ _REASONS: Final[dict[str, str]] = {name: words for name, (words, _) in TEXTS["re
 _LOCKED, _DISABLED = sign_in_result(50053), sign_in_result(50057)
 _ADVICE: Final[dict[str, str]] = dict([*TEXTS["reasons"].values(), _LOCKED, _DISABLED])
 NEVER_TRIED: Final = _REASONS["never_tried"]
-UNREAD: Final = _REASONS["unread"]
+UNSEEN: Final = (NEVER_TRIED, _REASONS["unread"], _REASONS["untold"])
+"""Reasons of users about whom no log has a row; only the first one says that they did not try."""
 # Codes of the sign-in log that come before any call.
 _STOPPED: Final = {0: _REASONS["came_in"], 50053: _LOCKED[0], 50057: _DISABLED[0]}
 
-MOVED: Final = ("migrated_by_call", "migrated_silently", "migrated_by_reset", "migrated_unknown", "unconfirmed")
+CONFIRMED: Final = ("migrated_by_call", "migrated_silently", "migrated_by_reset", "migrated_unknown")
+MOVED: Final = (*CONFIRMED, "unconfirmed", "not_covered")
 """States of users whose flag is false."""
 
 STATES: Final[dict[str, str]] = TEXTS["states"]
@@ -39,29 +41,38 @@ _APART: Final = pd.Timedelta(minutes=5)
 
 def summary(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dict[str, Any]:
     """Gather the figures that `metrics.json` holds for other programs."""
-    causes, took = failures(tables), latency(tables)
+    causes, took = figures.failures(tables), figures.latency(tables)
     return {
         "as_of": tables.as_of.isoformat().replace("+00:00", "Z") if tables.as_of is not None else None,
-        **totals(tables),
+        **figures.totals(tables),
         **count_states(tables),
         "failures": dict(zip(causes["cause"], map(int, causes["count"]), strict=True)),
         "latency_ms": {name: took[name] for name in ("p50", "p95", "p99")},
         "health": health(tables, certificate_ends),
-        "missing_days": None if tables.blind else missing_days(tables),
+        "missing_days": None if tables.blind else figures.missing_days(tables),
         "not_read": dict(tables.unread),
+        "coverage": _coverage(tables),
     }
+
+
+def _coverage(tables: Tables) -> dict[str, Any]:
+    found = records(figures.coverage(tables).astype({"since": "object", "until": "object"}))
+    for each in found:
+        for end in ("since", "until"):
+            each[end] = None if pd.isna(each[end]) else each[end].isoformat().replace("+00:00", "Z")
+    return {each.pop("table"): each for each in found}
 
 
 def remaining(tables: Tables) -> pd.DataFrame:
     """Count `users` by `reason` why they are not moved, one a user, with its `fix`; the most frequent first."""
-    counts = reasons(tables).replace({} if tables.logged else {NEVER_TRIED: _REASONS["untold"]}).value_counts()
+    counts = reasons(tables).value_counts()
     frame = pd.DataFrame(
         {"reason": map(in_words, counts.index), "fix": map(advice, counts.index), "users": counts.to_numpy()}
     )
     # Causes that mean the same are one reason.
     users = frame.groupby("reason")["users"].sum()
     fixes = frame.sort_values(["users", "fix"], ascending=[False, True]).drop_duplicates("reason").set_index("reason")
-    result = counted(users, "reason").rename(columns={"count": "users"})
+    result = figures.counted(users, "reason").rename(columns={"count": "users"})
     return result.assign(fix=result["reason"].map(fixes["fix"]).astype("str"))
 
 
@@ -83,7 +94,8 @@ def reasons(tables: Tables) -> pd.Series:
     It is a sentence, or `blocked`, `refused` or `failed`, a colon and the cause.
     """
     waiting = tables.users["migrated_at"].isna().to_numpy()
-    result = np.full(len(waiting), UNREAD if tables.blind else NEVER_TRIED, dtype=object)
+    unseen = _REASONS["unread" if "sign_ins" in tables.unread else "untold"]
+    result = np.where(figures.covered(tables, tables.users["flagged_at"]), NEVER_TRIED, unseen).astype(object)
     logged, answered = _logged(tables, waiting), _answered(tables, waiting)
     # A sign-in that both logs have counts once: the ledger says what the endpoint refused or blocked, the sign-in log
     # what broke on the way, and the ledger the rest.
@@ -110,7 +122,7 @@ def _logged(tables: Tables, waiting: np.ndarray) -> pd.DataFrame:
 
 
 def _answered(tables: Tables, waiting: np.ndarray) -> pd.DataFrame:
-    called, times = calls(tables), call_times(tables)
+    called, times = figures.calls(tables), figures.call_times(tables)
     which = _about(tables, waiting, called["row"].to_numpy(), times)
     rows = called.loc[which, ["correlation_id", "action", "cause", "row"]].assign(time=times[which])
     decided = rows["action"].isin((RETRY, UPDATE, MIGRATE))
@@ -143,19 +155,21 @@ def states(tables: Tables) -> pd.Series:
     | state | flag | and |
     |---|---|---|
     | migrated_by_call, …_silently, …_by_reset, …_unknown | false | a sign-in succeeded since, or 5 minutes before |
-    | unconfirmed | false | no such sign-in: the log has a hole there, or the person was moved and has not come in |
+    | unconfirmed | false | no such sign-in, and the sign-in log covers the time since |
+    | not_covered | false | no such sign-in, and it does not |
     | staged | not set | other users have a flag, this one has none |
     | stuck | true | the latest call proved the password and did not break on its way back |
     | blocked | true | the latest call was blocked for a cause in `CANNOT`, or the account is disabled in the tenant |
     | attempted | true | any other row since the flag was set |
     | blocked | true | no row, and the column `status` of users says that the old account is blocked |
-    | never_seen | true | no row, and a log reaches past the moment at which the flag was set |
-    | flagged | true | no row, and no log reaches that far |
+    | never_seen | true | no row, and the sign-in log covers the time since the flag was set |
+    | flagged | true | no row, and it does not |
     """
     users = tables.users
     moved = users["migrated_at"].notna().to_numpy()
-    result = np.full(len(users), "unconfirmed", dtype=object)
-    confirmed = moved & (last_success(tables) >= micros(users["migrated_at"] - _APART))
+    since = users["migrated_at"] - _APART
+    result = np.where(figures.covered(tables, since), "unconfirmed", "not_covered").astype(object)
+    confirmed = moved & (figures.last_success(tables) >= micros(since))
     paths = users["path"].map(dict(zip(PATHS, MOVED, strict=False))).astype("object").fillna("migrated_unknown")
     result[confirmed] = paths.to_numpy()[confirmed]
     result[~moved] = _waiting(tables, users[~moved])
@@ -166,9 +180,9 @@ def states(tables: Tables) -> pd.Series:
 def _waiting(tables: Tables, users: pd.DataFrame) -> np.ndarray:
     codes, words = pd.factorize(reasons(tables))
     state = np.array([_state_of(word) for word in words], dtype=object)[codes]
-    unseen = reasons(tables).isin((NEVER_TRIED, UNREAD)).to_numpy()
-    ends = [log["time"].iloc[-1] for log in (tables.sign_ins, tables.ledger) if len(log) and not tables.blind]
-    state[unseen & ((users["flagged_at"] > max(ends)).to_numpy() if ends else True)] = "flagged"
+    unseen, end = reasons(tables).isin(UNSEEN).to_numpy(), tables.extents["sign_ins"].until
+    after = users["flagged_at"] > end if end is not None else True
+    state[unseen & (reasons(tables).ne(NEVER_TRIED).to_numpy() | after)] = "flagged"
     if "status" in users:
         state[unseen & users["status"].astype("str").str.lower().isin(COLUMNS["straggler"]["blocked"]).to_numpy()] = (
             "blocked"
@@ -183,25 +197,28 @@ def _state_of(reason: str) -> str:
         return "stuck"
     if reason == _DISABLED[0] or reason.removeprefix(BLOCKED) in CANNOT:
         return "blocked"
-    return "never_seen" if reason in (NEVER_TRIED, UNREAD) else "attempted"
+    return "never_seen" if reason in UNSEEN else "attempted"
 
 
 def count_states(tables: Tables) -> dict[str, Any]:
     """Count the users in each state, those `confirmed` by a sign-in after the flag became false, and `cannot_migrate`.
 
     The latter are blocked, and not only locked: whatever the date, they would count as remaining for ever. Where the
-    sign-in log was not read, `confirmed` is None.
+    sign-in log does not reach from the first flag to `as_of`, `confirmed` is None, and `confirmed_at_least` counts
+    those whom it shows; `cannot_migrate` is None where no log has a row.
     """
     counts = states(tables).value_counts()
     by_state = {state: int(counts.get(state, 0)) for state in STATES}
-    confirmed = sum(by_state[state] for state in MOVED) - by_state["unconfirmed"]
+    confirmed = sum(by_state[state] for state in CONFIRMED)
     waiting = tables.users["migrated_at"].isna().to_numpy()
     blocked = (states(tables)[waiting] == "blocked").to_numpy()
     locked = (reasons(tables) == f"{BLOCKED}locked").to_numpy()
     return {
         "states": by_state,
         "confirmed": None if tables.blind else confirmed,
-        "cannot_migrate": int((blocked & ~locked).sum()),
+        "confirmed_at_least": confirmed,
+        "cannot_migrate": int((blocked & ~locked).sum()) if tables.logged or blocked.any() else None,
+        "locked": int((blocked & locked).sum()),
     }
 
 
@@ -209,8 +226,7 @@ def state_table(tables: Tables) -> pd.DataFrame:
     """Put the states into words: `state`, `users`, `share` (0 to 1 of the users in scope), `meaning`; every state."""
     counts = count_states(tables)["states"]
     whole = max(sum(counts.values()), 1)
-    words = STATES | (TEXTS["unread_states"] if tables.blind else {})
-    rows = [(state, count, count / whole, words[state]) for state, count in counts.items()]
+    rows = [(state, count, count / whole, STATES[state]) for state, count in counts.items()]
     return pd.DataFrame(rows, columns=["state", "users", "share", "meaning"])
 
 
@@ -218,11 +234,11 @@ def state_table(tables: Tables) -> pd.DataFrame:
 def stragglers(tables: Tables) -> pd.DataFrame:
     """List the users who are not moved, and those whose migration nothing confirms, without names and addresses.
 
-    Where the sign-in log was not read, nobody is listed for want of a confirmation.
+    Where the sign-in log does not cover the time since a move, nobody is listed for want of a confirmation.
 
     `last_cause` is one of `reasons`, empty for the unconfirmed. The longest without an attempt come first, then by id.
     """
-    users, called = tables.users, calls(tables)
+    users, called = tables.users, figures.calls(tables)
     state = states(tables).reset_index(drop=True)
     cause, last = np.full(len(users), None, dtype=object), np.full(len(users), NEVER)
     cause[users["migrated_at"].isna()] = reasons(tables).to_numpy()
@@ -239,7 +255,7 @@ def stragglers(tables: Tables) -> pd.DataFrame:
             "flagged_at": users["flagged_at"],
             **{name: users[name] for name in extra},
         }
-    )[~state.isin(MOVED if tables.blind else MOVED[:-1])]
+    )[~state.isin({*MOVED} - {"unconfirmed"})]
     return frame.sort_values(["last_attempt", "user_id"], na_position="first", ignore_index=True)
 
 
@@ -252,8 +268,6 @@ def matrix(tables: Tables) -> pd.DataFrame:
     said = {name: pd.Categorical.from_codes(codes, TEXTS["records"][name]) for name, codes in _said(tables).items()}
     found = pd.DataFrame(said).value_counts().rename("users").reset_index()
     found = found[found["users"] > 0].astype(dict.fromkeys(said, "str"))
-    if tables.blind:
-        found["log"] = found["log"].replace("nothing", "not collected")
     # Ids that ran a callout and are not in scope.
     strangers = [
         tables.sign_ins["user_id"][tables.asked & (tables.people < 0)],
@@ -262,9 +276,10 @@ def matrix(tables: Tables) -> pd.DataFrame:
     if count := int(pd.concat([each.astype("str") for each in strangers]).dropna().nunique()):
         others = pd.DataFrame([("not in scope", "a row", "or a call", count)], columns=found.columns)
         found = pd.concat([found, others], ignore_index=True)
-    logs = found["log"] if len(tables.sign_ins) else ["not collected"] * len(found)
-    ledgers = found["ledger"] if len(tables.ledger) else ["not collected"] * len(found)
-    judged = [_judge(*row) for row in zip(found["flag"], logs, ledgers, strict=True)]
+    # Where a record does not reach, its silence contradicts nothing.
+    for name, unknown in (("log", tables.blind), ("ledger", not figures.coverage(tables)["complete"].iloc[-1])):
+        found[name] = found[name].replace({"nothing": "not collected"} if unknown else {})
+    judged = [_judge(*row) for row in zip(found["flag"], found["log"], found["ledger"], strict=True)]
     words = pd.DataFrame(judged, columns=["cause", "remedy"], index=found.index).astype("str")
     result = found.assign(agree=words["cause"] == "", cause=words["cause"], remedy=words["remedy"])
     order = ["agree", "users", "flag", "log", "ledger"]
@@ -273,7 +288,7 @@ def matrix(tables: Tables) -> pd.DataFrame:
 
 def _said(tables: Tables) -> dict[str, np.ndarray]:
     """Give each user the number in `records` of `texts.toml` of what the flag, the sign-in log and the ledger say."""
-    users, asked, good, called = tables.users, tables.asked, tables.succeeded, calls(tables)
+    users, asked, good, called = tables.users, tables.asked, tables.succeeded, figures.calls(tables)
     known, broken = users["flagged_at"].notna().to_numpy(), (tables.sign_ins["callout_error"] > 0).fillna(False)
     flag = np.where(users["migrated_at"].notna(), 0, np.where(known if known.any() else True, 1, 2))
     logged = np.select([broken.to_numpy(), good & asked, good, asked], [3, 1, 2, 4], default=5)

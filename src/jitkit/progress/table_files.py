@@ -91,7 +91,10 @@ def _rows(path: Path, kind: str) -> pd.DataFrame:
                 f"{path.name} ends in {other or 'nothing'}: it is not known how to read that.",
                 next_step="Give a .csv, .jsonl or .parquet file.",
             )
-    return translated(frame, kind)
+    # Of traces, not every row is a line of the ledger: whether an export was cut shows in the rows of the file.
+    result = translated(frame, kind)
+    result.attrs["rows"] = len(frame)
+    return result
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -161,6 +164,7 @@ def _read_blocks(path: Path, kind: str) -> pd.DataFrame | None:
     frame: pd.DataFrame = table.to_pandas(
         types_mapper={pa.int32(): pd.Int32Dtype()}.get, self_destruct=True, split_blocks=True, ignore_metadata=True
     )
+    frame.attrs["rows"] = len(frame)
     # What was parsed is freed; the pool would keep it for later.
     pa.default_memory_pool().release_unused()
     return frame

@@ -41,6 +41,11 @@ PATHS: Final = ("callout", "silent", "reset")
 NEVER: Final = np.iinfo("int64").min
 """What `micros` returns for a missing time; pandas reads it as no time again."""
 
+LOGS: Final = ("sign_ins", "ledger")
+QUIET: Final = pd.Timedelta(days=2)
+"""How long a log may be silent at its ends before it counts as one that begins late or ends early."""
+_ROUND: Final = 10_000  # portals and tools stop an export at a multiple of this many rows
+
 _LARGEST: Final = 2**31 - 1
 _SPELLED: Final = (
     r"^(\d{1,2})([./])(\d{1,2})[./](\d{4})(?:,?\s+(\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:\s?[AaPp][Mm])?))?$"
@@ -59,6 +64,16 @@ _ADDRESS: Final = r"\S@\S+\.\S"
 _GROUPS: Final = (
     10  # a further column of users with more different texts than this, and one for every two users, names them
 )
+
+
+class Extent(NamedTuple):
+    """What is there of a log: how many rows were read, from when to when, and what is wrong with it, in a word."""
+
+    rows: int
+    since: pd.Timestamp | None
+    until: pd.Timestamp | None
+    flaw: str = ""  # absent, empty, cut, or nothing
+    missing: tuple[str, ...] = ()  # days inside that are known not to have been read
 
 
 class Remark(NamedTuple):
@@ -90,6 +105,7 @@ class Tables:
         remarks: what the collector noticed and the tables themselves do not show.
         unread: the logs that the tenant did not let be read, `sign_ins` or `audits`, each with a sentence that says
             why. What such a log would say is not known, also where an older part of it is in the tables.
+        extents: from when to when each log was read; by default from its first row to its last one.
     """
 
     users: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
@@ -98,12 +114,18 @@ class Tables:
     as_of: pd.Timestamp | None = None
     remarks: tuple[Remark, ...] = ()
     unread: Mapping[str, str] = field(default_factory=dict)
+    extents: dict[str, Extent] = field(default_factory=dict)
     kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)  # what `once` has computed
 
     def __post_init__(self) -> None:
         for kind in KINDS:
-            setattr(self, kind, tidy(getattr(self, kind), kind))
-            if zeros := getattr(self, kind).attrs.pop("zeros", 0):
+            given = getattr(self, kind)
+            table = tidy(given, kind)
+            setattr(self, kind, table)
+            rows = table.attrs.pop("rows", len(given))
+            if kind in LOGS and kind not in self.extents:
+                self.extents = {**self.extents, kind: _extent(table, rows, absent=not len(given.columns))}
+            if zeros := table.attrs.pop("zeros", 0):
                 self.remarks = (*self.remarks, remark("zeros", zeros, kind))
         if self.as_of is not None:
             self.as_of = in_utc(self.as_of)
@@ -115,7 +137,7 @@ class Tables:
 
     def until(self, as_of: pd.Timestamp) -> Tables:
         """Return the tables as they were at a moment (UTC if it names no zone): without what came later."""
-        earlier = Tables(as_of=as_of, remarks=self.remarks, unread=self.unread)
+        earlier = Tables(as_of=as_of, remarks=self.remarks, unread=self.unread, extents=self.extents)
         moment = earlier.as_of
         users = self.users[~(self.users["flagged_at"] > moment)].reset_index(drop=True)
         later = users["migrated_at"] > moment
@@ -130,10 +152,26 @@ class Tables:
         """Whether a log has a row at all: without one it is not known who tried."""
         return bool(len(self.sign_ins) or len(self.ledger))
 
+    @cached_property
+    def began(self) -> pd.Timestamp | None:
+        """When the first flag was set, or else the first user was moved; None before that."""
+        columns = (self.users["flagged_at"], self.users["migrated_at"])
+        return next((column.min() for column in columns if column.notna().any()), None)
+
+    @cached_property
+    def watched_since(self) -> pd.Timestamp | None:
+        """Since when the sign-in log is known whole up to `as_of`; None where nothing follows from its silence."""
+        log, as_of = self.extents["sign_ins"], self.as_of
+        if log.flaw or "sign_ins" in self.unread or as_of is None or log.since is None or log.until is None:
+            return None
+        if log.until < as_of - QUIET:
+            return None
+        return log.since if self.began is None or log.since > self.began + QUIET else min(log.since, self.began - QUIET)
+
     @property
     def blind(self) -> bool:
-        """Whether the sign-in log was forbidden: then nobody is said not to have tried, or not to have come in."""
-        return "sign_ins" in self.unread
+        """Whether the sign-in log does not reach from the first flag to `as_of`, or was not read at all."""
+        return self.watched_since is None or (self.began is not None and self.watched_since > self.began)
 
     @cached_property
     def people(self) -> np.ndarray:
@@ -158,6 +196,13 @@ class Tables:
     def _rows_of_users(self, ids: pd.Series) -> np.ndarray:
         rows = index_in(ids.cat.categories, self.users["user_id"])
         return np.append(rows, -1).astype("int32")[ids.cat.codes.to_numpy()]
+
+
+def _extent(log: pd.DataFrame, rows: int, *, absent: bool) -> Extent:
+    if not len(log):
+        return Extent(0, None, None, "absent" if absent else "empty")
+    ends = log["time"].iloc[0], log["time"].iloc[-1]
+    return Extent(len(log), *ends) if rows % _ROUND else Extent(rows, *ends, "cut")
 
 
 def once(figure: Callable[Concatenate[Tables, _Further], _Figure]) -> Callable[Concatenate[Tables, _Further], _Figure]:
