@@ -166,7 +166,7 @@ def migration(boost: int) -> tuple[Tables, list[str], list[str]]:
     control = people(200, [day + 0.5 for day in range(10) for _ in range(6)], g="c")
     later = [START + pd.Timedelta(days=day + 0.5) for day in range(5, 10) for _ in range(6 + boost)]
     reached.loc[30 : 29 + len(later), "migrated_at"] = later
-    tables = Tables(users=pd.concat([reached, control]), as_of=START + pd.Timedelta(days=10))
+    tables = Tables(users=pd.concat([reached, control]).drop(columns="g"), as_of=START + pd.Timedelta(days=10))
     return tables, list(reached["user_id"]), list(control["user_id"])
 
 
@@ -184,12 +184,11 @@ def test_a_campaign_that_worked_is_told_from_one_that_did_not() -> None:
     sent = mailed(*migration(boost=10))
     found = sent.effect
     assert found is not None and found.days == 5
-    assert list(found.cells["migrated"]) == [30, 80, 30, 30]
-    # Two hundred at risk for half of the first day and so on: hand-counted user days before the mail.
-    assert found.cells["user_days"][0] == pytest.approx(sum(200 - 6 * day - 3 for day in range(5)))
-    assert found.low > 0
-    assert found.extra == pytest.approx(50, abs=8)
-    assert "more people" in sent.words
+    # Of 170 still waiting in each group, 80 and 30 moved since; Newcombe's interval of the difference.
+    assert found.by_lot and list(found.cells["users"]) == [170, 170] and list(found.cells["migrated"]) == [80, 30]
+    assert found.extra == pytest.approx(50)
+    assert (found.low, found.high) == (pytest.approx(33.396, abs=0.001), pytest.approx(65.299, abs=0.001))
+    assert "more people" in sent.words and "as groups drawn by lot are" in sent.words
     nothing = mailed(*migration(boost=0))
     assert nothing.effect is not None and nothing.effect.low < 0 < nothing.effect.high
     assert "cannot be told" in nothing.words
@@ -202,11 +201,51 @@ def test_a_campaign_without_control_or_with_too_few_has_no_known_effect() -> Non
         (mailed(tables, reached, []), "Without a control group"),
         (mailed(tables, reached, control[:20]), "control is too small"),
         (mailed(tables, [], control), "reached is too small"),
-        (mailed(tables, reached, control, day=1), "1 whole days"),
+        (mailed(tables, reached, control, day=8), "2 whole days"),
         (mailed(unflagged, reached, control), "no flagged_at"),
     ):
         assert sent.effect is None
         assert words in sent.words
+
+
+def test_groups_that_differ_beforehand_are_compared_by_how_they_changed() -> None:
+    tables, reached, control = migration(boost=10)
+    apart = tables.users.assign(country=np.where(tables.users["user_id"].isin(reached), "DE", "FR"))
+    sent = mailed(Tables(users=apart, as_of=tables.as_of), reached, control)
+    found = sent.effect
+    assert found is not None and not found.by_lot and "not drawn by lot (they differ by “country”)" in sent.words
+    assert list(found.cells["migrated"]) == [30, 80, 30, 30]
+    # Two hundred at risk for half of the first day and so on: hand-counted user days before the mail.
+    assert found.cells["user_days"][0] == pytest.approx(sum(200 - 6 * day - 3 for day in range(5)))
+    assert found.low > 0
+    assert found.extra == pytest.approx(50, abs=8)
+    early = mailed(Tables(users=apart, as_of=tables.as_of), reached, control, day=1)
+    assert "1 whole days" in early.words
+
+
+def found_in_a_hundred(effect: float) -> int:
+    """Simulate 100 mails to half of 3,000 people, drawn by lot; count those that are found to have an effect."""
+    dice, found, date = np.random.default_rng(20261129), 0, f"{START + pd.Timedelta(days=10):%Y-%m-%d}"
+    ids = [f"u{number:04}" for number in range(3000)]
+    for _ in range(100):
+        # Most come by themselves, the seldom ones late; the mail brings a share of those still waiting within days.
+        comes = dice.exponential(np.where(dice.random(3000) < 0.5, 25.0, 400.0))
+        reached = dice.permutation(3000) < 1500
+        answers = reached & (dice.random(3000) < effect) & (comes > 10)
+        comes = np.where(answers, np.minimum(comes, 10 + dice.exponential(3.0, 3000)), comes)
+        moved = START + pd.to_timedelta(np.where(comes < 30, comes, np.nan), unit="D")
+        users = pd.DataFrame({"user_id": ids, "flagged_at": START, "migrated_at": moved})
+        users["country"] = dice.choice(["DE", "FR"], 3000)
+        users["campaign"] = np.where(reached, f"reached {date}", f"control {date}")
+        (sent,) = campaigns(Tables(users=users, as_of=START + pd.Timedelta(days=30)))
+        assert sent.effect is not None
+        found += sent.effect.low > 0 or sent.effect.high < 0
+    return found
+
+
+def test_a_campaign_by_lot_is_found_if_it_worked_and_seldom_if_it_did_not() -> None:
+    assert found_in_a_hundred(0.10) >= 95
+    assert found_in_a_hundred(0.0) <= 7
 
 
 def called(count: int, time: str, **more: object) -> pd.DataFrame:
@@ -246,7 +285,7 @@ def test_an_outage_that_never_reached_the_endpoint_counts_as_the_page_tells_it()
         users=pd.DataFrame({"user_id": range(8), "migrated_at": None}), ledger=pd.concat([down, good, alone])
     )
     found = outages.health(legacy)
-    assert (found["outages"], found["outage_minutes"]) == (1, 19.0)
+    assert (found["outages"], found["outages_at_least"]) == (None, 1)  # without a sign-in log there may be more
     people = [f"u{number}" for number in range(6)]
     log = pd.DataFrame({"user_id": people, "result_code": 1100001, "callout_error": 1003027})
     log["time"] = [f"2026-11-02T0{hour}:00Z" for hour in range(1, 7)]
@@ -254,7 +293,7 @@ def test_an_outage_that_never_reached_the_endpoint_counts_as_the_page_tells_it()
     found = outages.health(unreached)
     assert (found["outages"], found["outage_minutes"]) == (1, 300.0)
     assert found["outages"] == len(interruptions(unreached))
-    assert outages.health(Tables())["outages"] == 0
+    assert outages.health(Tables())["outages"] is None
 
 
 def test_health_counts_the_days_of_the_certificate() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final, Literal
 
 import numpy as np
@@ -81,8 +82,7 @@ def assemble(
     if dimensions is not None:
         extra = dimensions.assign(user_id=dimensions["user_id"].astype("str").str.lower()).drop_duplicates("user_id")
         result = result.merge(extra, on="user_id", how="left")
-    logs = {"sign_ins": known.sign_ins, "ledger": known.ledger}
-    return without_names(Tables(users=result, **logs, as_of=seen_at, extents=known.extents))
+    return without_names(replace(known, users=result, as_of=seen_at))
 
 
 def _moment(audits: pd.DataFrame, event: str, users: pd.DataFrame, which: str) -> pd.Series:

@@ -7,10 +7,11 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import chi2_contingency
 
 from jitkit.errors import BadTable
 from jitkit.progress.figures import kaplan_meier, quantile, wilson
-from jitkit.progress.tables import KINDS, Tables, once
+from jitkit.progress.tables import KINDS, TEXTS, Tables, once
 
 NOTHING: Final = "(empty)"
 """The cohort of users whose cell is empty."""
@@ -29,6 +30,8 @@ _YOUNG: Final = 0.1  # of the time over which the most can be compared
 _CELL: Final = re.compile(r"(reached|control) (\d{4}-\d{2}-\d{2})")
 _COMPARED: Final = 14  # days before and after a campaign
 _USERS, _EVENTS, _DAYS = 50, 10, 3  # at least so many users and migrations in each group, and days on each side
+_NAMES: Final = ("reached", "control")
+_BY_LOT: Final = 0.001  # how seldom groups drawn by lot may be taken for others
 
 
 def dimensions(tables: Tables) -> list[str]:
@@ -140,6 +143,7 @@ class Effect(NamedTuple):
     days: int
     cells: pd.DataFrame
     words: str
+    by_lot: bool
 
 
 class Campaign(NamedTuple):
@@ -196,11 +200,7 @@ def course(tables: Tables, sent: Campaign) -> pd.DataFrame:
 
 
 def _measure(tables: Tables, at: pd.Timestamp, groups: dict[str, pd.Series]) -> Effect:
-    """Measure a campaign by difference in differences of the daily hazard.
-
-    The hazard is the number of migrations for each day that a flagged user was not yet moved. What changed for
-    everybody at the time of the campaign, weekdays and holidays included, is in both groups and falls out. The interval
-    takes the wider of two spreads: that of the counts (Poisson) and that of the days.
+    """Measure a campaign: by shares if the groups are like ones drawn by lot, else by how their hazards changed.
 
     Raises BadTable if there is no control group, or users, migrations or days are too few.
     """
@@ -214,32 +214,98 @@ def _measure(tables: Tables, at: pd.Timestamp, groups: dict[str, pd.Series]) -> 
         raise BadTable(
             "The users have no flagged_at.", next_step="Give the column: it says since when users could move."
         )
-    days = min((at - flagged) // _DAY, (tables.as_of - at) // _DAY, _COMPARED)
+    unlike = _unlike(tables.users, at, groups)
+    days = min((tables.as_of - at) // _DAY, _COMPARED)
+    days = min(days, (at - flagged) // _DAY) if unlike else days
     if days < _DAYS:
         raise BadTable(
             f"There are {max(days, 0)} whole days to compare, before or after the campaign.",
             next_step=f"Wait until there are {_DAYS} on both sides.",
         )
-    daily = {group: _daily(tables.users.loc[ids.index], at, days) for group, ids in groups.items()}
-    cells = _cells(daily, days)
-    rate, exposure = cells["hazard"].to_numpy(), float(cells["user_days"][1])
-    effect = float((rate[1] - rate[0]) - (rate[3] - rate[2]))
-    # Half a migration more keeps a cell without any from looking certain.
-    by_counts = float(np.sqrt(((cells["migrated"] + 0.5) / cells["user_days"] ** 2).sum()))
-    rates = [table["migrated"] / table["user_days"].where(table["user_days"] > 0) for table in daily.values()]
-    apart = rates[0] - rates[1]
-    sides = [side.dropna() for side in (apart[:days], apart[days:])]
-    by_days = float(np.sqrt(sum(side.var() / max(len(side), 1) for side in sides)))
-    half = quantile(_CONFIDENCE) * max(by_counts, by_days)
-    extra, low, high = (exposure * each for each in (effect, effect - half, effect + half))
+    parts = [tables.users.loc[ids.index] for ids in groups.values()]
+    extra, low, high, cells = (_by_change if unlike else _by_shares)(parts, at, days)
     if low > 0:
         said = f"moved about {extra:,.0f} more people than would have come anyway"
     elif high < 0:
         said = f"went with {-extra:,.0f} fewer migrations than the control group leads to expect"
     else:
         said = "cannot be told from no effect"
-    words = f"Within {days} days the campaign {said} (95 % interval {low:,.0f} to {high:,.0f})."
-    return Effect(extra, low, high, days, cells, words)
+    how = TEXTS["campaign"]["by_change" if unlike else "by_lot"].format(unlike)
+    words = f"Within {days} days the campaign {said} (95 % interval {low:,.0f} to {high:,.0f}). {how}"
+    return Effect(extra, low, high, days, cells, words, not unlike)
+
+
+def _unlike(users: pd.DataFrame, at: pd.Timestamp, groups: dict[str, pd.Series]) -> str:
+    """Name the column in which the groups, as they were before a campaign, differ by more than a lot explains."""
+    both = users.loc[np.concatenate([ids.index for ids in groups.values()])]
+    moved, group = (both["migrated_at"] < at).to_numpy(), both.index.isin(groups["reached"].index)
+    traits: dict[str, Any] = {"flagged at": both["flagged_at"].dt.floor("D").astype("str")}
+    # Who was chosen among those still waiting has not moved before: that is no difference between people.
+    if moved[group].any() and moved[~group].any():
+        traits["moved before"] = moved
+    waiting = ~moved
+    traits |= {name: _grouped(both[name]) for name in users.columns if name not in KINDS["users"] and name != COLUMN}
+    chances = {}
+    for name, values in traits.items():
+        some = slice(None) if name == "moved before" else waiting
+        counts = pd.crosstab(np.asarray(values)[some], group[some]).to_numpy()
+        if min(counts.shape, default=0) > 1:
+            chances[name] = chi2_contingency(counts).pvalue
+    least = min(chances, key=lambda name: chances[name], default="")
+    return least.replace("_", " ") if least and chances[least] < _BY_LOT / len(chances) else ""
+
+
+def _by_shares(parts: list[pd.DataFrame], at: pd.Timestamp, days: int) -> tuple[float, float, float, pd.DataFrame]:
+    """Subtract the shares of those still waiting that moved within so many days, with the interval of Newcombe (1998).
+
+    Everybody is watched for all of the days, so these shares are those of Kaplan and Meier.
+    """
+    rows = []
+    for group, users in zip(_NAMES, parts, strict=True):
+        waiting = users[(users["flagged_at"] <= at) & ~(users["migrated_at"] < at)]
+        moved = int((waiting["migrated_at"] < at + days * _DAY).sum())
+        _require(group, len(waiting))
+        rows.append((group, "after", len(waiting), moved, moved / len(waiting)))
+    cells = pd.DataFrame(rows, columns=["group", "period", "users", "migrated", "share"])
+    whole, share = cells["users"].to_numpy(), cells["share"].to_numpy()
+    low, high = wilson(cells["migrated"].to_numpy(), whole, quantile(_CONFIDENCE))
+    apart = share[0] - share[1]
+    below = np.hypot(share[0] - low[0], high[1] - share[1])
+    above = np.hypot(high[0] - share[0], share[1] - low[1])
+    extra, least, most = (float(whole[0] * each) for each in (apart, apart - below, apart + above))
+    return extra, least, most, cells.assign(share_low=low, share_high=high)
+
+
+def _by_change(parts: list[pd.DataFrame], at: pd.Timestamp, days: int) -> tuple[float, float, float, pd.DataFrame]:
+    """Subtract how the daily hazard changed in both groups (difference in differences).
+
+    The hazard is the number of migrations for each day that a flagged user was not yet moved. The interval takes the
+    wider of two spreads: that of the counts (Poisson) and that of the days.
+    """
+    rows, rates = [], []
+    for group, users in zip(_NAMES, parts, strict=True):
+        daily = _daily(users, at, days)
+        for period, part in (("before", daily[:days]), ("after", daily[days:])):
+            moved, at_risk, most = part["migrated"].sum(), float(part["user_days"].sum()), int(part["users"].max())
+            rows.append((group, period, most, moved, at_risk, moved / at_risk if at_risk else np.nan))
+        _require(group, min(row[2] for row in rows[-2:]), int(rows[-1][3] + rows[-2][3]))
+        rates.append(daily["migrated"] / daily["user_days"].where(daily["user_days"] > 0))
+    cells = pd.DataFrame(rows, columns=["group", "period", "users", "migrated", "user_days", "hazard"])
+    rate, exposure, apart = cells["hazard"].to_numpy(), float(cells["user_days"][1]), rates[0] - rates[1]
+    # Half a migration more keeps a cell without any from looking certain.
+    by_counts = ((cells["migrated"] + 0.5) / cells["user_days"] ** 2).sum()
+    by_days = sum(side.var() / max(len(side), 1) for side in (apart[:days].dropna(), apart[days:].dropna()))
+    effect, half = (rate[1] - rate[0]) - (rate[3] - rate[2]), quantile(_CONFIDENCE) * max(by_counts, by_days) ** 0.5
+    extra, low, high = (exposure * float(each) for each in (effect, effect - half, effect + half))
+    return extra, low, high, cells
+
+
+def _require(group: str, users: int, moved: int = _EVENTS) -> None:
+    if users < _USERS or moved < _EVENTS:
+        raise BadTable(
+            f"The group {group} is too small: {users:,} users still to move, or only {moved:,} migrations.",
+            next_step=f"An interval that says something takes {_USERS} users and {_EVENTS} migrations in each.",
+        )
 
 
 def _daily(users: pd.DataFrame, at: pd.Timestamp, days: int) -> pd.DataFrame:
@@ -253,19 +319,3 @@ def _daily(users: pd.DataFrame, at: pd.Timestamp, days: int) -> pd.DataFrame:
         moved = (end >= day) & (end < day + 1) & (start <= end)
         found.append((int(moved.sum()), float(np.nansum(at_risk)), int((at_risk > 0).sum())))
     return pd.DataFrame(found, columns=["migrated", "user_days", "users"])
-
-
-def _cells(daily: dict[str, pd.DataFrame], days: int) -> pd.DataFrame:
-    rows = []
-    for group, table in daily.items():
-        for period, part in (("before", table[:days]), ("after", table[days:])):
-            moved, at_risk = int(part["migrated"].sum()), float(part["user_days"].sum())
-            hazard = moved / at_risk if at_risk else np.nan
-            rows.append((group, period, int(part["users"].max()), moved, at_risk, hazard))
-        users, moved = min(row[2] for row in rows[-2:]), sum(row[3] for row in rows[-2:])
-        if users < _USERS or moved < _EVENTS:
-            raise BadTable(
-                f"The group {group} is too small: {users:,} users still to move, {moved:,} migrations.",
-                next_step=f"An interval that says something takes {_USERS} users and {_EVENTS} migrations in each.",
-            )
-    return pd.DataFrame(rows, columns=["group", "period", "users", "migrated", "user_days", "hazard"])

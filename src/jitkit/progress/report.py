@@ -26,6 +26,7 @@ from jitkit.protocol import CALLS_PER_SECOND, TIMEOUT_MS
 __all__ = ["Figures"]
 
 _OFFERED: Final = 40  # values of a dimension
+_MEASURED: Final = ("extra", "low", "high", "days", "by_lot")
 _OF_THE_OWNER: Final = ("stragglers.csv",)  # it lists people by their ids
 
 
@@ -312,6 +313,11 @@ class Figures:
         choice, names = self.cut_over(), ("kind", "words", "since", "until", "users")
         date = None if choice.date is None else f"{choice.date:%Y-%m-%d}"
         return {
+            "campaigns": [
+                {"at": f"{each.at:%Y-%m-%d}", "reached": len(each.reached), "control": len(each.control)}
+                | ({name: getattr(each.effect, name) for name in _MEASURED} if each.effect else {})
+                for each in cohorts.campaigns(self.tables)
+            ],
             **states.summary(self.tables, self.certificate_ends),
             **self.forecast.numbers(),
             "cut_over": {"target_share": self.target, "date": date, "reason": choice.reason},
