@@ -18,9 +18,10 @@ from typing import Any, Final
 import httpx
 
 from helpers.graph import explained, recording
+from helpers.host import DAYS_LEFT, HAS_KEY
 from helpers.legacy_export import read_export
 from helpers.session import Steps
-from helpers.tenant.encryption_key import read_pair
+from helpers.tenant.encryption_key import WAITS, read_pair
 from helpers.tenant.policies import EVERY_APP
 from helpers.tenant.step import true_or_false
 from helpers.tenant.users import index_users, make_plan, read_directory_size
@@ -112,10 +113,13 @@ def _registration(s: Steps, cards: _Cards) -> Iterator[Finding]:
 
 
 def _key_words(key: Any) -> str:
-    return f"thumbprint {key.thumbprint}; {key.days_left} days left; the private half is on this machine"
+    where = "in the vault" if key.path is None else "on this machine"
+    return f"thumbprint {key.thumbprint}; {key.days_left} days left; the private half is {where}"
 
 
 def _key(s: Steps, cards: _Cards) -> Iterator[Finding]:
+    if WAITS in cards[_KEY].facts:
+        yield _finding("key-waits", key=_key_words(cards[_KEY]))
     if cards[_KEY].days_left < _ENDS_SOON:
         yield _finding("key-ends", key=_key_words(cards[_KEY]))
 
@@ -221,8 +225,9 @@ async def check_before_going_live(
     """
     with recording() as sent:
         configuration, cards = await _configuration(s)
-        # Where the private half is, the settings say; which key is in use, the tenant.
-        findings = [replace(each, verdict=_GO_LIVE[each.verdict]) for each in configuration if each.what != _KEY]
+        # Where a private half is that the kit does not keep, the settings say; which key is in use, the tenant.
+        kept = [each for each in configuration if each.what != _KEY or s.profile.hosting.vault]
+        findings = [replace(each, verdict=_GO_LIVE[each.verdict]) for each in kept]
         for thing in THINGS:
             if thing.what in (_APP, _EXTENSION, _LISTENER) and thing.what not in cards:
                 await thing.step(s).show()
@@ -443,13 +448,9 @@ _CONFIGURED: Final = range(1003011, 1003024)
 
 async def _calls(s: Steps, cards: _Cards) -> _Verdict:
     """Check the calls of the newest sign-ins, back to the last call that worked."""
-    newer = {"Prefer": "include-unknown-enum-members"}
-    with explained("read the newest sign-ins"):
-        # Left alone, beta lists interactive sign-ins only, and native authentication may be none.
-        path = f"/auditLogs/signIns?$top={_NEWEST}&$filter={protocol.USER_SIGN_INS}"
-        page = await s.world.graph.send("GET", path, headers=newer, version="beta")
+    rows = await _newest_sign_ins(s)
     failed: dict[int, tuple[str, dict[str, Any]]] = {}
-    for row in page["value"]:
+    for row in rows:
         result = _call_of(row)
         if result and not result.get("errorCode"):
             break
@@ -463,6 +464,14 @@ async def _calls(s: Steps, cards: _Cards) -> _Verdict:
             faults.append(Finding(f"{words}.", again))
     codes = ", ".join(map(str, failed))
     return faults or (f"{codes}: its cause is in a row above, or fixed" if failed else "none failed")
+
+
+async def _newest_sign_ins(s: Steps) -> list[dict[str, Any]]:
+    newer = {"Prefer": "include-unknown-enum-members"}
+    with explained("read the newest sign-ins"):
+        # Left alone, beta lists interactive sign-ins only, and native authentication may be none.
+        path = f"/auditLogs/signIns?$top={_NEWEST}&$filter={protocol.USER_SIGN_INS}"
+        return list((await s.world.graph.send("GET", path, headers=newer, version="beta"))["value"])
 
 
 def _failure(s: Steps, code: int, correlation_id: str, result: dict[str, Any]) -> tuple[str, str]:
@@ -522,6 +531,89 @@ _FURTHER: Final[dict[str, Callable[[Steps, _Cards], Awaitable[_Verdict]]]] = {
 }
 
 
+# --- whether to go, and when the old system may --------------------------------------------------------------------
+
+_QUIET: Final = timedelta(hours=72)
+_LASTS: Final = 90  # days that the certificate should last at the start
+
+
+async def go_no_go(s: Steps, *, answers: Mapping[str, bool] | None = None) -> Table:
+    """Put together what speaks for going live and what against it.
+
+    Args:
+        s: the session.
+        answers: what only people know: a question of the table, and True or False.
+
+    Raises:
+        KitError: the tenant, or the hosted endpoint, cannot be read.
+    """
+    faults, health = (await check(s)).faults, await s.host.health()
+    counts, codes = await s.users.counts(), await _newest_calls(s)
+    days = int(health.facts[DAYS_LEFT]) if health.facts[DAYS_LEFT].isdigit() else 0
+    failed = [code for _, code in codes if code]
+    judged = [
+        (
+            "the configuration has no fault",
+            not faults,
+            "; ".join(dict.fromkeys(each.what for each in faults)) or "none",
+        ),
+        ("the endpoint has the key in use", health.facts[HAS_KEY] == "yes", health.status),
+        ("the certificate outlasts the first months", days >= _LASTS, f"{days} days left"),
+        ("the pilot has migrated", counts.migrated > 0, f"{counts.migrated:,} migrated"),
+        ("the pilot's calls worked", bool(codes) and not failed, f"{len(codes) - len(failed)} of {len(codes)}"),
+    ]
+    rows = [(what, "go" if good else "no go", found) for what, good, found in judged]
+    for question in _QUESTIONS:
+        answer = (answers or {}).get(question)
+        rows.append((question, "you say" if answer is None else "go" if answer else "no go", "only people know"))
+    verdicts = [verdict for _, verdict, _ in rows]
+    word = "no go" if "no go" in verdicts else "not decided" if "you say" in verdicts else "go"
+    return Table(caption=f"Go or no go: {word}", columns=("What", "Verdict", "Found"), rows=rows)
+
+
+_QUESTIONS: Final = (
+    "the legacy store stands the busiest minute",
+    "the way back was tried",
+    "the help desk knows the texts that people see",
+)
+
+
+async def switch_off(s: Steps, *, told: bool | None = None) -> Table:
+    """Say whether the old system may be switched off: three days without a call, who is left, and what they were sent.
+
+    Args:
+        s: the session.
+        told: whether everybody who is left was sent how to get a new password.
+    """
+    counts, calls, now = await s.users.counts(), await _newest_calls(s), s.world.now()
+    last = max((time for time, _ in calls), default=None)
+    quiet = last is None or now - last >= _QUIET
+    since = "none in the log that can be read" if last is None else f"the last one was {(now - last).days} days ago"
+    rows = [
+        ("72 hours without a call", "yes" if quiet else "no", since),
+        ("nobody is left", "no" if counts.to_migrate else "yes", f"{counts.to_migrate:,} carry the flag"),
+        (
+            "who is left was sent how to get a new password",
+            "you say" if told is None else "yes" if told else "no",
+            "notebook 08 lists who is left, and measures what a campaign did",
+        ),
+    ]
+    may = quiet and (not counts.to_migrate or told is True)
+    return Table(
+        caption=f"May the old system be switched off? {'Yes' if may else 'Not yet'}",
+        columns=("What", "So", "Found"),
+        rows=rows,
+        note="First take the flag off everybody, so that nobody is sent to an endpoint that cannot ask any more; then"
+        " the listener, the extension and the endpoint; the old system last, with a backup that somebody can restore.",
+    )
+
+
+async def _newest_calls(s: Steps) -> list[tuple[datetime, int]]:
+    """Read when the newest sign-ins called the endpoint, and the error code of each call."""
+    found = [(row["createdDateTime"], result) for row in await _newest_sign_ins(s) if (result := _call_of(row))]
+    return [(datetime.fromisoformat(time), int(result.get("errorCode") or 0)) for time, result in found]
+
+
 _WOULD_GO: Final = "would be removed"
 _ALONE: Final = "left alone"
 
@@ -544,6 +636,8 @@ async def _tenant(s: Steps) -> str:
 
 
 async def _endpoint(s: Steps) -> str:
+    if s.profile.hosting.vault:  # it runs elsewhere, with keys that are not on this machine
+        return (await _reach(s, s.profile.target_url))[0]
     await s.endpoint.ensure()
     # Loopback answers as well where the public name leads nowhere, or to something else.
     words, _ = await _reach(s, s.profile.target_url)
@@ -566,6 +660,15 @@ async def _figures(s: Steps) -> str:
     if collected != counted:
         raise _error(NotReady, "figures-differ", collected=collected, counted=counted)
     return f"{counted:,} migrated, in the figures and in the tenant"
+
+
+async def _hosted(s: Steps) -> str:
+    if not s.profile.hosting.vault:
+        raise NotReady("No vault is chosen.", next_step="Run notebook 09-go-live from its first cell.")
+    health = await s.host.health()
+    if health.facts[HAS_KEY] != "yes":
+        raise NotReady("The hosted endpoint lacks the key in use.", next_step="Check its vault, identity and role.")
+    return f"{health.status}; its key is in the vault; {health.facts[DAYS_LEFT]} days left"
 
 
 async def _in_order(s: Steps) -> str:
@@ -595,6 +698,7 @@ CHECKPOINTS: Final = (
     Checkpoint("users to migrate", "06", users_in_words),
     Checkpoint("a user who has migrated", "07", _migrated),
     Checkpoint("figures that equal the tenant's own count", "08", _figures),
+    Checkpoint("a hosted endpoint with the vault's key", "09", _hosted),
     Checkpoint("a configuration without a fault", "90", _in_order),
     Checkpoint("what is left of the kit in the tenant", "99", _left),
 )
@@ -610,6 +714,7 @@ _NEEDS: Final = {
     "06": ("00", "01"),
     "07": ("00", "01", "02", "03", "04", "05", "06"),
     "08": ("00", "01", "06"),
+    "09": ("00", "01", "02", "03", "04", "06"),
     "90": ("00", "01", "02", "03", "04", "05", "06"),
     "99": ("00",),
 }

@@ -141,6 +141,26 @@ class Session(Steps):
         given = read_settings(settings) if isinstance(settings, Path) else settings
         return await check_before_going_live(self, settings=given, azure=read, lock_after=lock_after)
 
+    async def go_no_go(self, *, answers: Mapping[str, bool] | None = None) -> Table:
+        """Put together what speaks for going live and what against it.
+
+        Args:
+            answers: what only people know: a question of the table, and True or False.
+        """
+        from helpers.checks import go_no_go
+
+        return await go_no_go(self, answers=answers)
+
+    async def switch_off(self, *, told: bool | None = None) -> Table:
+        """Say whether the old system may be switched off.
+
+        Args:
+            told: whether everybody who is left was sent how to get a new password.
+        """
+        from helpers.checks import switch_off
+
+        return await switch_off(self, told=told)
+
     async def remove(self, *, dry_run: bool = True, applications: Collection[str] = ()) -> Table:
         """Remove what the kit made in this tenant, or list what would be removed.
 
@@ -159,6 +179,7 @@ class Session(Steps):
     async def close(self) -> None:
         """Stop the endpoint and close all connections."""
         await self.endpoint.stop()
+        await self.host.close()
         await self.world.close()
 
 
@@ -248,6 +269,7 @@ def environment() -> Table:
 
 
 async def _session(world: World, profile: Profile, folder: Path) -> Session:
+    from helpers.host import Host
     from helpers.local_endpoint import LocalEndpoint
     from helpers.migration_progress import Progress
     from helpers.settings import named_by_id, state
@@ -289,6 +311,7 @@ async def _session(world: World, profile: Profile, folder: Path) -> Session:
         policies=Policies(PasswordExtension(*tools), Listener(*tools)),
         key=key,
         vault=vault,
+        host=Host(*tools, world, endpoint, key, vault),
         users=Users(*tools),
         endpoint=endpoint,
         progress=progress,

@@ -200,19 +200,19 @@ class LocalEndpoint:
                 lines.append(json.loads(line))
         return [line for line in lines if isinstance(line, dict)]
 
-    async def settings(self) -> dict[str, str]:
-        """Return the endpoint's environment settings, with the private key among them; raises as `ensure` does."""
+    async def settings(self, *, keys: bool = True) -> dict[str, str]:
+        """Return the endpoint's environment settings, with or without the private keys; raises as `ensure` does."""
         app = await self._app.show()
         key, previous = self._key.private_key_path, self._key.previous_key_path
-        if not key.is_file():
+        if keys and not key.is_file():
             raise NotReady("There is no private key on this machine.", next_step="Run notebook 04-key-pair first.")
         settings = {
             "JIT_TENANT_ID": self._tenant_id,
             "JIT_EXTENSION_APP_ID": app.app_id,
             "JIT_IDENTIFIER_URI": app.identifier_uri,
             "JIT_OPENID_CONFIGURATION": self._world.documents(),
-            "DecryptionPrivateKey": key.read_text(encoding="utf-8"),
-            "DecryptionPrivateKeyPrevious": previous.read_text(encoding="utf-8") if previous.is_file() else "",
+            "DecryptionPrivateKey": key.read_text(encoding="utf-8") if keys else "",
+            "DecryptionPrivateKeyPrevious": previous.read_text(encoding="utf-8") if keys and previous.is_file() else "",
             _STORE: await asyncio.to_thread(self._store),
             "JIT_LEDGER": str(self.ledger_path),
         }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from helpers.host import Host
     from helpers.local_endpoint import LocalEndpoint
     from helpers.migration_progress import Progress
     from helpers.settings import Profile
@@ -53,6 +54,7 @@ class Steps:
     policies: Policies
     key: EncryptionKey
     vault: Vault
+    host: Host
     users: Users
     endpoint: LocalEndpoint
     progress: Progress

@@ -41,8 +41,11 @@ _GUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _TENANT = rf"(?i)^({_GUID}|([a-z0-9-]+\.)+[a-z0-9-]+)?\Z"
 _NATIONAL = re.compile(r"(?i)\.(onmicrosoft\.(us|de|cn)|onmschina\.cn|ciamlogin\.(?!com\Z).+)\Z")
 _HOST = r"^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]\Z"
-# Nobody owns a name under .example: it serves the rehearsal, and a real tenant could never reach it.
-_REHEARSAL_HOST: Final = "jit-endpoint.woodgrove.example"
+
+
+# Nobody owns a name there: it serves the rehearsal, and a real tenant could never reach it.
+_NOBODYS: Final = ".woodgrove.example"
+_REHEARSAL_HOST: Final = f"jit-endpoint{_NOBODYS}"
 
 
 class _Values(BaseModel):
@@ -203,7 +206,7 @@ def load(folder: Path, mode: Mode | None = None) -> Profile:
 
 
 def _with_host(profile: Profile) -> Profile:
-    if profile.mode == "live" and profile.endpoint_host == _REHEARSAL_HOST:
+    if profile.mode == "live" and profile.endpoint_host.endswith(_NOBODYS):
         raise SettingsError(
             "A real tenant needs the public host name of your endpoint; none is chosen.",
             next_step="Give it, such as kit.choose('live', endpoint_host='jit.contoso.com'). Notebook 00 shows how to"

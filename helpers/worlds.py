@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
@@ -108,11 +109,16 @@ class World(ABC):
     def vault(self) -> VaultDoor:
         """Open the vault that the profile names."""
 
+    def now(self) -> datetime:
+        """Return the time that the tenant's logs go by."""
+        return datetime.now(UTC)
+
     def provision(self, step: str) -> str:
         """Carry a step of Azure's set-up out at rehearsal services and say what was done; empty where Azure is real.
 
         Args:
-            step: `grant` the two roles, `restrict` the vault's network, `open` it again, `vault-away`, `vault-back`.
+            step: `grant` the two roles, `restrict` the vault's network, `let_in` this machine, `open` it to all,
+                `vault-away`, `vault-back`.
         """
         return ""
 
@@ -173,6 +179,9 @@ class RehearsalWorld(World):
     async def reach(self, url: str) -> httpx.Response:
         return await self.rehearsal_tenant.reach(url)
 
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.rehearsal_tenant.directory.clock.now(), UTC)
+
     def _vault_server(self) -> Any:
         from jitkit.hosting.rehearsal_vault import RehearsalVault, VaultServer
 
@@ -204,13 +213,13 @@ class RehearsalWorld(World):
             vault.assign(ADMINISTRATOR, OFFICER)
             vault.assign(ENDPOINT, SECRETS_USER)
             return f"rehearsal vault: you are {OFFICER}, the endpoint's identity is {SECRETS_USER}"
-        if step in ("restrict", "open"):
-            vault.let_in(*([ENDPOINT] if step == "restrict" else []))
-            return "rehearsal vault: " + ("only the app's network gets in" if step == "restrict" else "open to all")
+        if step in _LET_IN:
+            vault.let_in(*_LET_IN[step])
+            return f"rehearsal vault: lets in {' and '.join(_LET_IN[step]) or 'everybody'}"
         if step in ("vault-away", "vault-back"):
             vault.away = step == "vault-away"
             return "rehearsal vault: " + ("away" if vault.away else "back")
-        return "nothing to do in the rehearsal"
+        return "rehearsal: a vault and a host on this machine take the place of Azure's"
 
     async def compose(self, username: str, password: str | None) -> Callout | None:
         return await self.rehearsal_tenant.compose_callout(username, self._password(username, password))
@@ -273,6 +282,14 @@ class RehearsalWorld(World):
             if each.status == "active" and not each.must_change and each.username not in unusual
             if each.username in people and not password_problem(people[each.username])
         }
+
+
+# Who gets through the rehearsal vault's firewall after each step.
+_LET_IN: Final[dict[str, tuple[str, ...]]] = {
+    "restrict": ("endpoint",),
+    "let_in": ("endpoint", "administrator"),
+    "open": (),
+}
 
 
 class LiveWorld(World):

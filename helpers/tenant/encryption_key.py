@@ -35,11 +35,12 @@ from jitkit.errors import NotReady, SettingsError, Taken
 from jitkit.files import write_private
 from jitkit.hosting.doctor import TenantKey
 
-__all__ = ["EncryptionKey", "Key", "make_pair", "read_pair"]
+__all__ = ["WAITS", "EncryptionKey", "Key", "make_pair", "read_pair"]
 
 # Source: how-to 2.1.3: self-signed, CN=JitMigration, RSA 2048 or 4096.
 SUBJECT: Final = "JitMigration"
 VALID_DAYS = 365
+WAITS: Final = "Waits for the endpoint"  # on the card of a key while a newer one is there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -373,7 +374,7 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
             **places,
         }
         if not newest:
-            facts["Waits for the endpoint"] = "a new key: give it to the endpoint, then run `await s.key.rotate()`"
+            facts[WAITS] = "a new key: give it to the endpoint, then run `await s.key.rotate()`"
         if others:
             facts["Other keys of the registration"] = "; ".join(_described(each) for each in others)
         return Key(

@@ -10,9 +10,9 @@ import pytest
 from jitkit import protocol
 from jitkit.rehearsal.tenant import RehearsalTenant
 
-from .support import PATHS, Live, Person, Runs, choose, differences, export, run_every_notebook
+from .support import TO_THEIR_END, Live, Person, Runs, choose, differences, export, run_every_notebook
 
-each_notebook = pytest.mark.parametrize("number", PATHS)
+each_notebook = pytest.mark.parametrize("number", TO_THEIR_END)
 
 
 @pytest.fixture(scope="module")

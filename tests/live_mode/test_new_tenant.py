@@ -15,6 +15,7 @@ from .support import (
     HOST,
     PATHS,
     PRODUCTION,
+    TO_THEIR_END,
     Asked,
     Live,
     Person,
@@ -31,7 +32,7 @@ from .support import (
     unasked,
 )
 
-each_notebook = pytest.mark.parametrize("number", PATHS)
+each_notebook = pytest.mark.parametrize("number", TO_THEIR_END)
 
 # What each notebook may write: the last steps of the paths. All others write nothing.
 WRITES = {
@@ -112,6 +113,11 @@ async def _move(live: Live) -> Moved:
 def test_run_all_ends_without_an_error(runs: Runs, number: str) -> None:
     """B1: notebooks 06, 07 and 90 stopped at names of invented users and at a host that does not answer."""
     assert number not in runs.problems
+
+
+def test_going_live_stops_at_invented_names_before_anything_is_changed(runs: Runs) -> None:
+    assert "09/names" in runs.stopped["09"] and "SettingsError" in runs.stopped["09"]
+    assert runs.written["09"] == []
 
 
 @each_notebook

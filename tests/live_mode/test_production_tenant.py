@@ -10,7 +10,7 @@ import pytest
 from jitkit.rehearsal.tenant import RehearsalTenant
 
 from .support import (
-    PATHS,
+    TO_THEIR_END,
     Live,
     Person,
     Runs,
@@ -22,7 +22,7 @@ from .support import (
     unasked,
 )
 
-each_notebook = pytest.mark.parametrize("number", PATHS)
+each_notebook = pytest.mark.parametrize("number", TO_THEIR_END)
 
 # Four have signed up by themselves; three of them are in the export as well: one has migrated, one has the flag.
 SIGNED_UP = {

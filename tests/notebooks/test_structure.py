@@ -66,6 +66,7 @@ def test_the_notebooks_are_these_in_this_order() -> None:
         "06-users",
         "07-sign-in",
         "08-migration-progress",
+        "09-go-live",
         "90-troubleshooting",
         "99-clean-up",
     ]
