@@ -41,6 +41,11 @@ def test_a_table_has_column_headers_and_a_note() -> None:
     assert "n &amp; m: <code>await &lt;y&gt;</code>" in page
 
 
+def test_a_card_without_facts_is_a_sentence_and_no_empty_table() -> None:
+    page = Card(title="Drill", status="skipped")._repr_html_()
+    assert page == "<p>Drill: <strong>skipped</strong></p>"
+
+
 def test_code_in_a_cell_is_shown_as_code() -> None:
     table = Table(caption="c", columns=("Do",), rows=[("run `await s.check()` <now>",)])
     card = Card(title="t", status="read", facts={"Next": "`x` & y"})

@@ -51,6 +51,8 @@ class Card:
             for label, value in self.facts.items()
         )
         caption = f"{html.escape(self.title)}: <strong>{html.escape(self.status)}</strong>"
+        if not rows:  # a screen reader would announce a table and then have nothing to read
+            return f"<p>{caption}</p>{_sent(self.sent)}"
         return f"<table>{_caption(caption)}<tbody>{rows}</tbody></table>{_sent(self.sent)}"
 
 

@@ -52,7 +52,7 @@ _SPELLED: Final = (
 )
 # No migration has times outside of these; days that other systems write for "never" count as empty.
 _EARLIEST: Final = pd.Timestamp("2000-01-01", tz="UTC")
-_AHEAD, _PLANNED = 5 * 365, 50 * 365  # days from now on; a flag may be planned
+_AHEAD: Final = pd.Timedelta(days=5 * 365)
 _ZEROS: Final = (
     *("0001-01-01", "1582-10-15", "1600-12-31", "1601-01-01", "1753-01-01", "1858-11-17", "1899-12-30", "1899-12-31"),
     *("1900-01-01", "1904-01-01", "1969-12-31", "1970-01-01", "1980-01-01", "2038-01-19", "2079-06-06", "2106-02-07"),
@@ -274,20 +274,23 @@ def _spelled(texts: pd.Series) -> pd.Series:
 
 
 def _possible(read: pd.Series, frame: pd.DataFrame, name: str, kind: str) -> pd.Series:
-    """Take the zero or the end of another system's clock for no time, and refuse a time that cannot be."""
-    latest = pd.Timestamp.now("UTC") + pd.Timedelta(days=_PLANNED if name == "flagged_at" else _AHEAD)
-    if not ((read < _EARLIEST) | (read > latest)).any():
+    """Take the zero or the end of another system's clock for no time, and refuse a time that cannot be.
+
+    A flag that is yet to be set may have any time to come.
+    """
+    early, late = read < _EARLIEST, read > pd.Timestamp.now("UTC") + _AHEAD
+    if not (early | late).any():
         return read
-    zeros = read.dt.strftime("%Y-%m-%d").isin(_ZEROS)
-    read = read.mask(zeros)
-    if (odd := (read < _EARLIEST) | (read > latest)).any():
+    zeros = (early | late) & read.dt.strftime("%Y-%m-%d").isin(_ZEROS)
+    odd = (early if name == "flagged_at" else early | late) & ~zeros
+    if odd.any():
         at = int(np.flatnonzero(odd)[0])
         raise BadTable(
             f"The column {name} of {kind} holds a time of the year {read.iloc[at].year} in row {at + 1:,}.",
             next_step="Correct it, or leave it empty.",
         )
     frame.attrs["zeros"] = frame.attrs.get("zeros", 0) + int(zeros.sum())
-    return read
+    return read.mask(zeros)
 
 
 def index_in(texts: pd.Series | pd.Index, known: pd.Series | pd.Index) -> np.ndarray:
