@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from msgraph.generated.models.api_application import ApiApplication
@@ -16,7 +16,6 @@ from msgraph.generated.models.resource_access import ResourceAccess
 from msgraph.generated.models.service_principal import ServicePrincipal
 from msgraph.generated.models.web_application import WebApplication
 
-from helpers.graph import Change
 from helpers.tenant import step
 from helpers.tenant.attribute import MigrationFlag
 from helpers.tenant.step import TAG, ObjectStep
@@ -26,13 +25,8 @@ from jitkit.errors import NotReady
 
 __all__ = ["AppStep", "ClientApp", "ExtensionApp", "Registration"]
 
-SINGLE_TENANT = "AzureADMyOrg"
 # Enterprise applications lists the service principals that carry this tag.
 LISTED = "WindowsAzureActiveDirectoryIntegratedApp"
-RECYCLE_BIN = (
-    "In the recycle bin for 30 days, under App registrations > Deleted applications: restore it there, or delete it"
-    " for good."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +62,12 @@ class AppStep(ObjectStep[None, _App, Registration]):
         return ""
 
     async def _find(self) -> tuple[None, _App | None]:
-        listed = await self._listed()
-        ours = [app for app in listed if TAG in (app.tags or [])]
+        ours, others = await self._named_so()
         if len(ours) == 1:
-            return None, _App(ours[0], await self._principal(ours[0]))
-        if not listed:
+            return None, await self._with_principal(ours[0])
+        if not ours and not others:
             return None, None
-        found = ", ".join(f"{app.display_name} (object id {app.id})" for app in ours or listed)
+        found = ", ".join(f"{app.display_name} (object id {app.id})" for app in ours or others)
         if ours:
             raise step.taken(
                 f"{len(ours)} registrations called {self._name!r} carry the kit's tag {TAG}.",
@@ -88,14 +81,19 @@ class AppStep(ObjectStep[None, _App, Registration]):
             f" {TAG!r} to its tags (App registrations > Manifest).",
         )
 
-    async def _listed(self) -> list[Application]:
-        return await step.all_pages(self._client.applications, filter=f"displayName eq {step.quoted(self._name)}")
+    async def _named_so(self) -> tuple[list[Application], list[Application]]:
+        """Return the registrations with the name: those that carry the kit's tag, and the others."""
+        name = step.quoted(self._name)
+        listed = await step.all_pages(self._client.applications, filter=f"displayName eq {name}")
+        ours = [app for app in listed if TAG in (app.tags or [])]
+        return ours, [app for app in listed if app not in ours]
 
-    async def _principal(self, app: Application) -> ServicePrincipal | None:
-        return await step.none_if_absent(self._client.service_principals_with_app_id(app.app_id or "").get())
+    async def _with_principal(self, app: Application) -> _App:
+        principal = self._client.service_principals_with_app_id(app.app_id or "")
+        return _App(app, await step.none_if_absent(principal.get()))
 
     async def _create(self, around: None) -> _App:
-        new = Application(display_name=self._name, sign_in_audience=SINGLE_TENANT, tags=[TAG])
+        new = Application(display_name=self._name, sign_in_audience="AzureADMyOrg", tags=[TAG])
         app = await self._client.applications.post(_with(new, self._changes(new)))
         assert app is not None
         return await self._finish(_App(app, None), self._changes(app))
@@ -108,7 +106,7 @@ class AppStep(ObjectStep[None, _App, Registration]):
         values = [(name, *_words(name, app, value)) for name, value in changes.items()]
         if principal is None:
             values.append(("service principal", "", "created"))
-        async with self._graph.changing(Change(f"Change {self._what}", values)):
+        async with self._changing(f"Change {self._what}", values):
             return await self._finish(found, changes)
 
     async def _finish(self, found: _App, changes: dict[str, object]) -> _App:
@@ -130,15 +128,11 @@ class AppStep(ObjectStep[None, _App, Registration]):
 
     async def _remove(self) -> tuple[str, dict[str, str]]:
         # All that carry the tag, complete or not; a tenant that lagged may have let a second one be created.
-        listed = await self._listed()
-        ours = [app for app in listed if TAG in (app.tags or [])]
-        others = ", ".join(app.id or "" for app in listed if app not in ours)
-        facts = {"Left alone": f"{others}: the kit did not make it"} if others else {}
+        ours, others = await self._named_so()
+        left = ", ".join(app.id or "" for app in others)
+        facts = {"Left alone": f"{left}: the kit did not make it"} if left else {}
         for app in ours:
-            found = _App(app, await self._principal(app))
-            await self._require_removable(None, found)
-            async with self._graph.changing(await self._deletion(None, found)):
-                facts |= await self._delete(None, found)
+            facts |= await self._remove_found(None, await self._with_principal(app))
         return "removed" if ours else "missing", facts
 
     async def _delete(self, around: None, found: _App) -> dict[str, str]:
@@ -146,7 +140,11 @@ class AppStep(ObjectStep[None, _App, Registration]):
         if principal is not None:
             await self._client.service_principals.by_service_principal_id(principal.id or "").delete()
         await self._client.applications.by_application_id(app.id or "").delete()
-        return {"Object id": app.id or "", "Where it is now": RECYCLE_BIN}
+        return {
+            "Object id": app.id or "",
+            "Where it is now": "In the recycle bin for 30 days, under App registrations > Deleted applications: restore"
+            " it there, or delete it for good.",
+        }
 
     def _card(self, around: None, found: _App) -> Registration:
         app, principal = found
@@ -193,26 +191,23 @@ class ExtensionApp(AppStep):
             old, rest = self._old_uris(app), app.identifier_uris or []
             if old and self._identifier_uri(app) not in rest:
                 raise step.missing(f"the identifier URI of {self._profile.endpoint_host}", self._notebook)
-            for extension in await step.all_pages(self._client.identity.custom_authentication_extensions):
+            for extension in await self._extensions():
                 if (named := _resource(extension)) in old:
                     raise NotReady(
                         f"The extension {extension.display_name!r} still names {named}.",
                         next_step="Run notebook 03-policies first: it moves the extension to the new host.",
                     )
             if old:
-                change = Change(
-                    f"Take identifier URIs off {self._what}",
-                    [("Identifier URI", uri, "") for uri in old],
-                    await self._affected(None, _App(app, None)),
-                    answer=self._name,
-                    asks=self._asks,
-                )
-                app.identifier_uris = [uri for uri in rest if uri not in old]
-                async with self._graph.changing(change):
+                rest, values = [uri for uri in rest if uri not in old], [("Identifier URI", uri, "") for uri in old]
+                people = await self._other(MigrationFlag).people()
+                async with self._changing(f"Take identifier URIs off {self._what}", values, people, self._name):
                     item = self._client.applications.by_application_id(app.id or "")
-                    await item.patch(Application(identifier_uris=app.identifier_uris))
-            facts = {"Dropped": ", ".join(old) or "none", "Identifier URI": ", ".join(app.identifier_uris or [])}
+                    await item.patch(Application(identifier_uris=rest))
+            facts = {"Dropped": ", ".join(old) or "none", "Identifier URI": ", ".join(rest)}
             return Card(title=self._title, status="updated" if old else "reused", facts=facts, sent=tuple(sent))
+
+    async def _extensions(self) -> list[Any]:
+        return await step.all_pages(self._client.identity.custom_authentication_extensions)
 
     def _old_uris(self, app: Application) -> list[str]:
         """Return the identifier URIs that the kit's rule made for other hosts."""
@@ -231,14 +226,12 @@ class ExtensionApp(AppStep):
 
     async def addresses(self, app_id: str) -> list[str]:
         """Return the addresses that Entra calls with tokens for this registration, whoever made the extensions."""
-        extensions = await step.all_pages(self._client.identity.custom_authentication_extensions)
-        using = [each for each in extensions if (_resource(each) or "").endswith(f"/{app_id}")]
+        using = [each for each in await self._extensions() if _resource(each).endswith(f"/{app_id}")]
         return [address for each in using if (address := step.dig(each, "endpoint_configuration.target_url"))]
 
     async def require_unused(self, app_id: str) -> None:
         """Raise Taken when an extension that `remove` leaves in the tenant needs this registration."""
-        extensions = await step.all_pages(self._client.identity.custom_authentication_extensions)
-        using = [each for each in extensions if app_id and (_resource(each) or "").endswith(f"/{app_id}")]
+        using = [each for each in await self._extensions() if app_id and _resource(each).endswith(f"/{app_id}")]
         if not using:
             return
         listeners = await step.all_pages(self._client.identity.authentication_event_listeners)
@@ -294,9 +287,8 @@ class ClientApp(AppStep):
         }
 
 
-def _resource(extension: object) -> str | None:
-    uri: str | None = step.dig(extension, "authentication_configuration.resource_id")
-    return uri
+def _resource(extension: Any) -> str:
+    return step.dig(extension, "authentication_configuration.resource_id") or ""
 
 
 def _words(name: str, app: Application, value: object) -> tuple[str, str]:

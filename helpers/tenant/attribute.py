@@ -54,24 +54,24 @@ class MigrationFlag(ObjectStep[Application, ExtensionProperty, Flag]):
         wanted = f"extension_{(owner.app_id or '').replace('-', '')}_{self._name}"
         properties = self._client.applications.by_application_id(owner.id or "").extension_properties
         listed: list[ExtensionProperty] = await all_pages(properties)
-        for each in listed:
-            if each.name == wanted:
-                if each.data_type != "Boolean" or "User" not in (each.target_objects or []) or each.is_multi_valued:
-                    raise taken(
-                        f"The attribute {self._name!r} is there, but it is not a Boolean of users.",
-                        found=_described(each),
-                        next_step="Choose another attribute name in notebook 00, or remove this one if it is not used.",
-                    )
-                return owner, each
-        for each in listed:
-            if (each.name or "").casefold() == wanted.casefold():
-                raise taken(
-                    f"The attribute {self._name!r} is there in other capitals.",
-                    found=_described(each),
-                    next_step="Use that spelling as the attribute name in notebook 00, or remove the attribute:"
-                    " two names that differ only in capitals get mixed up.",
-                )
-        return owner, None
+        alike = [each for each in listed if (each.name or "").casefold() == wanted.casefold()]
+        found = next((each for each in alike if each.name == wanted), None)
+        if found is None and alike:
+            raise taken(
+                f"The attribute {self._name!r} is there in other capitals.",
+                found=_described(alike[0]),
+                next_step="Use that spelling as the attribute name in notebook 00, or remove the attribute:"
+                " two names that differ only in capitals get mixed up.",
+            )
+        if found and (
+            found.data_type != "Boolean" or "User" not in (found.target_objects or []) or found.is_multi_valued
+        ):
+            raise taken(
+                f"The attribute {self._name!r} is there, but it is not a Boolean of users.",
+                found=_described(found),
+                next_step="Choose another attribute name in notebook 00, or remove this one if it is not used.",
+            )
+        return owner, found
 
     async def _owner(self) -> Application:
         # Source: "Custom user attributes" of external tenants. The application's full name ends in "Do not modify …".

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 from uuid import UUID
 
 from msgraph.generated.models.app_role_assignment import AppRoleAssignment
 from msgraph.generated.models.o_auth2_permission_grant import OAuth2PermissionGrant
 
-from helpers.graph import Change
 from helpers.tenant.apps import AppStep, ClientApp, ExtensionApp, Registration
 from helpers.tenant.attribute import MigrationFlag
 from helpers.tenant.step import ObjectStep, all_pages, missing, none_if_exists, quoted, retry_while_unknown
@@ -37,9 +36,10 @@ class _Ends(NamedTuple):
     graph: str
 
 
-class _ConsentStep(ObjectStep[_Ends, G, Consent], Generic[G]):
+class _ConsentStep(ObjectStep[_Ends, G, Consent]):
     _kind = "consent to"
     _notebook = "02-app-registrations"
+    _asks = "the name of the permission"
     _name: str  # the permission
     _granted_to: ClassVar[type[AppStep]]
 
@@ -60,10 +60,6 @@ class _ConsentStep(ObjectStep[_Ends, G, Consent], Generic[G]):
     async def _create(self, around: _Ends) -> G | None:
         # A grant may be there although it was not listed, and may be applied although its first answer was a 404.
         return await none_if_exists(retry_while_unknown(lambda: self._grant(around)))
-
-    @property
-    def _asks(self) -> str:
-        return "the name of the permission"
 
     async def _affected(self, around: _Ends, found: G) -> str:
         return around.app.title
@@ -156,7 +152,7 @@ class ClientConsent(_ConsentStep[OAuth2PermissionGrant]):
             return None
         wider = [*scopes, self._name]
         values = [("Scopes", " ".join(scopes), " ".join(wider))]
-        async with self._graph.changing(Change(f"Change {self._what}", values, around.app.title)):
+        async with self._changing(f"Change {self._what}", values, around.app.title):
             return await self._set_scopes(found, wider)
 
     async def _delete(self, around: _Ends, found: OAuth2PermissionGrant) -> dict[str, str]:

@@ -13,7 +13,6 @@ from msgraph.generated.identity.custom_authentication_extensions.validate_authen
 from msgraph.generated.models.on_password_submit_custom_extension import OnPasswordSubmitCustomExtension
 from msgraph.generated.models.on_password_submit_listener import OnPasswordSubmitListener
 
-from helpers.graph import Change
 from helpers.tenant import step
 from helpers.tenant.apps import ClientApp, ExtensionApp
 from helpers.tenant.attribute import MigrationFlag
@@ -87,12 +86,15 @@ class PasswordExtension(ObjectStep[None, _Stored, Extension]):
             NotReady: the extension is not there.
         """
         with step.recording_errors("validate the custom authentication extension") as sent:
-            item = self._extensions.by_custom_authentication_extension_id((await self.show()).extension_id)
+            item = self._item(self._complete(*await self._find()))
             return replace(_findings(await item.validate_authentication_configuration.post()), sent=tuple(sent))
 
     @property
     def _extensions(self) -> Any:
         return self._client.identity.custom_authentication_extensions
+
+    def _item(self, found: _Stored) -> Any:
+        return self._extensions.by_custom_authentication_extension_id(found.extension.id or "")
 
     async def _find(self) -> tuple[None, _Stored | None]:
         named = [each for each in await step.all_pages(self._extensions) if each.display_name == self._name]
@@ -121,24 +123,16 @@ class PasswordExtension(ObjectStep[None, _Stored, Extension]):
 
     async def _update(self, around: None, found: _Stored) -> _Stored | None:
         body = await self._wanted()
-        if _settings(found.extension) == _settings(body):
+        values = step.differing(_settings(found.extension), _settings(body))
+        if not values:
             return None
         warnings = await self._validate(body)
-        names = ("Entra calls", "In the name of", "Waits (ms)", "Retries")
-        differ = [
-            (name, str(now or ""), str(then))
-            for name, now, then in zip(names, _settings(found.extension), _settings(body), strict=True)
-            if now != then
-        ]
-        change = Change(f"Change {self._what}", differ)
-        if {name for name, _, _ in differ} & set(names[:2]):
+        change = self._changing(f"Change {self._what}", values)
+        if {"Entra calls", "In the name of"} & {label for label, _, _ in values}:
             affected = await self._affected(around, found)
-            change = Change(f"Move {self._what}", differ, affected, self._name, self._asks)
-        async with self._graph.changing(change):
-            return await self._write(body, found, warnings)
-
-    async def _write(self, body: OnPasswordSubmitCustomExtension, found: _Stored, warnings: tuple[str, ...]) -> _Stored:
-        await self._extensions.by_custom_authentication_extension_id(found.extension.id or "").patch(body)
+            change = self._changing(f"Move {self._what}", values, affected, self._name)
+        async with change:
+            await self._item(found).patch(body)
         body.id = found.extension.id
         return _Stored(body, warnings)
 
@@ -211,12 +205,11 @@ class PasswordExtension(ObjectStep[None, _Stored, Extension]):
         return [("Entra calls", "", self._profile.target_url)]
 
     async def _delete(self, around: None, found: _Stored) -> dict[str, str]:
-        extension_id = found.extension.id or ""
-        await self._extensions.by_custom_authentication_extension_id(extension_id).delete()
-        return {"Id": extension_id}
+        await self._item(found).delete()
+        return {"Id": found.extension.id or ""}
 
     def _card(self, around: None, found: _Stored) -> Extension:
-        target, resource, timeout, retries = _settings(found.extension)
+        target, resource, timeout, retries = _settings(found.extension).values()
         facts = {
             "Id": found.extension.id or "",
             "Entra calls": str(target),
@@ -224,8 +217,7 @@ class PasswordExtension(ObjectStep[None, _Stored, Extension]):
             "Waits": f"{timeout:,} ms, then tries {retries} more time" if timeout else "as long as the service chooses",
         }
         if found.warnings:
-            warnings = (f"{code}: {fix_for_warning(code)}" for code in found.warnings)
-            facts["Validation warns"] = " ".join(warnings)
+            facts["Validation warns"] = " ".join(f"{code}: {fix_for_warning(code)}" for code in found.warnings)
         return Extension(
             title=self._title,
             status="read",
@@ -263,7 +255,14 @@ class Listener(ObjectStep[_Around, OnPasswordSubmitListener, EventListener]):
             KitError: it covers applications that are not among those names.
         """
         with contextlib.suppress(NotReady, Taken):
-            require_named((await self.to_remove()).others, applications)
+            others = (await self.to_remove()).others
+            if unnamed := [each for each in others if each not in applications]:
+                raise KitError(
+                    f"The listener covers more than the test client: {', '.join(unnamed)} would lose the migration, so"
+                    " nothing was removed.",
+                    next_step="Ask the people who run them. To remove it all the same, name each of them in the call:"
+                    f" applications={list(others)!r}.",
+                )
         return await super().remove()
 
     @property
@@ -312,19 +311,13 @@ class Listener(ObjectStep[_Around, OnPasswordSubmitListener, EventListener]):
     async def _update(self, around: _Around, found: OnPasswordSubmitListener) -> OnPasswordSubmitListener | None:
         # What somebody else widened stays, and so does its priority.
         body = await self._wanted(around.covered, found)
-        compared = [
-            ("Listens to", _apps(found, around.covered), _apps(body, around.covered)),
-            ("Looks at", _flag(found), _flag(body)),
-            ("Calls", step.calls(found), step.calls(body)),
-        ]
-        values = [each for each in compared if each[1] != each[2]]
+        values = step.differing(_aims(found, around.covered), _aims(body, around.covered))
         if not values:
             return None
-        change = Change(f"Change {self._what}", values)
-        if {name for name, _, _ in values} != {"Listens to"}:
-            affected = await self._affected(around, found)
-            change = replace(change, affected=affected, answer=self._name, asks=self._asks)
-        async with self._graph.changing(change):
+        change = self._changing(f"Change {self._what}", values)
+        if {label for label, _, _ in values} != {"Listens to"}:
+            change = self._changing(f"Change {self._what}", values, await self._affected(around, found), self._name)
+        async with change:
             await self._listeners.by_authentication_event_listener_id(found.id or "").patch(body)
         body.id = found.id
         return body
@@ -385,13 +378,9 @@ class Listener(ObjectStep[_Around, OnPasswordSubmitListener, EventListener]):
             for each in around.every
             if each.id != found.id and (_covers_all(each) or set(step.client_ids(each)) & set(step.client_ids(found)))
         )
-        facts = {
-            "Id": found.id or "",
-            "Listens to": _apps(found, around.covered),
-            "Looks at": _flag(found) or "no flag",
-            "Calls": step.calls(found),
-            "Priority": str(_priority(found)),
-        }
+        aims = _aims(found, around.covered)
+        looks_at = {"Looks at": _flag(found) or "no flag"}
+        facts = {"Id": found.id or "", **aims, **looks_at, "Priority": str(_priority(found))}
         others = [each.name for each in around.covered.values() if each.there and not each.ours]
         others = ([EVERY_APP] if _covers_all(found) else []) + others
         if others:
@@ -414,51 +403,39 @@ class Listener(ObjectStep[_Around, OnPasswordSubmitListener, EventListener]):
         )
 
 
-def _settings(extension: OnPasswordSubmitCustomExtension) -> tuple[Any, ...]:
-    return (
-        step.dig(extension, "endpoint_configuration.target_url"),
-        step.dig(extension, "authentication_configuration.resource_id"),
-        step.dig(extension, "client_configuration.timeout_in_milliseconds"),
-        step.dig(extension, "client_configuration.maximum_retries"),
-    )
+def _settings(extension: OnPasswordSubmitCustomExtension) -> dict[str, Any]:
+    paths = {
+        "Entra calls": "endpoint_configuration.target_url",
+        "In the name of": "authentication_configuration.resource_id",
+        "Waits (ms)": "client_configuration.timeout_in_milliseconds",
+        "Retries": "client_configuration.maximum_retries",
+    }
+    return {label: step.dig(extension, path) for label, path in paths.items()}
 
 
 def _findings(validation: Any) -> Findings:
-    found = {kind: getattr(validation, kind, None) or [] for kind in ("errors", "warnings")}
     rows = [
-        (kind.removesuffix("s"), each.code, each.message, fix_for_warning(each.code))
-        for kind, those in found.items()
-        for each in those
+        (kind, each.code or "", each.message, fix_for_warning(each.code))
+        for kind in ("error", "warning")
+        for each in getattr(validation, f"{kind}s", None) or []
     ]
-    codes = {kind: tuple(each.code or "" for each in those) for kind, those in found.items()}
     return Findings(
         caption="What the tenant's own validation says",
         columns=("Kind", "Code", "The tenant's words", "What to do"),
         rows=rows,
         note="" if rows else "It found nothing wrong.",
-        errors=codes["errors"],
-        warnings=codes["warnings"],
+        errors=tuple(code for kind, code, _, _ in rows if kind == "error"),
+        warnings=tuple(code for kind, code, _, _ in rows if kind == "warning"),
     )
 
 
-def require_named(others: Collection[str], applications: Collection[str]) -> None:
-    """Raise KitError unless all applications that lose the migration are named."""
-    if unnamed := [each for each in others if each not in applications]:
-        raise KitError(
-            f"The listener covers more than the test client: {', '.join(unnamed)} would lose the migration, so nothing"
-            " was removed.",
-            next_step="Ask the people who run them. To remove it all the same, name each of them in the call:"
-            f" applications={list(others)!r}.",
-        )
-
-
-def _apps(listener: OnPasswordSubmitListener, covered: Mapping[str, step.CoveredApp] | None = None) -> str:
-    named = [
-        f"{covered[id].name} ({id})" if covered and covered[id].name != id else id for id in step.client_ids(listener)
-    ]
+def _aims(listener: OnPasswordSubmitListener, covered: Mapping[str, step.CoveredApp]) -> dict[str, str]:
+    """Say which applications, which flag and which extension it is about."""
+    ids = step.client_ids(listener)
+    apps = ", ".join(id if covered[id].name == id else f"{covered[id].name} ({id})" for id in ids)
     if _covers_all(listener):
-        return f"every app{', among them ' + ', '.join(named) if named else ''}"
-    return ", ".join(named) or "no app"
+        apps = f"every app, among them {apps}" if apps else "every app"
+    return {"Listens to": apps or "no app", "Looks at": _flag(listener), "Calls": step.calls(listener)}
 
 
 def _flag(listener: OnPasswordSubmitListener) -> str:

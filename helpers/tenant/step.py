@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NamedTuple, TypeVar
@@ -86,18 +86,12 @@ class Step:
         self._graph = graph
         self._profile = profile
         self._folder = folder
-
-    @property
-    def _state(self) -> Path:
-        return state(self._folder, self._profile)
+        self._state = state(folder, profile)
+        self._record = Record(self._state / "made.json")
 
     @property
     def _client(self) -> GraphServiceClient:
         return self._graph.client
-
-    @property
-    def _record(self) -> Record:
-        return Record(self._state / "made.json")
 
     def _other(self, kind: type[AnyStep]) -> AnyStep:
         return kind(self._graph, self._profile, self._folder)
@@ -209,13 +203,23 @@ class ObjectStep(Step, ABC, Generic[Around, Found, Shown]):
             found = self._complete(around, found)
         except NotReady:
             return "missing", {}
+        return "removed", await self._remove_found(around, found)
+
+    async def _remove_found(self, around: Around, found: Found) -> dict[str, str]:
         await self._require_removable(around, found)
-        async with self._graph.changing(await self._deletion(around, found)):
-            return "removed", await self._delete(around, found)
+        affected = await self._affected(around, found)
+        async with self._changing(f"Delete {self._what}", (), affected, answer=self._name):
+            return await self._delete(around, found)
+
+    def _changing(
+        self, what: str, values: Sequence[tuple[str, str, str]], affected: str = "", answer: str = ""
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        """Announce a change to the object; what has to be typed before it, if anything, is its name."""
+        return self._graph.changing(Change(what, values, affected, answer, self._asks if answer else ""))
 
     async def _make(self, around: Around) -> Found | None:
         """Have the creation allowed, create the object, and note that the kit made it if no mark on it can say so."""
-        async with self._graph.changing(Change(f"Create {self._what}", self._new_values(around))):
+        async with self._changing(f"Create {self._what}", self._new_values(around)):
             if self._marked:
                 return await self._create(around)
             self._record.note(self._what)
@@ -229,15 +233,6 @@ class ObjectStep(Step, ABC, Generic[Around, Found, Shown]):
             if found is not None:
                 self._record.note(self._what, str(dig(found, "id")))
             return found
-
-    async def _deletion(self, around: Around, found: Found) -> Change:
-        """Describe the deletion to who has to allow it."""
-        return Change(
-            f"Delete {self._what}",
-            affected=await self._affected(around, found),
-            answer=self._name,
-            asks=self._asks,
-        )
 
     @property
     def _name(self) -> str:
@@ -328,6 +323,11 @@ def dig(found: Any, path: str) -> Any:
     for name in path.split("."):
         found = getattr(found, name, None)
     return found
+
+
+def differing(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return what a change is about: the label, the value now and the value afterwards, where these differ."""
+    return [(label, str(now[label] or ""), str(then[label])) for label in then if now[label] != then[label]]
 
 
 def client_ids(found: Any) -> tuple[str, ...]:

@@ -13,21 +13,9 @@ from msgraph.generated.models.external_users_self_service_sign_up_events_flow im
 )
 
 from helpers.graph import Change
+from helpers.tenant import step
 from helpers.tenant.apps import ClientApp
-from helpers.tenant.step import (
-    MADE_BY,
-    TAG,
-    ObjectStep,
-    Step,
-    all_pages,
-    client_ids,
-    dig,
-    missing,
-    model,
-    recording_errors,
-    retry_while_unknown,
-    taken,
-)
+from helpers.tenant.step import MADE_BY, TAG, ObjectStep, Step, client_ids, recording_errors, retry_while_unknown
 from jitkit.display import Card, Sent
 from jitkit.errors import NotReady, PermissionMissing, Taken
 
@@ -84,12 +72,12 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
         return app_id, await self._read(flow) if flow is not None and not _providers(flow) else flow
 
     async def _flow_with(self, app_id: str) -> EventsFlow | None:
-        listed = await all_pages(self._client.identity.authentication_events_flows)
+        listed = await step.all_pages(self._flows)
         flows = [flow for flow in listed if isinstance(flow, EventsFlow)]
         with_client = [flow for flow in flows if app_id and app_id in client_ids(flow)]
         named = [flow for flow in flows if flow.display_name == self._name]
         if not with_client and len(named) > 1:
-            raise taken(
+            raise step.taken(
                 f"{len(named)} user flows are called {self._name!r}.",
                 found=", ".join(str(flow.id) for flow in named),
                 next_step="Rename all but one under External Identities > User flows, and run this cell again.",
@@ -98,7 +86,7 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
 
     def _complete(self, around: str, found: EventsFlow | None) -> EventsFlow:
         if found is None or around not in client_ids(found):
-            raise missing(f"a user flow with {self._profile.names.client_app!r} in it", self._notebook)
+            raise step.missing(f"a user flow with {self._profile.names.client_app!r} in it", self._notebook)
         if EMAIL_PROVIDER not in _providers(found):
             raise NotReady(
                 f"The user flow {found.display_name!r} does not offer e-mail with password; it offers"
@@ -109,12 +97,12 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
         return found
 
     async def _create(self, around: str) -> EventsFlow | None:
-        made: Any = await self._client.identity.authentication_events_flows.post(_new(self._name))
+        made = await self._flows.post(_new(self._name))
         return await self._put_in(around, await self._read(made))
 
     async def _update(self, around: str, found: EventsFlow) -> EventsFlow | None:
         if EMAIL_PROVIDER not in _providers(found):
-            raise taken(
+            raise step.taken(
                 f"The user flow {found.display_name!r} does not offer e-mail with password.",
                 found=f"{found.id} with {', '.join(_providers(found)) or 'no identity provider'}",
                 next_step="Add 'Email with password' to it under External Identities > User flows, or take the test"
@@ -123,7 +111,7 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
         if around in client_ids(found):
             return None
         values = [("Applications", "", f"{self._profile.names.client_app} as well")]
-        async with self._graph.changing(Change(f"Change the user flow {found.display_name!r}", values)):
+        async with self._changing(f"Change the user flow {found.display_name!r}", values):
             return await self._put_in(around, found)
 
     async def _put_in(self, around: str, found: EventsFlow) -> EventsFlow:
@@ -131,9 +119,12 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
         await retry_while_unknown(lambda: apps.post(AuthenticationConditionApplication(app_id=around)))
         return await self._read(found)
 
+    @property
+    def _flows(self) -> Any:
+        return self._client.identity.authentication_events_flows
+
     def _item(self, flow: EventsFlow) -> Any:
-        flows = self._client.identity.authentication_events_flows
-        return flows.by_authentication_events_flow_id(flow.id or "")
+        return self._flows.by_authentication_events_flow_id(flow.id or "")
 
     async def _read(self, flow: EventsFlow) -> EventsFlow:
         # The answer to a POST leaves out the identity providers and the applications; a GET has them.
@@ -158,15 +149,12 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
         elif others:
             stays = f"Other applications are in it: {names}."
         if app_id in client_ids(flow) or not stays:
-            does = "Take the test client out of" if stays else "Delete"
-            affected = f"{self._profile.names.client_app} alone; {names or 'no other application'} stays in it"
-            change = Change(
-                f"{does} the user flow {flow.display_name!r}",
-                affected=affected if stays else self._profile.names.client_app,
-                answer=flow.display_name or "",
-                asks="the name of the user flow",
-            )
-            async with self._graph.changing(change):
+            does, affected = "Delete", self._profile.names.client_app
+            if stays:
+                does = "Take the test client out of"
+                affected += f" alone; {names or 'no other application'} stays in it"
+            answer = flow.display_name or ""
+            async with self._changing(f"{does} the user flow {flow.display_name!r}", (), affected, answer):
                 if app_id in client_ids(flow):
                     apps = self._item(flow).conditions.applications.include_applications
                     await apps.by_authentication_condition_application_app_id(app_id).delete()
@@ -254,7 +242,7 @@ def _new(name: str) -> EventsFlow:
     text = {"inputType": "text", "writeToDirectory": True}
     email = {"attribute": "email", "label": "Email Address", "hidden": True, "editable": False, "required": True}
     shown = {"attribute": "displayName", "label": "Display Name", "hidden": False, "editable": True, "required": False}
-    return model(
+    return step.model(
         EventsFlow,
         {
             "displayName": name,
@@ -284,4 +272,6 @@ def _typed(event: str) -> str:
 
 
 def _providers(flow: EventsFlow) -> tuple[str, ...]:
-    return tuple(each.id or "" for each in dig(flow, "on_authentication_method_load_start.identity_providers") or [])
+    return tuple(
+        each.id or "" for each in step.dig(flow, "on_authentication_method_load_start.identity_providers") or []
+    )
