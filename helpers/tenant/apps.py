@@ -44,6 +44,13 @@ class _App(NamedTuple):
     principal: ServicePrincipal | None
 
 
+class _Change(NamedTuple):
+    name: str  # the property of the registration
+    now: str  # in words
+    then: str
+    value: object  # as the SDK takes it
+
+
 class AppStep(ObjectStep[None, _App, Registration]):
     """Create, read or remove one app registration with its service principal. Its name and the kit's tag mark it."""
 
@@ -51,8 +58,8 @@ class AppStep(ObjectStep[None, _App, Registration]):
     _notebook = "02-app-registrations"
 
     @abstractmethod
-    def _changes(self, app: Application) -> dict[str, object]:
-        """Name the properties that are not as they should be, with the values they should have."""
+    def _changes(self, app: Application) -> list[_Change]:
+        """Return what is not as it should be."""
 
     @abstractmethod
     def _more_facts(self, app: Application) -> dict[str, str]:
@@ -94,7 +101,7 @@ class AppStep(ObjectStep[None, _App, Registration]):
 
     async def _create(self, around: None) -> _App:
         new = Application(display_name=self._name, sign_in_audience="AzureADMyOrg", tags=[TAG])
-        app = await self._client.applications.post(_with(new, self._changes(new)))
+        app = await self._client.applications.post(_applied(self._changes(new), new))
         assert app is not None
         return await self._finish(_App(app, None), self._changes(app))
 
@@ -103,18 +110,18 @@ class AppStep(ObjectStep[None, _App, Registration]):
         changes = self._changes(app)
         if principal is not None and not changes:
             return None
-        values = [(name, *_words(name, app, value)) for name, value in changes.items()]
+        values = [(each.name, each.now, each.then) for each in changes]
         if principal is None:
             values.append(("service principal", "", "created"))
         async with self._changing(f"Change {self._what}", values):
             return await self._finish(found, changes)
 
-    async def _finish(self, found: _App, changes: dict[str, object]) -> _App:
+    async def _finish(self, found: _App, changes: list[_Change]) -> _App:
         app, principal = found
         if changes:
             item = self._client.applications.by_application_id(app.id or "")
-            await step.retry_while_unknown(lambda: item.patch(_with(Application(), changes)))
-            _with(app, changes)
+            await step.retry_while_unknown(lambda: item.patch(_applied(changes, Application())))
+            _applied(changes, app)
         if principal is None:
             new = ServicePrincipal(app_id=app.app_id, tags=[TAG, LISTED])
             principal = await step.retry_while_unknown(lambda: self._client.service_principals.post(new))
@@ -188,7 +195,10 @@ class ExtensionApp(AppStep):
         with step.recording_errors(f"drop old identifier URIs of {self._what}") as sent:
             _, found = await self._find()
             app = self._complete(None, found).application
-            old, rest = self._old_uris(app), app.identifier_uris or []
+            rest = app.identifier_uris or []
+            # What the kit's rule made for other hosts.
+            form = re.compile(rf"api://[^/]+\.[^/]+/{re.escape(app.app_id or '')}", re.IGNORECASE)
+            old = [uri for uri in rest if form.fullmatch(uri) and uri != self._identifier_uri(app)]
             if old and self._identifier_uri(app) not in rest:
                 raise step.missing(f"the identifier URI of {self._profile.endpoint_host}", self._notebook)
             for extension in await self._extensions():
@@ -208,12 +218,6 @@ class ExtensionApp(AppStep):
 
     async def _extensions(self) -> list[Any]:
         return await step.all_pages(self._client.identity.custom_authentication_extensions)
-
-    def _old_uris(self, app: Application) -> list[str]:
-        """Return the identifier URIs that the kit's rule made for other hosts."""
-        form = re.compile(rf"api://[^/]+\.[^/]+/{re.escape(app.app_id or '')}", re.IGNORECASE)
-        uris = [uri for uri in app.identifier_uris or [] if form.fullmatch(uri)]
-        return [uri for uri in uris if uri != self._identifier_uri(app)]
 
     def _new_values(self, around: None) -> list[tuple[str, str, str]]:
         return [("Identifier URI", "", f"api://{self._profile.endpoint_host}/(its client id)")]
@@ -244,16 +248,17 @@ class ExtensionApp(AppStep):
                 next_step="Leave it, or remove that extension and the listener that calls it first.",
             )
 
-    def _changes(self, app: Application) -> dict[str, object]:
-        changes: dict[str, object] = {}
-        if app.app_id is not None:
+    def _changes(self, app: Application) -> list[_Change]:
+        changes = []
+        uris, wanted = app.identifier_uris or [], self._identifier_uri(app)
+        if app.app_id is not None and wanted not in uris:
             # The URI of an earlier host stays until the extension has moved: without it, its calls fail.
-            wanted, uris = self._identifier_uri(app), app.identifier_uris or []
-            if wanted not in uris:
-                changes["identifier_uris"] = [*uris, wanted]
+            now, then = ", ".join(uris), ", ".join([*uris, wanted])
+            changes.append(_Change("identifier_uris", now, then, [*uris, wanted]))
         if step.dig(app, "api.requested_access_token_version") != 2:
-            changes["api"] = ApiApplication(requested_access_token_version=2)
-        return changes | _permission_change(app, protocol.RECEIVE_PAYLOAD_ROLE_ID, "Role")
+            api = ApiApplication(requested_access_token_version=2)
+            changes.append(_Change("api", "version 1 tokens", "version 2 tokens", api))
+        return changes + _permission_change(app, protocol.RECEIVE_PAYLOAD_ROLE_ID, "Role")
 
     def _more_facts(self, app: Application) -> dict[str, str]:
         return {
@@ -268,16 +273,17 @@ class ClientApp(AppStep):
 
     _named = "client_app"
 
-    def _changes(self, app: Application) -> dict[str, object]:
-        uris = step.dig(app, "web.redirect_uris") or []
+    def _changes(self, app: Application) -> list[_Change]:
+        uris, ours = step.dig(app, "web.redirect_uris") or [], protocol.TEST_CLIENT_REDIRECT
         tokens = step.dig(app, "web.implicit_grant_settings.enable_id_token_issuance")
-        changes: dict[str, object] = {}
-        if protocol.TEST_CLIENT_REDIRECT not in uris or not tokens:
-            changes["web"] = WebApplication(
-                redirect_uris=list(dict.fromkeys([*uris, protocol.TEST_CLIENT_REDIRECT])),
+        changes = []
+        if ours not in uris or not tokens:
+            web = WebApplication(
+                redirect_uris=list(dict.fromkeys([*uris, ours])),
                 implicit_grant_settings=ImplicitGrantSettings(enable_id_token_issuance=True),
             )
-        return changes | _permission_change(app, protocol.USER_READ_SCOPE_ID, "Scope")
+            changes.append(_Change("web", ", ".join(uris), f"{ours} as well", web))
+        return changes + _permission_change(app, protocol.USER_READ_SCOPE_ID, "Scope")
 
     def _more_facts(self, app: Application) -> dict[str, str]:
         return {
@@ -291,23 +297,13 @@ def _resource(extension: Any) -> str:
     return step.dig(extension, "authentication_configuration.resource_id") or ""
 
 
-def _words(name: str, app: Application, value: object) -> tuple[str, str]:
-    """Say what a property of a registration is now, and what it becomes."""
-    if isinstance(value, list) and all(isinstance(each, str) for each in value):
-        return ", ".join(getattr(app, name) or []), ", ".join(value)
-    return {
-        "api": ("version 1 tokens", "version 2 tokens"),
-        "web": (", ".join(step.dig(app, "web.redirect_uris") or []), protocol.TEST_CLIENT_REDIRECT + " as well"),
-    }.get(name, ("", "one permission of Microsoft Graph more"))
-
-
-def _with(app: Application, values: dict[str, object]) -> Application:
-    for name, value in values.items():
-        setattr(app, name, value)
+def _applied(changes: list[_Change], app: Application) -> Application:
+    for each in changes:
+        setattr(app, each.name, each.value)
     return app
 
 
-def _permission_change(app: Application, permission: str, kind: str) -> dict[str, object]:
+def _permission_change(app: Application, permission: str, kind: str) -> list[_Change]:
     """Add a permission of Microsoft Graph to those that an application asks for, unless it is among them."""
     asked = {
         each.resource_app_id: [(str(one.id), one.type) for one in each.resource_access or []]
@@ -315,7 +311,7 @@ def _permission_change(app: Application, permission: str, kind: str) -> dict[str
     }
     of_graph = asked.setdefault(protocol.GRAPH_APP_ID, [])
     if (permission, kind) in of_graph:
-        return {}
+        return []
     of_graph.append((permission, kind))
     access = [
         RequiredResourceAccess(
@@ -324,4 +320,4 @@ def _permission_change(app: Application, permission: str, kind: str) -> dict[str
         )
         for resource, permissions in asked.items()
     ]
-    return {"required_resource_access": access}
+    return [_Change("required_resource_access", "", "one permission of Microsoft Graph more", access)]

@@ -21,6 +21,8 @@ FLOWS = "/identity/authenticationEventsFlows"
 LISTENER = {"@odata.type": "#microsoft.graph.onPasswordSubmitListener"}
 PRODUCTION = "login.contoso.example"
 
+pytestmark = pytest.mark.usefixtures("ready_made_pairs")
+
 
 @pytest.fixture(scope="session")
 def seeded(registered: Path) -> Path:
@@ -330,13 +332,16 @@ async def test_a_listener_for_every_application_is_not_removed_unless_that_is_na
 
 
 async def test_a_listener_that_others_made_for_the_kits_extension_stays_with_all_that_it_needs(ready: Kit) -> None:
-    """H8, H9: its extension, registration and consent stay too, or its sign-ins would fail."""
+    """H8, H9: its extension, registration, consent and key stay too, or its sign-ins would fail; a dry run says so."""
+    await ready.key.ensure()
     made = await ready.listener.show()
     body = await ready.send("GET", f"{LISTENERS}/{made.listener_id}")
     theirs = {name: body[name] for name in ("@odata.type", "conditions", "handler")}
     await ready.send("POST", LISTENERS, {**theirs, "displayName": "Shop sign-in", "priority": 100})
     assert (await ready.listener.remove()).status == "removed"
-    for each in (ready.extension, ready.consent, ready.app, ready.flag):
+    for each in (ready.extension, ready.consent, ready.key, ready.app, ready.flag):
+        with pytest.raises(Taken):
+            await each.to_remove()
         assert (await each.remove()).status == "left alone"
         assert (await each.show()).status == "read"
 
