@@ -801,8 +801,7 @@ async def _found(show: Callable[[], Awaitable[Card]]) -> tuple[str, str, tuple[s
         return f"{theirs.happened} {theirs.service}", _ALONE, ()
     except KitError as problem:
         return problem.happened, "not known", ()
-    ours = card.facts.get("Made by", "this kit") == "this kit"
-    happens = _WOULD_GO if ours else "stays: the test client is taken out"
+    happens = "stays: the test client is taken out" if getattr(card, "stays", False) else _WOULD_GO
     return card.title, happens, getattr(card, "others", ())
 
 

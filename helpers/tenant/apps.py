@@ -133,8 +133,12 @@ class AppStep(ObjectStep[None, _App, Registration]):
             raise step.missing(f"the service principal of {self._name!r}", self._notebook)
         return found
 
-    async def _remove(self) -> tuple[str, dict[str, str]]:
+    async def _removable(self) -> list[tuple[None, _App]]:
         # All that carry the tag, complete or not; a tenant that lagged may have let a second one be created.
+        ours, _ = await self._named_so()
+        return [(None, await self._with_principal(app)) for app in ours] or await super()._removable()
+
+    async def _remove(self) -> tuple[str, dict[str, str]]:
         ours, others = await self._named_so()
         left = ", ".join(app.id or "" for app in others)
         facts = {"Left alone": f"{left}: the kit did not make it"} if left else {}
@@ -155,13 +159,13 @@ class AppStep(ObjectStep[None, _App, Registration]):
 
     def _card(self, around: None, found: _App) -> Registration:
         app, principal = found
-        assert principal is not None
-        uri = self._identifier_uri(app)
-        disabled = " (disabled: enable it under Enterprise applications)" if principal.account_enabled is False else ""
+        principal_id, uri = (principal and principal.id) or "", self._identifier_uri(app)
+        enabled = principal.account_enabled if principal else None
+        disabled = " (disabled: enable it under Enterprise applications)" if enabled is False else ""
         facts = {
             "Client id (appId)": app.app_id or "",
             "Object id": app.id or "",
-            "Service principal": f"{principal.id}{disabled}",
+            "Service principal": f"{principal_id or 'none'}{disabled}",
         }
         return Registration(
             title=self._title,
@@ -169,7 +173,7 @@ class AppStep(ObjectStep[None, _App, Registration]):
             facts=facts | self._more_facts(app),
             object_id=app.id or "",
             app_id=app.app_id or "",
-            service_principal_id=principal.id or "",
+            service_principal_id=principal_id,
             identifier_uri=uri if uri in (app.identifier_uris or []) else "",
         )
 

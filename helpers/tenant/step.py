@@ -178,10 +178,10 @@ class ObjectStep(Step, ABC, Generic[Around, Found, Shown]):
             Taken: it has to stay.
         """
         with recording_errors(f"read {self._what}") as sent:
-            around, found = await self._find()
-            found = self._complete(around, found)
-            await self._require_removable(around, found, ours_gone=True)
-            return replace(self._card(around, found), sent=tuple(sent))
+            those = await self._removable()
+            for around, found in those:
+                await self._require_removable(around, found, ours_gone=True)
+            return replace(self._card(*those[0]), sent=tuple(sent))
 
     async def remove(self) -> Card:
         """Remove the object, if the kit made it.
@@ -199,11 +199,15 @@ class ObjectStep(Step, ABC, Generic[Around, Found, Shown]):
 
     async def _remove(self) -> tuple[str, dict[str, str]]:
         try:
-            around, found = await self._find()
-            found = self._complete(around, found)
+            [(around, found)] = await self._removable()
         except NotReady:
             return "missing", {}
         return "removed", await self._remove_found(around, found)
+
+    async def _removable(self) -> list[tuple[Around, Found]]:
+        """Look up what `remove` would delete; raise NotReady when there is nothing."""
+        around, found = await self._find()
+        return [(around, self._complete(around, found))]
 
     async def _remove_found(self, around: Around, found: Found) -> dict[str, str]:
         await self._require_removable(around, found)
@@ -327,7 +331,8 @@ def dig(found: Any, path: str) -> Any:
 
 def differing(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return what a change is about: the label, the value now and the value afterwards, where these differ."""
-    return [(label, str(now[label] or ""), str(then[label])) for label in then if now[label] != then[label]]
+    words = {label: "" if value is None else str(value) for label, value in now.items()}
+    return [(label, words[label], str(value)) for label, value in then.items() if now[label] != value]
 
 
 def client_ids(found: Any) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ class Flow(Card):
     flow_id: str  # its id
     name: str  # its display name
     app_ids: tuple[str, ...]  # the client ids of the applications in it
+    stays: bool = False  # whether removing takes only the test client out: others made it, or are in it
 
 
 class UserFlow(ObjectStep[str, EventsFlow, Flow]):
@@ -131,14 +132,20 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
         read: EventsFlow = await retry_while_unknown(self._item(flow).get)
         return read
 
-    async def _remove(self) -> tuple[str, dict[str, str]]:
-        # The client leaves its flow; the flow goes too if the kit made it and no other application uses it.
+    async def _removable(self) -> list[tuple[str, EventsFlow]]:
         try:
             app_id = (await self._other(ClientApp).show()).app_id
         except (NotReady, Taken):
             app_id = ""
-        flow = await self._flow_with(app_id)
-        if flow is None:
+        if (flow := await self._flow_with(app_id)) is None:
+            raise step.missing(self._what, self._notebook)
+        return [(app_id, flow)]
+
+    async def _remove(self) -> tuple[str, dict[str, str]]:
+        # The client leaves its flow; the flow goes too if the kit made it and no other application uses it.
+        try:
+            [(app_id, flow)] = await self._removable()
+        except NotReady:
             return "missing", {}
         others = await self._covered(each for each in client_ids(flow) if each != app_id)
         names = ", ".join(each.name for each in others.values())
@@ -170,7 +177,7 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
         ]
 
     def _card(self, around: str, found: EventsFlow) -> Flow:
-        apps = client_ids(found)
+        apps, ours = client_ids(found), TAG in (found.description or "")
         return Flow(
             title=f"User flow {found.display_name}",
             status="read",
@@ -178,11 +185,12 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
                 "Flow id": found.id or "",
                 "Sign-in with": ", ".join(_providers(found)),
                 "Applications": ", ".join(apps),
-                "Made by": "this kit" if TAG in (found.description or "") else "someone else",
+                "Made by": "this kit" if ours else "someone else",
             },
             flow_id=found.id or "",
             name=found.display_name or "",
             app_ids=apps,
+            stays=not ours or any(each != around for each in apps),
         )
 
 

@@ -262,6 +262,19 @@ async def test_several_user_flows_of_the_kits_name_do_not_stop_the_rest(session:
     assert (happened["user flow"], happened["migration flag"]) == ("left alone", "removed")
 
 
+async def test_a_user_flow_that_others_use_is_said_to_stay_and_stays(session: Session) -> None:
+    await session.apps.client.ensure()
+    flow, send = await session.apps.user_flow.ensure(), session.world.graph.send
+    app = await send("POST", "/applications", body={"displayName": "Shop"})
+    await send("POST", "/servicePrincipals", body={"appId": app["appId"]})
+    path = f"/identity/authenticationEventsFlows/{flow.flow_id}/conditions/applications/includeApplications"
+    kind = "#microsoft.graph.authenticationConditionApplication"
+    await send("POST", path, body={"@odata.type": kind, "appId": app["appId"]})
+    assert (await would_happen(session))["user flow"] == "stays: the test client is taken out"
+    happened = {str(what): str(happens) for what, _, happens in (await session.remove(dry_run=False)).rows}
+    assert happened["user flow"] == "kept"
+
+
 async def an_app_on_the_listener(session: Session, name: str) -> None:
     """Another team's application is put on the kit's listener."""
     send, listener = session.world.graph.send, await session.policies.listener.show()

@@ -120,6 +120,18 @@ async def test_the_tagged_one_of_two_is_used_and_two_tagged_ones_are_not_guessed
     assert second["id"] in str(refused.value)
 
 
+async def test_a_dry_run_finds_the_registrations_that_a_removal_deletes(kit: Kit) -> None:
+    """Both one without its service principal and a second one, which a tenant that lagged may have let be made."""
+    made = await kit.app.ensure()
+    await kit.send("DELETE", f"/servicePrincipals/{made.service_principal_id}")
+    assert (await kit.app.to_remove()).object_id == made.object_id
+    await kit.send("POST", "/applications", {"displayName": "JIT password check", "tags": [TAG]})
+    assert (await kit.app.to_remove()).title == made.title
+    assert (await kit.app.remove()).status == "removed"
+    left = (await kit.send("GET", "/applications"))["value"]
+    assert "JIT password check" not in {each["displayName"] for each in left}
+
+
 async def test_a_name_with_an_apostrophe_works(kit: Kit) -> None:
     named = kit.named(extension_app="Woodgrove's check")
     assert (await named.app.ensure()).status == "created"

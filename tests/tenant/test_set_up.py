@@ -163,6 +163,11 @@ class Broken(BaseException):
     """What Ctrl-C or a dying kernel is to the code: nothing may catch it and go on."""
 
 
+def test_a_change_shows_what_differs_and_a_zero_is_not_nothing() -> None:
+    now, then = {"Retries": 0, "Waits (ms)": None, "Calls": "a"}, {"Retries": 1, "Waits (ms)": 2000, "Calls": "a"}
+    assert step.differing(now, then) == [("Retries", "0", "1"), ("Waits (ms)", "", "2000")]
+
+
 def is_write(request: httpx.Request) -> bool:
     return request.method != "GET" and not request.url.path.endswith("/validateAuthenticationConfiguration")
 

@@ -83,6 +83,7 @@ async def test_a_flow_that_others_use_stays(kit: Kit) -> None:
     other = await kit.send("POST", "/applications", {"displayName": "Shop"})
     await kit.send("POST", "/servicePrincipals", {"appId": other["appId"]})
     await put_in(kit, {"id": made.flow_id}, other["appId"])
+    assert (await kit.flow.to_remove()).stays
     kept = await kit.flow.remove()
     assert kept.status == "kept"
     assert kept.facts["Why it stays"] == "Other applications are in it: Shop."
@@ -96,6 +97,7 @@ async def test_the_kits_flow_is_removed_even_when_its_client_has_gone(kit: Kit) 
 
     await kit.send("POST", FLOWS, a_flow("JIT sign-up and sign-in", description=MADE_BY))
     await kit.client.remove()
+    assert not (await kit.flow.to_remove()).stays
     assert (await kit.flow.remove()).status == "removed"
     assert (await kit.send("GET", FLOWS))["value"] == []
 
