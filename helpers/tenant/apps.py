@@ -169,7 +169,6 @@ class AppStep(ObjectStep[None, _App, Registration]):
         }
         return Registration(
             title=self._title,
-            status="read",
             facts=facts | self._more_facts(app),
             object_id=app.id or "",
             app_id=app.app_id or "",

@@ -159,7 +159,6 @@ class MigrationFlag(ObjectStep[Application, ExtensionProperty, Flag]):
     def _card(self, around: Application, found: ExtensionProperty) -> Flag:
         return Flag(
             title=self._title,
-            status="read",
             facts={
                 "Full name": found.name or "",
                 "Type": f"{found.data_type}, for {', '.join(found.target_objects or [])}",

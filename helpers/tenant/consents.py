@@ -79,7 +79,6 @@ class _ConsentStep(ObjectStep[_Ends, G, Consent]):
         facts = {"Granted to": f"{ends.app.title} ({ends.app.service_principal_id})"}
         return Consent(
             title=self._title,
-            status="read",
             facts=facts | {"On": f"{on} ({ends.graph})", **kind, "Grant": grant.id or ""},
             consent_id=grant.id or "",
             permissions=tuple(self._scopes(grant)),

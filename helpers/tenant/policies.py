@@ -127,11 +127,10 @@ class PasswordExtension(ObjectStep[None, _Stored, Extension]):
         if not values:
             return None
         warnings = await self._validate(body)
-        change = self._changing(f"Change {self._what}", values)
+        does, affected, answer = "Change", "", ""
         if {"Entra calls", "In the name of"} & {label for label, _, _ in values}:
-            affected = await self._affected(around, found)
-            change = self._changing(f"Move {self._what}", values, affected, self._name)
-        async with change:
+            does, affected, answer = "Move", await self._affected(around, found), self._name
+        async with self._changing(f"{does} {self._what}", values, affected, answer):
             await self._item(found).patch(body)
         body.id = found.extension.id
         return _Stored(body, warnings)
@@ -220,7 +219,6 @@ class PasswordExtension(ObjectStep[None, _Stored, Extension]):
             facts["Validation warns"] = " ".join(f"{code}: {fix_for_warning(code)}" for code in found.warnings)
         return Extension(
             title=self._title,
-            status="read",
             facts=facts,
             extension_id=found.extension.id or "",
             target_url=str(target),
@@ -314,10 +312,10 @@ class Listener(ObjectStep[_Around, OnPasswordSubmitListener, EventListener]):
         values = step.differing(_aims(found, around.covered), _aims(body, around.covered))
         if not values:
             return None
-        change = self._changing(f"Change {self._what}", values)
+        affected, answer = "", ""
         if {label for label, _, _ in values} != {"Listens to"}:
-            change = self._changing(f"Change {self._what}", values, await self._affected(around, found), self._name)
-        async with change:
+            affected, answer = await self._affected(around, found), self._name
+        async with self._changing(f"Change {self._what}", values, affected, answer):
             await self._listeners.by_authentication_event_listener_id(found.id or "").patch(body)
         body.id = found.id
         return body
@@ -392,7 +390,6 @@ class Listener(ObjectStep[_Around, OnPasswordSubmitListener, EventListener]):
             )
         return EventListener(
             title=self._title,
-            status="read",
             facts=facts,
             listener_id=found.id or "",
             migration_property=_flag(found),

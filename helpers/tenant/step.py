@@ -279,7 +279,7 @@ class ObjectStep(Step, ABC, Generic[Around, Found, Shown]):
 
     @abstractmethod
     def _card(self, around: Around, found: Found) -> Shown:
-        """Show the object, with status `read`."""
+        """Show the object, as it was read."""
 
     async def _update(self, around: Around, found: Found) -> Found | None:
         """Fix what differs and return the object as it is then; None when nothing differs."""

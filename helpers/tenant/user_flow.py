@@ -180,7 +180,6 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
         apps, ours = client_ids(found), TAG in (found.description or "")
         return Flow(
             title=f"User flow {found.display_name}",
-            status="read",
             facts={
                 "Flow id": found.id or "",
                 "Sign-in with": ", ".join(_providers(found)),

@@ -33,7 +33,7 @@ class Card:
     """One object of the tenant and what happened to it."""
 
     title: str
-    status: str  # a word: created, reused, updated, read, removed, missing …
+    status: str = "read"  # or another word: created, reused, updated, removed, missing …
     facts: Mapping[str, str] = field(default_factory=dict)  # label to value, in the order to show them
     sent: tuple[Sent, ...] = field(default=(), repr=False)  # the requests behind it
 
