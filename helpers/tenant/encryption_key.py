@@ -24,7 +24,6 @@ from cryptography.x509 import Certificate, load_pem_x509_certificate
 from msgraph.generated.models.application import Application
 from msgraph.generated.models.key_credential import KeyCredential
 
-from helpers.graph import Change
 from helpers.tenant import step
 from helpers.tenant.apps import ExtensionApp
 from helpers.tenant.attribute import MigrationFlag
@@ -65,9 +64,11 @@ class _Pair(NamedTuple):
 class EncryptionKey(ObjectStep[Application, _Pair, Key]):
     """Create, upload, read, rotate or remove the encryption key. Other keys of the registration stay."""
 
+    _named = "extension_app"  # the registration that holds it
     _notebook = "04-key-pair"
     _title = "Encryption key"
     _what = "the encryption key"
+    _asks = "the name of the app registration"
 
     @property
     def private_key_path(self) -> Path:
@@ -98,9 +99,8 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
             with recording_errors("set up the encryption key") as sent:
                 app, found = await self._find()
                 if found is None or not _in_use(app, found.certificate):
-                    begun = found is not None and (_entry(app, found.certificate) or self._holds_active(app))
-                    pair = found.certificate if found is not None and begun else None
-                    card = self._card(app, await self._change_to(app, pair, vouched=vouched))
+                    begun = found if found and (_entry(app, found.certificate) or self._holds_active(app)) else None
+                    card = self._card(app, await self._change_to(app, begun, vouched=vouched))
                     return dataclasses.replace(card, status="created", sent=tuple(sent))
         return await super().ensure()
 
@@ -123,9 +123,8 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
         with recording_errors("rotate the encryption key") as sent:
             app, found = await self._find()
             self._require_ours(app)
-            begun = found is not None and _active(app) is not None and not _in_use(app, found.certificate)
-            pair = found.certificate if found is not None and begun else None
-            card = self._card(app, await self._change_to(app, pair, vouched=vouched))
+            begun = found if found and _active(app) and not _in_use(app, found.certificate) else None
+            card = self._card(app, await self._change_to(app, begun, vouched=vouched))
             return dataclasses.replace(card, status="updated", sent=tuple(sent))
 
     async def uploaded(self) -> list[TenantKey]:
@@ -157,15 +156,13 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
                     "The tenant still encrypts with the previous key.",
                     next_step="Finish the rotation first: `await s.key.rotate()`.",
                 )
-            async with self._graph.changing(await self._removal("previous encryption key", old)):
-                await self._withdraw(app, old)
-                facts = {"Thumbprint": ", ".join(old)} | await self._forget(old)
+            facts = {"Thumbprint": ", ".join(old)} | await self._withdraw(app, "previous encryption key", old)
             return Card(title="Previous encryption key", status="removed", facts=facts, sent=tuple(sent))
 
     async def _find(self) -> tuple[Application, _Pair | None]:
         app = await self._read((await self._other(ExtensionApp).show()).object_id)
         certificate = self._newest()
-        return app, None if certificate is None else _Pair(certificate, app)
+        return app, _Pair(certificate, app) if certificate else None
 
     async def _make(self, around: Application) -> _Pair | None:
         self._require_ours(around)
@@ -183,26 +180,22 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
         if not in_use:
             self._require_ours(around)
         self._require_valid(found.certificate)
-        return None if in_use else await self._change_to(around, found.certificate)
+        return None if in_use else await self._change_to(around, found)
 
-    async def _change_to(self, app: Application, local: Certificate | None, *, vouched: bool = False) -> _Pair:
+    async def _change_to(self, app: Application, begun: _Pair | None, *, vouched: bool = False) -> _Pair:
         """Add a certificate, have the endpoint prove that it has the private half, and only then switch to it."""
-        name, active = self._profile.names.extension_app, _active(app)
+        active, local = _active(app), begun.certificate if begun else None
+        of_app = f"the app registration {self._name!r}"
         if local is None or not _entry(app, local):
-            added = Change(f"Add a certificate to the app registration {name!r}", [("Encrypts with it", "", "not yet")])
-            async with self._graph.changing(added):
+            async with self._changing(f"Add a certificate to {of_app}", [("Encrypts with it", "", "not yet")]):
                 local = local or await self._new_pair()
                 app = (await self._write(app, local, switch=False)).app
         if not vouched and active is not None:
             await self._require_held(app, local)
-        change = Change(
-            f"Switch the encryption key of the app registration {name!r}",
-            [("Thumbprint", _thumbprint(active) or "", thumbprint(local))],
-            await self._other(MigrationFlag).people(),
-            answer="" if active is None else name,
-            asks="the name of the app registration",
-        )
-        async with self._graph.changing(change):
+        values = [("Thumbprint", _thumbprint(active) or "", thumbprint(local))]
+        people = await self._other(MigrationFlag).people()
+        answer = self._name if active else ""
+        async with self._changing(f"Switch the encryption key of {of_app}", values, people, answer):
             return await self._write(app, local, switch=True)
 
     async def _require_held(self, app: Application, local: Certificate) -> None:
@@ -232,46 +225,43 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
             raise self._elsewhere(active)
         return _Pair(before, around, newest=False)
 
+    async def _require_removable(self, around: Application, found: _Pair, *, ours_gone: bool = False) -> None:
+        await self._other(ExtensionApp).require_unused(around.app_id or "")
+
     async def _remove(self) -> tuple[str, dict[str, str]]:
-        here = self._here()
+        here, why = self._here(), ""
         if not here:
             return "missing", {}
-        kept = {"Where the private halves are": ", ".join(here.values())}
         try:
             app = await self._read((await self._other(ExtensionApp).show()).object_id)
+            if (active := _active(app)) and not _thumbprint(active):
+                why = (
+                    f"The tenant does not show the certificate of the key in use, {active.key_id}; the one here stays."
+                )
         except (NotReady, Taken) as unread:
             why = f"{unread.happened} So nothing says that the tenant encrypts with this key no more; it stays."
-            return "left alone", {"Why": why} | kept
-        if (active := _active(app)) and not _thumbprint(active):
-            why = f"The tenant does not show the certificate of the key in use, {active.key_id}; the one here stays."
-            return "left alone", {"Why": why} | kept
+        if why:
+            return "left alone", {"Why": why, "Where the private halves are": ", ".join(here.values())}
         await self._other(ExtensionApp).require_unused(app.app_id or "")
-        async with self._graph.changing(await self._removal("encryption key", here)):
-            await self._withdraw(app, here)
-            return "removed", {"Thumbprints": ", ".join(sorted(here))} | await self._forget(here)
+        facts = {"Thumbprints": ", ".join(sorted(here))}
+        return "removed", facts | await self._withdraw(app, "encryption key", here)
 
-    async def _removal(self, what: str, thumbprints: Collection[str]) -> Change:
-        return Change(
-            f"Delete the {what} of {self._profile.names.extension_app!r}, and {self._forgets}",
-            [("Thumbprint", each, "") for each in sorted(thumbprints)],
-            await self._other(MigrationFlag).people(),
-            answer=self._profile.names.extension_app,
-            asks="the name of the app registration",
-        )
-
-    async def _withdraw(self, app: Application, thumbprints: Collection[str]) -> None:
-        """Take certificates off the registration, and read back that they are gone."""
-        rest = [_copy(each) for each in app.key_credentials or [] if _thumbprint(each) not in thumbprints]
-        item = self._client.applications.by_application_id(app.id or "")
-        if _thumbprint(_active(app)) in thumbprints:
-            await item.patch(Application(additional_data={"tokenEncryptionKeyId": None}))
-        if len(rest) < len(app.key_credentials or []):
-            await item.patch(Application(key_credentials=rest))
-        for wait in (0.0, *step.LAG_WAITS):
-            await asyncio.sleep(wait)
-            after = await self._read(app.id or "")
-            if not any(_thumbprint(each) in thumbprints for each in after.key_credentials or []):
-                return
+    async def _withdraw(self, app: Application, what: str, thumbprints: Collection[str]) -> dict[str, str]:
+        """Take certificates off the registration, and their private halves from here once it shows that; say which."""
+        change = f"Delete the {what} of {self._name!r}, and {self._forgets}"
+        values = [("Thumbprint", each, "") for each in sorted(thumbprints)]
+        async with self._changing(change, values, await self._other(MigrationFlag).people(), self._name):
+            rest = [_copy(each) for each in app.key_credentials or [] if _thumbprint(each) not in thumbprints]
+            item = self._client.applications.by_application_id(app.id or "")
+            if _thumbprint(_active(app)) in thumbprints:
+                await item.patch(Application(additional_data={"tokenEncryptionKeyId": None}))
+            if len(rest) < len(app.key_credentials or []):
+                await item.patch(Application(key_credentials=rest))
+            for wait in (0.0, *step.LAG_WAITS):
+                await asyncio.sleep(wait)
+                after = await self._read(app.id or "")
+                if not any(_thumbprint(each) in thumbprints for each in after.key_credentials or []):
+                    return await self._forget(thumbprints)
         raise NotReady(
             "The tenant still shows the key, so its private half stays.",
             next_step="Wait a minute and run this cell again.",
@@ -321,21 +311,14 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
 
     async def _write(self, app: Application, local: Certificate, *, switch: bool) -> _Pair:
         """Add the certificate to what the registration has, or make it the one in use, and read back that it is so."""
-        stored, there = app.key_credentials or [], _entry(app, local)
+        there = _entry(app, local)
         key_id = (there and there.key_id) or uuid4()
-        entries = [_copy(each) for each in stored]
+        entries = [_copy(each) for each in app.key_credentials or []]
         if there is None:
-            entries.append(
-                KeyCredential(
-                    key_id=key_id,
-                    type="AsymmetricX509Cert",
-                    usage="Encrypt",
-                    key=local.public_bytes(Encoding.DER),
-                    start_date_time=local.not_valid_before_utc,
-                    end_date_time=local.not_valid_after_utc,
-                    display_name=f"CN={SUBJECT}",
-                )
-            )
+            new = KeyCredential(key_id=key_id, type="AsymmetricX509Cert", usage="Encrypt", display_name=f"CN={SUBJECT}")
+            new.start_date_time, new.end_date_time = local.not_valid_before_utc, local.not_valid_after_utc
+            new.key = local.public_bytes(Encoding.DER)
+            entries.append(new)
         # A PATCH replaces the whole list, so everything that is there goes back with it.
         change = Application(key_credentials=entries, token_encryption_key_id=key_id if switch else None)
         await self._client.applications.by_application_id(app.id or "").patch(change)
@@ -379,7 +362,6 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
             facts["Other keys of the registration"] = "; ".join(_described(each) for each in others)
         return Key(
             title=f"Encryption key CN={SUBJECT}",
-            status="read",
             facts=facts,
             key_id=key_id,
             thumbprint=thumbprint(local),
@@ -478,8 +460,10 @@ def _active(app: Application) -> KeyCredential | None:
 
 def _thumbprint(entry: KeyCredential | None) -> str | None:
     """Return the thumbprint of an entry: of its certificate, or as it is noted where the tenant leaves that out."""
-    if entry is None or entry.key:
-        return thumbprint(entry.key) if entry is not None and entry.key else None
+    if entry is None:
+        return None
+    if entry.key:
+        return thumbprint(entry.key)
     noted = entry.custom_key_identifier or b""
     # Either the digits of the SHA-1, which the SDK read as base64, or its bytes, or the digits in base64.
     forms = (base64.b64encode(noted).decode(), noted.hex(), noted.decode("ascii", "ignore"))
@@ -499,22 +483,21 @@ def _in_use(app: Application, local: Certificate) -> bool:
 
 def _copy(entry: KeyCredential) -> KeyCredential:
     """Copy an entry to send it back: the SDK may leave out what did not change in an object that it has read."""
-    kept = (
-        "custom_key_identifier",
-        "display_name",
-        "end_date_time",
-        "key",
-        "key_id",
-        "start_date_time",
-        "type",
-        "usage",
+    return KeyCredential(
+        custom_key_identifier=entry.custom_key_identifier,
+        display_name=entry.display_name,
+        end_date_time=entry.end_date_time,
+        key=entry.key,
+        key_id=entry.key_id,
+        start_date_time=entry.start_date_time,
+        type=entry.type,
+        usage=entry.usage,
     )
-    return KeyCredential(**{name: getattr(entry, name) for name in kept})
 
 
 def _described(entry: KeyCredential) -> str:
-    ends = entry.end_date_time
-    words = "no end" if ends is None else f"until {ends.date().isoformat()}"
-    if ends is not None and ends <= datetime.now(UTC):
-        words = f"expired on {ends.date().isoformat()}, kept"
+    words = "no end"
+    if ends := entry.end_date_time:
+        day = ends.date().isoformat()
+        words = f"expired on {day}, kept" if ends <= datetime.now(UTC) else f"until {day}"
     return f"{entry.display_name or entry.key_id} ({entry.usage}, {words})"
