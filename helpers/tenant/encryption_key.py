@@ -347,7 +347,7 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
         others = [each for each in app.key_credentials or [] if str(each.key_id) != key_id]
         starts, ends = local.not_valid_before_utc, local.not_valid_after_utc
         days_left = (ends - datetime.now(UTC)).days
-        path, previous, places = self._places(newest=newest)
+        path, previous, places = self._places(local, newest=newest)
         facts = {
             "Thumbprint (SHA-1)": thumbprint(local),
             "x5t": x5t(local),
@@ -372,7 +372,7 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
             previous_path=previous,
         )
 
-    def _places(self, *, newest: bool) -> tuple[Path | None, Path | None, dict[str, str]]:
+    def _places(self, local: Certificate, *, newest: bool) -> tuple[Path | None, Path | None, dict[str, str]]:
         """Return the file of the key in use, that of the one before it, and what the card shows of both."""
         path = self.private_key_path if newest else self.previous_key_path
         previous = self.previous_key_path if newest and self.previous_key_path.exists() else None

@@ -152,7 +152,8 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
         facts = {"Flow": f"{flow.display_name} ({flow.id})"}
         stays = ""
         if TAG not in (flow.description or ""):
-            stays = "The kit did not make it; only the test client was taken out."
+            out = "; only the test client was taken out" if app_id in client_ids(flow) else ""
+            stays = f"The kit did not make it{out}."
         elif others:
             stays = f"Other applications are in it: {names}."
         if app_id in client_ids(flow) or not stays:

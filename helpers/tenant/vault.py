@@ -183,6 +183,10 @@ class VaultKey(EncryptionKey):
         await self._look()
         return await super()._find()
 
+    async def _remove(self) -> tuple[str, dict[str, str]]:
+        await self._look()
+        return await super()._remove()
+
     async def _look(self) -> None:
         self._read_last = tuple(each for each in await self._vault.versions() if each.enabled)
 
@@ -204,11 +208,11 @@ class VaultKey(EncryptionKey):
     async def _forget(self, thumbprints: Collection[str]) -> dict[str, str]:
         return {"Versions disabled": await self._vault.retire(thumbprints)}
 
-    def _places(self, *, newest: bool) -> tuple[None, None, dict[str, str]]:
-        here = list(self._here().values())
-        facts = {"Private half": here[0 if newest else 1]}
-        if newest and here[1:]:
-            facts["Private halves before"] = ", ".join(here[1:])
+    def _places(self, local: Certificate, *, newest: bool) -> tuple[None, None, dict[str, str]]:
+        here = self._here()
+        facts = {"Private half": here.pop(thumbprint(local))}
+        if newest and here:
+            facts["Private halves before"] = ", ".join(here.values())
         return None, None, facts
 
     @property

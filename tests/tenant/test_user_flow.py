@@ -89,6 +89,13 @@ async def test_a_flow_that_others_use_stays(kit: Kit) -> None:
     assert kept.facts["Why it stays"] == "Other applications are in it: Shop."
 
 
+async def test_a_flow_of_others_with_the_kits_name_is_said_to_stay_as_it_is(kit: Kit) -> None:
+    await kit.client.ensure()
+    await kit.send("POST", FLOWS, a_flow("JIT sign-up and sign-in"))
+    kept = await kit.flow.remove()
+    assert (kept.status, kept.facts["Why it stays"], writes(kept)) == ("kept", "The kit did not make it.", [])
+
+
 async def test_the_kits_flow_is_removed_even_when_its_client_has_gone(kit: Kit) -> None:
     await kit.client.ensure()
     await kit.flow.ensure()

@@ -183,7 +183,8 @@ async def test_removing_the_key_disables_its_versions_and_deletes_nothing_in_the
     kit: Kit, key: VaultKey, granted: Vault
 ) -> None:
     await key.ensure()
-    assert (await key.remove()).status == "removed"
+    another_session = VaultKey(kit.graph, PROFILE, kit.folder, granted)
+    assert (await another_session.remove()).status == "removed"
     assert (await registered_keys(kit))["keyCredentials"] == []
     assert [each.enabled for each in await granted.versions()] == [False]
 
@@ -328,6 +329,7 @@ async def test_a_forgotten_switch_hurts_nobody_until_the_version_is_retired(
     assert "Waits for the endpoint" in shown.facts
     first = (await granted.versions())[-1]
     assert shown.x5t == x5t(first.certificate)
+    assert first.id[:8] in shown.facts["Private half"]
     with pytest.raises(NotReady, match="still encrypts with the previous key"):
         await key.drop_previous()
     switched = await key.rotate()
