@@ -20,7 +20,7 @@ from kiota_serialization_json.json_parse_node import JsonParseNode
 from helpers.graph import Change, Graph, explained, outcome_unknown, recording
 from helpers.settings import Profile, state
 from jitkit.display import Card, Sent
-from jitkit.errors import NotReady, SettingsError, Stopped, Taken
+from jitkit.errors import KitError, NotReady, SettingsError, Stopped, Taken
 from jitkit.files import write_private
 
 if TYPE_CHECKING:
@@ -229,9 +229,8 @@ class ObjectStep(Step, ABC, Generic[Around, Found, Shown]):
             self._record.note(self._what)
             try:
                 found = await self._create(around)
-            except APIError as error:
-                # After a 5xx it may be there all the same.
-                if (error.response_status_code or 500) < 500:
+            except (APIError, httpx.TransportError, KitError) as error:
+                if not outcome_unknown(error):
                     self._record.note(self._what, "not made")
                 raise
             if found is not None:

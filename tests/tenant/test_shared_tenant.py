@@ -275,12 +275,19 @@ async def test_a_flag_whose_answer_was_lost_is_found_and_the_kits(
     assert (await kit.flag.remove()).status == "removed"
 
 
-async def test_a_creation_that_was_refused_makes_nothing_of_others_the_kits(kit: Kit, between: Between) -> None:
+@pytest.mark.parametrize("sent", [True, False])
+async def test_a_creation_that_was_refused_or_not_sent_makes_nothing_of_others_the_kits(
+    kit: Kit, between: Between, sent: bool
+) -> None:
     """H8: what is made under that name afterwards was made by others."""
 
     async def refuse(request: httpx.Request, _: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response | None:
+        if request.method != "POST":
+            return None
+        if not sent:
+            raise httpx.ConnectError("no route", request=request)
         error = {"error": {"code": "Authorization_RequestDenied", "message": "Insufficient privileges."}}
-        return httpx.Response(403, json=error, request=request) if request.method == "POST" else None
+        return httpx.Response(403, json=error, request=request)
 
     other = kit.named(attribute="theirFlag")
     between.interfere = refuse
@@ -290,6 +297,26 @@ async def test_a_creation_that_was_refused_makes_nothing_of_others_the_kits(kit:
     await a_flag_of_others(kit)
     assert (await other.flag.ensure()).status == "reused"
     assert (await other.flag.remove()).status == "left alone"
+
+
+async def test_a_creation_that_lacked_something_makes_nothing_of_others_the_kits(kit: Kit) -> None:
+    """H8: a listener needs the extension, so it was not made; others make one under that name afterwards."""
+    with pytest.raises(NotReady, match="extension"):
+        await kit.listener.ensure()
+    extension = await kit.extension.ensure()
+    handler = {
+        "@odata.type": "#microsoft.graph.onPasswordMigrationCustomExtensionHandler",
+        "migrationPropertyId": (await kit.flag.show()).full_name,
+        "customExtension": {
+            "@odata.type": "#microsoft.graph.onPasswordSubmitCustomExtension",
+            "id": extension.extension_id,
+        },
+    }
+    apps = {"includeApplications": [{"appId": (await kit.client.show()).app_id}]}
+    theirs = {"displayName": "JIT migration listener", "conditions": {"applications": apps}, "handler": handler}
+    await kit.send("POST", LISTENERS, {**LISTENER, **theirs})
+    assert (await kit.listener.ensure()).status == "reused"
+    assert (await kit.listener.remove()).status == "left alone"
 
 
 def test_the_note_of_what_was_made_is_the_owners_alone_and_a_broken_one_is_explained(tmp_path: Path) -> None:
