@@ -775,7 +775,7 @@ async def remove(s: Steps, *, dry_run: bool, applications: Collection[str] = ())
                 if unnamed := [each for each in others if each not in applications]:
                     happens = f"stays, unless the call names {', '.join(unnamed)}"
             if not dry_run:
-                # Asked even where nothing was found: a half-made thing reads as absent and has parts to remove.
+                # Asked even where nothing was found: what stands on something that is gone reads as absent.
                 named = {"applications": applications} if thing.what == _LISTENER else {}
                 card = await step.remove(**named)
                 found, happens = card.facts.get("Why", found), card.status

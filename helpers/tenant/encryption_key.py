@@ -225,24 +225,31 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
             raise self._elsewhere(active)
         return _Pair(before, around, newest=False)
 
+    async def _removable(self) -> list[tuple[Application, _Pair]]:
+        # What is here, whether the tenant uses it or not.
+        app, found = await self._find()
+        if not self._here():
+            raise missing("an encryption key", self._notebook)
+        return [(app, found or _Pair(self._older()[0], app, newest=False))]
+
     async def _require_removable(self, around: Application, found: _Pair, *, ours_gone: bool = False) -> None:
+        if (active := _active(around)) and not _thumbprint(active):
+            raise step.taken(
+                f"The tenant does not show the certificate of the key in use, {active.key_id}; the one here stays.",
+                found="neither that certificate nor its thumbprint",
+                next_step="Look at the registration under Certificates & secrets; the key may be in use.",
+            )
         await self._other(ExtensionApp).require_unused(around.app_id or "")
 
     async def _remove(self) -> tuple[str, dict[str, str]]:
-        here, why = self._here(), ""
-        if not here:
+        if not (here := self._here()):
             return "missing", {}
         try:
-            app = await self._read((await self._other(ExtensionApp).show()).object_id)
-            if (active := _active(app)) and not _thumbprint(active):
-                why = (
-                    f"The tenant does not show the certificate of the key in use, {active.key_id}; the one here stays."
-                )
+            [(app, found)] = await self._removable()
         except (NotReady, Taken) as unread:
             why = f"{unread.happened} So nothing says that the tenant encrypts with this key no more; it stays."
-        if why:
             return "left alone", {"Why": why, "Where the private halves are": ", ".join(here.values())}
-        await self._other(ExtensionApp).require_unused(app.app_id or "")
+        await self._require_removable(app, found)
         facts = {"Thumbprints": ", ".join(sorted(here))}
         return "removed", facts | await self._withdraw(app, "encryption key", here)
 

@@ -18,7 +18,7 @@ from helpers.settings import Profile
 from helpers.tenant import encryption_key
 from helpers.tenant.encryption_key import EncryptionKey, make_pair, restrict_permissions
 from jitkit.endpoint.keys import parse_key
-from jitkit.errors import KitError, NotReady, SettingsError, WriteNotConfirmed
+from jitkit.errors import KitError, NotReady, SettingsError, Taken, WriteNotConfirmed
 from tenant.support import Asked, Between, Kit, writes
 
 pytestmark = pytest.mark.usefixtures("ready_made_pairs")
@@ -406,6 +406,8 @@ async def test_a_key_that_cannot_be_recognised_keeps_its_file(ready: Kit, betwee
     between.interfere = without(lambda entry: {**entry, "key": None, "customKeyIdentifier": None})
     made = await ready.key.ensure()
     assert made.status == "created"
+    with pytest.raises(Taken, match="does not show the certificate"):
+        await ready.key.to_remove()
     left = await ready.key.remove()
     assert (left.status, made.path.exists()) == ("left alone", True)
 
@@ -460,6 +462,18 @@ async def test_removal_clears_the_tenant_and_the_files(ready: Kit) -> None:
     assert (after["keyCredentials"], after["tokenEncryptionKeyId"]) == ([], None)
     assert list(ready.key.private_key_path.parent.glob("jit-key*")) == []
     assert (await ready.key.remove()).status == "missing"
+
+
+async def test_a_dry_run_finds_a_key_that_the_tenant_does_not_use(ready: Kit) -> None:
+    made = await ready.key.ensure()
+    app = await ready.app.show()
+    await ready.send("PATCH", f"/applications/{app.object_id}", {"tokenEncryptionKeyId": None})
+    shown = await ready.key.to_remove()
+    assert (shown.thumbprint, shown.key_id) == (made.thumbprint, "")
+    assert (await ready.key.remove()).status == "removed"
+    assert not made.path.exists()
+    with pytest.raises(NotReady, match="encryption key"):
+        await ready.key.to_remove()
 
 
 async def test_the_registration_comes_first(kit: Kit) -> None:
