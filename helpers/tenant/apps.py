@@ -267,7 +267,9 @@ class ExtensionApp(AppStep):
         return {
             "Identifier URI": ", ".join(app.identifier_uris or []),
             "Access token version": str(step.dig(app, "api.requested_access_token_version") or 1),
-            "Asks for": f"{protocol.RECEIVE_PAYLOAD} (application permission)",
+            "Asks for": _asked_for(
+                app, protocol.RECEIVE_PAYLOAD_ROLE_ID, f"{protocol.RECEIVE_PAYLOAD} (application permission)"
+            ),
         }
 
 
@@ -278,9 +280,8 @@ class ClientApp(AppStep):
 
     def _changes(self, app: Application) -> list[_Change]:
         uris, ours = step.dig(app, "web.redirect_uris") or [], protocol.TEST_CLIENT_REDIRECT
-        tokens = step.dig(app, "web.implicit_grant_settings.enable_id_token_issuance")
         changes = []
-        if ours not in uris or not tokens:
+        if ours not in uris or not _issues_id_tokens(app):
             web = WebApplication(
                 redirect_uris=list(dict.fromkeys([*uris, ours])),
                 implicit_grant_settings=ImplicitGrantSettings(enable_id_token_issuance=True),
@@ -291,13 +292,23 @@ class ClientApp(AppStep):
     def _more_facts(self, app: Application) -> dict[str, str]:
         return {
             "Redirect URI": ", ".join(step.dig(app, "web.redirect_uris") or []),
-            "Issues id tokens": "yes",
-            "Asks for": f"{protocol.USER_READ} (delegated permission)",
+            "Issues id tokens": "yes" if _issues_id_tokens(app) else "no",
+            "Asks for": _asked_for(app, protocol.USER_READ_SCOPE_ID, f"{protocol.USER_READ} (delegated permission)"),
         }
 
 
 def _resource(extension: Any) -> str:
     return step.dig(extension, "authentication_configuration.resource_id") or ""
+
+
+def _issues_id_tokens(app: Application) -> bool:
+    return bool(step.dig(app, "web.implicit_grant_settings.enable_id_token_issuance"))
+
+
+def _asked_for(app: Application, permission: str, words: str) -> str:
+    """Return a permission in words if the application asks for it."""
+    asked = [str(one.id) for each in app.required_resource_access or [] for one in each.resource_access or []]
+    return words if permission in asked else "nothing that the kit needs"
 
 
 def _applied(changes: list[_Change], app: Application) -> Application:

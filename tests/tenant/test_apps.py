@@ -86,6 +86,18 @@ async def test_the_clients_own_redirects_stay(kit: Kit) -> None:
     assert stored["web"]["implicitGrantSettings"]["enableIdTokenIssuance"] is True
 
 
+async def test_the_card_shows_what_is_set_and_not_what_should_be(kit: Kit) -> None:
+    app, client = await kit.app.ensure(), await kit.client.ensure()
+    assert "application permission" in app.facts["Asks for"]
+    assert ("delegated permission" in client.facts["Asks for"], client.facts["Issues id tokens"]) == (True, "yes")
+    web = {"redirectUris": ["https://jwt.ms"], "implicitGrantSettings": {"enableIdTokenIssuance": False}}
+    await kit.send("PATCH", f"/applications/{client.object_id}", {"web": web, "requiredResourceAccess": []})
+    await kit.send("PATCH", f"/applications/{app.object_id}", {"requiredResourceAccess": []})
+    changed = await kit.client.show()
+    assert (changed.facts["Asks for"], changed.facts["Issues id tokens"]) == ("nothing that the kit needs", "no")
+    assert (await kit.app.show()).facts["Asks for"] == "nothing that the kit needs"
+
+
 async def test_a_registration_that_was_half_made_is_finished(kit: Kit) -> None:
     made = await kit.app.ensure()
     await kit.send("DELETE", f"/servicePrincipals/{made.service_principal_id}")
