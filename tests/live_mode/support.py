@@ -171,8 +171,8 @@ class Live:
 
             async def close(self) -> None: ...
 
-        async def reach(_: LiveWorld, url: str) -> httpx.Response:
-            return await self.tenant.reach(url)
+        async def reach(_: LiveWorld, url: str, method: str = "GET") -> httpx.Response:
+            return await self.tenant.reach(url, method)
 
         self.patch.setenv("JIT_KIT_HOME", str(self.home))
         self.patch.setattr(live, "LiveCredential", Credential)

@@ -92,6 +92,7 @@ class Evidence:
     names: Mapping[str, str]  # the endpoint's settings as this tenant wants them: JIT_TENANT_ID and others
     other_applications: Sequence[str]  # that the listener covers, beside the test client
     health: Mapping[str, Any] | None = None  # what the endpoint's GET answered, with the key in use as `x5t`
+    to_strangers: int | None = None  # the status that a POST without a token got
     settings: Mapping[str, str] | None = field(default=None, repr=False)  # the endpoint's environment; it may be secret
     azure: Mapping[str, Any] = field(default_factory=dict, repr=False)  # what each command of doctor.toml answered
     azure_names: Mapping[str, str] = field(default_factory=dict)  # group, app, vault and others, for the fixes
@@ -283,6 +284,12 @@ def _health(e: Evidence) -> _Verdict:
     words += [f"clock: {ahead} s ahead"] if ahead else []
     good = health.get("status") == "ok" and not ahead and (days is None or days > _ENDS_SOON.days)
     return good, "; ".join(words) or f"status {health.get('status')}"
+
+
+def _strangers(e: Evidence) -> _Verdict:
+    if e.to_strangers is None:
+        raise _Unknown("The endpoint does not answer.")
+    return e.to_strangers in (401, 403), f"status {e.to_strangers} without a token"
 
 
 def _applications(e: Evidence) -> _Verdict:
@@ -671,21 +678,11 @@ def _dashboard(e: Evidence) -> _Verdict:
 
 
 _CHECKS: Final = (
-    *(
-        _public_host,
-        _wait,
-        _key_in_use,
-        _key_ends,
-        _key_switched,
-        _key_at_endpoint,
-        _key_elsewhere,
-        _health,
-        _applications,
-    ),
-    *(_sign_in_log, _production, _tls, _names, _only_ours, _issuers, _bypass, _private_key, _pinned_version, _store),
-    *(_store_secret, _ledger, _identity_only, _guesses, _telemetry, _telemetry_once, _refused_settings),
-    *(_storage_settings, _identity, _https_only, _concurrency, _always_ready, _rolling, _memory, _deploy_identity),
-    *(_outbound_network, _front_door, _built_in_auth, _references, _storage_keys, _vault_rbac, _vault_purge),
-    *(_vault_firewall, _vault_private, _certificate, _no_auto_renew, _contacts, _vault_and_tenant, _role, _vault_log),
-    *(_alerts, _dashboard),
+    *(_public_host, _wait, _key_in_use, _key_ends, _key_switched, _key_at_endpoint, _key_elsewhere, _health),
+    *(_strangers, _applications, _sign_in_log, _production, _tls, _names, _only_ours, _issuers, _bypass),
+    *(_private_key, _pinned_version, _store, _store_secret, _ledger, _identity_only, _guesses, _telemetry),
+    *(_telemetry_once, _refused_settings, _storage_settings, _identity, _https_only, _concurrency, _always_ready),
+    *(_rolling, _memory, _deploy_identity, _outbound_network, _front_door, _built_in_auth, _references),
+    *(_storage_keys, _vault_rbac, _vault_purge, _vault_firewall, _vault_private, _certificate, _no_auto_renew),
+    *(_contacts, _vault_and_tenant, _role, _vault_log, _alerts, _dashboard),
 )

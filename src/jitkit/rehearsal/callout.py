@@ -212,10 +212,10 @@ class Caller:
                 return Verdict(started, sent, None, problem.error, problem.http_status, problem.detail)
             return Verdict(started, attempts, action)
 
-    async def reach(self, url: str) -> httpx.Response:
-        """Send a GET to a public address, over the route that a callout takes."""
+    async def reach(self, url: str, method: str) -> httpx.Response:
+        """Send a request without a body to a public address, over the route that a callout takes."""
         self._state.refresh()
-        request = self._request("GET", url, self._reachable(url), {"Host": urlsplit(url).netloc})
+        request = self._request(method, url, self._reachable(url), {"Host": urlsplit(url).netloc})
         began = self._clock.stopwatch()
         try:
             response = await self._send(request)

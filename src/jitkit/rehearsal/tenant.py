@@ -194,16 +194,17 @@ class RehearsalTenant:
         """
         return self.caller.compose(username, password, client_app_id=client_app_id, nonce=nonce)
 
-    async def reach(self, url: str) -> httpx.Response:
-        """Send a GET to a public address, over the route that a callout takes.
+    async def reach(self, url: str, method: str = "GET") -> httpx.Response:
+        """Send a request without a body to a public address, over the route that a callout takes.
 
         Args:
             url: the address.
+            method: GET, or POST as a stranger would.
 
         Raises:
             httpx.TransportError: nothing answers there.
         """
-        return await self.caller.reach(url)
+        return await self.caller.reach(url, method)
 
     def publish(self, host: str, base_url: str) -> None:
         """Let `https://{host}` lead to a loopback address, as a tunnel or hosting would.
