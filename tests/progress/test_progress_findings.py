@@ -271,3 +271,29 @@ def test_some_of_the_people_can_be_looked_at_alone() -> None:
     assert len(figures.only(country="DE").tables.sign_ins) == parts[0]["migrated"]
     with pytest.raises(BadTable, match="no column shoe_size"):
         figures.only(shoe_size="44")
+
+
+def test_a_group_of_dates_that_lags_is_explained_by_its_own_people() -> None:
+    rows = 400
+    old = [number % 4 == 0 for number in range(rows)]
+    users = pd.DataFrame(
+        {
+            "user_id": [f"u{number:03}" for number in range(rows)],
+            "flagged_at": "2026-06-01T00:00:00Z",
+            "migrated_at": ["" if each else "2026-06-10T10:00:00Z" for each in old],
+            "last_legacy_sign_in": [
+                f"20{20 if each else 26}-0{1 + number % 5}-{1 + number % 27:02}" for number, each in enumerate(old)
+            ],
+        }
+    )
+    sign_ins = pd.DataFrame(
+        {"time": "2026-06-20T10:00:00Z", "user_id": users["user_id"], "result_code": 0}
+        | dict.fromkeys(("callout_error", "callout_status", "attempts"))
+    )
+    (found,) = [
+        each
+        for each in findings(Tables(users=users, sign_ins=sign_ins, as_of=pd.Timestamp("2026-06-21")))
+        if each.kind == "lagging"
+    ]
+    assert "2020" in found.words
+    assert "have tried" not in found.words

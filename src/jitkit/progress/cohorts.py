@@ -59,7 +59,7 @@ def cohorts(tables: Tables, by: str) -> pd.DataFrame:
             f"The table users has no column {by} to group by.",
             next_step=f"Use {', '.join(known)}." if known else "Add columns such as country or app to the users table.",
         )
-    codes, names = pd.factorize(_grouped(tables.users[by]), sort=True)
+    codes, names = pd.factorize(grouped(tables.users[by]), sort=True)
     moved = tables.users["migrated_at"].notna().to_numpy()
     whole, hits = np.bincount(codes, minlength=len(names)), np.bincount(codes[moved], minlength=len(names))
     low, high = wilson(hits, np.maximum(whole, 1), quantile(_CONFIDENCE))
@@ -83,7 +83,7 @@ def cohorts(tables: Tables, by: str) -> pd.DataFrame:
     return result.drop(columns="young")
 
 
-def _grouped(column: pd.Series) -> pd.Series:
+def grouped(column: pd.Series) -> pd.Series:
     """Put a column's values into words: few groups, and every user in one."""
     if not isinstance(column.dtype, pd.CategoricalDtype) and column.nunique() > _MOST:
         column = _in_bands(column)
@@ -244,7 +244,7 @@ def _unlike(users: pd.DataFrame, at: pd.Timestamp, groups: dict[str, pd.Series])
     if moved[group].any() and moved[~group].any():
         traits["moved before"] = moved
     waiting = ~moved
-    traits |= {name: _grouped(both[name]) for name in users.columns if name not in KINDS["users"] and name != COLUMN}
+    traits |= {name: grouped(both[name]) for name in users.columns if name not in KINDS["users"] and name != COLUMN}
     chances = {}
     for name, values in traits.items():
         some = slice(None) if name == "moved before" else waiting

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from jitkit.progress.cohorts import COLUMN, campaigns, cohorts, dimensions
+from jitkit.progress.cohorts import COLUMN, campaigns, cohorts, dimensions, grouped
 from jitkit.progress.figures import busy_seconds, calls, clock, day, days, latency, missing_days, span, strange_rows
 from jitkit.progress.outages import interruptions, runs
 from jitkit.progress.states import UNSEEN, advice, in_words, reasons
@@ -231,14 +231,14 @@ def _lagging(tables: Tables) -> Iterator[Finding]:
 def _why(tables: Tables, by: str, cohort: str) -> tuple[str, str]:
     """Say what hindered most of those who tried, or that few tried."""
     waiting = tables.users["migrated_at"].isna()
-    found = reasons(tables)[(tables.users.loc[waiting, by].astype("str") == cohort).to_numpy()]
+    found = reasons(tables)[(grouped(tables.users[by])[waiting] == cohort).to_numpy()]
     tried = found[~found.isin(UNSEEN)]
     if len(tried) < 0.1 * len(found) and found.isin(UNSEEN[1:]).any():
         return (
             "Whether those who are left have tried is not known.",
             "Remind these people.",
         )
-    if len(tried) < 0.1 * len(found):
+    if not len(tried) or len(tried) < 0.1 * len(found):
         share = 100 * len(tried) / max(len(found), 1)
         return f"{share:.0f} % of those who are left have tried.", "Remind these people."
     counts = tried.value_counts()
