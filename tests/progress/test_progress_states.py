@@ -194,7 +194,8 @@ def parts_sum(tables: Tables) -> None:
     assert states.states(tables).notna().all()
     assert sum(by_state.values()) == totals["in_scope"]
     assert sum(by_state[state] for state in states.MOVED) == totals["migrated"] == sum(totals["by_path"].values())
-    assert (found["cannot_migrate"] or 0) + found["locked"] == by_state["blocked"] <= totals["remaining"]
+    assert found["locked"] <= by_state["blocked"] <= totals["remaining"]
+    assert found["cannot_migrate"] in (None, by_state["blocked"] - found["locked"])
     assert states.remaining(tables)["users"].sum() == totals["remaining"]
     assert len(stragglers(tables)) == totals["remaining"] + by_state["unconfirmed"]
     matrix = states.matrix(tables)

@@ -12,10 +12,11 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from jitkit.progress import states
 from jitkit.progress.cohorts import COLUMN, campaigns, cohorts, dimensions, grouped
 from jitkit.progress.figures import busy_seconds, calls, clock, day, days, latency, missing_days, span, strange_rows
-from jitkit.progress.outages import interruptions, runs
-from jitkit.progress.states import UNSEEN, advice, in_words, reasons
+from jitkit.progress.outages import OUTAGE, interruptions, runs
+from jitkit.progress.states import advice, in_words, reasons
 from jitkit.progress.survival import DAY, count_history, find_rhythm
 from jitkit.progress.tables import TEXTS, Tables, micros, moments, once, records
 from jitkit.protocol import CALLS_PER_SECOND, RETRY, TIMEOUT_MS
@@ -26,6 +27,10 @@ _RUSH_DAYS: Final = 2
 _STALL: Final = 0.5  # … on which at most this share of the usual number moved
 _AFTER_MAIL: Final = pd.Timedelta(days=2)  # a rush that begins so soon after a campaign is the campaign's
 _LAG: Final = 0.8  # a cohort is named when it reached at most this share of what the others did
+_NOBODY: Final = 0.02  # a group of which at most this share moved, and most who tried were left out, cannot move
+_GROUP, _LEFT = 20, 10  # … of at least so many users, so many of them left out
+_NOW: Final = pd.Timedelta(days=7)  # what ended longer ago is history
+_REMIND: Final = "Remind these people."
 _LATE: Final = 0.01  # calls over the limit from which on the endpoint is called slow
 _CERTIFICATE_DAYS: Final = 30
 _UNREACHED: Final = "1003027"  # no connection: a server that is away, a name, or a certificate
@@ -69,16 +74,84 @@ class Finding:
 
 
 def findings(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> list[Finding]:
-    """List what stands out: first what went wrong and when, then who lags behind, then the rest."""
-    return [
+    """List what stands out: first what is true now, then what is over."""
+    found = [
+        *_certificate(tables, certificate_ends),
+        *_lagging(tables),
+        *_endpoint_and_logs(tables),
         *_interruptions(tables, certificate_ends),
         *_odd_days(tables),
         *_campaigns(tables),
-        *_lagging(tables),
         *_attacks(tables),
-        *_certificate(tables, certificate_ends),
-        *_endpoint_and_logs(tables),
     ]
+    return sorted(found, key=lambda each: is_over(each, tables.as_of))
+
+
+def is_over(found: Finding, as_of: pd.Timestamp | None) -> bool:
+    """Whether a finding is history: what ended more than a week before `as_of`."""
+    return found.until is not None and as_of is not None and found.until < as_of - _NOW
+
+
+@once
+def waiting(tables: Tables) -> pd.DataFrame:
+    """Give the users who are not moved, by id, with the `cause`, and whether they are `held` back by us or `blocked`.
+
+    Held back are those whom our own configuration leaves out, those whose attempt broke on our side within the last
+    week, and all of a group of which nobody moves because it is left out; `column` is then what the group is made by.
+    """
+    unmoved = tables.users["migrated_at"].isna().to_numpy()
+    users, cause = tables.users[unmoved], reasons(tables).reset_index(drop=True)
+    if tables.users["flagged_at"].notna().any():
+        cause = cause.mask(users["flagged_at"].isna().to_numpy(), states.HELD_BACK[3])
+    last = states.stragglers(tables).set_index("user_id")["last_attempt"].reindex(users["user_id"])
+    ours = cause.str.startswith(("failed: ", "refused: ")) | cause.isin([states.BLOCKED + each for each in OUTAGE])
+    blocked = (states.states(tables)[unmoved] == "blocked").to_numpy()
+    column, unseen = np.full(len(users), "", dtype=object), cause.isin(states.UNSEEN).to_numpy()
+    out = cause.isin(states.LEFT_OUT).to_numpy()
+    for by in dimensions(tables):
+        if by == COLUMN:
+            continue
+        codes, names = pd.factorize(grouped(tables.users[by]))
+        left = codes[unmoved]
+        size, gone, tried, left_out = (
+            np.bincount(some, minlength=len(names)) for some in (codes, codes[~unmoved], left[~unseen], left[out])
+        )
+        others = (gone.sum() - gone) / np.maximum(size.sum() - size, 1)
+        closed = (size >= _GROUP) & (left_out >= np.maximum(_LEFT, tried / 2)) & (gone <= _NOBODY * size)
+        column[(closed & (others > _NOBODY * 5))[left]] = by
+    cause = cause.mask((column != "") & unseen, states.HELD_BACK[2])
+    recent = False if tables.as_of is None else (last >= tables.as_of - _NOW).to_numpy()
+    held = (cause.isin(states.HELD_BACK) | (ours & recent)) & ~blocked
+    found = {"cause": cause, "held": held, "blocked": blocked, "column": column}
+    return pd.DataFrame(found).set_index(pd.Index(users["user_id"]))
+
+
+@once
+def standing(tables: Tables) -> pd.Series:
+    """Give each user one of the parts that sum to everybody: confirmed, unconfirmed, held_back, blocked or waiting."""
+    moved, left = tables.users["migrated_at"].notna().to_numpy(), waiting(tables)
+    result = np.where(states.states(tables).isin(states.CONFIRMED), "confirmed", "unconfirmed").astype(object)
+    result[~moved] = np.select([left["blocked"], left["held"]], ["blocked", "held_back"], "waiting")
+    return pd.Series(result, index=pd.Index(tables.users["user_id"]))
+
+
+def do_next(tables: Tables) -> pd.DataFrame:
+    """List what to do about those who are left: `action`, `owner`, why, `people`, and how many it `brings` at most.
+
+    The one that brings most comes first. What a reminder brings is known where a campaign by lot measured it.
+    """
+    left = waiting(tables)
+    cause = left["cause"]
+    frame = pd.DataFrame(
+        {"action": cause.map(advice), "owner": cause.map(states.owner), "because": cause.map(in_words)}
+    )
+    grouped_by = frame.groupby(["action", "owner"])["because"]
+    found = grouped_by.agg(because=lambda words: words.mode()[0], people="size").reset_index()
+    effects = [each.effect for each in campaigns(tables) if each.effect and each.effect.by_lot]
+    share = float(-np.diff(effects[-1].cells["share"])[0]) if effects else np.nan
+    reminded = found["action"].isin([advice(each) for each in states.UNSEEN])
+    found["brings"] = found["people"].where(~reminded, (found["people"] * max(share, 0.0)).round()).astype("Int64")
+    return found.sort_values(["brings", "people", "action"], ascending=[False, False, True], ignore_index=True)
 
 
 @once
@@ -164,6 +237,8 @@ def _interruptions(tables: Tables, certificate_ends: pd.Timestamp | None) -> Ite
         written = {"since": clock(since), "until": clock(until), "lasted": span(until - since)}
         words, step = _words("outage", **row | written)
         more = "", step
+        if tables.as_of is not None and until < tables.as_of - _NOW:
+            more = "", f"It is over. If it comes back: {step}"
         if certificate_ends is not None and abs(since - certificate_ends) <= DAY:
             more = _words("outage_by_certificate", ends=day(certificate_ends))
         elif row["cause"].startswith(_UNREACHED) and before < since.normalize():
@@ -221,8 +296,9 @@ def _lagging(tables: Tables) -> Iterator[Finding]:
             table = cohorts(tables, by)
             far = table[table["lagging"] & (table["fair_share"] <= _LAG * table["others"])]
             found += records(far.assign(by=by))
-    for row in sorted(found, key=lambda each: -each["behind"])[:_MOST]:
-        why, step = _why(tables, row["by"], row["cohort"])
+    told = [(row, *_why(tables, row["by"], row["cohort"])) for row in sorted(found, key=lambda each: -each["behind"])]
+    # Those about whom more can be done than to remind them come first.
+    for row, why, step in sorted(told[:_MOST], key=lambda each: each[2] == _REMIND):
         shares = {"share": 100 * row["fair_share"], "others": 100 * row["others"]}
         words = _words("lagging", **row | shares | {"column": row["by"].replace("_", " "), "why": why, "step": step})
         yield Finding("lagging", *words, users=int(row["remaining"]))
@@ -230,20 +306,26 @@ def _lagging(tables: Tables) -> Iterator[Finding]:
 
 def _why(tables: Tables, by: str, cohort: str) -> tuple[str, str]:
     """Say what hindered most of those who tried, or that few tried."""
-    waiting = tables.users["migrated_at"].isna()
-    found = reasons(tables)[(grouped(tables.users[by])[waiting] == cohort).to_numpy()]
-    tried = found[~found.isin(UNSEEN)]
-    if len(tried) < 0.1 * len(found) and found.isin(UNSEEN[1:]).any():
+    # People of another group that is left out say nothing about this one.
+    left = waiting(tables)
+    of_group = (grouped(tables.users[by])[tables.users["migrated_at"].isna()] == cohort).to_numpy()
+    rest = left["column"].isin(["", by]).to_numpy()
+    found, others = (reasons(tables)[some & rest] for some in (of_group, ~of_group))
+    tried = found[~found.isin(states.UNSEEN)]
+    if len(tried) < 0.1 * len(found) and found.isin(states.UNSEEN[1:]).any():
         return (
             "Whether those who are left have tried is not known.",
-            "Remind these people.",
+            _REMIND,
         )
     if not len(tried) or len(tried) < 0.1 * len(found):
         share = 100 * len(tried) / max(len(found), 1)
-        return f"{share:.0f} % of those who are left have tried.", "Remind these people."
-    counts = tried.value_counts()
-    reason, count = str(counts.index[0]), int(counts.iloc[0])
-    return f"Of {len(tried):,} who tried and are left, {count:,} {in_words(reason)}.", advice(reason)
+        return f"{share:.0f} % of those who are left have tried.", _REMIND
+    counts, elsewhere = tried.value_counts(), others[~others.isin(states.UNSEEN)].value_counts(normalize=True)
+    more = counts - len(tried) * elsewhere.reindex(counts.index).fillna(0)
+    reason = str(more.idxmax())
+    if more[reason] < max(0.2 * len(tried), 3 * np.sqrt(counts[reason])):
+        return f"The {len(tried):,} who tried and are left have the same reasons as the others.", _REMIND
+    return f"Of {len(tried):,} who tried and are left, {counts[reason]:,} {in_words(reason)}.", advice(reason)
 
 
 def _attacks(tables: Tables) -> Iterator[Finding]:

@@ -8,22 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import OptimizeWarning, curve_fit
 
 from jitkit.display import Table
 from jitkit.errors import BadTable
 from jitkit.progress.figures import day, span
-from jitkit.progress.survival import (
-    DAY,
-    Floats,
-    History,
-    Rhythm,
-    Window,
-    count_history,
-    find_rhythm,
-    fit_survival,
-)
+from jitkit.progress.survival import DAY, Floats, History, Rhythm, Window, count_history, find_rhythm, fit_survival
 from jitkit.progress.tables import Tables
 from jitkit.progress.wording import say
 
@@ -110,36 +102,40 @@ def forecast(
     windows: Iterable[Window] = (),
     days: int = _HORIZON,
     with_backtest: bool = True,
+    outside: npt.NDArray[np.bool_] | None = None,
 ) -> Forecast:
     """Forecast the number of migrated users for each of the coming `days`, or say why it is too early.
 
     Users flagged after `tables.as_of` are planned and join then. The values of the dimension `by` are forecast apart
     where enough users have moved. `windows` are the first and last moments of known reminders and outages. The
-    backtest takes as long again.
+    backtest takes as long again. Those marked as `outside` cannot move now: they count, and do not come.
 
     Raises:
         BadTable: there is no column `by`.
     """
     users, as_of, windows = tables.users, tables.as_of, tuple(windows)
+    in_scope = len(users)
+    if outside is not None and not outside.all():
+        users = users[~outside]
     if by is not None and by not in users.columns:
         raise BadTable(
             f"The table users has no column {by}.", next_step="Name a dimension that users have, or leave `by` out."
         )
     history = None if as_of is None else count_history(users, as_of)
-    reason = _too_early(history, len(users))
+    reason = _too_early(history, in_scope)
     if history is None or as_of is None or reason:
         moved = 0 if as_of is None else int((users["migrated_at"] <= as_of).sum())
-        return Forecast(as_of, len(users), moved, too_early=reason)
+        return Forecast(as_of, in_scope, moved, too_early=reason)
 
     rhythm = find_rhythm(history, windows)
     courses, never = _play(_cohorts(users, as_of, history, by), rhythm, days)
     courses += history.events + history.outside_moved
     low, middle, high = interval(courses)
     dates = as_of.normalize() + pd.to_timedelta(np.arange(days + 1), unit="D")
-    shares = np.quantile(never / len(users), (0.1, 0.5, 0.9)).round(4).tolist()
+    shares = np.quantile(never / in_scope, (0.1, 0.5, 0.9)).round(4).tolist()
     return Forecast(
         as_of=as_of,
-        in_scope=len(users),
+        in_scope=in_scope,
         migrated=history.events + history.outside_moved,
         days=pd.DataFrame({"date": dates, "migrated_low": low, "migrated": middle, "migrated_high": high}),
         never_return=dict(zip(("low", "estimate", "high"), shares, strict=True)),

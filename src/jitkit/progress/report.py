@@ -14,12 +14,13 @@ import pandas as pd
 from jitkit.display import Table
 from jitkit.errors import BadTable
 from jitkit.progress import charts, cohorts, figures, states
+from jitkit.progress import findings as stands_out
 from jitkit.progress.charts import Chart, Charts
 from jitkit.progress.cutover import CutOver, cut_over
-from jitkit.progress.findings import Finding, attacks, findings, pace, wrong_passwords
-from jitkit.progress.forecast import Forecast, forecast
+from jitkit.progress.findings import Finding, attacks, findings, pace, waiting, wrong_passwords
+from jitkit.progress.forecast import Forecast, forecast, interval
 from jitkit.progress.outages import interruptions
-from jitkit.progress.tables import Tables
+from jitkit.progress.tables import TEXTS, Tables
 from jitkit.progress.wording import moment, say, table_of, template
 from jitkit.protocol import CALLS_PER_SECOND, TIMEOUT_MS
 
@@ -68,7 +69,30 @@ class Figures:
     @cached_property
     def forecast(self) -> Forecast:
         """How many users will be moved on each coming day, and how many never."""
-        return forecast(self.tables)
+        return forecast(self.tables, outside=stands_out.standing(self.tables).isin(("held_back", "blocked")).to_numpy())
+
+    @cached_property
+    def everybody(self) -> dict[str, Any]:
+        """How many users are in each part of the whole; of those who may come, with the ends of the 80 % interval."""
+        parts, left = stands_out.standing(self.tables).value_counts(), waiting(self.tables)
+        count: dict[str, Any] = {
+            part: int(parts.get(part, 0)) for part in ("confirmed", "unconfirmed", "held_back", "blocked")
+        }
+        whole, made = int(parts.get("waiting", 0)), self.forecast
+        causes = left.loc[left["held"], "cause"].map(states.in_words).value_counts()
+        count["held_back_by"] = {name: int(number) for name, number in causes.items()}
+        if made.too_early or not len(made.paths):
+            return count | {"waiting": whole}
+        low, middle, high = (min(int(end) - made.migrated, whole) for end in interval(made.paths[:, -1]))
+        coming = {"low": low, "estimate": middle, "high": high}
+        unlikely = {"low": whole - high, "estimate": whole - middle, "high": whole - low}
+        return count | {"coming": coming, "unlikely": unlikely}
+
+    def do_next(self) -> Table:
+        """List what to do, who does it and how many people it can bring, the most first."""
+        found = stands_out.do_next(self.tables).rename(columns={"brings": "brings, at most"})
+        note = "The people of each action are in stragglers.csv, by the column do_next."
+        return replace(table_of(f"Do next, {self._as_of}", found), note=note)
 
     @property
     def dimensions(self) -> list[str]:
@@ -234,7 +258,7 @@ class Figures:
             "How many moved?": moved,
             "How fast?": say("how_fast", days=len(daily), whole=whole, unmoved=unmoved),
             "Who is stuck, and why?": left,
-            "Who never comes back?": say("who_never_comes", forecast=self.forecast),
+            "Who never comes back?": say("who_never_comes", forecast=self.forecast, whole=self.everybody),
             "When may the old system be switched off?": switch_off,
         }
 
@@ -291,6 +315,11 @@ class Figures:
             figures=self,
             tables=tables,
             unknown=self._unknown,
+            whole=self.everybody,
+            do_next=stands_out.do_next(tables),
+            campaign_known=any(each.effect and each.effect.by_lot for each in cohorts.campaigns(tables)),
+            parts=TEXTS["standing"],
+            past=[stands_out.is_over(each, tables.as_of) for each in self.findings],
             campaigns=cohorts.campaigns(tables),
             states=states.state_table(tables).query("users > 0"),
             interruptions=broken[["since", "until", "failed", "users", "came_back", "cause"]],
@@ -313,6 +342,8 @@ class Figures:
         choice, names = self.cut_over(), ("kind", "words", "since", "until", "users")
         date = None if choice.date is None else f"{choice.date:%Y-%m-%d}"
         return {
+            "everybody": self.everybody,
+            "do_next": json.loads(stands_out.do_next(self.tables).to_json(orient="records")),
             "campaigns": [
                 {"at": f"{each.at:%Y-%m-%d}", "reached": len(each.reached), "control": len(each.control)}
                 | ({name: getattr(each.effect, name) for name in _MEASURED} if each.effect else {})
@@ -326,6 +357,7 @@ class Figures:
 
     def _frames(self) -> dict[str, pd.DataFrame]:
         tables = self.tables
+        listed = states.stragglers(tables)
         compared = [cohorts.cohorts(tables, by).assign(dimension=by) for by in self.dimensions]
         measured = [each.effect.cells.assign(campaign=each.at) for each in cohorts.campaigns(tables) if each.effect]
         return {
@@ -346,7 +378,8 @@ class Figures:
             "coverage": figures.coverage(tables),
             "quality": figures.quality(tables),
             "legacy_data": figures.legacy_data(tables),
-            "stragglers": states.stragglers(tables),
+            "stragglers": listed.assign(do_next=listed["user_id"].map(waiting(tables)["cause"].map(states.advice))),
+            "do_next": stands_out.do_next(tables),
         }
 
 

@@ -20,6 +20,11 @@ _REASONS: Final[dict[str, str]] = {name: words for name, (words, _) in TEXTS["re
 _LOCKED, _DISABLED = sign_in_result(50053), sign_in_result(50057)
 _ADVICE: Final[dict[str, str]] = dict([*TEXTS["reasons"].values(), _LOCKED, _DISABLED])
 NEVER_TRIED: Final = _REASONS["never_tried"]
+LEFT_OUT: Final = (_REASONS["not_asked"], _REASONS["came_in"])
+"""Reasons of users whom Entra let in, or turned away, without asking the endpoint."""
+HELD_BACK: Final = (*LEFT_OUT, _REASONS["group"], _REASONS["staged"], _REASONS[MIGRATE], _REASONS["flag_left"])
+"""Reasons that lie in our own configuration."""
+_OWNERS: Final[dict[str, str]] = {_REASONS.get(name, name): owner for name, owner in TEXTS["owners"].items()}
 UNSEEN: Final = (NEVER_TRIED, _REASONS["unread"], _REASONS["untold"])
 """Reasons of users about whom no log has a row; only the first one says that they did not try."""
 # Codes of the sign-in log that come before any call.
@@ -85,6 +90,11 @@ def in_words(reason: str) -> str:
 def advice(reason: str) -> str:
     """Say what to do about one of `reasons`."""
     return _ADVICE.get(reason) or fix(reason.partition(": ")[2])
+
+
+def owner(reason: str) -> str:
+    """Say who acts on one of `reasons`."""
+    return _OWNERS.get(reason) or _OWNERS.get(reason.partition(": ")[0], "administrator of the tenant")
 
 
 @once
@@ -204,8 +214,8 @@ def count_states(tables: Tables) -> dict[str, Any]:
     """Count the users in each state, those `confirmed` by a sign-in after the flag became false, and `cannot_migrate`.
 
     The latter are blocked, and not only locked: whatever the date, they would count as remaining for ever. Where the
-    sign-in log does not reach from the first flag to `as_of`, `confirmed` is None, and `confirmed_at_least` counts
-    those whom it shows; `cannot_migrate` is None where no log has a row.
+    sign-in log does not reach from the first flag to `as_of`, both are None, and `confirmed_at_least` counts the former
+    as far as it shows them.
     """
     counts = states(tables).value_counts()
     by_state = {state: int(counts.get(state, 0)) for state in STATES}
@@ -217,7 +227,7 @@ def count_states(tables: Tables) -> dict[str, Any]:
         "states": by_state,
         "confirmed": None if tables.blind else confirmed,
         "confirmed_at_least": confirmed,
-        "cannot_migrate": int((blocked & ~locked).sum()) if tables.logged or blocked.any() else None,
+        "cannot_migrate": int((blocked & ~locked).sum()) if not tables.blind else None,
         "locked": int((blocked & locked).sum()),
     }
 

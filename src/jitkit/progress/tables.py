@@ -147,11 +147,6 @@ class Tables:
             setattr(earlier, kind, log.iloc[: int(log["time"].searchsorted(moment, side="right"))])
         return earlier
 
-    @property
-    def logged(self) -> bool:
-        """Whether a log has a row at all: without one it is not known who tried."""
-        return bool(len(self.sign_ins) or len(self.ledger))
-
     @cached_property
     def began(self) -> pd.Timestamp | None:
         """When the first flag was set, or else the first user was moved; None before that."""
