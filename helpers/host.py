@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import shutil
 import subprocess
 import tomllib
@@ -19,7 +20,7 @@ from helpers.settings import Hosting, Profile, save
 from helpers.tenant.apps import ClientApp, ExtensionApp
 from helpers.tenant.attribute import MigrationFlag
 from helpers.tenant.encryption_key import WAITS, EncryptionKey
-from helpers.tenant.policies import PasswordExtension
+from helpers.tenant.policies import Listener, PasswordExtension
 from helpers.tenant.step import Step
 from helpers.tenant.users import Users
 from helpers.tenant.vault import Vault
@@ -73,21 +74,22 @@ class Host(Step):
         self._world, self._local, self._key, self._vault = world, local, key, vault
         self._rehearsed = RunningEndpoint(self._state / "host")
 
-    async def create(self, *, run: bool = False, alert_email: str = "") -> Table:
+    async def create(self, *, run: bool = False, alert_email: str = "", address: str = "") -> Table:
         """Show the commands that make the vault, the app, its identity, its network and its alerts.
 
         Args:
             run: run them, with the Azure CLI of this machine.
             alert_email: who gets the alerts.
+            address: the public IP address of this machine, which the vault lets in.
 
         Raises:
             SettingsError: a name is missing, or the Azure CLI is.
             KitError: a command failed; the message says which.
         """
-        return await self._step("create", run=run, alert_email=alert_email)
+        return await self._step("create", run=run, alert_email=alert_email, address=address)
 
     async def grant(self, *, run: bool = False, alert_email: str = "") -> Table:
-        """Show the commands that assign the two roles at the vault, or run them; arguments as for `create`."""
+        """Show the commands that assign the two roles at the vault, or run them; as for `create`."""
         return await self._step("grant", run=run, alert_email=alert_email)
 
     async def restrict(self, *, run: bool = False) -> Table:
@@ -98,8 +100,12 @@ class Host(Step):
         """Show the commands that let one public IP address reach the vault, or run them."""
         return await self._step("let_in", run=run, address=address)
 
-    async def deploy(self, *, run: bool = False) -> Table:
+    async def deploy(self, *, run: bool = False, legacy_file: str = "") -> Table:
         """Write the package with this tenant's settings, and show the commands that deploy it, or run them.
+
+        Args:
+            run: run them, with the command-line tools of this machine.
+            legacy_file: a file with the legacy system's connection, which goes into the vault.
 
         In the rehearsal the endpoint starts as a process of its own that reads the rehearsal vault with an identity,
         and the public host name leads to it.
@@ -113,7 +119,7 @@ class Host(Step):
             url = await self._rehearsed.start({**settings, **self._vault.door.environment}, port=0)
             self._world.publish(self._profile.endpoint_host, url.split("/api/")[0])
             rehearsed = f"rehearsal host: an endpoint process at {url}; {self._profile.endpoint_host} leads to it"
-        table = await self._step("deploy", run=run, folder=str(folder), done=rehearsed)
+        table = await self._step("deploy", run=run, folder=str(folder), legacy_file=legacy_file, done=rehearsed)
         return Table(
             caption=table.caption,
             columns=table.columns,
@@ -240,14 +246,14 @@ class Host(Step):
     async def _step(self, step: str, *, run: bool, done: str = "", **values: str) -> Table:
         names = self._names() | values
         if step == "create":
-            app = await self._other(ExtensionApp).show()
-            names["extension_app_id"], names["migration_flag"] = (
-                app.app_id,
-                (await self._other(MigrationFlag).show()).full_name,
-            )
             names["tenant_id"] = (await self._world.tenant()).id
+            names["extension_app_id"] = (await self._other(ExtensionApp).show()).app_id
+            names["migration_flag"] = (await self._other(MigrationFlag).show()).full_name
+            names["extension_id"] = (await self._other(PasswordExtension).show()).extension_id
+            names["listener_id"] = (await self._other(Listener).show()).listener_id
         data = _DATA[step]
-        lines = [(each["what"], each["run"].format(**names), each.get("keep", "")) for each in data["commands"]]
+        shown = {name: value or name.upper() for name, value in names.items()}
+        lines = [(each["what"], each["run"].format(**shown), each.get("keep", "")) for each in data["commands"]]
         done = done or self._world.provision(step)
         if run and not done:
             if missing := sorted(name for name, value in names.items() if not value and f"{{{name}}}" in str(data)):
@@ -272,7 +278,7 @@ def _run(commands: Sequence[tuple[str, str]], folder: str | None) -> None:
     """Run commands one after the other, without a shell; what one prints can be part of a later one."""
     kept: dict[str, str] = {}
     for command, keep in commands:
-        words = [_filled(word, kept) for word in command.split()]
+        words = [_filled(word, kept) for word in shlex.split(command)]
         program = shutil.which(words[0])
         if program is None:
             raise SettingsError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from jitkit.errors import KitError, NotReady, SettingsError
 NAMES = {"vault": "kv-jit-tests", "app": "func-jit-tests", "resource_group": "rg-jit-tests"}
 HOST = "func-jit-tests.example"
 BEN = "ben@woodgrove.example"
+TEMPLATE = json.loads(host._TEMPLATE.read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -58,11 +61,24 @@ async def test_commands_have_the_readers_names_and_nothing_is_run(
         raise AssertionError("a command was run")
 
     monkeypatch.setattr(subprocess, "run", never)
-    tables = [await named.host.create(alert_email="a@b.example"), await named.host.grant(), await named.host.restrict()]
+    created = await named.host.create(alert_email="a@b.example", address="203.0.113.7")
+    tables = [created, await named.host.grant(), await named.host.restrict()]
     shown = "\n".join(str(command) for table in tables for _, command in table.rows)
     for name in (*NAMES.values(), named.tenant.id, (await named.attribute.show()).full_name, "a@b.example"):
         assert name in shown
-    assert "{" not in shown.replace("$(", "")
+    assert "{" not in shown
+    assert "--email ALERT_EMAIL" in shown, "what is still to be filled in is in capitals"
+
+
+async def test_the_template_knows_each_parameter_that_the_command_gives_it(named: Session) -> None:
+    command = str((await named.host.create(alert_email="a@b.example", address="203.0.113.7")).rows[-1][1])
+    words = shlex.split(command)
+    given = dict(word.split("=", 1) for word in words[words.index("--parameters") + 1 : words.index("--query")])
+    parameters = TEMPLATE["parameters"]
+    assert words[words.index("--template-file") + 1] == str(host._TEMPLATE)
+    assert set(given) <= set(parameters)
+    assert {name for name, each in parameters.items() if "defaultValue" not in each} <= set(given)
+    assert json.loads(given["administratorAddresses"]) == ["203.0.113.7"]
 
 
 async def test_a_command_that_is_run_gets_what_the_one_before_it_printed(
