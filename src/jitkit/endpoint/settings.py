@@ -2,7 +2,7 @@
 
 Needed: `JIT_TENANT_ID`, `JIT_EXTENSION_APP_ID`, `JIT_IDENTIFIER_URI`, `LegacyApiConnectionString`, and the key as
 `DecryptionPrivateKey` (with `DecryptionPrivateKeyPrevious` while keys are changed) or as `KeyVaultUrl` with
-`CiamJitMigrationEncryptionCertName`.
+`CiamJitMigrationEncryptionCertName`, whose enabled versions are read again without a restart.
 
 Optional, with the default:
 
