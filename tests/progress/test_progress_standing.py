@@ -58,7 +58,7 @@ def test_the_parts_sum_to_everybody(figures: Figures) -> None:
         left = parts.get("waiting", 0) + sum(
             parts[name]["estimate"] for name in ("coming", "unlikely") if name in parts
         )
-        known = sum(parts[name] for name in ("confirmed", "unconfirmed", "held_back", "blocked"))
+        known = sum(parts[name] for name in ("confirmed", "unconfirmed", "not_covered", "held_back", "blocked"))
         assert known + left == each.counts["in_scope"] == len(standing(each.tables))
         assert sum(parts["held_back_by"].values()) == parts["held_back"]
     coming, unlikely = figures.everybody["coming"], figures.everybody["unlikely"]
@@ -79,6 +79,14 @@ def test_who_is_turned_away_by_us_is_not_counted_among_those_who_never_come(figu
     everybody = forecast(figures.tables, with_backtest=False).never_return
     assert everybody is not None and everybody["estimate"] * (PEOPLE + DEALERS) > never + 150
     assert "Not counted here: 400 people whom we hold back" in figures.answers["Who never comes back?"]
+
+
+def test_without_the_whole_log_it_is_open_who_is_held_back(figures: Figures, tmp_path: Path) -> None:
+    alone = Figures(Tables(users=figures.tables.users, as_of=figures.tables.as_of))
+    parts = alone.everybody
+    assert (parts["confirmed"], parts["unconfirmed"], parts["not_covered"]) == (0, 0, alone.counts["migrated"])
+    assert "only a sign-in log of the whole time would show" in alone.answers["Who never comes back?"]
+    assert "Held back by us, at least" in alone.report(tmp_path).read_text(encoding="utf-8")
 
 
 def test_a_groups_reasons_are_compared_with_those_of_the_others(figures: Figures) -> None:

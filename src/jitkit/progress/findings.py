@@ -128,9 +128,10 @@ def waiting(tables: Tables) -> pd.DataFrame:
 
 @once
 def standing(tables: Tables) -> pd.Series:
-    """Give each user one of the parts that sum to everybody: confirmed, unconfirmed, held_back, blocked or waiting."""
+    """Give each user a part of the whole: confirmed, unconfirmed, not_covered, held_back, blocked or waiting."""
     moved, left = tables.users["migrated_at"].notna().to_numpy(), waiting(tables)
-    result = np.where(states.states(tables).isin(states.CONFIRMED), "confirmed", "unconfirmed").astype(object)
+    state = states.states(tables)
+    result = np.where(state.isin(states.CONFIRMED), "confirmed", state.astype("object"))
     result[~moved] = np.select([left["blocked"], left["held"]], ["blocked", "held_back"], "waiting")
     return pd.Series(result, index=pd.Index(tables.users["user_id"]))
 

@@ -76,7 +76,8 @@ class Figures:
         """How many users are in each part of the whole; of those who may come, with the ends of the 80 % interval."""
         parts, left = stands_out.standing(self.tables).value_counts(), waiting(self.tables)
         count: dict[str, Any] = {
-            part: int(parts.get(part, 0)) for part in ("confirmed", "unconfirmed", "held_back", "blocked")
+            part: int(parts.get(part, 0))
+            for part in ("confirmed", "unconfirmed", "not_covered", "held_back", "blocked")
         }
         whole, made = int(parts.get("waiting", 0)), self.forecast
         causes = left.loc[left["held"], "cause"].map(states.in_words).value_counts()
@@ -258,7 +259,9 @@ class Figures:
             "How many moved?": moved,
             "How fast?": say("how_fast", days=len(daily), whole=whole, unmoved=unmoved),
             "Who is stuck, and why?": left,
-            "Who never comes back?": say("who_never_comes", forecast=self.forecast, whole=self.everybody),
+            "Who never comes back?": say(
+                "who_never_comes", forecast=self.forecast, whole=self.everybody, blind=tables.blind
+            ),
             "When may the old system be switched off?": switch_off,
         }
 
