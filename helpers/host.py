@@ -285,13 +285,17 @@ def _run(commands: Sequence[tuple[str, str]], folder: str | None) -> None:
                 f"{words[0]} is not installed here, so nothing was run.",
                 next_step="Install it and sign in, or copy the commands to where it is.",
             )
-        done = subprocess.run(  # noqa: S603 - the reader's own command-line tools, with the names that were shown
-            [program, *words[1:]], cwd=folder, capture_output=True, text=True, timeout=_SECONDS, check=False
-        )
-        if done.returncode:
+        try:
+            done = subprocess.run(  # noqa: S603 - the reader's own command-line tools, with the names that were shown
+                [program, *words[1:]], cwd=folder, capture_output=True, text=True, timeout=_SECONDS, check=False
+            )
+            said = "" if not done.returncode else (done.stderr.strip().splitlines() or ["no message"])[-1]
+        except (OSError, subprocess.TimeoutExpired) as problem:
+            said = type(problem).__name__
+        if said:
             raise KitError(
                 f"This command failed: {command}",
-                service=(done.stderr.strip().splitlines() or ["no message"])[-1],
+                service=said,
                 next_step="Fix what it says, and run this cell again: what is there already stays.",
             )
         if keep:

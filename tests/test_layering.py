@@ -15,7 +15,7 @@ ENGINES = ("endpoint", "rehearsal", "conformance", "progress", "hosting")
 # Package: (files, lines), at most. `jitkit` stands for its own modules, without the engines. Lower a number when its
 # package gets smaller; a change that needs a higher one says in its commit what users get for it.
 BUDGETS = {
-    "helpers": (28, 8_650),
+    "helpers": (28, 8_654),
     "jitkit": (11, 1_025),
     "jitkit.endpoint": (21, 4_415),
     "jitkit.rehearsal": (32, 7_710),

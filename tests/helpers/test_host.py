@@ -97,6 +97,27 @@ async def test_a_command_that_fails_ends_the_run_and_is_named(tmp_path: Path, mo
     assert len(asked.read_text().splitlines()) == 1
 
 
+async def test_a_command_that_does_not_end_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(tmp_path / "bin", monkeypatch, "exec sleep 60")
+    monkeypatch.setattr(host, "_SECONDS", 0.05)
+    with pytest.raises(KitError, match="This command failed: az group create") as failed:
+        host._run([("az group create", "")], None)
+    assert failed.value.service == "TimeoutExpired"
+
+
+async def test_a_real_vault_is_reached_at_its_own_name_and_the_host_gets_no_token() -> None:
+    live = LiveWorld(
+        Profile(
+            mode="live", tenant="contoso.onmicrosoft.com", endpoint_host="jit.contoso.com", hosting=Hosting(**NAMES)
+        )
+    )
+    door = live.vault()
+    assert door.url == door.certificates.vault_url == "https://kv-jit-tests.vault.azure.net"
+    assert door.environment == {"KeyVaultUrl": door.url}
+    assert live.provision("grant") == ""
+    await live.close()
+
+
 def test_without_the_command_line_tool_nothing_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SettingsError, match="az is not installed"):
