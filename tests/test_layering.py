@@ -18,7 +18,7 @@ BUDGETS = {
     "helpers": (28, 8_654),
     "jitkit": (11, 1_025),
     "jitkit.endpoint": (21, 4_415),
-    "jitkit.rehearsal": (32, 7_710),
+    "jitkit.rehearsal": (32, 7_715),
     "jitkit.conformance": (20, 2_800),
     "jitkit.progress": (19, 4_735),
     "jitkit.hosting": (6, 1_410),

@@ -32,6 +32,15 @@ def client(served: dict[str, Any]) -> Iterator[httpx.Client]:
         yield opened
 
 
+def test_a_name_of_others_that_leads_here_gets_no_answer(served: dict[str, Any]) -> None:
+    for host, status in (
+        ("evil.example", 400),
+        ("evil.example:80", 400),
+        (httpx.URL(served["graph"]).netloc.decode(), 401),
+    ):
+        assert httpx.get(f"{served['graph']}/v1.0/users", headers={"host": host}).status_code == status
+
+
 def made(answer: httpx.Response) -> dict[str, Any]:
     assert answer.status_code in (200, 201, 204), answer.text
     body: dict[str, Any] = answer.json() if answer.content else {}

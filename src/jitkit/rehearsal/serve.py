@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 import trustme
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
@@ -220,9 +221,11 @@ def _refuse(status: int, code: str, message: str) -> JSONResponse:
 
 
 def _server(app: ASGIApp, context: ssl.SSLContext | None = None) -> uvicorn.Server:
+    # A page elsewhere whose name is made to lead here is not answered.
+    own = TrustedHostMiddleware(app, allowed_hosts=["localhost", "127.0.0.1", "[::1]"], www_redirect=False)
     return uvicorn.Server(
         uvicorn.Config(
-            app,
+            own,
             log_level="warning",
             access_log=False,
             lifespan="off",
