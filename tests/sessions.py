@@ -12,6 +12,16 @@ import httpx
 
 from helpers.kit import Session
 
+# The collections of Graph in which a set-up makes its objects.
+KINDS = (
+    "applications",
+    "servicePrincipals",
+    "oauth2PermissionGrants",
+    "identity/customAuthenticationExtensions",
+    "identity/authenticationEventListeners",
+    "identity/authenticationEventsFlows",
+)
+
 Opening = Callable[[Path], Awaitable[Session]]
 
 

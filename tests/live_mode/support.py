@@ -18,6 +18,7 @@ import httpx
 import nbformat
 import pytest
 from IPython.core.formatters import DisplayFormatter
+from sessions import KINDS
 
 from helpers import live, settings
 from helpers.graph import Change, Graph
@@ -293,15 +294,7 @@ def choose(home: Path, tenant: RehearsalTenant, export: Path, **values: Any) -> 
 
 # --- what a tenant holds --------------------------------------------------------------------------------------------
 
-_KINDS = (
-    "applications",
-    "servicePrincipals",
-    "oauth2PermissionGrants",
-    "identity/customAuthenticationExtensions",
-    "identity/authenticationEventListeners",
-    "identity/authenticationEventsFlows",
-    "identity/userFlowAttributes",
-)
+_KINDS = (*KINDS, "identity/userFlowAttributes")
 
 
 async def contents(tenant: RehearsalTenant) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import pytest
 from nbformat import NotebookNode
+from sessions import KINDS
 
 from helpers import run_notebooks, settings
 from helpers.checks import needs_of
@@ -41,14 +42,6 @@ MADE = {
     "03": ("ensure-extension", "ensure-listener"),
     "04": ("ensure-key",),
 }
-KINDS = (
-    "applications",
-    "servicePrincipals",
-    "oauth2PermissionGrants",
-    "identity/customAuthenticationExtensions",
-    "identity/authenticationEventListeners",
-    "identity/authenticationEventsFlows",
-)
 
 each_notebook = pytest.mark.parametrize("number", ORDER)
 each_made = pytest.mark.parametrize(("number", "cell_id"), [(n, cell) for n, cells in MADE.items() for cell in cells])

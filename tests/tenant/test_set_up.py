@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sessions import KINDS
 
 from helpers.tenant import step
 from jitkit.errors import NotReady, PermissionMissing
@@ -149,14 +150,6 @@ async def test_an_object_that_is_never_shown_is_waited_for_half_a_minute(slow: R
 WRITES = 15
 # A principal, a grant, the listener, the key, the users; CI interrupts at every write.
 BY_DEFAULT = [(3, True), (5, False), (12, True), (13, False), (15, True)]
-KINDS = (
-    "applications",
-    "servicePrincipals",
-    "oauth2PermissionGrants",
-    "identity/customAuthenticationExtensions",
-    "identity/authenticationEventListeners",
-    "identity/authenticationEventsFlows",
-)
 
 
 class Broken(BaseException):

@@ -22,6 +22,7 @@ from tenant.support import (
     PEOPLE,
     Between,
     Forward,
+    Interfere,
     Kit,
     everybody,
     journal_of,
@@ -150,6 +151,21 @@ def creates(request: httpx.Request) -> bool:
     return is_batch(request) and json.loads(request.content)["requests"][0]["method"] == "POST"
 
 
+def losing_the_first_answer() -> Interfere:
+    """Let the first batch that creates users be carried out, and answer 504 in place of what it said."""
+    lost = False
+
+    async def lose(request: httpx.Request, forward: Forward) -> httpx.Response | None:
+        nonlocal lost
+        if lost or not creates(request):
+            return None
+        lost = True
+        await forward()
+        return httpx.Response(504, json={}, request=request)
+
+    return lose
+
+
 LOST = {
     "504": 504,
     "503": 503,
@@ -222,17 +238,7 @@ async def test_who_is_created_by_others_meanwhile_is_not_taken_for_the_kits(
 ) -> None:
     plan = await ready.users.plan(users=PEOPLE[:3])
     theirs = await made_by_hand(ready, "person1@shop.example")
-    lost = False
-
-    async def lose(request: httpx.Request, forward: Forward) -> httpx.Response | None:
-        nonlocal lost
-        if lost or not creates(request):
-            return None
-        lost = True
-        await forward()
-        return httpx.Response(504, json={}, request=request)
-
-    between.interfere = lose
+    between.interfere = losing_the_first_answer()
     applied = await ready.users.apply(plan)
     assert (applied.created, applied.there) == (2, 1)
     assert theirs not in journal_of(ready).read()
@@ -242,17 +248,7 @@ async def test_a_tenant_that_does_not_show_yet_what_it_made_is_asked_again(
     ready: Kit, between: Between, waits: list[float]
 ) -> None:
     switches.write(ready.tenant.directory, "replication_delay", 10.0)
-    lost = False
-
-    async def lose(request: httpx.Request, forward: Forward) -> httpx.Response | None:
-        nonlocal lost
-        if lost or not creates(request):
-            return None
-        lost = True
-        await forward()
-        return httpx.Response(504, json={}, request=request)
-
-    between.interfere = lose
+    between.interfere = losing_the_first_answer()
     applied = await ready.users.apply(await ready.users.plan(users=PEOPLE[:20]))
     assert (applied.created, applied.there) == (20, 0)
     ready.tenant.directory.clock.forward(60)

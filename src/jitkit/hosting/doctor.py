@@ -116,7 +116,7 @@ def examine(evidence: Evidence) -> list[Finding]:
 def _judge(look: Callable[[Evidence], _Verdict], evidence: Evidence) -> Finding:
     texts = _TEXTS[look.__name__.removeprefix("_")]
     what = texts["what"]
-    advice = texts["fix"].format_map(defaultdict(_placeholder, evidence.azure_names))
+    advice = _filled(texts["fix"], evidence)
     try:
         good, found = look(evidence)
     except _Unknown as unknown:
@@ -124,8 +124,9 @@ def _judge(look: Callable[[Evidence], _Verdict], evidence: Evidence) -> Finding:
     return Finding(what, PASS, found) if good else Finding(what, FAIL, found, advice)
 
 
-def _placeholder() -> str:
-    return "…"
+def _filled(text: str, evidence: Evidence) -> str:
+    """Put the Azure names into a text; those that are not known show as dots."""
+    return text.format_map(defaultdict(lambda: "…", evidence.azure_names))
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -458,7 +459,7 @@ def _storage_settings(e: Evidence) -> _Verdict:
 
 def _document(e: Evidence, name: str) -> Any:
     if name not in e.azure:
-        raise _Unknown(f"It was not read: {_COMMANDS[name].format_map(defaultdict(_placeholder, e.azure_names))}")
+        raise _Unknown(f"It was not read: {_filled(_COMMANDS[name], e)}")
     return e.azure[name]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from importlib.resources import files
 from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
@@ -365,9 +365,9 @@ def _take(columns: dict[str, pd.Series], rows: np.ndarray) -> None:
 
 
 def without_names(tables: Tables) -> Tables:
-    """Leave out the further columns of users that would name people: addresses, or another text in nearly every row.
+    """Take out of new tables the further columns of users that would name people; return the tables.
 
-    A remark says which. The reminders of the column `campaign` stay.
+    Those are addresses, or another text in nearly every row. A remark says which. The column `campaign` stays.
     """
     users, named = tables.users, []
     for name in users.columns.difference([*KINDS["users"], "campaign"], sort=False):
@@ -379,10 +379,10 @@ def without_names(tables: Tables) -> Tables:
             many = values.nunique() > max(_GROUPS, len(values) / 2)
             if many or pd.Series(values.unique()).str.contains(_ADDRESS).any():
                 named.append(name)
-    if not named:
-        return tables
-    remarks = (*tables.remarks, remark("named_people", len(named), ", ".join(named)))
-    return replace(tables, users=users.drop(columns=named), remarks=remarks)
+    if named:  # in place: making other tables would sort the logs once more
+        tables.users = users.drop(columns=named)
+        tables.remarks = (*tables.remarks, remark("named_people", len(named), ", ".join(named)))
+    return tables
 
 
 def _is_banded(texts: pd.Series) -> bool:
