@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,16 +16,25 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0 when everything passed, 1 when something did not, 130 after Ctrl-C."""
+    """Run one command; returns its exit code: 0 when everything passed, 1 when something did not, 130 after Ctrl-C.
+
+    It is 141, as for other commands, where the reader of the output (such as `head`) went away before its end.
+    """
     chosen = _parser().parse_args(arguments)
     try:
-        return int(chosen.run(chosen) or 0)
+        code = int(chosen.run(chosen) or 0)
+        sys.stdout.flush()
+        return code
     except KitError as problem:
         print(f"\n{problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped by you. Run the same command again; nothing is lost.", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # What is still in the buffer goes nowhere; else Python would try to write it on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,8 +96,9 @@ def _add_check(check: argparse.ArgumentParser) -> None:
 
 def _add_report(report: argparse.ArgumentParser) -> None:
     report.add_argument(
-        "--users", type=Path, required=True, metavar="FILE", help="who is in scope: CSV, JSON or Parquet"
+        "inputs", nargs="*", type=Path, metavar="FILE_OR_FOLDER", help="tables and exports; columns say what each is"
     )
+    report.add_argument("--users", type=Path, metavar="FILE", help="who is in scope")
     report.add_argument("--sign-ins", type=Path, metavar="FILE", help="the tenant's sign-in log")
     report.add_argument("--ledger", type=Path, metavar="FILE", help="the endpoint's ledger")
     report.add_argument(
@@ -109,7 +120,7 @@ def _report(chosen: argparse.Namespace) -> None:
     given = {"users": chosen.users, "sign_ins": chosen.sign_ins, "ledger": chosen.ledger}
     files = {kind: path for kind, path in given.items() if path is not None}
     options = {"as_of": chosen.as_of, "target": chosen.target, "certificate_ends": chosen.certificate_ends}
-    print(report(files, chosen.out, **options))
+    print(report(files, chosen.out, inputs=chosen.inputs, **options))
 
 
 def _package(chosen: argparse.Namespace) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -93,6 +95,51 @@ def test_users_alone_make_a_report(tmp_path: Path, capsys: pytest.CaptureFixture
     said = capsys.readouterr().out
     assert "of 10,000 people are moved" in said and str(tmp_path / "report.html") in said
     assert json.loads((tmp_path / "metrics.json").read_text())["as_of"] == "2026-07-01T12:00:00Z"
+
+
+def test_a_folder_is_read_by_the_columns_of_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "export" / "of 29 September"
+    folder.mkdir(parents=True)
+    for number, name in enumerate(("users", "sign_ins", "ledger")):
+        (folder / f"{number}.parquet").symlink_to(SAMPLE / f"{name}.parquet")
+    assert (
+        main(["report", str(tmp_path / "export"), "--as-of", "2026-09-29", "--out", str(tmp_path / "by folder")]) == 0
+    )
+    assert main(["report", *USERS, *LOGS, "--as-of", "2026-09-29", "--out", str(tmp_path / "by name")]) == 0
+    one, other = ((tmp_path / name / "metrics.json").read_text() for name in ("by folder", "by name"))
+    assert one == other
+
+
+def test_one_table_in_two_files_is_one(tmp_path: Path) -> None:
+    users, out = pd.read_parquet(SAMPLE / "users.parquet"), tmp_path / "out"
+    users.head(6_000).to_csv(tmp_path / "a.csv", index=False)
+    users.tail(5_000).to_parquet(tmp_path / "b.parquet")
+    assert main(["report", str(tmp_path / "a.csv"), str(tmp_path / "b.parquet"), "--out", str(out)]) == 0
+    assert json.loads((out / "metrics.json").read_text())["in_scope"] == 10_000
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ("who,when", "odd.csv is no table that is known. It has the columns who, when."),
+        ("time,action,cause", "No file says who is in scope"),
+    ],
+)
+def test_a_file_of_no_known_kind_and_one_without_users_are_refused(
+    columns: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "odd.csv").write_text(columns + "\n")
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "helpers", "report", *USERS, "--out", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as report:
+        report.stdout.close()  # type: ignore[union-attr]
+        said = report.stderr.read()  # type: ignore[union-attr]
+    assert (report.returncode, said) == (141, b"")
+    assert (tmp_path / "report.html").exists()
 
 
 @pytest.mark.parametrize(

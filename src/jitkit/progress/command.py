@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pandas as pd
 from jitkit.errors import BadTable
 from jitkit.progress.figures import time_of
 from jitkit.progress.report import Figures
-from jitkit.progress.table_files import read_table
+from jitkit.progress.table_files import gather
 from jitkit.progress.tables import KINDS, Tables, remark, without_names
 
 __all__ = ["read", "report"]
@@ -20,9 +21,10 @@ _ENDINGS = (".parquet", ".csv", ".jsonl", ".ndjson", ".json")
 
 
 def report(
-    files: dict[str, Path],
+    files: Mapping[str, Path],
     out: Path,
     *,
+    inputs: Sequence[Path] = (),
     as_of: str | None = None,
     target: float = 0.95,
     certificate_ends: str | None = None,
@@ -30,8 +32,9 @@ def report(
     """Read the tables, write the report and return what it says.
 
     Args:
-        files: users, and where they are at hand sign_ins and ledger.
+        files: tables whose kind is known: users, sign_ins, ledger.
         out: the folder for the page and the numbers.
+        inputs: further files, and folders of files: what each is, its columns say.
         as_of: the report's last moment, ISO 8601, UTC if it names no zone; the last one in the files if left out.
         target: which share of the users is to be moved before the old system is switched off.
         certificate_ends: until when the certificate is valid, in the same form.
@@ -39,7 +42,8 @@ def report(
     Raises:
         BadTable: a file, a time or the target does not fit, or no user was in scope by then.
     """
-    tables = _tables(files, time_of(as_of, "--as-of") if as_of else None)
+    moment = time_of(as_of, "--as-of") if as_of else None
+    tables = _tables(gather(files, inputs), moment)
     figures = Figures(tables).aim(target, certificate_ends or "")
     page = figures.report(out)
     return f"{figures.in_words()}\n\nReport     {page}"
@@ -61,12 +65,11 @@ def read(folder: Path | str) -> Tables:
         raise BadTable(
             f"There is no table of users in {folder}.", next_step="Give a folder with users.parquet or .csv."
         )
-    return _tables(found)
+    return _tables(gather(found, ()))
 
 
-def _tables(files: dict[str, Path], moment: pd.Timestamp | None = None) -> Tables:
-    """Read the files and go back to a moment, or to the last one written; users flagged later are not in scope yet."""
-    read: dict[str, Any] = {kind: read_table(path, kind) for kind, path in files.items()}
+def _tables(read: dict[str, Any], moment: pd.Timestamp | None = None) -> Tables:
+    """Go back to a moment, or to the last one written; users flagged later are not in scope yet."""
     tables = without_names(Tables(**read))
     if not len(tables.users) or (moment is None and tables.users["flagged_at"].isna().all()):
         return tables

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,11 +54,16 @@ def read_table(path: Path | str, kind: str) -> pd.DataFrame:
         BadTable: the file is missing, is of another kind, or does not fit.
     """
     path = Path(path)
-    try:
+    with explained(path):
         # No variable holds the rows while they are made tidy: there may be millions.
         return tidy(_rows(path, kind), kind)
-    except pd.errors.EmptyDataError:
-        return tidy(pd.DataFrame(), kind)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Say in a BadTable why a file cannot be read."""
+    try:
+        yield
     except FileNotFoundError:
         raise BadTable(f"There is no file {path}.", next_step="Check the path.") from None
     except UnicodeDecodeError:
@@ -70,10 +77,84 @@ def read_table(path: Path | str, kind: str) -> pd.DataFrame:
         raise BadTable(f"{path.name} is broken, or not what its name says.", next_step="Export it again.") from None
 
 
+def gather(files: Mapping[str, Path], inputs: Sequence[Path]) -> dict[str, pd.DataFrame]:
+    """Read tables from files whose kind is known, and from files and folders of which the columns say it.
+
+    Returns:
+        kind to table; of several files of one kind all rows.
+
+    Raises:
+        BadTable: as for `read_table`; a file is of no known kind; or there are no users.
+    """
+    parts: dict[str, list[pd.DataFrame]] = {}
+    for kind, path in files.items():
+        parts.setdefault(kind, []).append(read_table(path, kind))
+    for path in (each for given in inputs for each in _files_in(given)):
+        kind = kind_of(path)
+        parts.setdefault(kind, []).append(read_table(path, kind))
+    if "users" not in parts:
+        raise BadTable(
+            "No file says who is in scope and who was moved.",
+            next_step=f"Give a table of users, with the columns {', '.join(NEEDED['users'])}.",
+        )
+    return {kind: tidy(pd.concat(frames), kind) if len(frames) > 1 else frames[0] for kind, frames in parts.items()}
+
+
+def kind_of(path: Path) -> str:
+    """Find by its columns which of the tables a file holds.
+
+    Raises:
+        BadTable: it is none of them.
+    """
+    columns = _columns(path)
+    for kind, needed in NEEDED.items():
+        if set(needed) <= set(columns):
+            return kind
+    raise BadTable(
+        f"{path.name} is no table that is known. It has the columns {', '.join(columns)}.",
+        next_step="; ".join(f"{kind} has {', '.join(needed)}" for kind, needed in NEEDED.items()) + ".",
+    )
+
+
+def _files_in(given: Path) -> list[Path]:
+    """List a folder's files, also those of folders in it, without hidden ones; a file is the only one of its own."""
+    if not given.is_dir():
+        return [given]
+    inside = [path for path in sorted(given.rglob("*")) if path.is_file()]
+    found = [path for path in inside if not any(part.startswith(".") for part in path.relative_to(given).parts)]
+    if not found:
+        raise BadTable(f"There is no file in {given}.", next_step="Give the folder in which the exports lie.")
+    return found
+
+
+def _columns(path: Path) -> list[str]:
+    """Read the names of a file's columns."""
+    with explained(path):
+        match path.suffix.lower():
+            case ".parquet":
+                return list(parquet.read_schema(path).names)
+            case ".jsonl" | ".ndjson" | ".json":
+                return list(next(iter(_read_objects(path)), {}))
+        return [str(name) for name in _raw(path).columns]
+
+
 def _rows(path: Path, kind: str) -> pd.DataFrame:
+    if path.suffix.lower() in (".jsonl", ".ndjson", ".json") and (read := _read_blocks(path, kind)) is not None:
+        return read
+    frame = _raw(path)
+    # Of traces, not every row is a line of the ledger: whether an export was cut shows in the rows of the file.
+    result = translated(frame, kind)
+    result.attrs["rows"] = len(frame)
+    return result
+
+
+def _raw(path: Path) -> pd.DataFrame:
     match path.suffix.lower():
         case ".csv":
-            frame = _read_csv(path)
+            try:
+                return _read_csv(path)
+            except pd.errors.EmptyDataError:
+                return pd.DataFrame()
         case ".parquet":
             if (rows := parquet.read_metadata(path).num_rows) > _MOST_ROWS:
                 raise BadTable(
@@ -81,20 +162,14 @@ def _rows(path: Path, kind: str) -> pd.DataFrame:
                     next_step="Export it in parts, by time.",
                 )
             frame = pd.read_parquet(path)
-            frame = frame.reset_index() if any(frame.index.names) else frame
+            return frame.reset_index() if any(frame.index.names) else frame
         case ".jsonl" | ".ndjson" | ".json":
-            if (read := _read_blocks(path, kind)) is not None:
-                return read
-            frame = pd.DataFrame(_read_objects(path))
+            return pd.DataFrame(_read_objects(path))
         case other:
             raise BadTable(
                 f"{path.name} ends in {other or 'nothing'}: it is not known how to read that.",
                 next_step="Give a .csv, .jsonl or .parquet file.",
             )
-    # Of traces, not every row is a line of the ledger: whether an export was cut shows in the rows of the file.
-    result = translated(frame, kind)
-    result.attrs["rows"] = len(frame)
-    return result
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
