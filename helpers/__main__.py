@@ -177,7 +177,9 @@ def _lab(chosen: argparse.Namespace) -> int:
     quiet = "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"
     private = "--ContentsManager.pre_save_hook=helpers.__main__.strip_outputs"
     command = [sys.executable, "-m", "jupyter", "lab", str(in_order()[0]), quiet, private]
-    with subprocess.Popen(command) as lab:  # noqa: S603
+    # Kernels run this file when they start; a file of your own for that takes precedence.
+    start = {"PYTHONSTARTUP": str(Path(__file__).with_name("kernel_start.py"))}
+    with subprocess.Popen(command, env=start | os.environ) as lab:  # noqa: S603
         while True:
             try:
                 return lab.wait()

@@ -432,7 +432,8 @@ async def _reach(s: Steps, url: str) -> tuple[str, float]:
         if answer.elapsed.total_seconds() * 1000 > _TOO_SLOW:  # as a cold start is
             answer = await s.world.reach(url)
     except (httpx.TransportError, httpx.InvalidURL) as problem:
-        raise _error(EndpointDown, "no-answer", url=url, problem=problem or type(problem).__name__) from None
+        reason = str(problem).rstrip(".") or type(problem).__name__
+        raise _error(EndpointDown, "no-answer", url=url, problem=reason) from None
     took = answer.elapsed.total_seconds() * 1000
     words = f"{url} answers {answer.status_code} to a GET after {took:,.0f} ms"
     if answer.status_code in _ASKS_FOR_SIGN_IN:

@@ -232,7 +232,7 @@ class LocalEndpoint:
 def _ledger_cell(line: dict[str, Any], name: str) -> str:
     value = line.get(name)
     text = "" if value is None else str(value)
-    return text[:19].replace("T", "\N{NO-BREAK SPACE}") if name == "time" else text
+    return text[:19].replace("T", " ") if name == "time" else text
 
 
 _MEANING: Final = {

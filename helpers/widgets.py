@@ -19,6 +19,8 @@ __all__ = ["FiguresFilter", "ProgressBar", "SignInBox"]
 _NAMES_OFFERED: Final = 40
 _THE_RIGHT_ONE: Final = "the right one"
 _ANOTHER_ONE: Final = "another one, typed below"
+_OTHER_FIELD: Final = "Another password"
+_GIVE_A_NAME: Final = "Type a sign-in name, or choose one from the list that the field shows when you click it."
 _LAYOUT: Final[dict[str, Any]] = {"style": {"description_width": "initial"}, "layout": {"width": "auto"}}
 
 
@@ -33,11 +35,10 @@ class _Widget:
 
 
 class SignInBox(_Widget):
-    """Sign a user in with a button; `await s.sign_in(name)` does the same.
+    """Sign a user in with a button, or with Enter in a field; `await s.sign_in(name)` does the same.
 
-    The password fields exist only where the people are invented. They are emptied at every press, and nothing happens
-    before the button is pressed. `value` is the result of the last sign-in; None before the first, or when it could
-    not be tried.
+    The password fields exist only where the people are invented, and are emptied at every sign-in. `value` is the
+    result of the last one; None before the first, or when it could not be tried.
     """
 
     def __init__(self, session: Session) -> None:
@@ -52,11 +53,15 @@ class SignInBox(_Widget):
             **_LAYOUT,
         )
         self.typed = ui.RadioButtons(description="Password", options=(_THE_RIGHT_ONE, _ANOTHER_ONE), **_LAYOUT)
-        self.password = _password_field("Another password")
+        self.password = _password_field(_OTHER_FIELD)
         self.new_password = _password_field("New password, if one is asked for")
+        self.password.disabled = True
+        self.typed.observe(lambda change: setattr(self.password, "disabled", change["new"] == _THE_RIGHT_ONE), "value")
         self.button = ui.Button(description="Sign in", button_style="primary")
         self.button.on_click(self._pressed)
-        self.status = ui.HTML(_status("Choose a name, then press Sign in."))
+        for field in (self.name, self.password, self.new_password):
+            field.on_msg(lambda _, message, __: self._pressed() if message.get("event") == "submit" else None)
+        self.status = ui.HTML(_status(f"{_GIVE_A_NAME} Then press Enter or Sign in."))
         self.result = ui.HTML()
         secret = [self.typed, self.password, self.new_password] if people else []
         self.view = ui.VBox([self.name, *secret, self.button, self.status, self.result])
@@ -64,22 +69,33 @@ class SignInBox(_Widget):
     def __repr__(self) -> str:
         return "<SignInBox: a name, a password and a button, shown while the notebook runs>"
 
-    def _pressed(self, _: ui.Button) -> None:
+    def _pressed(self, _: object = None) -> None:
+        if self.button.disabled:  # one is signing in: Enter waits as the button does
+            return
         name, new = self.name.value.strip(), self.new_password.value or None
         typed = None if self.typed.value == _THE_RIGHT_ONE else str(self.password.value)
-        self.password.value = self.new_password.value = ""
-        if not name:
-            self.status.value = _status("Choose or type a sign-in name first.")
+        self.password.value = self.new_password.value = self.result.value = ""
+        self.value = None
+        if lacking := self._lacking(name, typed):
+            self.status.value = _status(lacking)
             return
         self.button.disabled = True
         self.status.value = _status(f"{self._who(name)} is signing in …")
         self._running = asyncio.get_running_loop().create_task(self._sign_in(name, typed, new))
 
+    def _lacking(self, name: str, typed: str | None) -> str:
+        """Say which field to fill before this name can sign in; empty when it can."""
+        if not name:
+            return _GIVE_A_NAME
+        world = self._session.world
+        if world.people and typed is None and world.password_of(name) is None:
+            return f"{name} is not among the invented people. Choose “{_ANOTHER_ONE}” and fill “{_OTHER_FIELD}”."
+        return f"Fill “{_OTHER_FIELD}”, or choose “{_THE_RIGHT_ONE}”." if typed == "" else ""
+
     def _who(self, name: str) -> str:
         return "The user" if self._session.profile.hides_people else name
 
     async def _sign_in(self, name: str, typed: str | None, new: str | None) -> None:
-        self.value, self.result.value = None, ""
         try:
             self.value = await self._session.sign_in(name, password=typed, new_password=new)
         except KitError as problem:

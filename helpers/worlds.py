@@ -23,6 +23,7 @@ from helpers.tenant.vault import VaultDoor
 from jitkit import protocol
 from jitkit.display import Card, Table
 from jitkit.errors import BadTable, KitError, NotReady, SettingsError, WriteNotConfirmed
+from jitkit.sign_in_names import normalise
 
 if TYPE_CHECKING:
     from jitkit.rehearsal.callout import Callout
@@ -88,6 +89,10 @@ class World(ABC):
     def people(self) -> Mapping[str, str]:
         """The passwords of invented people by sign-in name; empty where the people are real."""
         return {}
+
+    def password_of(self, username: str) -> str | None:
+        """Return what an invented person types, by the name in any case; None for all other names."""
+        return {normalise(name): password for name, password in self.people.items()}.get(normalise(username))
 
     @abstractmethod
     def export(self) -> Path:
@@ -263,12 +268,13 @@ class RehearsalWorld(World):
         self.rehearsal_tenant.close()
 
     def _password(self, username: str, password: str | None) -> str:
-        if password is None and username not in self.people:
+        typed = self.password_of(username) if password is None else password
+        if typed is None:
             raise NotReady(
                 f"{username} is not among the invented people of people.csv.",
                 next_step="Give password=… as well; in the rehearsal all people are invented.",
             )
-        return self.people[username] if password is None else password
+        return typed
 
     def _volunteers(self) -> dict[str, str]:
         """Choose the invented users whose old account is in order and whose password External ID accepts."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
+
 from jitkit.display import Card, Sent, Table, figure
 from jitkit.errors import KitError
 
@@ -66,6 +68,12 @@ def test_short_cells_stay_on_one_line_and_long_names_may_break() -> None:
     after, what = body.split("</td><td")
     assert "white-space:nowrap" in after and "overflow-wrap" not in after
     assert "overflow-wrap:anywhere" in what and "nowrap" not in what
+
+
+@pytest.mark.parametrize("time", ["2026-11-29 08:59", "2026-11-29 08:59:12", "2026-11-29 08:59 UTC"])
+def test_a_time_stays_on_one_line(time: str) -> None:
+    page = Table(caption="Ledger", columns=("At",), rows=[(time,)])._repr_html_()
+    assert f'white-space:nowrap">{time}</td>' in page
 
 
 def test_lines_and_indents_stay_as_they_were() -> None:

@@ -44,7 +44,7 @@ HELPERS = (
     {"kit"},
     {"imported_early"},
     {"widgets", "run_notebooks"},
-    {"__main__"},
+    {"__main__", "kernel_start"},
 )
 
 

@@ -7,12 +7,14 @@ import json
 import re
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from helpers.__main__ import main
+from jitkit.progress.figures import time_of
 
 SAMPLE = Path(__file__).parents[1] / "sample_data" / "migration"
 USERS = ["--users", str(SAMPLE / "users.parquet")]
@@ -146,6 +148,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     ("words", "said"),
     [
         (["--as-of", "yesterday-ish"], "--as-of yesterday-ish is no time"),
+        (["--certificate-ends", "01.02.2027"], "certificate's end 01.02.2027 may be 2 Jan 2027 or 1 Feb 2027"),
         (["--as-of", "2020-01-01"], "By 2020-01-01 no user was in scope"),
         (["--target", "95"], "A target of 95 makes no sense"),
         (["--ledger", "nowhere.csv"], "There is no file nowhere.csv"),
@@ -159,6 +162,15 @@ def test_what_cannot_be_reported_is_refused_in_one_sentence(
     error = capsys.readouterr().err
     assert said in error and "Next: " in error and "Traceback" not in error
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["2026-07-01", "20260701", "2026/07/01", "1 July 2026", "Jul 1, 2026", "2026-07-01T02:00+02:00", date(2026, 7, 1)],
+)
+def test_a_time_is_read_as_people_type_it(typed: object) -> None:
+    assert time_of(typed, "--as-of") == pd.Timestamp("2026-07-01", tz="UTC")
+    assert time_of("31.07.2026", "--as-of") == time_of("7/31/2026", "--as-of") == pd.Timestamp("2026-07-31", tz="UTC")
 
 
 @pytest.mark.parametrize("as_of", [[], ["--as-of", "2026-09-29"]], ids=["today", "as of a day"])

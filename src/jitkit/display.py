@@ -11,6 +11,7 @@ __all__ = ["Card", "Sent", "Table", "figure", "fold"]
 
 _CELL = "text-align:left;vertical-align:top;padding:0.3em 0.5em"
 _SHORT = 16  # characters: `1,234 ms` and `Your endpoint` stay on one line
+_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?( UTC)?")  # stays on one line as well
 _LONG = 28  # characters without a blank: an address may break, so that the table fits its page
 
 
@@ -109,7 +110,7 @@ def _sent(requests: Sequence[Sent]) -> str:
 
 
 def _style(text: str) -> str:
-    return _CELL + (";white-space:nowrap" if len(text) <= _SHORT else "")
+    return _CELL + (";white-space:nowrap" if len(text) <= _SHORT or _TIME.fullmatch(text) else "")
 
 
 def _cell(value: object) -> str:

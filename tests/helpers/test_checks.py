@@ -216,6 +216,24 @@ async def test_an_endpoint_that_does_not_run_is_a_fault(home: Path, opening: Ope
     assert "s.endpoint.ensure()" in checked.faults[0].fix
 
 
+async def test_a_changed_path_is_restored_and_what_does_not_answer_is_said_in_one_sentence(
+    home: Path, opening: Opening
+) -> None:
+    s = await healthy(opening, home)
+    extension = (await s.policies.extension.show()).extension_id
+    address = s.profile.target_url.replace("/api/", "/old/")
+    kind = "#microsoft.graph.onPasswordSubmitCustomExtension"
+    endpoint = {"@odata.type": "#microsoft.graph.httpRequestEndpoint", "targetUrl": address}
+    body = {"@odata.type": kind, "endpointConfiguration": endpoint}
+    await s.world.graph.send("PATCH", f"/identity/customAuthenticationExtensions/{extension}", body=body)
+    words = words_of(await s.check(), "custom authentication extension")
+    assert address in words and "Run notebook 03 again" in words
+    await s.policies.extension.ensure()
+    s.world.rehearsal_tenant.directory.publish(s.profile.endpoint_host, None)  # type: ignore[attr-defined]
+    words = words_of(await s.check(), "the endpoint at its public address")
+    assert "leads nowhere" in words and ".." not in words
+
+
 @pytest.mark.parametrize("fault", ["endpoint-silent", "endpoint-unreachable", "service-throttled"])
 async def test_an_endpoint_out_of_reach_is_a_row_and_no_error(fault: str, home: Path, opening: Opening) -> None:
     s = await healthy(opening, home)

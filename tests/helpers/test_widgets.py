@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,10 +57,10 @@ def log_of(session: Session) -> list[Any]:
     return session.world.rehearsal_tenant.sign_in_rows()  # type: ignore[attr-defined]
 
 
-async def press(box: SignInBox) -> None:
+async def press(box: SignInBox, how: Callable[[], object] | None = None) -> None:
     done = asyncio.Event()
     box.button.observe(lambda change: None if change["new"] else done.set(), "disabled")
-    box.button.click()
+    (how or box.button.click)()
     if box.button.disabled:
         await asyncio.wait_for(done.wait(), 30)
 
@@ -118,11 +118,54 @@ async def test_a_name_that_breaks_html_is_shown_as_text(ready: Session) -> None:
     assert "&lt;b&gt;ada" in box.status.value
 
 
-async def test_without_a_name_it_asks_for_one(ready: Session) -> None:
+@pytest.mark.parametrize(
+    ("name", "password", "said"),
+    [
+        ("", None, "Type a sign-in name, or choose one from the list"),
+        ("nobody@woodgrove.example", None, "Choose “another one, typed below” and fill “Another password”."),
+        ("ada@woodgrove.example", "", "Fill “Another password”, or choose “the right one”."),
+    ],
+)
+async def test_it_names_the_field_that_is_lacking(ready: Session, name: str, password: str | None, said: str) -> None:
     box = SignInBox(ready)
+    type_in(box, name, password)
     await press(box)
-    assert "sign-in name first" in box.status.value
-    assert log_of(ready) == []
+    assert said in box.status.value
+    assert box.value is None and log_of(ready) == []
+
+
+@pytest.mark.parametrize("field", ["name", "password", "new_password"])
+async def test_enter_in_a_field_does_what_the_button_does(ready: Session, field: str) -> None:
+    box = SignInBox(ready)
+    type_in(box, "ada@woodgrove.example", CANARY)
+    enter = {"method": "custom", "content": {"event": "submit"}}
+    await press(box, lambda: getattr(box, field)._handle_msg({"content": {"data": enter}, "buffers": []}))
+    assert box.value.outcome == "signed in"
+    assert len(log_of(ready)) == 1
+
+
+async def test_a_second_press_waits_for_the_first(ready: Session) -> None:
+    box = SignInBox(ready)
+    type_in(box, "ada@woodgrove.example", CANARY)
+    box.button.click()
+    await press(box)
+    assert box.value.outcome == "signed in"
+    assert len(log_of(ready)) == 1
+
+
+async def test_a_name_may_be_typed_in_any_case(ready: Session) -> None:
+    box = SignInBox(ready)
+    type_in(box, "ADA@Woodgrove.Example")
+    await press(box)
+    assert box.value.outcome == "wrong password"  # the right one of the invented Ada is not this tenant's
+    assert len(log_of(ready)) == 1
+
+
+async def test_another_password_is_typed_only_where_it_is_used(ready: Session) -> None:
+    box = SignInBox(ready)
+    assert box.password.disabled
+    box.typed.value = box.typed.options[1]
+    assert not box.password.disabled
 
 
 async def test_what_is_missing_is_said_and_the_button_works_again(session: Session) -> None:

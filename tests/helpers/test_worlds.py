@@ -51,6 +51,12 @@ async def test_somebody_who_was_not_invented_needs_a_password(home: Path, openin
     assert (await s.sign_in("nobody@woodgrove.example", password="Any-1")).outcome == "unknown user"
 
 
+async def test_an_invented_person_is_known_by_the_name_in_any_case(home: Path, opening: Opening) -> None:
+    s = await opening(home)
+    assert s.world.password_of(ADA.upper()) == s.world.people[ADA]
+    assert s.world.password_of("nobody@woodgrove.example") is None
+
+
 async def test_a_real_tenant_gets_no_sample_data_and_no_typed_password(tmp_path: Path) -> None:
     profile = Profile(mode="live", tenant="contoso.onmicrosoft.com")
     world = enter(profile, tmp_path)

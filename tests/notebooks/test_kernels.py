@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from jupyter_client.manager import start_new_kernel
 
 from helpers import run_notebooks
 from helpers.run_notebooks import NOTEBOOKS, run
@@ -34,6 +36,29 @@ def shown(folder: Path) -> dict[str, Any]:
     (output,) = run(path, home=folder / "home").cells[0].outputs
     found: dict[str, Any] = ast.literal_eval(output["data"]["text/plain"])
     return found
+
+
+def test_a_cell_in_a_kernel_without_a_session_says_which_cells_to_run() -> None:
+    """`jitkit lab` lets its kernels run this file when they start."""
+    start = {"PYTHONSTARTUP": str(Path(run_notebooks.__file__).with_name("kernel_start.py"))}
+    manager, client = start_new_kernel(env=os.environ | start)
+
+    def error(source: str) -> str:
+        shown: list[Any] = []
+        client.execute_interactive(source, output_hook=shown.append, timeout=60)
+        [problem] = [each["content"] for each in shown if each["msg_type"] == "error"]
+        return "\n".join(problem["traceback"])
+
+    try:
+        for source in ("await s.users.counts()", "plan"):
+            said = error(source)
+            assert "run the first code cells, down to `s = await kit.open()`" in said
+            assert "Traceback" not in said
+        assert "Next:" not in error("def one():\n    from helpers import missing\none()")
+        assert "Next:" not in error("s = 1\nplan")
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it forks on Linux only")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Iterator
 from statistics import NormalDist
 from typing import Any, Final
@@ -32,6 +34,7 @@ from jitkit.protocol import BLOCK, CALLS_PER_SECOND, TIMEOUT_MS
 UNKNOWN: Final = "unknown"
 """The path of users who are moved and no log shows how."""
 
+_YEAR_FIRST: Final = re.compile(r"\d{4}")
 _NEAR: Final = 45  # calls from which on a second counts as near the limit of `protocol.CALLS_PER_SECOND`
 # Upper ends of the steps of the latency chart, milliseconds; the last step has none.
 _STEPS: Final = (25, 50, 100, 200, 400, 800, 1500, TIMEOUT_MS)
@@ -77,15 +80,25 @@ def span(length: Any) -> str:
     return f"{minutes / 60:.0f} hours" if minutes < 72 * 60 else days(round(minutes / 60 / 24))
 
 
-def time_of(text: str, name: str) -> pd.Timestamp:
-    """Read a time in ISO 8601, UTC if it names no zone; raises BadTable, which calls it by `name`, if it is none."""
+def time_of(given: Any, name: str) -> pd.Timestamp:
+    """Read a time that was typed, UTC if it names no zone; raises BadTable, which calls it by `name`.
+
+    A time that begins with its year is read so. Any other has to mean the same whether day or month comes first.
+    """
+    text = str(given).strip()
     try:
-        time = pd.Timestamp(text)
+        with warnings.catch_warnings(action="ignore"):  # about the order of day and month, which is looked at here
+            found = [pd.Timestamp(text), pd.to_datetime(text, dayfirst=not _YEAR_FIRST.match(text))]
     except ValueError:
-        time = pd.NaT  # type: ignore[assignment]
-    if pd.isna(time):
+        found = []
+    if not found or pd.isna(found[0]):
         raise BadTable(f"{name} {text} is no time.", next_step="Write it as 2026-09-29 or 2026-09-29T08:00Z.")
-    return in_utc(time)
+    if found[0].date() != found[1].date():
+        raise BadTable(
+            f"{name} {text} may be {day(found[0])} or {day(found[1])}.",
+            next_step=f"Write the year first: {found[0]:%Y-%m-%d} or {found[1]:%Y-%m-%d}.",
+        )
+    return in_utc(found[0])
 
 
 def quantile(confidence: float, comparisons: int = 1) -> float:
