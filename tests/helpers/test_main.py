@@ -113,8 +113,9 @@ async def test_a_notebook_of_a_real_tenant_is_saved_without_outputs(
     given: list[list[str]] = []
 
     class Lab:
-        def __init__(self, command: list[str]) -> None:
+        def __init__(self, command: list[str], *, env: dict[str, str]) -> None:
             given.append(command)
+            assert Path(env["PYTHONSTARTUP"]).is_file()
 
         def __enter__(self) -> Lab:
             return self
