@@ -20,7 +20,9 @@ from helpers.__main__ import main
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("words", [[], ["bogus"], ["rehearsal", "--port", "x"], ["rehearse", "--html"], ["report"]])
+@pytest.mark.parametrize(
+    "words", [[], ["bogus"], ["rehearsal", "--port", "x"], ["rehearse", "--html"], ["report", "--target"]]
+)
 def test_mistyped_commands_show_how_it_is_used(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(words)
