@@ -42,7 +42,7 @@ STORIES = {
 @pytest.mark.parametrize("story", STORIES)
 def test_every_planted_story_stands_out_before_the_first_figure(out: Path, story: str) -> None:
     page = html.unescape((out / "report.html").read_text(encoding="utf-8"))
-    opening = page[: page.index("<img")]
+    opening = page[: page.index("<svg")]
     (found,) = (item for item in re.findall(r"<li>(.*?)</li>", opening) if re.search(STORIES[story], item))
     assert found.startswith("<strong>")
 

@@ -27,7 +27,8 @@ def all_charts(figures: Figures) -> list[Chart]:
 
 def test_the_words_are_made_of_the_numbers() -> None:
     curve, outcomes, failures, latency, remaining = all_charts(Figures(told()))
-    assert curve.title == "Migrated: 3 of 6 users · as of 2 Nov 2026 09:05 UTC"
+    assert curve.title == "3 of 6 users have moved, half of them by 2 Nov 2026 09:02 UTC"
+    assert curve.note.endswith("those still waiting. As of 2 Nov 2026 09:05 UTC.")
     assert curve.alt == (
         "Migrated users rise from 0 on 2 Nov 2026 09:00 UTC to 3 of 6 (50.0 %) on 2 Nov 2026 09:05 UTC: "
         "1 by a call, 1 silently, 1 by a new password."
@@ -37,7 +38,8 @@ def test_the_words_are_made_of_the_numbers() -> None:
         "Causes of 2 failed sign-ins: no answer within 2,000 ms (1003005) 1, the legacy account is locked (locked) 1."
     )
     assert "99 % within 2,476 ms; 2 took longer than the 2,000 ms" in latency.alt
-    assert remaining.title.startswith("Not moved yet: 3 users")
+    assert latency.title == "99 % of the calls were answered within 2,476 ms; 2 took over 2,000 ms"
+    assert remaining.title == "1 of 3 users: blocked: the legacy account is locked"
 
 
 @pytest.mark.parametrize("tables", [told(), Tables(), Tables(users=users().head(1)), Tables(users=users().tail(1))])
@@ -69,7 +71,7 @@ def test_labels_at_the_ends_of_lines_do_not_cover_each_other() -> None:
     frame = users().assign(path=["callout", "silent", "reset", None, None, None])
     (ax,) = charts.curve_chart(Tables(users=frame)).picture().axes
     heights = sorted(text.xy[1] for text in ax.texts if text.get_text().startswith(" "))
-    assert len(heights) == 4
+    assert len(heights) == 5
     assert min(b - a for a, b in pairwise(heights)) > 0.4
 
 
@@ -109,7 +111,7 @@ def test_the_first_days_are_named_one_by_one(days: int, words: str) -> None:
     chart = charts.pace_chart(Tables(users=frame), [])
     (ax,) = chart.picture().axes
     assert words in chart.alt
-    assert [text.get_text() for text in ax.get_xticklabels()] == [f"{day.day} Nov 2026" for day in days_of]
+    assert [text.get_text() for text in ax.get_xticklabels()] == [f"{day.day} Nov\n2026" for day in days_of]
 
 
 AS_OF = pd.Timestamp("2026-03-30T00:00Z")
@@ -133,7 +135,8 @@ def ahead() -> Forecast:
 def test_the_words_of_a_forecast_are_made_of_its_numbers() -> None:
     chart = charts.forecast_chart(ahead(), thirty_days())
     (ax,) = chart.picture().axes
-    assert chart.title == "Migrated: 290 of 500 users, and what comes · as of 30 Mar 2026 00:00 UTC"
+    assert chart.title == "By 29 May 2026, about 410 of 500 users will have moved"
+    assert chart.note.endswith("As of 30 Mar 2026 00:00 UTC.")
     assert chart.alt == (
         "290 of 500 users are migrated. On 29 Apr 2026 it will be about 350: between 320 and 380. "
         "By 29 May 2026 it will be about 410 (350 to 470). The shaded range holds the truth about 8 times in 10. "

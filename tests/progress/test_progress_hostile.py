@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pandas as pd
 import pyarrow as pa
@@ -20,6 +23,7 @@ from jitkit.progress.tables import Tables
 
 ESCAPE = "\x1b]0;owned\x07\x1b[31mred\u202e"
 FORMULAS = ["=HYPERLINK(1)", "+cmd|x", "-1+1", "@SUM(1)"]
+DRAWN = {"svg", "g", "defs", "path", "use", "text", "clipPath", "rect", "pattern"}
 HOSTILE = {"plain": "plain"} | {each: f"'{each}" for each in FORMULAS}
 
 
@@ -65,6 +69,21 @@ def test_dollar_signs_in_a_name_are_no_formula(tmp_path: Path, name: str) -> Non
     chart = Figures(read_tables(tmp_path, frame)).cohorts("country")
     assert chart.png.startswith(b"\x89PNG")
     assert name in chart.data["group"].tolist()
+
+
+@pytest.mark.parametrize("name", ["</text><script>alert(1)</script>", '" onload="alert(1)', "url(http://a.example/x)"])
+def test_markup_in_a_name_stays_text_in_a_picture(tmp_path: Path, name: str) -> None:
+    figures = Figures(read_tables(tmp_path, users(country=[name, "DE", "FR"] * 40)))
+    picture = ElementTree.fromstring(figures.cohorts("country").svg)
+    assert any(name[:8] in (element.text or "") for element in picture.iter("text"))
+    assert not [element for element in picture.iter() if element.tag not in DRAWN]
+    page = figures.report(tmp_path / "out").read_text(encoding="utf-8")
+    found: list[tuple[str, str | None]] = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: found.extend([(tag, ""), *attributes])  # type: ignore[method-assign]
+    parser.feed(page)
+    assert "svg" in dict(found) and not {"script", "onload", "src"} & dict(found).keys()
+    assert not re.search(r'="[^"]*url\(h', re.sub(r'aria-label="[^"]*"|<text.*?</text>', "", page))
 
 
 def read_tables(folder: Path, frame: pd.DataFrame) -> Tables:

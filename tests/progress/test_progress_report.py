@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from story import sign_ins, told, users
+from story import ledger, sign_ins, told, users
 
 from jitkit.errors import BadTable
 from jitkit.progress import states
@@ -64,22 +64,44 @@ def test_the_page_stands_alone_and_can_be_read_by_everybody(folder: Path) -> Non
     text = (folder / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     assert page.all("html") == [{"lang": "en"}]
-    assert [tag for tag, _ in page.tags if tag in ("h1", "h2")] == ["h1", *["h2"] * 13]
-    assert len(page.all("img")) == 8
-    assert all(image["src"].startswith("data:image/png;base64,") and image["alt"] for image in page.all("img"))
+    assert [tag for tag, _ in page.tags if tag in ("h1", "h2")] == ["h1", *["h2"] * 9]
+    assert len(page.all("svg")) == len(page.all("figcaption")) == 5 and not page.all("img")
+    assert all(image["role"] == "img" and image["aria-label"] for image in page.all("svg"))
     assert len(page.all("caption")) == len(page.all("table")) > 5
     assert all(cell.get("scope") in ("col", "row") for cell in page.all("th"))
     assert not page.all("script") + page.all("link")
-    assert not [value for _, attributes in page.tags for value in attributes.values() if value and "//" in value[:8]]
+    assert not [value for _, attributes in page.tags for value in attributes.values() if value and "//" in value]
     assert "prefers-color-scheme: dark" in text
     assert "@media print" in text
     assert "3 of 6 people are moved (50.0 %)." in page.text
     assert "As of 2 Nov 2026 09:05 UTC" in page.text
 
 
+def test_pictures_take_the_pages_colours_and_font_and_share_no_name(folder: Path) -> None:
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    pictures = re.findall("<svg.*?</svg>", text, re.DOTALL)
+    assert all("currentColor" in picture and "<text" in picture for picture in pictures)
+    assert not re.search("font-family|<style|<metadata|#000000|#0072b2|#ffffff", "".join(pictures), re.IGNORECASE)
+    names = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(names) == len(set(names))
+    referred = {*re.findall(r'href="(.*?)"|url\((.*?)\)', "".join(pictures))}
+    assert {first or second for first, second in referred} <= {f"#{name}" for name in names}
+
+
+def test_disagreements_are_grouped_by_their_cause(tmp_path: Path) -> None:
+    """ann and bob are moved, and this ledger has another answer than yes about each."""
+    answers = ledger().iloc[[0, 2]].assign(user_id=["ann", "bob"], action=["Block", "Retry"])
+    figures = Figures(Tables(users=users(), sign_ins=sign_ins().assign(callout_error=0), ledger=answers))
+    page = Page(figures.report(tmp_path).read_text(encoding="utf-8"))
+    differ = pd.read_csv(tmp_path / "reconciliation.csv").query("not agree")
+    assert 0 < differ["cause"].nunique() < len(differ)
+    assert all(page.text.count(cause) == 1 for cause in differ["cause"])
+
+
 def test_what_stands_out_and_every_question_come_before_the_first_figure(folder: Path) -> None:
     text = (folder / "report.html").read_text(encoding="utf-8")
-    opening = text[: text.index("<img")]
+    opening = text[: text.index("<svg")]
     assert re.findall("<dt>(.*?)</dt>", opening) == [
         "How many moved?",
         "How fast?",

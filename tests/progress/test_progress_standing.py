@@ -110,11 +110,13 @@ def test_what_to_do_next_names_owner_people_and_the_list(figures: Figures, tmp_p
     assert list(brings) == sorted(brings, reverse=True)
 
     page = html.unescape(figures.report(tmp_path).read_text(encoding="utf-8"))
-    bar, rests, answers, step, past = map(
+    bar, rests, step, answers, past = map(
         page.index,
-        ('<div class="bar"', "The logs reach over", "How many moved?", "Do next</h2>", "What stands out</h2>"),
+        ('<div class="bar"', "The logs reach over", "Do next</h2>", "How many moved?", "What stands out</h2>"),
     )
-    assert bar < rests < answers < step < past
+    assert bar < rests < step < answers < past
+    for answer in figures.answers.values():
+        assert page.count(answer.split(". ")[0]) == 1
     listed = pd.read_csv(tmp_path / "stragglers.csv")["do_next"].value_counts()
     assert listed.to_dict() == steps.set_index("action")["people"].to_dict()
     found = json.loads((tmp_path / "metrics.json").read_text())

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from textwrap import fill, shorten
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Final
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -21,7 +23,8 @@ import pandas as pd
 from jitkit.display import figure, fold
 from jitkit.progress import figures, states
 from jitkit.progress.cohorts import Campaign, cohorts, course
-from jitkit.progress.figures import day, span
+from jitkit.progress.figures import day, quantile, span, wilson
+from jitkit.progress.figures import days as days_of
 from jitkit.progress.findings import Finding, pace
 from jitkit.progress.forecast import Forecast
 from jitkit.progress.tables import Tables, records
@@ -51,8 +54,15 @@ __all__ = [
 # Okabe and Ito's colours, which people who see few colours can tell apart. They never carry a meaning alone.
 _BLACK, _BLUE, _VERMILION, _GREEN, _PURPLE, _GREY = "#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#595959"
 
+# What they are in a page, which has its own for light, for dark and for print.
+_THEME: Final = {
+    **{_BLACK: "currentColor", _BLUE: "var(--blue)", _VERMILION: "var(--vermilion)", _GREEN: "var(--green)"},
+    **{_PURPLE: "var(--purple)", _GREY: "var(--soft)"},
+}
+
 # Column of the curve -> its line.
 _LINES: Final[dict[str, dict[str, Any]]] = {
+    "in_scope": {"label": "in scope", "color": _GREY, "linestyle": (0, (1, 3)), "marker": ""},
     "migrated": {"label": "all", "color": _BLACK, "linestyle": "-", "marker": "o"},
     "callout": {"label": "by a call", "color": _BLUE, "linestyle": "--", "marker": "s"},
     "silent": {"label": "silently", "color": _VERMILION, "linestyle": "-.", "marker": "^"},
@@ -64,22 +74,29 @@ _GROUP_LINES: Final[dict[str, dict[str, Any]]] = {
     "control": {"label": "not reached", "color": _GREY, "linestyle": "--", "marker": "s"},
 }
 PATH_WORDS: Final = {name: line["label"] for name, line in _LINES.items()}
-_AHEAD: Final = {"migrated_low": "at least", "migrated": "about", "migrated_high": "at most"}
+_AHEAD: Final = {"migrated_low": "low", "migrated": "likely", "migrated_high": "high"}
 # Kind of a finding -> its colour in the pace chart; the letter at the top names it.
 _MARKED: Final = {"interruption": _VERMILION, "stall": _PURPLE, "rush": _GREEN, "campaign": _GREEN}
 _UNITS: Final = (("Seconds", 1.0, 180.0), ("Minutes", 60.0, 180 * 60.0), ("Hours", 3600.0, 72 * 3600.0))
 _DAY: Final = pd.Timedelta(days=1)
 _DAYS: Final = "Day (UTC)"
+_REFERRED: Final = re.compile(r"[hmp][0-9a-f]{10}")  # ids in a drawn picture that something in it refers to
 _FONT: Final = 11
+_WIDE, _NARROW = 8.0, 5.0  # inches: in a notebook, and in a page, where two stand side by side or one fills a phone
+_LINE: Final = {_WIDE: 88, _NARROW: 50}  # characters
 _SHORT: Final = 3.0  # days: a rehearsal lasts minutes, and clock times say more than dates then
 _FEW: Final = 5  # days, each of which can carry its own date
 _GROUPS: Final = 15  # in a picture of cohorts
-_NAME: Final = 28  # characters of a group's name
+_NAME, _SHORT_NAME = 28, 20  # characters of a group's name, in a notebook and in a page
 _WIDEST: Final = 30  # characters of a bar's name on one line: longer ones would take half of the picture
 _YOUNG: Final = "too young to compare"
+_TIMES: Final = (1, 5, 10, 50, 100, 500, TIMEOUT_MS, 10_000, 60_000)  # milliseconds
+_CONFIDENCE: Final = 0.95
+_NUMBERS: Final = 4  # that stand next to each other under a narrow picture
+_BELOW: Final = -2.9 * _FONT  # points under the axis: below dates of two lines
 _COHORT_HEADINGS: Final = {
     **{"cohort": "group", "users": "users", "migrated": "moved", "remaining": "left", "fair_share": "share moved, %"},
-    **{"fair_low": "at least", "fair_high": "at most", "others": "all others", "lagging": "lags", "behind": "behind"},
+    **{"fair_low": "from", "fair_high": "to", "others": "all others", "lagging": "lags", "behind": "behind"},
 }
 _AT_END: Final[dict[str, Any]] = {"xycoords": ("axes fraction", "data"), "va": "center"}
 
@@ -88,11 +105,12 @@ _AT_END: Final[dict[str, Any]] = {"xycoords": ("axes fraction", "data"), "va": "
 class Chart:
     """A picture, what it says in words, and the numbers behind it."""
 
-    title: str  # what it shows, of how many, as of when
+    title: str  # what it says, in a sentence
+    note: str  # what is drawn, and as of when
     alt: str  # what it says, in words and numbers
     data: pd.DataFrame = field(repr=False)  # the numbers, as they stand in the table under it
     draw: Callable[[Axes], object] | None = field(default=None, repr=False)  # None: only the words stand in the picture
-    height: float = field(default=4.0, repr=False)  # inches
+    height: float = field(default=4.0, repr=False)  # inches, in a notebook
 
     def __repr__(self) -> str:
         return f"{self.title}\n{self.alt}"
@@ -104,39 +122,78 @@ class Chart:
             return shown
         return shown + fold("The numbers", table_of(self.title, self.data)._repr_html_())
 
-    def picture(self) -> Figure:
-        """Draw the chart with its title, without an idle frame."""
+    def picture(self, width: float = _WIDE) -> Figure:
+        """Draw the chart without an idle frame; a narrow one, for a page, without its words."""
         from matplotlib.figure import Figure
 
-        picture = Figure(figsize=(8, self.height), dpi=110, layout="constrained", facecolor="white")
+        height = self.height if width == _WIDE else 0.75 * self.height
+        picture = Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor="none")
         ax = picture.subplots()
+        ax.set_facecolor("none")
         if self.draw is None:
             ax.set_axis_off()
-            ax.text(0.5, 0.5, self.alt, ha="center", va="center", transform=ax.transAxes)
+            words = fill(self.alt, _LINE[width])
+            ax.text(0.5, 0.5, words, ha="center", va="center", transform=ax.transAxes)
         else:
             self.draw(ax)
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(labelsize=_FONT)
         for text in (ax.xaxis.label, ax.yaxis.label, *ax.texts):
             text.set_fontsize(_FONT)
-        # Over the whole picture, so that long labels on the left do not push the title out of it.
-        picture.suptitle(self.title, x=0.01, horizontalalignment="left", fontsize=_FONT + 1)
+        if width == _WIDE:
+            # Over and under the whole picture, so that long labels on the left do not push the words out of it.
+            left = {"x": 0.01, "horizontalalignment": "left"}
+            picture.suptitle(fill(self.title, _LINE[width]), fontsize=_FONT + 2, **left)
+            picture.supxlabel(fill(self.note, 105), fontsize=_FONT - 1, color=_GREY, **left)
         return picture
 
     @cached_property
     def png(self) -> bytes:
-        """The picture as a file."""
-        import matplotlib
-
-        drawn = io.BytesIO()
-        with matplotlib.rc_context({"text.parse_math": False}):  # a group's name may hold dollar signs
-            self.picture().savefig(drawn, format="png", metadata={"Software": None})
-        return drawn.getvalue()
+        """The picture as a file, with its words."""
+        return self._drawn("png", _WIDE, facecolor="white", metadata={"Software": None})
 
     @property
     def source(self) -> str:
         """The picture as a data URL."""
         return "data:image/png;base64," + base64.b64encode(self.png).decode()
+
+    @cached_property
+    def svg(self) -> str:
+        """The picture as an element for a page, whose font, colours and alternative text it takes."""
+        return _inline(self._drawn("svg", _NARROW), self.alt)
+
+    def _drawn(self, form: str, width: float, **options: Any) -> bytes:
+        import matplotlib
+
+        drawn = io.BytesIO()
+        # A group's name may hold dollar signs. In a page, text stays text, and no two pictures share a name.
+        settings = {"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": self.title + self.note}
+        with matplotlib.rc_context(settings):
+            self.picture(width).savefig(drawn, format=form, **options)
+        return drawn.getvalue()
+
+
+def _inline(svg: bytes, alt: str) -> str:
+    """Make an element of a page from a drawn picture: without rules, fonts, colours and names that reach beyond it."""
+    root = ElementTree.fromstring(svg)  # noqa: S314
+    for outer, inner in ((".", "metadata"), ("defs", "style")):  # its author, and a rule for all elements of a page
+        for parent in root.findall(outer if outer == "." else f"{{*}}{outer}"):
+            for element in parent.findall(f"{{*}}{inner}"):
+                parent.remove(element)
+    view = root.attrib["viewBox"]
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        values = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
+        if not _REFERRED.fullmatch(values.get("id", "")):
+            values.pop("id", None)
+        if style := values.get("style"):
+            style = re.sub(r"font-family:[^;]*;? ?", "", style)
+            values["style"] = re.sub(r"#[0-9a-f]{6}", lambda found: _THEME.get(found[0].upper(), found[0]), style)
+        element.attrib.clear()
+        element.attrib.update(values)
+    root.attrib.clear()
+    root.attrib.update({"viewBox": view, "role": "img", "aria-label": alt})
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 @dataclass(frozen=True)
@@ -154,30 +211,32 @@ class Charts:
 
 
 def curve_chart(tables: Tables) -> Chart:
-    """Draw how the number of migrated users grew, in all and by path."""
-    curve, in_scope = figures.curve(tables), len(tables.users)
+    """Draw how the number of migrated users grew, in all and by path, and how many were in scope and still wait."""
+    curve, as_of = figures.curve(tables), f"As of {moment(tables.as_of)}."
     if curve.empty:
-        return Chart("Migrated users", "No user has been flagged yet.", curve)
+        return Chart("No user has been flagged yet", as_of, "No user has been flagged yet.", curve)
     first, last = curve.iloc[0], curve.iloc[-1]
-    paths = [name for name in _LINES if name != "migrated" and last[name]]
+    paths = [name for name in _LINES if name not in ("migrated", "in_scope") and last[name]]
 
     def draw(ax: Axes) -> None:
         along, label = _time_axis(curve["time"])
-        _draw_steps(ax, along, curve, ["migrated", *paths])
-        _draw_in_scope(ax, in_scope)
-        above = {"textcoords": "offset points", "va": "bottom", "color": _GREY}
-        ax.annotate(f"in scope {in_scope:,}", (0, in_scope), (4, 3), **_AT_END | above)
-        ends = [(last[name], PATH_WORDS[name], _LINES[name]["color"]) for name in ("migrated", *paths)]
-        _label_ends(ax, ends, in_scope)
+        _draw_steps(ax, along, curve, ["in_scope", "migrated", *paths])
+        _label_ends(ax, [(last[name], _LINES[name]) for name in ("in_scope", "migrated", *paths)])
         ax.set_xlabel(label)
         if label == _DAYS:
             _space_dates(ax.xaxis)
+        _write_waiting(ax, along, curve["in_scope"] - curve["migrated"])
 
-    title = f"Migrated: {last['migrated']:,} of {in_scope:,} users · as of {moment(last['time'])}"
+    in_scope, migrated = last["in_scope"], last["migrated"]
+    title = f"{migrated:,} of {in_scope:,} users have moved"
+    if migrated:
+        half = curve.loc[curve["migrated"] >= migrated / 2, "time"].iloc[0]
+        title += f", half of them by {day(half) if half - first['time'] > _DAY else moment(half)}"
+    note = f"Users moved since the first flag, in all and by path; below the axis, those still waiting. {as_of}"
     by_path = [(PATH_WORDS[name], last[name]) for name in paths]
     alt = say("curve", first=first, last=last, in_scope=in_scope, paths=by_path)
     numbers = curve.assign(time=curve["time"].dt.tz_localize(None)).rename(columns={"time": "time (UTC)"} | PATH_WORDS)
-    return Chart(title, alt, numbers, draw)
+    return Chart(title, note, alt, numbers, draw)
 
 
 def forecast_chart(forecast: Forecast, tables: Tables) -> Chart:
@@ -186,8 +245,9 @@ def forecast_chart(forecast: Forecast, tables: Tables) -> Chart:
 
     def draw(ax: Axes) -> None:
         if not curve.empty:
-            _draw_steps(ax, curve["time"], curve, ["migrated"])
-        _draw_in_scope(ax, forecast.in_scope)
+            _draw_steps(ax, curve["time"], curve, ["in_scope", "migrated"])
+        ax.set(ylim=(0, max(forecast.in_scope, 1) * 1.1), ylabel="Users")
+        ends = [(forecast.in_scope, _LINES["in_scope"])]
         ax.set_xlabel(_DAYS)
         if forecast.too_early:
             ax.annotate("too early to tell", (0.98, 0.5), xycoords="axes fraction", ha="right", color=_GREY)
@@ -197,41 +257,47 @@ def forecast_chart(forecast: Forecast, tables: Tables) -> Chart:
             ax.plot(days["date"], middle, color=_BLUE, linestyle="--", linewidth=2)
             for each in (low, middle, high):
                 ax.plot(days["date"], each, color=_BLUE, linewidth=0.8)
-            ends = [(days[name].iloc[-1], words, _BLUE) for name, words in reversed(_AHEAD.items())]
-            _label_ends(ax, ends, forecast.in_scope)
+            ends += [(days[name].iloc[-1], {"label": words, "color": _BLUE}) for name, words in _AHEAD.items()]
+        _label_ends(ax, ends)
         _space_dates(ax.xaxis)
 
-    title = f"Migrated: {forecast.migrated:,} of {forecast.in_scope:,} users, and what comes"
-    title += f" · as of {moment(forecast.as_of)}"
+    title = f"{forecast.migrated:,} of {forecast.in_scope:,} users have moved, and it is too early to say what comes"
+    note = f"Users moved so far, and the range in which they go on. As of {moment(forecast.as_of)}."
     if forecast.too_early:
-        return Chart(title, str(forecast), days, draw)
+        return Chart(title, note, str(forecast), days, draw)
+    last = days.iloc[-1]
+    title = f"By {day(last['date'])}, about {last['migrated']:,} of {forecast.in_scope:,} users will have moved"
     weekly = days.iloc[::7].assign(date=lambda weeks: weeks["date"].dt.strftime("%Y-%m-%d"))
-    alt = say("forecast_chart", made=forecast, last=days.iloc[-1])
-    return Chart(title, alt, weekly.rename(columns={"date": "day"} | _AHEAD), draw)
+    alt = say("forecast_chart", made=forecast, last=last)
+    return Chart(title, note, alt, weekly.rename(columns={"date": "day"} | _AHEAD), draw)
 
 
 def pace_chart(tables: Tables, findings: Sequence[Finding]) -> Chart:
-    """Draw how many users moved on each day; the findings that lie at a time are marked with a letter."""
-    daily, title = pace(tables), f"Moved on each day · as of {moment(tables.as_of)}"
-    if daily.empty:
-        return Chart(title, "No user has been flagged yet.", daily)
-    marked = [*zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", _spans(findings), strict=False)]
-    marks = [f"{letter}: {found.label.lower()} of {day(found.since)}" for letter, (_, _, found) in marked]
+    """Draw how many users moved on each day; waves, and findings that lie at a time, are marked with a letter."""
+    daily, as_of = pace(tables), f"as of {moment(tables.as_of)}"
+    if daily.empty or tables.as_of is None:
+        return Chart("No user has been flagged yet", f"A{as_of[1:]}.", "No user has been flagged yet.", daily)
+    begun = tables.as_of > daily["day"].iloc[-1] or len(daily) == 1  # at midnight, the day of `as_of` is still to come
+    daily = daily if begun else daily.iloc[:-1]
+    spans = sorted([*_waves(tables), *_spans(findings)], key=lambda span: span[0])
+    marked = [*zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", spans, strict=False)]
+    marks = [f"{letter}: {words}" for letter, (_, _, words, _) in marked]
 
     def draw(ax: Axes) -> None:
         from matplotlib.dates import date2num
 
         days, top = daily["day"].dt.tz_localize(None), max(float(daily["moved"].max()), 1.0) * 1.15
-        ax.bar(days, daily["moved"], width=0.9, align="edge", color=_BLUE)
-        for letter, (begin, end, found) in marked:
-            ax.axvspan(*date2num([begin, end]), color=_MARKED[found.kind], alpha=0.25, linewidth=0)  # type: ignore[no-untyped-call]
+        bars = ax.bar(days, daily["moved"], width=0.9, align="edge", color=_BLUE)
+        if begun:
+            bars[-1].set(facecolor="none", edgecolor=_BLUE, hatch="////", linewidth=0.6)
+        for letter, (begin, end, _, colour) in marked:
+            ax.axvspan(*date2num([begin, end]), color=colour, alpha=0.25, linewidth=0)  # type: ignore[no-untyped-call]
             ax.annotate(letter, (begin + (end - begin) / 2, top), ha="center", va="top", fontweight="bold")
-        ax.set(ylim=(0, top), ylabel="Users")
-        ax.set_xlabel(_DAYS + (". " + ", ".join(marks) if marks else ""), wrap=True, horizontalalignment="left", x=0)
+        ax.set(ylim=(0, top), ylabel="Users", xlabel=_DAYS)
         if len(days) > _FEW:
             _space_dates(ax.xaxis)
         else:
-            ax.set_xticks(days + _DAY / 2, [day(each) for each in days])
+            ax.set_xticks(days + _DAY / 2, [_date(each) for each in days])
         _count_in_whole_numbers(ax.yaxis)
 
     weeks = daily.groupby((daily["day"] - daily["day"].iloc[0]) // (7 * _DAY)).agg(
@@ -239,27 +305,42 @@ def pace_chart(tables: Tables, findings: Sequence[Finding]) -> Chart:
     )
     weeks.insert(0, "week from", weeks.pop("first").dt.strftime("%Y-%m-%d"))
     most = daily.iloc[int(daily["moved"].to_numpy().argmax())]
-    alt = say("pace", most=most, last=daily["moved"].iloc[:-1].tail(7), marks=marks)
-    return Chart(title, alt, weeks, draw)
+    last = daily["moved"].iloc[: len(daily) - begun].tail(7)
+    title = f"{most['moved']:,} people moved on the busiest day, {day(most['day'])}"
+    if len(last):
+        title += f", and {last.mean():,.1f} a day in the last {days_of(len(last))}"
+    note = f"Users moved on each day (UTC), {as_of}.{' The last day, hatched, is not over.' if begun else ''}"
+    note += f" Marked: {', '.join(marks)}." if marks else ""
+    alt = say("pace", most=most, last=last, marks=marks)
+    return Chart(title, note, alt, weeks, draw)
 
 
-def _spans(findings: Sequence[Finding]) -> list[tuple[pd.Timestamp, pd.Timestamp, Finding]]:
+_Span = tuple[pd.Timestamp, pd.Timestamp, str, str]
+
+
+def _waves(tables: Tables) -> list[_Span]:
+    """List the days of the waves after the first one, with words and a colour."""
+    found = [(time.tz_localize(None), count) for time, count in figures.waves(tables).iloc[1:].items()]
+    return [(begin, begin + _DAY, f"wave of {day(begin)}, {count:,} users", _GREY) for begin, count in found]
+
+
+def _spans(findings: Sequence[Finding]) -> list[_Span]:
     """List the findings that lie at a time with the days that they touch; a campaign is marked where it went out."""
     spans = []
     for found in findings:
         if found.kind in _MARKED and found.since is not None:
             begin = found.since.tz_localize(None).normalize()
             until = None if found.kind == "campaign" else found.until
-            spans.append((begin, begin + _DAY if until is None else until.tz_localize(None).ceil("D"), found))
-    return sorted(spans, key=lambda span: span[0])
+            end = begin + _DAY if until is None else until.tz_localize(None).ceil("D")
+            spans.append((begin, end, f"{found.label.lower()} of {day(found.since)}", _MARKED[found.kind]))
+    return spans
 
 
 def outcomes_chart(tables: Tables) -> Chart:
     """Draw what the endpoint answered."""
     outcomes = figures.outcomes(tables)
     calls = f"{outcomes['count'].sum():,} calls"
-    title, subject = f"The endpoint's answers: {calls}", f"Answers of the endpoint to {calls}"
-    return _bars(tables, outcomes, [*outcomes["action"]], title, subject, "Calls")
+    return _bars(tables, outcomes, [*outcomes["action"]], f"Answers of the endpoint to {calls}", "Calls")
 
 
 def failures_chart(tables: Tables) -> Chart:
@@ -269,21 +350,19 @@ def failures_chart(tables: Tables) -> Chart:
         meaning if meaning == cause else f"{meaning} ({cause.partition(' ')[0]})"
         for cause, meaning in zip(failures["cause"], failures["meaning"], strict=True)
     ]
-    count = f"{failures['count'].sum():,}"
     seen = " that the logs show" if tables.blind else ""
-    title, subject = f"Failures by cause: {count} sign-ins{seen}", f"Causes of {count} failed sign-ins{seen}"
-    return _bars(tables, failures, names, title, subject, "Sign-ins")
+    subject = f"Causes of {failures['count'].sum():,} failed sign-ins{seen}"
+    return _bars(tables, failures, names, subject, "Sign-ins")
 
 
 def remaining_chart(tables: Tables) -> Chart:
     """Draw why users are not moved yet; the numbers under it say what to do about each reason."""
     remaining = states.remaining(tables)
-    users = f"{remaining['users'].sum():,} users"
-    title, subject = f"Not moved yet: {users}", f"Reasons why {users} are not moved yet"
-    return _bars(tables, remaining, [*remaining["reason"]], title, subject, "Users")
+    subject = f"Reasons why {remaining['users'].sum():,} users are not moved yet"
+    return _bars(tables, remaining, [*remaining["reason"]], subject, "Users")
 
 
-def _bars(tables: Tables, frame: pd.DataFrame, names: list[str], title: str, subject: str, counted: str) -> Chart:
+def _bars(tables: Tables, frame: pd.DataFrame, names: list[str], subject: str, counted: str) -> Chart:
     counts = frame["users" if "users" in frame else "count"]
 
     def draw(ax: Axes) -> None:
@@ -293,48 +372,59 @@ def _bars(tables: Tables, frame: pd.DataFrame, names: list[str], title: str, sub
         ax.set(xlim=(0, float(counts.max()) * 1.12), xlabel=counted)
         _count_in_whole_numbers(ax.xaxis)
 
-    title += f" · as of {moment(tables.as_of)}"
-    height = 1.4 + 0.5 * max(len(frame), 2)
+    height, note = 1.6 + 0.5 * max(len(frame), 2), f"{subject}. As of {moment(tables.as_of)}."
     if frame.empty:
-        return Chart(title, f"{subject}: there are none.", frame, height=height)
+        return Chart(f"{subject}: none", note, f"{subject}: there are none.", frame, height=height)
     listed = ", ".join(f"{name} {count:,}" for name, count in zip(names, counts, strict=True))
-    return Chart(title, f"{subject}: {listed}.", frame, draw, height)
+    title = f"{counts.iloc[0]:,} of {counts.sum():,} {counted.lower()}: {names[0]}"
+    return Chart(title, note, f"{subject}: {listed}.", frame, draw, height)
 
 
 def latency_chart(tables: Tables) -> Chart:
     """Draw how long the endpoint took, against the time that Entra waits."""
     durations, latency = figures.durations(tables), figures.latency(tables)
     calls, late = latency["calls"], latency["over_limit"]
-    title = f"Time to answer: {calls:,} calls, {late:,} over {TIMEOUT_MS:,} ms · as of {moment(tables.as_of)}"
+    note = f"Share of {calls:,} calls answered within a time, on a scale of equal ratios. As of {moment(tables.as_of)}."
     if not calls:
         unknown = tables.blind or tables.asked.any()
         words = "No ledger shows a call." if unknown else "The endpoint has not been called yet."
-        return Chart(title, words, durations)
+        return Chart(words.rstrip("."), f"As of {moment(tables.as_of)}.", words, durations)
 
     def draw(ax: Axes) -> None:
-        counts = durations["count"]
-        bars = ax.bar(durations["step"], counts, color=_BLUE, edgecolor="black", linewidth=0.6)
-        bars[-1].set(color=_VERMILION, hatch="//", edgecolor="black")
-        ax.bar_label(bars, labels=[f"{count:,}" if count else "" for count in counts], padding=2)
-        ax.set(ylim=(0, float(counts.max()) * 1.12), ylabel="Calls")
-        _count_in_whole_numbers(ax.yaxis)
-        ax.tick_params(axis="x", rotation=30)
+        from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, StrMethodFormatter
+
+        share = np.linspace(0, 1, 401)
+        took = np.maximum(tables.ledger["duration_ms"].dropna().quantile(share), 1.0)
+        most = max(float(took.max()), TIMEOUT_MS) * 1.3
+        ax.plot(took, share, color=_BLUE, linewidth=2, drawstyle="steps-pre")
+        ax.axvspan(TIMEOUT_MS, most, color=_VERMILION, alpha=0.25, linewidth=0)
+        ax.axvline(TIMEOUT_MS, color=_VERMILION, linewidth=1.5, linestyle="--")
+        ends = {"textcoords": "offset points", "ha": "right", "va": "bottom", "color": _VERMILION}
+        ax.annotate(f"Entra waits {TIMEOUT_MS:,} ms", (TIMEOUT_MS, 0.03), (-4, 0), **ends)
+        ax.set(xscale="log", xlim=(float(took.iloc[20]) / 2, most), ylim=(0, 1.03), ylabel="Answered")
+        ax.set_xlabel("Milliseconds")
+        ax.xaxis.set_major_locator(FixedLocator([each for each in _TIMES if ax.get_xlim()[0] <= each <= most]))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
     numbers = durations[["step", "count"]].rename(columns={"step": "answered in", "count": "calls"})
-    return Chart(title, say("latency", latency=latency, limit=TIMEOUT_MS), numbers, draw)
+    title = f"99 % of the calls were answered within {latency['p99']:,.0f} ms; {late:,} took over {TIMEOUT_MS:,} ms"
+    return Chart(title, note, say("latency", latency=latency, limit=TIMEOUT_MS), numbers, draw)
 
 
 def cohort_chart(tables: Tables, by: str) -> Chart:
     """Draw each group's fair share with its interval; a group that lags has another marker and says so."""
     groups, name = cohorts(tables, by), by.replace("_", " ")
-    shown, as_of = groups.head(_GROUPS), f"· as of {moment(tables.as_of)}"
+    shown, as_of = groups.head(_GROUPS), f"s of {moment(tables.as_of)}."
     height = 1.4 + 0.4 * max(len(shown), 2)
     shares = ["fair_share", "fair_low", "fair_high", "others"]
     lags = groups["lagging"].map({True: "yes", False: "no"}).mask(groups["fair_share"].isna(), _YOUNG)
     numbers = groups.assign(**{each: (100 * groups[each]).round(1) for each in shares}, lagging=lags)
     numbers = numbers[[*_COHORT_HEADINGS]].rename(columns=_COHORT_HEADINGS)
     if not np.isfinite(shown["fair_share"]).any():
-        return Chart(f"Moved, by {name} {as_of}", "No table says when users were flagged.", numbers, height=height)
+        words = "No table says when users were flagged."
+        return Chart(f"By {name}, nothing can be compared", f"A{as_of}", words, numbers, height=height)
 
     def draw(ax: Axes) -> None:
         heights = np.arange(len(shown))[::-1]
@@ -344,18 +434,23 @@ def cohort_chart(tables: Tables, by: str) -> Chart:
             low, middle, high = share[some].T
             errors = np.clip([middle - low, high - middle], 0, None)
             ax.errorbar(middle, heights[some], xerr=errors, fmt=marker, color=colour, capsize=4, markersize=7)
-        for height, lags, (_, middle, high) in zip(heights, shown["lagging"], share, strict=True):
-            young = bool(np.isnan(middle))
-            words = _YOUNG if young else f"{middle:.0f} %" + (" lags" if lags else "")
-            ax.annotate(words, (0.0 if young else high, height), (8, 0), textcoords="offset points", va="center")
-        labels = [f"{shorten(row['cohort'], _NAME, placeholder=' …')} ({row['users']:,})" for row in records(shown)]
+        for height, lags, (_, middle, _) in zip(heights, shown["lagging"], share, strict=True):
+            words = "too young" if np.isnan(middle) else f"{middle:.0f} %" + (" lags" if lags else "")
+            ax.annotate(f" {words}", (1, height), **_AT_END)
+        width = _NAME if ax.figure.get_figwidth() == _WIDE else _SHORT_NAME  # type: ignore[union-attr]
+        labels = [f"{_shortened(row['cohort'], width)} ({row['users']:,})" for row in records(shown)]
         ax.set_yticks(heights, labels)
-        ax.set(xlim=(0, 112), ylim=(-0.6, len(shown) - 0.4), xticks=range(0, 101, 20))
-        ax.set_xlabel("Share moved, %; the line is the range that chance leaves")
+        ax.set(xlim=(0, 100), ylim=(-0.6, len(shown) - 0.4), xticks=range(0, 101, 20), xlabel="Share moved, %")
 
-    time = span(pd.Timedelta(days=shown["days"].iloc[0]))
-    alt = say("cohorts", name=name, late=records(groups[groups["lagging"]]), groups=len(groups))
-    return Chart(f"Moved within {time} of the flag, by {name} {as_of}", alt, numbers, draw, height)
+    time, late = span(pd.Timedelta(days=shown["days"].iloc[0])), groups[groups["lagging"]]
+    title = f"By {name}, no group lags behind the others by more than chance explains"
+    if len(late):
+        worst = records(late)[0]
+        title = f"By {name}, “{_shortened(worst['cohort'], _NAME)}” lags: "
+        title += f"{100 * worst['fair_share']:.0f} % moved, and {100 * worst['others']:.0f} % of the others"
+    alt = say("cohorts", name=name, late=records(late), groups=len(groups))
+    note = f"Share moved within {time} of the flag; the line is the range that chance leaves. A{as_of}"
+    return Chart(title, note, alt, numbers, draw, height)
 
 
 def campaign_chart(tables: Tables, campaign: Campaign) -> Chart:
@@ -367,19 +462,30 @@ def campaign_chart(tables: Tables, campaign: Campaign) -> Chart:
         from matplotlib.ticker import PercentFormatter
 
         for name, line in _GROUP_LINES.items():
-            ax.plot(ends, shares[name], markersize=4, linewidth=2, **line)
-            last, words = shares[name].iloc[-1], f" {line['label']} {100 * shares[name].iloc[-1]:.0f} %"
-            ax.annotate(words, (ends.iloc[-1], last), va="center", color=line["color"])
+            users = np.array([len(getattr(campaign, name))])
+            if users[0]:
+                low, high = wilson(both[name].to_numpy() * users, users, quantile(_CONFIDENCE))
+                ax.fill_between(ends, low, high, color=line["color"], alpha=0.25, linewidth=0)
+            ax.plot(ends, both[name], markersize=4, linewidth=2, **line)
+            last, words = both[name].iloc[-1], f"{line['label']} {100 * both[name].iloc[-1]:.0f} %"
+            beside = {"textcoords": "offset points", "va": "center", "color": line["color"]}
+            ax.annotate(words, (ends.iloc[-1], last), (6, 0), **beside)
         ax.axvline(0, color=_BLACK, linestyle=":", linewidth=1.2)
         ax.set(ylim=(0, max(float(both.max().max()) * 1.2, 0.01)), ylabel="Share moved")
         ax.set_xlabel("Days since the campaign")
         ax.margins(x=0.02)
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
-    title = f"Campaign of {day(campaign.at)}: {len(campaign.reached):,} reached, {len(campaign.control):,} not"
+    effect = campaign.effect
+    did = "its effect is not known"
+    if effect:
+        did = f"{effect.extra:,.0f} more people moved ({effect.low:,.0f} to {effect.high:,.0f})"
+    title = f"Campaign of {day(campaign.at)}: {did}"
+    note = f"Share moved of the {len(campaign.reached):,} reached and of the {len(campaign.control):,} not reached, "
+    note += "each with the range that chance leaves (95 %)."
     numbers = (100 * both).round(1).rename(columns=lambda name: f"{name}, % moved")
     numbers.insert(0, "end of day", ends)
-    return Chart(title, campaign.words, numbers, draw, height=3.4)
+    return Chart(title, note, campaign.words, numbers, draw, height=3.4)
 
 
 def _draw_steps(ax: Axes, times: pd.Series, curve: pd.DataFrame, names: Sequence[str]) -> None:
@@ -387,22 +493,33 @@ def _draw_steps(ax: Axes, times: pd.Series, curve: pd.DataFrame, names: Sequence
         width, every = (2.4 if name == "migrated" else 1.6), max(1, len(curve) // 10)
         style = _LINES[name] | {"linewidth": width, "markevery": every, "markersize": 5}
         ax.plot(times, curve[name], drawstyle="steps-post", **style)
-
-
-def _draw_in_scope(ax: Axes, in_scope: int) -> None:
-    """Draw the line of everybody, and count users up to it."""
-    ax.axhline(in_scope, color=_GREY, linestyle=(0, (1, 3)), linewidth=1.2)
-    ax.set(ylim=(0, max(in_scope, 1) * 1.1), ylabel="Users")
+    ax.set(ylim=(0, max(curve[names[0]].max(), 1) * 1.1), ylabel="Users")
     _count_in_whole_numbers(ax.yaxis)
 
 
-def _label_ends(ax: Axes, ends: Sequence[tuple[int, str, str]], in_scope: int) -> None:
-    """Write (count, words, colour) at the right end of each line, moved up until none covers another."""
-    heights, gap = [float(count) for count, *_ in ends], max(in_scope, 1) * 0.077
-    for below, above in pairwise(sorted(range(len(ends)), key=lambda number: heights[number])):
+def _label_ends(ax: Axes, ends: Sequence[tuple[int, dict[str, Any]]]) -> None:
+    """Write each line's (count, style) at its right end, moved up until none covers another."""
+    gap = ax.get_ylim()[1] * (0.07 if ax.figure.get_figwidth() == _WIDE else 0.09)  # type: ignore[union-attr]
+    heights = [float(count) for count, _ in ends]
+    for below, above in pairwise(sorted(range(len(ends)), key=lambda number: (heights[number], -number))):
         heights[above] = max(heights[above], heights[below] + gap)
-    for height, (count, words, colour) in zip(heights, ends, strict=True):
-        ax.annotate(f" {words} {count:,}", (1, height), **_AT_END, color=colour)
+    for height, (count, line) in zip(heights, ends, strict=True):
+        ax.annotate(f" {line['label']} {count:,}", (1, height), **_AT_END, color=line["color"])
+
+
+def _write_waiting(ax: Axes, along: pd.Series, waiting: pd.Series) -> None:
+    """Write under the marks of a time axis how many users still waited then."""
+    low, high = ax.get_xlim()
+    ticks = [tick for tick in ax.get_xticks() if low <= tick <= high]
+    narrow = ax.figure.get_figwidth() < _WIDE  # type: ignore[union-attr]
+    ticks = ticks[::2] if narrow and len(ticks) > _NUMBERS else ticks
+    rows = np.searchsorted(ax.convert_xunits(along).astype(float), ticks, side="right") - 1
+    under = {"xycoords": ax.get_xaxis_transform(), "textcoords": "offset points", "va": "top", "color": _GREY}
+    for tick, row in zip(ticks, rows, strict=True):
+        ax.annotate(f"{waiting.iloc[max(row, 0)]:,}", (tick, 0), (0, _BELOW), ha="center", **under)
+    ax.annotate("waiting", (low, 0), (-_FONT * 2, _BELOW), ha="right", **under)
+    ax.set(xticks=ticks, xlim=(low, high))
+    ax.xaxis.labelpad = _FONT * 1.6
 
 
 def _time_axis(times: pd.Series) -> tuple[pd.Series, str]:
@@ -416,10 +533,10 @@ def _time_axis(times: pd.Series) -> tuple[pd.Series, str]:
 
 
 def _count_in_whole_numbers(axis: Axis) -> None:
-    """Mark an axis of counts at whole numbers only, and at so few that they stay apart."""
+    """Mark an axis of counts at whole, round numbers only, and at so few that they stay apart."""
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-    axis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    axis.set_major_locator(MaxNLocator(nbins=5, integer=True, steps=[1, 2, 5, 10]))
     axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
@@ -433,8 +550,17 @@ def _space_dates(axis: Axis) -> None:
 
     def words(number: float, _: int | None) -> str:
         date = num2date(number)  # type: ignore[no-untyped-call]
-        return f"{date:%H:%M:%S}" if short else day(date)
+        return f"{date:%H:%M:%S}" if short else _date(date)
 
     days = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
     axis.set_major_locator(LinearLocator(3) if short else days)
     axis.set_major_formatter(FuncFormatter(words))
+
+
+def _date(time: Any) -> str:
+    """Write a day on two short lines."""
+    return f"{time.day} {time:%b}\n{time:%Y}"
+
+
+def _shortened(name: str, width: int) -> str:
+    return name if len(name) <= width else name[: width - 1].rstrip() + "…"

@@ -35,6 +35,7 @@ UNKNOWN: Final = "unknown"
 """The path of users who are moved and no log shows how."""
 
 _YEAR_FIRST: Final = re.compile(r"\d{4}")
+_WAVE: Final = 0.05  # of the users: a day on which at least so many were flagged is a wave
 _NEAR: Final = 45  # calls from which on a second counts as near the limit of `protocol.CALLS_PER_SECOND`
 # Upper ends of the steps of the latency chart, milliseconds; the last step has none.
 _STEPS: Final = (25, 50, 100, 200, 400, 800, 1500, TIMEOUT_MS)
@@ -163,9 +164,10 @@ def totals(tables: Tables) -> dict[str, Any]:
 def curve(tables: Tables) -> pd.DataFrame:
     """Follow the number of migrated users through time, in all and for each path, cumulative.
 
-    A row stands for a second, minute, hour or day in which a user was moved, from the first flag to `as_of`.
+    A row stands for a second, minute, hour or day in which a user was moved or flagged, from the first flag to `as_of`.
+    `in_scope` grows with the waves; a user without a time of flagging counts from the start.
     """
-    columns = [*PATHS, UNKNOWN]
+    columns = [*PATHS, UNKNOWN, "in_scope"]
     users = tables.users
     moved = users[users["migrated_at"].notna()]
     starts = [column.min() for column in (users["flagged_at"], users["migrated_at"]) if column.notna().any()]
@@ -176,11 +178,19 @@ def curve(tables: Tables) -> pd.DataFrame:
     # A step is counted at its end, so that no point of the curve shows more than had happened by then.
     at = moved["migrated_at"].dt.ceil(grain).clip(upper=end).rename("time")
     counts = at.groupby([at, moved["path"].fillna(UNKNOWN)]).size().unstack(fill_value=0)
-    grown = counts.reindex(columns=columns, fill_value=0).sort_index().cumsum()
-    whole = grown.reindex(sorted({*grown.index, start, end})).ffill().fillna(0).astype("int64")
+    grown = counts.reindex(columns=columns[:-1], fill_value=0).sort_index().cumsum()
+    flags = users["flagged_at"].fillna(start).dt.floor(grain).clip(lower=start, upper=end).value_counts()
+    whole = grown.reindex(sorted({*grown.index, *flags.index, start, end})).ffill().fillna(0).astype("int64")
     whole.insert(0, "migrated", whole.sum(axis=1))
+    whole["in_scope"] = flags.reindex(whole.index, fill_value=0).cumsum()
     result: pd.DataFrame = whole.rename_axis("time").rename_axis(None, axis="columns").reset_index()
     return result
+
+
+def waves(tables: Tables) -> pd.Series:
+    """Count the users flagged on each day (UTC) on which at least a twentieth of all were."""
+    flagged = tables.users["flagged_at"].dropna().dt.floor("D").value_counts().sort_index()
+    return flagged[flagged >= _WAVE * len(tables.users)]
 
 
 @once

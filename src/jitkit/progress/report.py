@@ -22,7 +22,7 @@ from jitkit.progress.forecast import Forecast, forecast, interval
 from jitkit.progress.outages import interruptions
 from jitkit.progress.tables import TEXTS, Tables
 from jitkit.progress.wording import moment, say, table_of, template
-from jitkit.protocol import CALLS_PER_SECOND, TIMEOUT_MS
+from jitkit.protocol import CALLS_PER_SECOND
 
 __all__ = ["Figures"]
 
@@ -309,10 +309,13 @@ class Figures:
     def _page(self, title: str, export_problems: pd.DataFrame | None) -> str:
         tables = self.tables
         broken, records = interruptions(tables), states.matrix(tables)
+        tried = wrong_passwords(tables)
+        agree, differ = records[records["agree"]], records[~records["agree"]]
+        said = "flag " + differ["flag"] + ", log: " + differ["log"] + ", ledger: " + differ["ledger"]
+        causes = differ.assign(said=said).groupby(["cause", "remedy"], sort=False)
+        differ = causes.agg(users=("users", "sum"), said=("said", "; ".join)).reset_index()
         broken = broken.assign(since=broken["since"].map(moment), until=broken["until"].map(moment))
         broken = broken.drop(columns="cause").rename(columns={"meaning": "cause"})
-        left = states.stragglers(tables).groupby("state").size().rename("people").reset_index()
-        witnesses = ["flag", "log", "ledger", "users"]
         return template("report.html.jinja").render(
             title=title,
             figures=self,
@@ -329,16 +332,18 @@ class Figures:
             latency=figures.latency(tables),
             retries=figures.retries(tables),
             busy_seconds=len(figures.busy_seconds(tables)),
-            timeout=TIMEOUT_MS,
             calls_per_second=CALLS_PER_SECOND,
-            agree=records[records["agree"]][witnesses],
-            differ=records[~records["agree"]][[*witnesses, "cause", "remedy"]],
+            agree=agree[["flag", "log", "ledger", "users"]],
+            differ=differ.sort_values("users", ascending=False)[["cause", "users", "said", "remedy"]],
+            remaining=states.remaining(tables),
+            failures=figures.failures(tables)[["meaning", "count", "fix"]],
+            outcomes=figures.outcomes(tables),
             abuse=attacks(tables),
-            attempts=wrong_passwords(tables)[["tries", "accounts", "wrong"]],
+            attempts=tried.loc[tried["accounts"] > 0, ["tries", "accounts", "wrong"]],
             quality=figures.quality(tables),
             legacy_data=figures.legacy_data(tables),
             export_problems=export_problems,
-            stragglers=left.sort_values("people", ascending=False),
+            stragglers=len(states.stragglers(tables)),
         )
 
     def _metrics(self) -> dict[str, Any]:
