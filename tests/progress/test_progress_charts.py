@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from story import told, users
 
-from jitkit.progress import charts
+from jitkit.progress import charts, figures
 from jitkit.progress.charts import Chart
 from jitkit.progress.forecast import Forecast
 from jitkit.progress.report import Figures
@@ -158,3 +158,44 @@ def test_when_it_is_too_early_for_a_forecast_the_chart_says_so(made: Forecast, t
     chart = charts.forecast_chart(made, tables)
     assert chart.alt == f"It is too early to tell: {words}"
     assert Image.open(io.BytesIO(chart.png)).format == "PNG"
+
+
+def two_waves(as_of: str) -> Tables:
+    """100 users flagged on 1 March and 60 on 11 March; of each wave five move on every day."""
+    waves = {pd.Timestamp("2026-03-01T08:00Z"): 100, pd.Timestamp("2026-03-11T08:00Z"): 60}
+    rows = [(at, at + pd.Timedelta(days=1 + n // 5)) for at, size in waves.items() for n in range(size)]
+    frame = pd.DataFrame(rows, columns=["flagged_at", "migrated_at"])
+    return Tables(users=frame.assign(user_id=[*map(str, range(160))])).until(pd.Timestamp(as_of))
+
+
+def test_the_line_of_those_in_scope_steps_with_waves_and_who_waits_is_written_below() -> None:
+    tables = two_waves("2026-03-16T12:00Z")
+    curve = figures.curve(tables)
+    assert curve["in_scope"].drop_duplicates().tolist() == [100, 160]
+    assert (curve["in_scope"] >= curve["migrated"]).all()
+    (ax,) = charts.curve_chart(tables).picture().axes
+    steps = next(line for line in ax.lines if max(line.get_ydata()) == 160)
+    assert {*steps.get_ydata()} == {100, 160}
+    waiting = [text.get_text() for text in ax.texts if text.get_color() == charts._GREY]
+    assert "waiting" in waiting and len(waiting) > 3
+
+
+@pytest.mark.parametrize(("as_of", "whole"), [("2026-03-16T12:00Z", False), ("2026-03-16T00:00Z", True)])
+def test_waves_are_marked_and_a_day_that_is_not_over_is_hatched(as_of: str, whole: bool) -> None:
+    chart = charts.pace_chart(two_waves(as_of), [])
+    assert "Marked: A: wave of 11 Mar 2026, 60 users." in chart.note
+    assert ("hatched" in chart.note) is not whole
+    (ax,) = chart.picture().axes
+    assert [bar.get_hatch() for bar in ax.patches if bar.get_hatch()] == ([] if whole else ["////"])
+
+
+def test_the_axis_of_shares_ends_at_all_of_them() -> None:
+    (ax,) = charts.cohort_chart(told(), "country").picture().axes
+    assert ax.get_xlim() == (0, 100)
+
+
+def test_the_time_that_entra_waits_is_drawn_at_its_place() -> None:
+    (ax,) = charts.latency_chart(told()).picture().axes
+    assert ax.get_xscale() == "log"
+    assert 2000 in [line.get_xdata()[0] for line in ax.lines]
+    assert ax.get_xlim()[1] > 2500

@@ -142,7 +142,7 @@ class Chart:
             text.set_fontsize(_FONT)
         if width == _WIDE:
             # Over and under the whole picture, so that long labels on the left do not push the words out of it.
-            left = {"x": 0.01, "horizontalalignment": "left"}
+            left: dict[str, Any] = {"x": 0.01, "horizontalalignment": "left"}
             picture.suptitle(fill(self.title, _LINE[width]), fontsize=_FONT + 2, **left)
             picture.supxlabel(fill(self.note, 105), fontsize=_FONT - 1, color=_GREY, **left)
         return picture
@@ -167,7 +167,7 @@ class Chart:
 
         drawn = io.BytesIO()
         # A group's name may hold dollar signs. In a page, text stays text, and no two pictures share a name.
-        settings = {"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": self.title + self.note}
+        settings: Any = {"text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": self.title + self.note}
         with matplotlib.rc_context(settings):
             self.picture(width).savefig(drawn, format=form, **options)
         return drawn.getvalue()
@@ -320,8 +320,12 @@ _Span = tuple[pd.Timestamp, pd.Timestamp, str, str]
 
 def _waves(tables: Tables) -> list[_Span]:
     """List the days of the waves after the first one, with words and a colour."""
-    found = [(time.tz_localize(None), count) for time, count in figures.waves(tables).iloc[1:].items()]
-    return [(begin, begin + _DAY, f"wave of {day(begin)}, {count:,} users", _GREY) for begin, count in found]
+    later = figures.waves(tables).iloc[1:]
+    begins = pd.DatetimeIndex(later.index).tz_localize(None)
+    return [
+        (begin, begin + _DAY, f"wave of {day(begin)}, {count:,} users", _GREY)
+        for begin, count in zip(begins, later, strict=True)
+    ]
 
 
 def _spans(findings: Sequence[Finding]) -> list[_Span]:
@@ -394,14 +398,14 @@ def latency_chart(tables: Tables) -> Chart:
         from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, StrMethodFormatter
 
         share = np.linspace(0, 1, 401)
-        took = np.maximum(tables.ledger["duration_ms"].dropna().quantile(share), 1.0)
+        took = np.maximum(np.quantile(tables.ledger["duration_ms"].dropna(), share), 1.0)
         most = max(float(took.max()), TIMEOUT_MS) * 1.3
         ax.plot(took, share, color=_BLUE, linewidth=2, drawstyle="steps-pre")
         ax.axvspan(TIMEOUT_MS, most, color=_VERMILION, alpha=0.25, linewidth=0)
         ax.axvline(TIMEOUT_MS, color=_VERMILION, linewidth=1.5, linestyle="--")
-        ends = {"textcoords": "offset points", "ha": "right", "va": "bottom", "color": _VERMILION}
+        ends: dict[str, Any] = {"textcoords": "offset points", "ha": "right", "va": "bottom", "color": _VERMILION}
         ax.annotate(f"Entra waits {TIMEOUT_MS:,} ms", (TIMEOUT_MS, 0.03), (-4, 0), **ends)
-        ax.set(xscale="log", xlim=(float(took.iloc[20]) / 2, most), ylim=(0, 1.03), ylabel="Answered")
+        ax.set(xscale="log", xlim=(float(took[20]) / 2, most), ylim=(0, 1.03), ylabel="Answered")
         ax.set_xlabel("Milliseconds")
         ax.xaxis.set_major_locator(FixedLocator([each for each in _TIMES if ax.get_xlim()[0] <= each <= most]))
         ax.xaxis.set_minor_locator(NullLocator())
@@ -468,7 +472,7 @@ def campaign_chart(tables: Tables, campaign: Campaign) -> Chart:
                 ax.fill_between(ends, low, high, color=line["color"], alpha=0.25, linewidth=0)
             ax.plot(ends, both[name], markersize=4, linewidth=2, **line)
             last, words = both[name].iloc[-1], f"{line['label']} {100 * both[name].iloc[-1]:.0f} %"
-            beside = {"textcoords": "offset points", "va": "center", "color": line["color"]}
+            beside: dict[str, Any] = {"textcoords": "offset points", "va": "center", "color": line["color"]}
             ax.annotate(words, (ends.iloc[-1], last), (6, 0), **beside)
         ax.axvline(0, color=_BLACK, linestyle=":", linewidth=1.2)
         ax.set(ylim=(0, max(float(both.max().max()) * 1.2, 0.01)), ylabel="Share moved")
@@ -509,12 +513,20 @@ def _label_ends(ax: Axes, ends: Sequence[tuple[int, dict[str, Any]]]) -> None:
 
 def _write_waiting(ax: Axes, along: pd.Series, waiting: pd.Series) -> None:
     """Write under the marks of a time axis how many users still waited then."""
+    from matplotlib.dates import date2num
+
     low, high = ax.get_xlim()
     ticks = [tick for tick in ax.get_xticks() if low <= tick <= high]
     narrow = ax.figure.get_figwidth() < _WIDE  # type: ignore[union-attr]
     ticks = ticks[::2] if narrow and len(ticks) > _NUMBERS else ticks
-    rows = np.searchsorted(ax.convert_xunits(along).astype(float), ticks, side="right") - 1
-    under = {"xycoords": ax.get_xaxis_transform(), "textcoords": "offset points", "va": "top", "color": _GREY}
+    numbers = along.to_numpy() if pd.api.types.is_numeric_dtype(along) else date2num(along)  # type: ignore[no-untyped-call]
+    rows = np.searchsorted(numbers, np.array(ticks), side="right") - 1
+    under: dict[str, Any] = {
+        "xycoords": ax.get_xaxis_transform(),
+        "textcoords": "offset points",
+        "va": "top",
+        "color": _GREY,
+    }
     for tick, row in zip(ticks, rows, strict=True):
         ax.annotate(f"{waiting.iloc[max(row, 0)]:,}", (tick, 0), (0, _BELOW), ha="center", **under)
     ax.annotate("waiting", (low, 0), (-_FONT * 2, _BELOW), ha="right", **under)

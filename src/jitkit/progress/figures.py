@@ -190,7 +190,8 @@ def curve(tables: Tables) -> pd.DataFrame:
 def waves(tables: Tables) -> pd.Series:
     """Count the users flagged on each day (UTC) on which at least a twentieth of all were."""
     flagged = tables.users["flagged_at"].dropna().dt.floor("D").value_counts().sort_index()
-    return flagged[flagged >= _WAVE * len(tables.users)]
+    found: pd.Series = flagged[flagged >= _WAVE * len(tables.users)]
+    return found
 
 
 @once
