@@ -20,7 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     It is 141, as for other commands, where the reader of the output (such as `head`) went away before its end.
     """
-    chosen = _parser().parse_args(arguments)
+    parser = _parser()
+    chosen, further = parser.parse_known_args(arguments)
+    if further and chosen.run is not _lab:
+        parser.error(f"unrecognized arguments: {' '.join(further)}")
+    chosen.further = further
     try:
         code = int(chosen.run(chosen) or 0)
         sys.stdout.flush()
@@ -29,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\n{problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped by you. Run the same command again; nothing is lost.", file=sys.stderr)
+        print(f"\nStopped by you. {chosen.stopped}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # What is still in the buffer goes nowhere; else Python would try to write it on its way out.
@@ -41,13 +45,23 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jitkit", description="Set up, rehearse and follow a just-in-time password migration to Entra External ID."
     )
+    parser.set_defaults(stopped="Run the same command again; nothing is lost.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     rehearse = commands.add_parser("rehearse", help="run every notebook and 90 days of sign-ins against a fresh tenant")
     rehearse.add_argument("--html", type=Path, metavar="DIR", help="also write the executed notebooks as HTML here")
-    rehearse.set_defaults(run=_rehearse)
+    rehearse.set_defaults(
+        run=_rehearse,
+        stopped="What you set up by hand is untouched, and pages that --html wrote stay. The next rehearsal starts at"
+        " its first notebook, with a fresh tenant.",
+    )
 
-    lab = commands.add_parser("lab", help="open JupyterLab at the first notebook")
+    lab = commands.add_parser(
+        "lab",
+        help="open JupyterLab at the first notebook; further arguments go to Jupyter",
+        usage="%(prog)s [-h] [JUPYTER ARGUMENTS ...]",
+        epilog="Arguments such as --no-browser or --port 8899 go to Jupyter, which lists them with: jupyter lab --help",
+    )
     lab.set_defaults(run=_lab)
 
     endpoint = commands.add_parser("endpoint", help="serve the endpoint from environment settings")
@@ -168,23 +182,45 @@ def _rehearse(chosen: argparse.Namespace) -> None:
     rehearse(html=chosen.html)
 
 
-def _lab(chosen: argparse.Namespace) -> int:
-    import subprocess
+def _lab(chosen: argparse.Namespace) -> None:
+    from jupyterlab.labapp import LabApp
 
-    from helpers.run_notebooks import in_order
-
-    # Nothing here needs the network, so JupyterLab does not look for a newer version of itself.
-    quiet = "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"
-    private = "--ContentsManager.pre_save_hook=helpers.__main__.strip_outputs"
-    command = [sys.executable, "-m", "jupyter", "lab", str(in_order()[0]), quiet, private]
     # Kernels run this file when they start; a file of your own for that takes precedence.
-    start = {"PYTHONSTARTUP": str(Path(__file__).with_name("kernel_start.py"))}
-    with subprocess.Popen(command, env=start | os.environ) as lab:  # noqa: S603
-        while True:
-            try:
-                return lab.wait()
-            except KeyboardInterrupt:
-                continue  # JupyterLab got it too, and asks whether to stop
+    os.environ.setdefault("PYTHONSTARTUP", str(Path(__file__).with_name("kernel_start.py")))
+    LabApp.launch_instance(_lab_arguments(chosen.further))
+
+
+def _lab_arguments(further: Sequence[str]) -> list[str]:
+    """Return Jupyter's arguments: the kit's own, unless `further` has them too, then `further`."""
+    from helpers.run_notebooks import in_order
+    from helpers.settings import home
+
+    first, beside_state = in_order()[0], home().parent
+    root = beside_state if (beside_state / "notebooks" / first.name).exists() else first.parents[1]
+    if home().is_relative_to(root) and not any(part.startswith(".") for part in home().relative_to(root).parts):
+        raise KitError(
+            f"JupyterLab would show the private keys in {home()}, because that folder lies in {root}.",
+            next_step="Set JIT_KIT_HOME to a folder elsewhere, or to one whose name starts with a dot.",
+        )
+    own = [
+        f"--ServerApp.root_dir={root}",
+        f"--LabApp.default_url=/lab/tree/notebooks/{first.name}",
+        "--ContentsManager.allow_hidden=False",  # the state folder holds private keys
+        "--ContentsManager.pre_save_hook=helpers.__main__.strip_outputs",
+        # Nothing here needs the network, so JupyterLab does not look for a newer version of itself.
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]
+    if getattr(os, "geteuid", lambda: 1)() == 0:
+        own.append("--allow-root")
+        print("You are root, and so is JupyterLab: anyone with its address and token can change this whole machine.")
+    if sys.platform == "linux" and not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))):
+        own.append("--no-browser")
+        print(
+            "There is no screen here, so open the address that JupyterLab prints. From another machine first run"
+            " `ssh -L 8888:localhost:8888 USER@THIS-MACHINE` there."
+        )
+    given = {each.split("=")[0] for each in further}
+    return [*(each for each in own if each.split("=")[0] not in given), *further]
 
 
 def strip_outputs(model: dict[str, Any], **_: Any) -> None:

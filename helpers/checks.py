@@ -761,7 +761,7 @@ async def require_all(s: Steps, checkpoints: list[Checkpoint], caption: str) -> 
             service=next((problem.service for _, problem in missing if problem.service), None),
             next_step=missing[0][1].next_step,
         )
-    return Table(caption=caption, columns=("What", "There", "Found"), rows=rows, note=_UNREAD if unread else "")
+    return Table(caption=caption, columns=("What", "Ready", "Found"), rows=rows, note=_UNREAD if unread else "")
 
 
 async def remove(s: Steps, *, dry_run: bool, applications: Collection[str] = ()) -> Table:

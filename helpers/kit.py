@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import os
 import sys
 from collections.abc import Collection, Mapping
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import quote
 
 from helpers.session import Apps, Policies, Steps
 from jitkit.display import Card, Table
@@ -51,6 +53,11 @@ class Session(Steps):
     def rehearsal(self) -> Any:
         """Break things on purpose and fix them, or move the clock. In a real tenant each says that it is skipped."""
         return self.world.drills
+
+    @property
+    def outputs(self) -> Path:
+        """The folder for what JupyterLab may open, such as reports: next to the state folder where that is hidden."""
+        return self.folder.parent if self.folder.name.startswith(".") else self.folder
 
     def export(self) -> Path:
         """Return the path of the legacy system's user export."""
@@ -199,6 +206,7 @@ async def open(folder: Path | None = None) -> Session:
     from helpers import settings
     from helpers.worlds import enter
 
+    _show_paths()
     folder = folder or settings.home()
     profile = settings.load(folder)
     world = enter(profile, folder)
@@ -207,6 +215,25 @@ async def open(folder: Path | None = None) -> Session:
     except BaseException:
         await world.close()
         raise
+
+
+def _show_paths() -> None:
+    """Let the notebook show every path as text, and as a link where JupyterLab can open it."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None:
+        formatters = shell.display_formatter.formatters
+        formatters["text/plain"].for_type(Path, lambda path, printer, _: printer.text(str(path)))
+        formatters["text/html"].for_type(Path, _path_as_html)
+
+
+def _path_as_html(path: Path) -> str:
+    text, here = html.escape(str(path)), Path.cwd()
+    # What Jupyter serves is the folder around the notebooks, without what is hidden; Voilà serves no files.
+    served = path.is_file() and path.is_relative_to(here.parent) and "voila" not in os.getenv("SERVER_SOFTWARE", "")
+    if not served or any(part.startswith(".") for part in path.relative_to(here.parent).parts):
+        return f"<code>{text}</code>"
+    address = quote(Path(os.path.relpath(path, here)).as_posix())
+    return f'<a href="{address}" target="_blank">{text}</a>'
 
 
 def choose(mode: Mode, **values: Any) -> Card:
@@ -233,7 +260,7 @@ def choose(mode: Mode, **values: Any) -> Card:
     if profile.mode == "live":
         facts |= {"Tenant": profile.tenant, "Credential": str(profile.credential)}
         facts["People in outputs"] = "ids only" if profile.hides_people else "names and addresses"
-    return Card(title="World", status="unchanged" if profile == before else "chosen", facts=facts)
+    return Card(title="Where the notebooks work", status="unchanged" if profile == before else "chosen", facts=facts)
 
 
 def environment() -> Table:

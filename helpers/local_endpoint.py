@@ -36,7 +36,7 @@ __all__ = ["LocalEndpoint", "RunningEndpoint", "decode_context"]
 
 _ONLY_ENTRA: Final = "skipped in live mode: only Entra can sign a callout of a real tenant; notebook 07 makes it do so"
 _STORE: Final = "LegacyApiConnectionString"
-_LEDGER: Final = ("time", "action", "cause", "legacy", "duration_ms", "attempt", "correlation_id")
+_LEDGER: Final = ("time", "action", "cause", "legacy", "duration_ms", "attempt", "key", "correlation_id")
 _START_SECONDS: Final = 20
 _STOP_SECONDS: Final = 5
 # What of this environment the endpoint gets: where programs, files, authorities and the proxy are, how to write text,
@@ -183,9 +183,9 @@ class LocalEndpoint:
         """Show the last lines of the endpoint's ledger."""
         return Table(
             caption="The endpoint's ledger, last lines",
-            columns=("Time (UTC)", "Action", "Cause", "Store", "Took (ms)", "Attempt", "Correlation id"),
+            columns=("Time (UTC)", "Action", "Cause", "Store", "Took (ms)", "Attempt", "Key", "Correlation id"),
             rows=[tuple(_ledger_cell(line, name) for name in _LEDGER) for line in self.ledger_lines()[-last:]],
-            note="No name, password, nonce or token is ever in it.",
+            note="Key is the start of the thumbprint. No name, password, nonce or token is ever in it.",
         )
 
     def ledger_lines(self) -> list[dict[str, Any]]:
@@ -232,7 +232,8 @@ class LocalEndpoint:
 def _ledger_cell(line: dict[str, Any], name: str) -> str:
     value = line.get(name)
     text = "" if value is None else str(value)
-    return text[:19].replace("T", " ") if name == "time" else text
+    shown = {"time": text[:19].replace("T", " "), "key": text[:8]}
+    return shown.get(name, text)
 
 
 _MEANING: Final = {
@@ -314,7 +315,7 @@ def _broken(callout: Callout) -> list[tuple[str, Mapping[str, str], Mapping[str,
     return [
         ("no bearer token", without, body),
         ("a bearer token with one character changed", changed, body),
-        ("the event of another kind", headers, {**body, "type": body["type"] + "Start"}),
+        ("another type of event", headers, {**body, "type": body["type"] + "Start"}),
         ("a password context with a changed tag", headers, with_context(".".join([*five[:4], _flip(five[4])]))),
         ("a password context of four parts", headers, with_context(".".join(five[:4]))),
         ("no password context", headers, with_context(None)),

@@ -29,7 +29,7 @@ from tqdm import tqdm
 from helpers import settings
 from jitkit.errors import KitError
 
-__all__ = ["NOTEBOOKS", "Result", "in_order", "play", "rehearse", "run", "run_all", "write_html"]
+__all__ = ["NOTEBOOKS", "Result", "in_order", "play", "rehearse", "run", "run_all", "write_html", "write_index"]
 
 DAYS: Final = 90
 NOTEBOOKS: Final = Path(__file__).resolve().parents[1] / "notebooks"
@@ -44,6 +44,7 @@ _IMPORTED: Final = [
     __name__,
 ]
 _PICTURE = re.compile(r"\]\((images/[^)\s]+\.svg)\)")
+_LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https:)([^)\s#]+)(#[^)\s]*)?\)")
 
 
 def in_order() -> list[Path]:
@@ -208,16 +209,23 @@ def _run_kernel(arguments: Sequence[str], folder: str, environment: Mapping[str,
 
 
 def write_html(notebook: Any, path: Path) -> None:
-    """Write an executed notebook as one HTML page that needs no network; raises KitError when it cannot be written."""
+    """Write an executed notebook as one HTML page that needs no network; raises KitError when it cannot be written.
+
+    Its links to notebooks and pages next to it lead to their pages in the same folder.
+    """
     from nbconvert import HTMLExporter
 
     exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="", widget_renderer_url="")
     body, _ = exporter.from_notebook_node(
-        _with_pictures(notebook), resources={"metadata": {"path": str(NOTEBOOKS), "name": path.stem}}
+        _for_a_page(notebook), resources={"metadata": {"path": str(NOTEBOOKS), "name": path.stem}}
     )
+    _write(path, body)
+
+
+def _write(path: Path, page: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(body, encoding="utf-8")
+        path.write_text(page, encoding="utf-8")
     except OSError as problem:
         raise KitError(
             f"{path} cannot be written.",
@@ -226,16 +234,50 @@ def write_html(notebook: Any, path: Path) -> None:
         ) from problem
 
 
-def _with_pictures(notebook: Any) -> Any:
+def _for_a_page(notebook: Any) -> Any:
     # nbconvert's own embed_images closes every <details> at its first blank line, so that answers are visible.
     held = copy.deepcopy(notebook)
     for cell in held.cells:
         if cell.cell_type == "markdown":
+            cell.source = _LINK.sub(_to_page, cell.source)
             for name in set(_PICTURE.findall(cell.source)):
                 picture = base64.b64encode((NOTEBOOKS / name).read_bytes()).decode()
                 cell.setdefault("attachments", {})[name] = {"image/svg+xml": picture}
                 cell.source = cell.source.replace(f"]({name})", f"](attachment:{name})")
     return held
+
+
+def _to_page(link: re.Match[str]) -> str:
+    words, target, place = link.groups(default="")
+    path = Path(target)
+    if path.suffix == ".html" or (path.suffix in (".ipynb", ".md") and path.name == target):
+        return f"[{words}]({path.with_suffix('.html')}{place})"
+    return words  # a file of the kit's folder: pages are read elsewhere too
+
+
+def write_index(folder: Path, report: Path) -> Path:
+    """Write what goes with the pages of all notebooks: the texts next to them, a copy of the report, and an index.
+
+    Raises:
+        KitError: a page cannot be written.
+    """
+    rows = []
+    for path in (*in_order(), *sorted(NOTEBOOKS.glob("*.md"))):
+        if path.suffix == ".md":
+            text = path.read_text(encoding="utf-8")
+            write_html(_as_notebook(text), folder / f"{path.stem}.html")
+        else:
+            text = nbformat.read(path, as_version=4).cells[0].source
+        rows.append(f"- [{text.splitlines()[0].lstrip('# ')}]({path.stem}.html)")
+    rows.append("- [The report of this rehearsal](report.html)")
+    index = folder / "index.html"
+    write_html(_as_notebook("\n".join(("# A rehearsal, notebook by notebook", "", *rows))), index)
+    _write(folder / "report.html", report.read_text(encoding="utf-8"))
+    return index
+
+
+def _as_notebook(text: str) -> Any:
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
 
 
 @dataclass(frozen=True)
@@ -257,6 +299,7 @@ def rehearse(*, html: Path | None = None) -> None:
     started = time.monotonic()
     result = play(settings.home() / "rehearse", html=html)
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
+    pages = f"\nPages      {html.resolve() / 'index.html'}" if html else ""
     tqdm.write(
         f"""
 Days       {DAYS:>6,} of sign-ins by invented users, in the tenant's own time
@@ -265,7 +308,7 @@ Remaining  {result.remaining:>6,} users
 Blocked    {result.blocked:>6,} of the remaining: they cannot move until an administrator acts
 Took       {minutes} min {seconds} s
 
-Report     {result.report}
+Report     {result.report}{pages}
 Tenant     JIT_KIT_HOME={result.home} jitkit rehearsal    serves it for a closer look
 Next       jitkit lab    and do it by hand, with an untouched tenant"""
     )
@@ -296,7 +339,10 @@ def play(home: Path, *, html: Path | None = None, export: Path | None = None) ->
                 write_html(executed, html / f"{path.stem}.html")
 
         run_all(paths, home=home, each=ran)
-    return asyncio.run(_play_and_report(home))
+    result = asyncio.run(_play_and_report(home))
+    if html is not None:
+        write_index(html, result.report)
+    return result
 
 
 def _import_what_follows() -> None:

@@ -74,7 +74,7 @@ class Names(_Values):
     attribute: str = Field(default="toBeMigrated", pattern=r"\S")
     extension_app: str = Field(default="JIT password check", pattern=r"\S")
     client_app: str = Field(default="JIT test client", pattern=r"\S")
-    user_flow: str = Field(default="JIT sign-up and sign-in", pattern=r"\S")
+    user_flow: str = Field(default="JIT sign-in", pattern=r"\S")
     extension: str = Field(default="JIT password check on submit", pattern=r"\S")
     listener: str = Field(default="JIT migration listener", pattern=r"\S")
 

@@ -44,7 +44,8 @@ def test_ctrl_c_ends_a_rehearsal_at_once_and_leaves_nobody_behind(tmp_path: Path
     os.killpg(run.pid, signal.SIGINT)
     _, said = run.communicate(timeout=30)
     assert run.returncode == 130, said
-    assert said.rstrip().endswith("Stopped by you. Run the same command again; nothing is lost.")
+    assert "Stopped by you. What you set up by hand is untouched" in said
+    assert said.rstrip().endswith("The next rehearsal starts at its first notebook, with a fresh tenant.")
     assert "Traceback" not in said
     assert children and psutil.wait_procs(children, timeout=10)[1] == []
 

@@ -128,7 +128,7 @@ class PasswordExtension(ObjectStep[None, _Stored, Extension]):
             return None
         warnings = await self._validate(body)
         does, affected, answer = "Change", "", ""
-        if {"Entra calls", "In the name of"} & {label for label, _, _ in values}:
+        if {"Entra calls", "Token is for"} & {label for label, _, _ in values}:
             does, affected, answer = "Move", await self._affected(around, found), self._name
         async with self._changing(f"{does} {self._what}", values, affected, answer):
             await self._item(found).patch(body)
@@ -212,8 +212,10 @@ class PasswordExtension(ObjectStep[None, _Stored, Extension]):
         facts = {
             "Id": found.extension.id or "",
             "Entra calls": str(target),
-            "In the name of": str(resource),
-            "Waits": f"{timeout:,} ms, then tries {retries} more time" if timeout else "as long as the service chooses",
+            "Token is for": str(resource),
+            "Waits": f"{timeout:,} ms for an answer; further tries: {retries}"
+            if timeout
+            else "as long as the service chooses",
         }
         if found.warnings:
             facts["Validation warns"] = " ".join(f"{code}: {fix_for_warning(code)}" for code in found.warnings)
@@ -403,7 +405,7 @@ class Listener(ObjectStep[_Around, OnPasswordSubmitListener, EventListener]):
 def _settings(extension: OnPasswordSubmitCustomExtension) -> dict[str, Any]:
     paths = {
         "Entra calls": "endpoint_configuration.target_url",
-        "In the name of": "authentication_configuration.resource_id",
+        "Token is for": "authentication_configuration.resource_id",
         "Waits (ms)": "client_configuration.timeout_in_milliseconds",
         "Retries": "client_configuration.maximum_retries",
     }

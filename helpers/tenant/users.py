@@ -36,8 +36,8 @@ __all__ = [
 
 _FEDERATED = "An account with this e-mail address is there, but it signs in elsewhere, with no local password."
 _MARKED = (
-    "There without the flag: `apply` leaves them. Some may have signed up again. `await s.users.mark(plan)` gives them"
-    " the flag, and then the old password works once more and replaces the present one."
+    "They exist, without the flag: `apply` leaves them. Some may have signed up again. `await s.users.mark(plan)` gives"
+    " them the flag, and then the old password works once more and replaces the present one."
 )
 _SWITCH = "External Identities > Sign-in identifiers > Username, with the role External Identity Provider Administrator"
 _USER_NAMES = {
@@ -544,7 +544,7 @@ def make_plan(
         created += f" {disabled:,} are disabled in the legacy store and are created disabled."
     rows = [
         ("create", f"{len(create):,}", created),
-        ("mark", f"{len(mark):,}", _MARKED if mark else "There without the flag: nobody."),
+        ("mark", f"{len(mark):,}", _MARKED if mark else "Nobody exists without the flag."),
         ("change", f"{changed:,}", _CHANGED.format(f"{disabled_now:,}")),
         ("change", f"{len(change) - changed:,}", "Gone from the export: `await s.users.update(plan)` disables them."),
         ("leave", f"{flags[True]:,}", "The flag is set already."),

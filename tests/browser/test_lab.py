@@ -20,6 +20,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from helpers import kit, settings
+from helpers.run_notebooks import NOTEBOOKS
 from helpers.settings import Profile
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -91,10 +92,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     with (folder / EXPORT.name).open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(chosen)
     shutil.copy(EXPORT.with_name("people.csv"), folder)
-    asyncio.run(set_up(folder / "kit", folder / EXPORT.name))
+    shutil.copytree(NOTEBOOKS, folder / "notebooks")
+    asyncio.run(set_up(folder / ".kit", folder / EXPORT.name))
     (folder / "config").mkdir()
     write_settings(folder / "config")
-    env = os.environ | {"JIT_KIT_HOME": str(folder / "kit")}
+    env = os.environ | {"JIT_KIT_HOME": str(folder / ".kit")}
     env |= {f"JUPYTER_{name.upper()}_DIR": str(folder / name) for name in ("config", "data", "runtime")}
     env |= {"IPYTHONDIR": str(folder / "ipython")}
     log = folder / "lab.log"
@@ -131,7 +133,7 @@ def run_all(page: Page, lab: dict[str, Any], name: str) -> list[str]:
     """
     hosts: list[str] = []
     page.on("request", lambda request: hosts.append(urlsplit(request.url).hostname or ""))
-    page.goto(f"{lab['url']}lab/tree/{name}.ipynb?reset&token={lab['token']}")
+    page.goto(f"{lab['url']}lab/tree/notebooks/{name}.ipynb?reset&token={lab['token']}")
     expect(page.get_by_role("button", name="Python 3 (ipykernel) | Idle")).to_be_visible(timeout=RAN)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
@@ -182,3 +184,6 @@ def test_the_figures_can_be_seen_and_read(page: Page, lab: dict[str, Any]) -> No
     for figure in figures.all():
         assert len(figure.locator("figcaption").inner_text()) > 20
     assert set(hosts) == {"127.0.0.1"}
+    page.locator(f"{OUTPUTS} a", has_text="report.html").click()
+    report = page.frame_locator(".jp-HTMLViewer iframe")
+    expect(report.get_by_role("heading", name="Password migration")).to_be_visible(timeout=RAN)

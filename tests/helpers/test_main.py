@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,31 +106,85 @@ def test_a_served_rehearsal_says_where_it_is_and_ends_with_ctrl_c(tmp_path: Path
     assert "Traceback" not in errors
 
 
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Run `jitkit lab` with some arguments; returns what JupyterLab is started with."""
+    given: list[list[str]] = []
+    monkeypatch.setattr("jupyterlab.labapp.LabApp.launch_instance", given.append)
+    monkeypatch.setitem(os.environ, "PYTHONSTARTUP", "")
+    monkeypatch.delenv("PYTHONSTARTUP")
+
+    def run(*further: str) -> list[str]:
+        assert main(["lab", *further]) == 0
+        assert Path(os.environ["PYTHONSTARTUP"]).is_file()
+        return given.pop()
+
+    return run
+
+
+def test_lab_passes_arguments_on_to_jupyter(lab: Callable[..., list[str]]) -> None:
+    assert lab("--port", "8899", "--ServerApp.ip=0.0.0.0")[-3:] == ["--port", "8899", "--ServerApp.ip=0.0.0.0"]
+    assert lab("--no-browser", "--allow-root").count("--no-browser") == 1
+    assert lab("--allow-root").count("--allow-root") == 1, "Jupyter refuses some arguments that it has twice"
+    roots = [each for each in lab("--ServerApp.root_dir=/somewhere") if each.startswith("--ServerApp.root_dir")]
+    assert roots == ["--ServerApp.root_dir=/somewhere"]
+
+
+def test_other_commands_refuse_arguments_that_they_do_not_know(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["rehearse", "--no-browser"])
+    assert "unrecognized arguments: --no-browser" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("user", "screen"), [(0, ""), (0, ":0"), (1000, ""), (1000, ":0")])
+def test_lab_starts_as_root_and_without_a_screen_and_says_so(
+    user: int,
+    screen: str,
+    lab: Callable[..., list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("DISPLAY", screen)
+    for name in ("WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    options, said = lab(), capsys.readouterr().out
+    assert ("--allow-root" in options) == ("You are root" in said) == (user == 0)
+    assert ("--no-browser" in options) == ("open the address that JupyterLab prints" in said) == (not screen)
+
+
+def test_lab_opens_the_notebooks_with_the_whole_kit_around_them(
+    lab: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JIT_KIT_HOME", str(tmp_path / "ada" / ".kit"))
+    options = lab()
+    assert f"--ServerApp.root_dir={ROOT}" in options
+    assert "--LabApp.default_url=/lab/tree/notebooks/00-start-here.ipynb" in options
+    own = tmp_path / "ada" / "notebooks" / "00-start-here.ipynb"
+    own.parent.mkdir(parents=True)
+    own.write_text("")
+    assert f"--ServerApp.root_dir={tmp_path / 'ada'}" in lab(), "a person's own copy, next to their state folder"
+
+
+def test_lab_never_shows_the_state_folder(
+    lab: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "--ContentsManager.allow_hidden=False" in lab()
+    monkeypatch.setenv("JIT_KIT_HOME", str(ROOT / "state-of-ada"))
+    assert main(["lab"]) == 1
+    said = capsys.readouterr().err
+    assert str(ROOT / "state-of-ada") in said and "Next: Set JIT_KIT_HOME" in said
+
+
 async def test_a_notebook_of_a_real_tenant_is_saved_without_outputs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """H11: what a real tenant answered stays on the page; the file that git sees never holds it."""
     from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
     from traitlets.config.loader import KVArgParseConfigLoader
 
-    given: list[list[str]] = []
-
-    class Lab:
-        def __init__(self, command: list[str], *, env: dict[str, str]) -> None:
-            given.append(command)
-            assert Path(env["PYTHONSTARTUP"]).is_file()
-
-        def __enter__(self) -> Lab:
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
-        def wait(self) -> int:
-            return 0
-
-    monkeypatch.setattr(subprocess, "Popen", Lab)
-    assert main(["lab"]) == 0
-    options = [each for each in given[0] if each.startswith("--ContentsManager")]
+    options = [each for each in lab() if each.startswith("--ContentsManager")]
     config = KVArgParseConfigLoader(argv=options).load_config()
     manager = AsyncLargeFileManager(root_dir=str(tmp_path), config=config)
     monkeypatch.setenv("JIT_KIT_HOME", str(tmp_path / "home"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from helpers.run_notebooks import in_order, write_html
+from helpers.run_notebooks import NOTEBOOKS, in_order, write_html, write_index
 
 
 @pytest.mark.parametrize("path", in_order(), ids=lambda path: path.stem)
@@ -22,3 +22,21 @@ def test_a_page_stands_alone_and_hides_its_answers(path: Path, tmp_path: Path) -
     assert len(re.findall(r"<details>\s*<summary>", html)) == folded
     assert not re.search(r"</summary>\s*</details>", html), "an answer lies open"
     assert "attachments" not in str(notebook), "the notebook itself is not changed"
+
+
+def test_links_between_pages_lead_to_pages(tmp_path: Path) -> None:
+    folder, report = tmp_path / "pages", tmp_path / "report.html"
+    report.write_text("<p>885 moved</p>", encoding="utf-8")
+    for path in in_order():
+        write_html(nbformat.read(path, as_version=4), folder / f"{path.stem}.html")
+    index = write_index(folder, report)
+    written = {path.name for path in folder.iterdir()}
+    assert {f"{path.stem}.html" for path in (*in_order(), *NOTEBOOKS.glob("*.md"))} <= written
+    for page in sorted(folder.glob("*.html")):
+        links = re.findall(r'<a [^>]*href="([^"#]+)', page.read_text(encoding="utf-8"))
+        assert [each for each in links if not each.startswith("https://") and each not in written] == [], page.name
+        assert page == folder / "report.html" or links, page.name
+    listed = re.findall(r'href="([^"#]+\.html)"', index.read_text(encoding="utf-8"))
+    assert set(listed) == written - {index.name}
+    assert "Start here</a>" in index.read_text(encoding="utf-8")
+    assert "885 moved" in (folder / "report.html").read_text(encoding="utf-8")

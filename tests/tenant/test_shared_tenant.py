@@ -77,7 +77,7 @@ async def test_an_extension_that_was_moved_is_moved_back_only_after_its_question
         await ready.extension.ensure()
     [change] = asked.taken()
     assert ("Entra calls", moved.target_url, ready.profile.target_url) in change.values
-    assert "In the name of" in {label for label, _, _ in change.values}
+    assert "Token is for" in {label for label, _, _ in change.values}
     assert "Shop" in change.affected and "who have not migrated: 1" in change.affected
     assert change.answer == "JIT password check on submit"
     assert change.answer not in change.asks

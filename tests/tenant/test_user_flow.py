@@ -70,7 +70,7 @@ async def test_a_flow_without_passwords_is_pointed_out(kit: Kit) -> None:
 
 async def test_a_flow_that_was_made_without_its_client_is_finished(kit: Kit) -> None:
     client = await kit.client.ensure()
-    made = await kit.send("POST", FLOWS, a_flow("JIT sign-up and sign-in", description=MADE_BY))
+    made = await kit.send("POST", FLOWS, a_flow("JIT sign-in", description=MADE_BY))
     with pytest.raises(NotReady):
         await kit.flow.show()
     finished = await kit.flow.ensure()
@@ -91,7 +91,7 @@ async def test_a_flow_that_others_use_stays(kit: Kit) -> None:
 
 async def test_a_flow_of_others_with_the_kits_name_is_said_to_stay_as_it_is(kit: Kit) -> None:
     await kit.client.ensure()
-    await kit.send("POST", FLOWS, a_flow("JIT sign-up and sign-in"))
+    await kit.send("POST", FLOWS, a_flow("JIT sign-in"))
     kept = await kit.flow.remove()
     assert (kept.status, kept.facts["Why it stays"], writes(kept)) == ("kept", "The kit did not make it.", [])
 
@@ -102,7 +102,7 @@ async def test_the_kits_flow_is_removed_even_when_its_client_has_gone(kit: Kit) 
     await kit.send("DELETE", f"{FLOWS}/{(await kit.flow.show()).flow_id}")
     assert (await kit.flow.remove()).status == "missing"
 
-    await kit.send("POST", FLOWS, a_flow("JIT sign-up and sign-in", description=MADE_BY))
+    await kit.send("POST", FLOWS, a_flow("JIT sign-in", description=MADE_BY))
     await kit.client.remove()
     assert not (await kit.flow.to_remove()).stays
     assert (await kit.flow.remove()).status == "removed"
