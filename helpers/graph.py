@@ -141,7 +141,7 @@ class Graph:
 
     What can be repeated without harm is sent again when it fails in passing, `patience` seconds long and no shorter
     than Graph asks. What creates something is sent again only when Graph says that it did nothing: otherwise the
-    caller looks the object up first, as `outcome_unknown` tells.
+    caller looks the object up first, as `outcome_unknown` tells. `on_look` is called for each thing that is read.
     """
 
     def __init__(
@@ -154,6 +154,7 @@ class Graph:
         read_scopes: Sequence[str] = (),
         hide_people: bool = False,
         patience: float = PATIENCE,
+        on_look: Callable[[], object] = lambda: None,
     ) -> None:
         self._credential = credential
         self._before_write = before_write
@@ -163,7 +164,7 @@ class Graph:
             text: str = (await credential.get_token(*(scopes if writes else read_scopes or scopes))).token
             return text
 
-        self._transport = RecordingTransport(transport, before_write, token, hide_people, patience)
+        self._transport = RecordingTransport(transport, before_write, token, hide_people, patience, on_look)
         self._http: httpx.AsyncClient | None = None
         self._client: GraphServiceClient | None = None
 
@@ -362,12 +363,14 @@ class RecordingTransport(httpx.AsyncBaseTransport):
         token: Callable[[bool], Awaitable[str]] | None = None,
         hide_people: bool = False,
         patience: float = PATIENCE,
+        on_look: Callable[[], object] = lambda: None,
     ) -> None:
         self._inner = inner
         self._before_write = before_write
         self._token = token
         self._hide = hide_people
         self._patience = patience
+        self._on_look = on_look
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         body = await request.aread()
@@ -396,6 +399,8 @@ class RecordingTransport(httpx.AsyncBaseTransport):
 
     async def _send(self, request: httpx.Request, body: bytes) -> httpx.Response:
         collected = _recorder.get()
+        if not collected:  # the first of what one step reads
+            self._on_look()
         if collected is None:
             return await self._inner.handle_async_request(request)
         position, sent = len(collected), _sent(request, body, self._hide)

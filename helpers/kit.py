@@ -322,13 +322,7 @@ async def _session(world: World, profile: Profile, folder: Path) -> Session:
     async def client_app_id() -> str:
         return (await client.show()).app_id
 
-    world.connect(
-        stop_endpoint=endpoint.stop,
-        client_app_id=client_app_id,
-        endpoint_settings=endpoint.settings,
-        collect=progress.keep_logs,
-    )
-    return Session(
+    session = Session(
         profile=profile,
         folder=folder,
         account=account,
@@ -344,3 +338,12 @@ async def _session(world: World, profile: Profile, folder: Path) -> Session:
         progress=progress,
         world=world,
     )
+    world.connect(
+        stop_endpoint=endpoint.stop,
+        start_endpoint=endpoint.ensure,
+        check=session.check,
+        client_app_id=client_app_id,
+        endpoint_settings=endpoint.settings,
+        collect=progress.keep_logs,
+    )
+    return session

@@ -89,6 +89,7 @@ class LocalEndpoint:
 
     async def show(self) -> Card:
         """Send the endpoint the GET that a monitor sends, and show its answer."""
+        self._world.look()
         answer, _ = await self._running.request("GET")
         return Card(
             title="Endpoint health",
@@ -98,6 +99,7 @@ class LocalEndpoint:
 
     async def reach(self) -> Card:
         """Send a GET to the address that Entra calls, and show what answers there, or that nothing does."""
+        self._world.look()
         url = self._profile.target_url
         try:
             status = f"answers {(await self._world.reach(url)).status_code}"
@@ -181,6 +183,7 @@ class LocalEndpoint:
 
     def ledger(self, last: int = 10) -> Table:
         """Show the last lines of the endpoint's ledger."""
+        self._world.look()
         return Table(
             caption="The endpoint's ledger, last lines",
             columns=("Time (UTC)", "Action", "Cause", "Store", "Took (ms)", "Attempt", "Key", "Correlation id"),

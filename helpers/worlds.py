@@ -135,8 +135,12 @@ class World(ABC):
     async def sign_in(self, username: str, password: str | None, new_password: str | None, client_app_id: str) -> Any:
         """Sign a customer in, or say how to do it by hand."""
 
-    def connect(self, *, stop_endpoint: Step, **of_the_session: Callable[[], Awaitable[Any]]) -> None:
+    def connect(self, **of_the_session: Callable[[], Awaitable[Any]]) -> None:
         """Give the drills what they need of the session; a real tenant needs nothing."""
+        return
+
+    def look(self) -> None:
+        """Count, in a game of the rehearsal, that something was read."""
         return
 
     async def close(self) -> None:
@@ -156,7 +160,8 @@ class RehearsalWorld(World):
 
         self._profile = profile
         self.rehearsal_tenant = tenant = RehearsalTenant.open(folder / "rehearsal.sqlite3")
-        self.graph = Graph(tenant.credential(), tenant.transport(), patience=0.0)  # its drills last some seconds
+        # Its drills last some seconds.
+        self.graph = Graph(tenant.credential(), tenant.transport(), patience=0.0, on_look=self.look)
         keys = ("jit-key.pem", "jit-key-previous.pem", "vault.json")
         users = ("made.json", "users.jsonl", "users-under-way", "user-ids.csv")
         own = state(folder, profile)
@@ -234,17 +239,24 @@ class RehearsalWorld(World):
             username, self._password(username, password), client_app_id=client_app_id, new_password=new_password
         )
 
-    def connect(self, *, stop_endpoint: Step, **of_the_session: Callable[[], Awaitable[Any]]) -> None:
+    def connect(self, **of_the_session: Callable[[], Awaitable[Any]]) -> None:
         from helpers.play import Player
+        from jitkit.rehearsal.mystery import Game
 
-        self._drills.endpoint_stopper = stop_endpoint
+        tenant, needed = self.rehearsal_tenant, ("client_app_id", "endpoint_settings", "collect")
+        self._drills.endpoint_stopper = of_the_session["stop_endpoint"]
+        self._drills.game = Game(tenant, self._drills.snapshots, of_the_session)
         self._drills.player = Player(
-            self.rehearsal_tenant,
+            tenant,
             people=lambda: self.people,
             export=self.export,
             host=self._profile.endpoint_host,
-            **of_the_session,
+            **{name: of_the_session[name] for name in needed},
         )
+
+    def look(self) -> None:
+        if self._drills.game is not None:
+            self._drills.game.looked()
 
     @cached_property
     def people(self) -> Mapping[str, str]:
@@ -482,6 +494,13 @@ class NoDrills:
     def volunteers(self, *_: Any) -> list[str]:
         """Return nobody: the people are real."""
         return []
+
+    async def mystery(self, *_: Any) -> NoReturn:
+        """Refuse the game, whose whole point is a broken tenant."""
+        raise KitError(
+            "The hidden-fault game breaks a tenant on purpose, and this is a real one. Nothing was changed.",
+            next_step="Choose the rehearsal with `kit.choose('rehearsal')`, and open a new session.",
+        )
 
     play = retry = each_case = production = stop_endpoint = case
     fault = undo = switch = forward = snapshot = restore = reset = calls = listing = misconfigure

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from jitkit.display import Card, Table
 from jitkit.errors import NotReady
@@ -17,6 +17,7 @@ from jitkit.explanations import callout_cause
 from jitkit.rehearsal import switches
 from jitkit.rehearsal.faults import FAULTS, Injected
 from jitkit.rehearsal.misconfigurations import MISCONFIGURATIONS, misconfigure, undo, wrong_now
+from jitkit.rehearsal.mystery import Game
 from jitkit.rehearsal.sign_in import SignIn
 from jitkit.rehearsal.snapshots import Snapshots
 from jitkit.rehearsal.tenant import RehearsalTenant
@@ -58,9 +59,10 @@ class Drills:
     ) -> None:
         self._tenant, self._volunteers = tenant, volunteers
         self._last: tuple[str, str] | None = None
-        self._snapshots = Snapshots(tenant, folder, tuple(files))
+        self.snapshots = Snapshots(tenant, folder, tuple(files))
         self.player: Callable[[int], Awaitable[Card]] | None = None
         self.endpoint_stopper: Callable[[], Awaitable[Card]] = _without_session
+        self.game: Game | None = None
 
     async def play(self, days: int = 60) -> Card:
         """Let the invented users sign in over some days, in the tenant's own time; it takes seconds.
@@ -154,6 +156,21 @@ class Drills:
             rows.append((each.case, each.mistake, "; ".join(dict.fromkeys(one.what for one in faults)) or "nothing"))
         return Table(caption="What the check names", columns=("Case", "Mistake", "Not in order"), rows=rows)
 
+    async def mystery(self, seed: int | str) -> Game:
+        """Begin the hidden-fault game: plant one to three faults that are not shown, and list the names to choose from.
+
+        Args:
+            seed: decides what is planted, the same in every run; the seed of a game that is on goes on with it.
+
+        Raises:
+            NotReady: the tenant is not in order, so that what is found would not be what was planted.
+            KitError: another game is on.
+        """
+        if self.game is None:
+            await _without_session()
+        await self.game.begin(seed)
+        return self.game
+
     def undo(self, which: str | int | None = None) -> Card:
         """Undo a mistake, or all of them; what was fixed meanwhile stays as it is.
 
@@ -195,12 +212,12 @@ class Drills:
 
     def snapshot(self, name: str) -> Card:
         """Keep the tenant as it is now, with the private key that belongs to it."""
-        kept = self._snapshots.take(name)
+        kept = self.snapshots.take(name)
         return Card(title=f"Snapshot {name}", status="taken", facts={"Kept in": str(kept)})
 
     def restore(self, name: str) -> Card:
         """Bring a snapshot back."""
-        self._snapshots.restore(name)
+        self.snapshots.restore(name)
         return Card(title=f"Snapshot {name}", status="restored")
 
     def reset(self) -> Card:
@@ -246,7 +263,7 @@ class Drills:
         raise NotReady("Every user who could try has migrated.", next_step="Restore a snapshot, or reset the tenant.")
 
 
-async def _without_session() -> Card:
+async def _without_session() -> NoReturn:
     raise NotReady("There is no session to play in.", next_step="Open one with `s = await kit.open()`.")
 
 

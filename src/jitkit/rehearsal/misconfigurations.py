@@ -25,6 +25,7 @@ from jitkit.protocol import RECEIVE_PAYLOAD_ROLE_ID
 from jitkit.rehearsal.audit_log import audit
 from jitkit.rehearsal.callout import gateway_name
 from jitkit.rehearsal.directory import Body, Directory, member
+from jitkit.rehearsal.graph.wire import written
 from jitkit.rehearsal.tenant_setup import listeners
 
 _KEPT: Final = "misconfigurations"
@@ -50,26 +51,26 @@ class Misconfiguration:
     name: str
     mistake: str
     symptom: str
-    changes: Callable[[_SetUp], Iterator[Change]]
+    changes: Callable[[SetUp], Iterator[Change]]
 
 
-def misconfigure(directory: Directory, which: str | int) -> Misconfiguration:
+def misconfigure(directory: Directory, which: str | int, *, noted: bool = True) -> Misconfiguration:
     """Make a mistake in a tenant that is set up; one that was made before is undone and made again.
 
-    What is so already is not changed: then the mistake is not among `wrong_now`.
+    What is so already is not changed: then the mistake is not among `wrong_now`. What is not noted cannot be undone.
     """
     mistake = _named(which)
     undo(directory, mistake.name)
     with directory.transaction():
         made = []
-        for kind, id, name, after in list(mistake.changes(_SetUp(directory))):
+        for kind, id, name, after in list(mistake.changes(SetUp(directory))):
             before = _read(directory, kind, id, name)
             if before != after:
                 _write(directory, kind, id, name, after)
                 made.append((kind, id, name, before, after))
                 if kind in _ACTIVITIES:
                     audit(directory, _ACTIVITIES[kind], target_id=id)
-        if made:
+        if made and noted:
             _keep(directory, {**_kept(directory), mistake.name: made})
     return mistake
 
@@ -148,7 +149,7 @@ def _grant(consent: Body) -> tuple[Any, ...]:
 # --- the ten -------------------------------------------------------------------------------------------------------
 
 
-class _SetUp:
+class SetUp:
     """The objects that one password submit leads through."""
 
     def __init__(self, directory: Directory) -> None:
@@ -169,64 +170,79 @@ class _SetUp:
         self.host = urlsplit(str(self.endpoint["targetUrl"])).hostname or ""
         self.flag = str(listener["handler"]["migrationPropertyId"])
 
+    def ids(self) -> dict[str, str]:
+        """Return the ids that paths and bodies of Graph name."""
+        client = self.listener["conditions"]["applications"]["includeApplications"][0]["appId"]
+        objects = {"application": self.application, "extension": self.extension, "listener": self.listener}
+        objects["client_principal"] = self.directory.by_key("servicePrincipal", client) or {}
+        flows = self.directory.all("authenticationEventsFlow")
+        objects["flow"] = next(each for each in flows if client in json.dumps(each["conditions"]))
+        apps, definitions = self.directory.all("application"), self.directory.all("extensionProperty")
+        objects["definition"] = next(each for each in definitions if each["name"] == self.flag)
+        objects["owner"] = next(each for each in apps if each["appId"].replace("-", "") in self.flag)
+        more = {"app_id": self.application["appId"], "client": client, "flag": self.flag, "host": self.host}
+        return {name: each["id"] for name, each in objects.items()} | more
+
     def to_migrate(self) -> list[str]:
         """List the ids of the users whose flag is true."""
         sql = "SELECT id FROM users WHERE deleted IS NULL AND json_extract(body, ?) = 1"
         return [row["id"] for row in self.directory.rows(sql, (f'$."{self.flag}"',))]
 
 
-def _consent_missing(there: _SetUp) -> Iterator[Change]:
+def _consent_missing(there: SetUp) -> Iterator[Change]:
     for each in there.directory.all("appRoleAssignment"):
         if (each["principalId"], each["appRoleId"]) == (there.principal["id"], RECEIVE_PAYLOAD_ROLE_ID):
             yield "appRoleAssignment", each["id"], _WHOLE, None
 
 
-def _host_moved(there: _SetUp) -> Iterator[Change]:
+def _host_moved(there: SetUp) -> Iterator[Change]:
     url = str(there.endpoint["targetUrl"]).replace(there.host, f"new-{there.host}", 1)
     moved = {**there.endpoint, "targetUrl": url}
     yield "customAuthenticationExtension", there.extension["id"], "endpointConfiguration", moved
 
 
-def _principal_disabled(there: _SetUp) -> Iterator[Change]:
+def _principal_disabled(there: SetUp) -> Iterator[Change]:
     yield "servicePrincipal", there.principal["id"], "accountEnabled", False
 
 
-def _gateway_in_front(there: _SetUp) -> Iterator[Change]:
+def _gateway_in_front(there: SetUp) -> Iterator[Change]:
     yield "gateway", gateway_name(there.host), "guarded", True
 
 
-def _key_mismatch(there: _SetUp) -> Iterator[Change]:
+def _key_mismatch(there: SetUp) -> Iterator[Change]:
     certificate = make_certificate("JitMigration")[1]
     other = {
         "key": base64.b64encode(certificate.public_bytes(Encoding.DER)).decode(),
         "customKeyIdentifier": base64.b64encode(thumbprint(certificate).encode()).decode(),
+        "startDateTime": written(certificate.not_valid_before_utc.timestamp()),
+        "endDateTime": written(certificate.not_valid_after_utc.timestamp()),
     }
     used, keys = there.application.get("tokenEncryptionKeyId"), there.application.get("keyCredentials") or []
     replaced = [{**each, **other} if each["keyId"] == used else each for each in keys]
     yield "application", there.application["id"], "keyCredentials", replaced
 
 
-def _too_slow(there: _SetUp) -> Iterator[Change]:
+def _too_slow(there: SetUp) -> Iterator[Change]:
     yield "gateway", gateway_name(there.host), "seconds", _SLOW_SECONDS
 
 
-def _app_not_included(there: _SetUp) -> Iterator[Change]:
+def _app_not_included(there: SetUp) -> Iterator[Change]:
     conditions = there.listener["conditions"]
     applications = {**conditions["applications"], "includeApplications": []}
     narrowed = {**conditions, "applications": applications}
     yield "authenticationEventListener", there.listener["id"], "conditions", narrowed
 
 
-def _flag_misspelt(there: _SetUp) -> Iterator[Change]:
+def _flag_misspelt(there: SetUp) -> Iterator[Change]:
     handler = {**there.listener["handler"], "migrationPropertyId": there.flag[:-2] + there.flag[-1]}
     yield "authenticationEventListener", there.listener["id"], "handler", handler
 
 
-def _flag_not_set(there: _SetUp) -> Iterator[Change]:
+def _flag_not_set(there: SetUp) -> Iterator[Change]:
     yield from (("user", id, there.flag, None) for id in there.to_migrate())
 
 
-def _change_forced(there: _SetUp) -> Iterator[Change]:
+def _change_forced(there: SetUp) -> Iterator[Change]:
     yield from (("user", id, "force_change", True) for id in there.to_migrate())
 
 
