@@ -7,12 +7,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from jitkit.errors import KitError
 
 if TYPE_CHECKING:
     from helpers.checks import Checked
+
+
+_NEW_TROUBLE: Final = 3  # argparse ends with 2 for words that it does not know
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,16 +128,25 @@ def _add_report(report: argparse.ArgumentParser) -> None:
         "--target", type=float, default=0.95, metavar="SHARE", help="moved before the old system goes: 0.95"
     )
     report.add_argument("--certificate-ends", metavar="TIME", help="until when the certificate is valid (UTC)")
+    report.add_argument("--mail-out", type=Path, metavar="FILE", help="also write a short mail with pictures: FILE.eml")
+    report.add_argument(
+        "--exit-code", action="store_true", help="end with 3 if something new, since the last report, needs action"
+    )
     report.set_defaults(run=_report)
 
 
-def _report(chosen: argparse.Namespace) -> None:
+def _report(chosen: argparse.Namespace) -> int:
     from jitkit.progress.command import report
 
     given = {"users": chosen.users, "sign_ins": chosen.sign_ins, "ledger": chosen.ledger}
     files = {kind: path for kind, path in given.items() if path is not None}
-    options = {"as_of": chosen.as_of, "target": chosen.target, "certificate_ends": chosen.certificate_ends}
-    print(report(files, chosen.out, inputs=chosen.inputs, **options))
+    options = {name: getattr(chosen, name) for name in ("as_of", "target", "certificate_ends", "mail_out")}
+    said, changes = report(files, chosen.out, inputs=chosen.inputs, **options)
+    print(said)
+    if not (chosen.exit_code and changes.trouble):
+        return 0
+    print(f"Needs action: {'; '.join(changes.trouble)}.", file=sys.stderr)
+    return _NEW_TROUBLE
 
 
 def _package(chosen: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
+from zipfile import ZipFile
 
 import pandas as pd
 import pyarrow as pa
@@ -41,13 +42,13 @@ def users(**columns: list[str]) -> pd.DataFrame:
 
 def written(folder: Path, frame: pd.DataFrame, **more: str) -> tuple[Path, str]:
     frame.to_csv(folder / "users.csv", index=False)
-    return folder / "out", report({"users": folder / "users.csv"}, folder / "out", **more)
+    return folder / "out", report({"users": folder / "users.csv"}, folder / "out", **more)[0]
 
 
 def test_formulas_of_a_spreadsheet_are_text(tmp_path: Path) -> None:
     out, _ = written(tmp_path, users(country=[*HOSTILE] * 30))
     for name in ("cohorts.csv", "stragglers.csv"):
-        with (out / name).open(encoding="utf-8", newline="") as file:
+        with (out / name).open(encoding="utf-8-sig", newline="") as file:
             found = {row.get("cohort") or row.get("country") for row in csv.DictReader(file)}
         assert found == set(HOSTILE.values()), name
 
@@ -58,7 +59,7 @@ def test_what_an_endpoint_wrote_is_no_formula_either(tmp_path: Path) -> None:
     users(country=["DE"] * 30).to_csv(tmp_path / "users.csv", index=False)
     Figures(read(tmp_path)).report(tmp_path / "out")
     for path in (tmp_path / "out").glob("*.csv"):
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             cells = [cell for row in csv.reader(file) for cell in row]
         assert not [cell for cell in cells if cell[:1] in ("=", "+", "@", "\t", "\r")], path.name
 
@@ -121,7 +122,9 @@ PEOPLE = [f"Ann Example {number}" for number in range(80)]
 )
 def test_columns_that_name_people_are_no_groups(tmp_path: Path, column: str, cells: list[str]) -> None:
     out, said = written(tmp_path, users(country=["DE", "FR"] * 40, **{column: cells}))
-    shown = said + "".join(path.read_text(encoding="utf-8") for path in out.iterdir())
+    with ZipFile(out / "report.xlsx") as book:
+        shown = said + "".join(book.read(name).decode() for name in book.namelist())
+    shown += "".join(path.read_text(encoding="utf-8") for path in out.iterdir() if path.suffix != ".xlsx")
     for cell in {*cells} - {"none", "x"}:
         assert cell not in shown
     assert column in (out / "quality.csv").read_text(encoding="utf-8")
@@ -146,7 +149,7 @@ def test_files_follow_the_umask_and_lists_of_people_are_their_owners(tmp_path: P
     finally:
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o777 for path in out.iterdir()}
-    assert modes.pop("stragglers.csv") == 0o600
+    assert modes.pop("stragglers.csv") == modes.pop("report.xlsx") == 0o600
     assert set(modes.values()) == {mode}
 
 

@@ -117,7 +117,13 @@ def test_the_numbers_lie_next_to_it(folder: Path) -> None:
     assert states.summary(told()).items() <= found.items()
     assert (found["forecast"], found["never_return"], found["backtest"]) == ([], None, None)
     assert found["cut_over"]["reason"].startswith("It is too early to tell")
-    assert {entry.name for entry in folder.iterdir()} == {"metrics.json", "report.html", *CSVS}
+    assert {entry.name for entry in folder.iterdir()} == {
+        "metrics.json",
+        "report.html",
+        "report.xlsx",
+        "history.csv",
+        *CSVS,
+    }
     assert len(pd.read_csv(folder / "stragglers.csv")) == 3
     assert pd.read_csv(folder / "curve.csv")["migrated"].tolist() == [0, 1, 2, 3, 3]
 
@@ -145,7 +151,7 @@ def test_titles_cells_and_problems_of_the_export_that_are_markup_stay_text(tmp_p
 
 def test_writing_again_replaces_the_files_and_a_file_in_the_way_is_refused(folder: Path) -> None:
     Figures(told()).report(folder)
-    assert len(list(folder.iterdir())) == len(CSVS) + 2
+    assert len(list(folder.iterdir())) == len(CSVS) + 4
     with pytest.raises(BadTable, match="cannot be written"):
         Figures(Tables()).report(folder / "report.html")
 

@@ -11,6 +11,9 @@ import pandas as pd
 
 from jitkit.errors import BadTable
 from jitkit.progress.figures import time_of
+from jitkit.progress.history import Changes
+from jitkit.progress.mail import as_mail
+from jitkit.progress.output_files import write_all
 from jitkit.progress.report import Figures
 from jitkit.progress.table_files import gather
 from jitkit.progress.tables import KINDS, Tables, remark, without_names
@@ -28,8 +31,9 @@ def report(
     as_of: str | None = None,
     target: float = 0.95,
     certificate_ends: str | None = None,
-) -> str:
-    """Read the tables, write the report and return what it says.
+    mail_out: Path | None = None,
+) -> tuple[str, Changes]:
+    """Read the tables, write the report and return what it says, with what changed since the last one.
 
     Args:
         files: tables whose kind is known: users, sign_ins, ledger.
@@ -38,6 +42,7 @@ def report(
         as_of: the report's last moment, ISO 8601, UTC if it names no zone; the last one in the files if left out.
         target: which share of the users is to be moved before the old system is switched off.
         certificate_ends: until when the certificate is valid, in the same form.
+        mail_out: a file for a short mail with the same figures.
 
     Raises:
         BadTable: a file, a time or the target does not fit, or no user was in scope by then.
@@ -45,8 +50,12 @@ def report(
     moment = time_of(as_of, "--as-of") if as_of else None
     tables = _tables(gather(files, inputs), moment)
     figures = Figures(tables).aim(target, certificate_ends or "")
-    page = figures.report(out)
-    return f"{figures.in_words()}\n\nReport     {page}"
+    page, changes = figures.report(out), figures.changes(out)
+    said = f"What changed\n  {changes}\n{figures.in_words()}\n\nReport     {page}"
+    if mail_out is not None:
+        write_all(mail_out.parent, {mail_out.name: as_mail(figures, changes)})
+        said += f"\nMail       {mail_out}"
+    return said, changes
 
 
 def read(folder: Path | str) -> Tables:

@@ -66,11 +66,19 @@ class Finding:
     since: pd.Timestamp | None = None
     until: pd.Timestamp | None = None
     users: int = 0
+    subject: str = ""  # the group, where it is about one
 
     @property
     def label(self) -> str:
         """The kind in words for a reader."""
         return _LABELS.get(self.kind, self.kind.capitalize())
+
+    @property
+    def name(self) -> str:
+        """What it is, without its numbers, which change."""
+        if self.subject:
+            return f"{self.label}: {self.subject}"
+        return self.label if self.since is None else f"{self.label} of {day(self.since)}"
 
 
 def findings(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> list[Finding]:
@@ -302,7 +310,8 @@ def _lagging(tables: Tables) -> Iterator[Finding]:
     for row, why, step in sorted(told[:_MOST], key=lambda each: each[2] == _REMIND):
         shares = {"share": 100 * row["fair_share"], "others": 100 * row["others"]}
         words = _words("lagging", **row | shares | {"column": row["by"].replace("_", " "), "why": why, "step": step})
-        yield Finding("lagging", *words, users=int(row["remaining"]))
+        subject = f"{row['by'].replace('_', ' ')} “{row['cohort']}”"
+        yield Finding("lagging", *words, users=int(row["remaining"]), subject=subject)
 
 
 def _why(tables: Tables, by: str, cohort: str) -> tuple[str, str]:

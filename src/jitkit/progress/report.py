@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -13,13 +12,15 @@ import pandas as pd
 
 from jitkit.display import Table
 from jitkit.errors import BadTable
-from jitkit.progress import charts, cohorts, figures, states
+from jitkit.progress import charts, cohorts, figures, history, states
 from jitkit.progress import findings as stands_out
 from jitkit.progress.charts import Chart, Charts
 from jitkit.progress.cutover import CutOver, cut_over
 from jitkit.progress.findings import Finding, attacks, findings, pace, waiting, wrong_passwords
 from jitkit.progress.forecast import Forecast, forecast, interval
+from jitkit.progress.history import Changes
 from jitkit.progress.outages import interruptions
+from jitkit.progress.output_files import WORKBOOK, as_csv, as_workbook, write_all
 from jitkit.progress.tables import TEXTS, Tables
 from jitkit.progress.wording import moment, say, table_of, template
 from jitkit.protocol import CALLS_PER_SECOND
@@ -28,7 +29,8 @@ __all__ = ["Figures"]
 
 _OFFERED: Final = 40  # values of a dimension
 _MEASURED: Final = ("extra", "low", "high", "days", "by_lot")
-_OF_THE_OWNER: Final = ("stragglers.csv",)  # it lists people by their ids
+SCHEMA_VERSION: Final = 1
+"""Of `metrics.json`; it grows when a field changes its meaning or goes, and not when one is added."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ class Figures:
             ("Not moved yet", f"{counts['remaining']:,}"),
             ("… of them blocked", f"{self.blocked:,}"),
         ]
-        caption, note = f"How far the migration is, {self._as_of}", " ".join(self._unknown)
+        caption, note = f"How far the migration is, {self._as_of}", " ".join(self.unknown)
         return Table(caption=caption, columns=("What", "Users"), rows=rows, note=note)
 
     def coverage(self) -> Table:
@@ -168,7 +170,7 @@ class Figures:
         return table_of(f"What this report rests on, {self._as_of}", found)
 
     @property
-    def _unknown(self) -> list[str]:
+    def unknown(self) -> list[str]:
         """What cannot be said, a sentence or two for each table that does not cover the whole time."""
         return [*filter(None, figures.coverage(self.tables)["unknown"])]
 
@@ -233,16 +235,23 @@ class Figures:
         found = found[~found["agree"]].drop(columns="agree")
         return table_of(f"Where flag, log and ledger disagree, {self._as_of}", found)
 
+    @cached_property
+    def _whole_days(self) -> dict[str, pd.Series]:
+        """The moves of each whole day: of all, the first seven and the last seven."""
+        daily, flagged = pace(self.tables), self.tables.users["flagged_at"]
+        # The day of `as_of` is not over; that of the first flag is not whole, unless the flag was set at midnight.
+        began = int(len(daily) > 0 and flagged.min() > daily["day"].iloc[0])
+        whole = daily["moved"].iloc[began:-1]
+        return {"all": whole, "first_7_days": whole.head(7), "last_7_days": whole.tail(7)}
+
     @property
     def answers(self) -> dict[str, str]:
         """The five questions that everybody asks, each with a sentence or two made of numbers."""
         tables, users = self.tables, self.tables.users
         counted, reasons, daily = states.count_states(tables), states.remaining(tables), pace(tables)
+        whole, unmoved = self._whole_days, users["migrated_at"].isna().all()
         confirmed = counted["confirmed_at_least"]
         moved = say("how_many_moved", counts=self.counts, confirmed=confirmed, blind=tables.blind)
-        # The day of `as_of` is not over; that of the first flag is not whole, unless the flag was set at midnight.
-        began = int(len(daily) > 0 and users["flagged_at"].min() > daily["day"].iloc[0])
-        whole, unmoved = daily["moved"].iloc[began:-1], users["migrated_at"].isna().all()
         tried = reasons[~reasons["reason"].isin(states.UNSEEN)]
         never = reasons.loc[reasons["reason"] == states.NEVER_TRIED, "users"].sum()
         left = say(
@@ -257,7 +266,7 @@ class Figures:
         switch_off = say("when_to_switch_off", forecast=self.forecast, choice=self.cut_over())
         return {
             "How many moved?": moved,
-            "How fast?": say("how_fast", days=len(daily), whole=whole, unmoved=unmoved),
+            "How fast?": say("how_fast", days=len(daily), whole=whole["all"], unmoved=unmoved),
             "Who is stuck, and why?": left,
             "Who never comes back?": say(
                 "who_never_comes", forecast=self.forecast, whole=self.everybody, blind=tables.blind
@@ -268,7 +277,7 @@ class Figures:
     def in_words(self) -> str:
         """Answer the five questions in lines for a screen, with what stands out below."""
         lines = [f"{question}\n  {answer}" for question, answer in self.answers.items()]
-        unknown = [f"  {sentence}" for sentence in self._unknown]
+        unknown = [f"  {sentence}" for sentence in self.unknown]
         lines = ["What is not known", *unknown, *lines] if unknown else lines
         found = [f"  {each.label}: {each.words}" for each in self.findings]
         found += [f"  Data: {each.rows:,} {each.finding}." for each in self.tables.remarks if each.rows]
@@ -277,7 +286,9 @@ class Figures:
     def report(
         self, out: Path | str, *, title: str = "Password migration", export_problems: pd.DataFrame | None = None
     ) -> Path:
-        """Write `report.html`, `metrics.json` and a CSV for each figure.
+        """Write `report.html`, `metrics.json`, a CSV for each figure and all of them as a workbook, `report.xlsx`.
+
+        The report's counts become a row of `history.csv`; one of the same moment is replaced.
 
         Args:
             out: the folder; made if it is not there.
@@ -290,23 +301,32 @@ class Figures:
         Raises:
             BadTable: the folder cannot be written to, or the tables hold something that no figure can be made of.
         """
-        frames = self._frames().items()
-        files = {f"{name}.csv": _inert(frame).to_csv(index=False, lineterminator="\n") for name, frame in frames}
-        files["metrics.json"] = json.dumps(self._metrics(), indent=2, allow_nan=False) + "\n"
-        files["report.html"] = self._page(title, export_problems)
-        folder = Path(out)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, text in files.items():
-                _write(folder / name, text)
-        except OSError as problem:
-            raise BadTable(
-                f"The report cannot be written to {folder} ({problem.strerror}).",
-                next_step="Choose a folder that is yours and has room.",
-            ) from None
+        folder, frames, as_of = Path(out), self._frames(), self.tables.as_of
+        files: dict[str, str | bytes] = {f"{name}.csv": as_csv(frame) for name, frame in frames.items()}
+        files[WORKBOOK] = as_workbook(frames, as_of)
+        changes = self.changes(folder)
+        if as_of is not None:
+            files[history.FILE] = as_csv(history.added(history.read(folder), self._row()))
+        files["metrics.json"] = json.dumps(self._metrics(frames, changes), indent=2, allow_nan=False) + "\n"
+        files["report.html"] = self._page(title, changes, export_problems)
+        write_all(folder, files)
         return folder / "report.html"
 
-    def _page(self, title: str, export_problems: pd.DataFrame | None) -> str:
+    def changes(self, folder: Path | str) -> Changes:
+        """Compare with the last report of an earlier moment in a folder.
+
+        Raises:
+            BadTable: the folder's history was changed by another program.
+        """
+        return history.compare(history.read(Path(folder)), self._row())
+
+    def _row(self) -> dict[str, Any]:
+        covered, counts = figures.coverage(self.tables), self.counts
+        incomplete = covered.loc[~covered["complete"], "table"].tolist()
+        as_of = self.tables.as_of if self.tables.as_of is not None else pd.Timestamp(0, tz="UTC")
+        return history.row(as_of, counts["in_scope"], counts["migrated"], self.everybody, self.findings, incomplete)
+
+    def _page(self, title: str, changes: Changes, export_problems: pd.DataFrame | None) -> str:
         tables = self.tables
         broken, records = interruptions(tables), states.matrix(tables)
         tried = wrong_passwords(tables)
@@ -319,8 +339,9 @@ class Figures:
         return template("report.html.jinja").render(
             title=title,
             figures=self,
+            changes=changes,
             tables=tables,
-            unknown=self._unknown,
+            unknown=self.unknown,
             whole=self.everybody,
             do_next=stands_out.do_next(tables),
             campaign_known=any(each.effect and each.effect.by_lot for each in cohorts.campaigns(tables)),
@@ -346,20 +367,37 @@ class Figures:
             stragglers=len(states.stragglers(tables)),
         )
 
-    def _metrics(self) -> dict[str, Any]:
-        choice, names = self.cut_over(), ("kind", "words", "since", "until", "users")
+    def _metrics(self, frames: dict[str, pd.DataFrame], changes: Changes) -> dict[str, Any]:
+        tables, choice = self.tables, self.cut_over()
+        names = ("kind", "name", "words", "since", "until", "users")
         date = None if choice.date is None else f"{choice.date:%Y-%m-%d}"
+        daily, agree = frames["daily"], frames["reconciliation"].groupby("agree")["users"].sum()
         return {
+            "schema_version": SCHEMA_VERSION,
+            "since_last": {name: _utc(value) for name, value in asdict(changes).items()},
             "everybody": self.everybody,
-            "do_next": json.loads(stands_out.do_next(self.tables).to_json(orient="records")),
+            "do_next": _rows(frames["do_next"]),
             "campaigns": [
                 {"at": f"{each.at:%Y-%m-%d}", "reached": len(each.reached), "control": len(each.control)}
                 | ({name: getattr(each.effect, name) for name in _MEASURED} if each.effect else {})
-                for each in cohorts.campaigns(self.tables)
+                for each in cohorts.campaigns(tables)
             ],
-            **states.summary(self.tables, self.certificate_ends),
+            **states.summary(tables, self.certificate_ends),
             **self.forecast.numbers(),
-            "cut_over": {"target_share": self.target, "date": date, "reason": choice.reason},
+            "pace": {name: _mean(part) for name, part in self._whole_days.items()},
+            "daily": _rows(daily),
+            "remaining_by_reason": _rows(frames["remaining"][["reason", "users"]]),
+            "answers": dict(zip(*frames["outcomes"][["action", "count"]].to_numpy().T, strict=True)),
+            "calls": figures.latency(tables) | figures.retries(tables) | {"steps": _rows(frames["latency"])},
+            "interruptions": _rows(frames["interruptions"].drop(columns="fix")),
+            "agreement": {"agree": int(agree.get(True, 0)), "differ": int(agree.get(False, 0))},
+            "reconciliation": _rows(frames["reconciliation"]),
+            "cohorts": _rows(frames["cohorts"]),
+            "abuse": attacks(tables) | {"accounts_by_tries": _rows(frames["abuse"])},
+            "legacy_data": _rows(frames["legacy_data"]),
+            "quality": _rows(frames["quality"]),
+            "cut_over": {"target_share": self.target, "date": date, "reason": choice.reason}
+            | {"target": choice.target, "dates": _rows(choice.dates)},
             "findings": [{name: _utc(getattr(each, name)) for name in names} for each in self.findings],
         }
 
@@ -391,29 +429,15 @@ class Figures:
         }
 
 
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Give the rows of a table as JSON has them: times in ISO 8601, nothing for what is missing or infinite."""
+    found: list[dict[str, Any]] = json.loads(frame.to_json(orient="records", date_format="iso", date_unit="s"))
+    return found
+
+
+def _mean(moved: pd.Series) -> float | None:
+    return round(float(moved.mean()), 2) if len(moved) else None
+
+
 def _utc(value: Any) -> Any:
     return value.isoformat().replace("+00:00", "Z") if isinstance(value, pd.Timestamp) else value
-
-
-def _inert(frame: pd.DataFrame) -> pd.DataFrame:
-    """Put an apostrophe before texts that a spreadsheet would take for a formula."""
-    texts = [name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
-    safe = frame.copy(deep=False)
-    for name in texts:
-        words = frame[name].astype("str")
-        if (formula := frame[name].notna() & words.str.match(r"[=+\-@\t\r]")).any():
-            safe[name] = frame[name].astype("object").mask(formula, "'" + words)
-    return safe
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file in one step, so that no reader sees half of it; lists of people are their owner's alone."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    mode = 0o600 if path.name in _OF_THE_OWNER else 0o666
-    try:
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

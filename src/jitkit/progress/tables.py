@@ -31,6 +31,9 @@ def _read(name: str) -> dict[str, Any]:
 TEXTS: Final = _read("texts.toml")
 """What the figures say in words."""
 
+DICTIONARY: Final = _read("dictionary.toml")
+"""What the tables of a report hold."""
+
 COLUMNS: Final = _read("columns.toml")
 KINDS: Final[dict[str, dict[str, str]]] = COLUMNS["tables"]
 NEEDED: Final[dict[str, list[str]]] = COLUMNS["needed"]

@@ -1,0 +1,144 @@
+"""Keeps a row a report in `history.csv` next to it, and says what changed since the last one."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from jitkit.errors import BadTable
+from jitkit.progress.findings import Finding, is_over
+from jitkit.progress.tables import TEXTS, in_utc, records
+from jitkit.progress.wording import say
+
+__all__ = ["FILE", "Changes", "added", "compare", "read", "row"]
+
+FILE: Final = "history.csv"
+_COUNTED: Final = ("in_scope", "migrated", "confirmed", "unconfirmed", "not_covered", "held_back", "waiting", "blocked")
+_ESTIMATED: Final = ("coming", "unlikely")
+_NEEDED: Final = ("as_of", *_COUNTED, "held_back_by", "findings")
+_WELCOME: Final = ("campaign", "rush")
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What changed since the last report of an earlier moment; in the first one, everything is new.
+
+    Args:
+        since: the moment of the last report; None in the first one.
+        counts: by how much each count of the bar differs.
+        held_back_by: the same, by what holds people back; only what differs.
+        new: what stands out now and did not then.
+        gone: what stood out then, and is over or no longer there.
+        trouble: of what is new, what is not over and asks for somebody to act.
+    """
+
+    since: pd.Timestamp | None
+    counts: dict[str, int]
+    held_back_by: dict[str, int]
+    new: tuple[str, ...]
+    gone: tuple[str, ...]
+    trouble: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return say("changes", found=self)
+
+
+def row(
+    as_of: pd.Timestamp,
+    in_scope: int,
+    migrated: int,
+    whole: Mapping[str, Any],
+    found: Sequence[Finding],
+    incomplete: Sequence[str],
+) -> dict[str, Any]:
+    """Make the row of a report.
+
+    Args:
+        as_of: its moment.
+        in_scope: number of users.
+        migrated: how many of them are moved.
+        whole: the parts of the bar that sums to everybody.
+        found: what stands out.
+        incomplete: tables that do not cover the whole time.
+    """
+    counts = {name: int(whole.get(name, 0)) for name in _COUNTED} | {"in_scope": in_scope, "migrated": migrated}
+    for name in _ESTIMATED:
+        counts |= {f"{name}_{end}": number for end, number in whole.get(name, {}).items()}
+    entries = [
+        {"kind": each.kind, "name": each.name, "since": _iso(each.since), "until": _iso(each.until)}
+        | {"over": is_over(each, as_of)}
+        for each in found
+    ]
+    for table in incomplete:
+        name = f"Incomplete: {TEXTS['coverage']['names'][table]}"
+        entries.append({"kind": "incomplete", "name": name, "since": None, "until": None, "over": False})
+    held, listed = (json.dumps(each, ensure_ascii=False) for each in (whole["held_back_by"], entries))
+    return {"as_of": _iso(as_of), **counts, "held_back_by": held, "findings": listed}
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """Read the history of a folder, the earliest report first; without a file it is empty.
+
+    Raises:
+        BadTable: the file is none that a report wrote.
+    """
+    path = folder / FILE
+    try:
+        frame = pd.read_csv(io.StringIO(path.read_text(encoding="utf-8-sig")), dtype="str", keep_default_na=False)
+        frame["as_of"] = frame["as_of"].map(lambda text: _iso(in_utc(pd.Timestamp(text))))
+        for name in _COUNTED:
+            frame[name] = frame[name].astype("int64")
+        for name in ("held_back_by", "findings"):
+            frame[name].map(json.loads)
+    except (FileNotFoundError, NotADirectoryError):
+        return pd.DataFrame(columns=[*_NEEDED])
+    except (OSError, ValueError, KeyError, AttributeError):
+        raise BadTable(
+            f"{path} is no history of reports, or was changed by another program.",
+            next_step="Move it away, or bring it back as it was; without it, the next report begins a new one.",
+        ) from None
+    return frame.sort_values("as_of", ignore_index=True)
+
+
+def added(history: pd.DataFrame, now: Mapping[str, Any]) -> pd.DataFrame:
+    """Add a report's row, in the order of time, in place of one of the same moment."""
+    others = records(history[history["as_of"] != now["as_of"]])
+    return pd.DataFrame([*others, now]).sort_values("as_of", ignore_index=True)
+
+
+def compare(history: pd.DataFrame, now: Mapping[str, Any]) -> Changes:
+    """Compare a report's row with the last one of an earlier moment."""
+    earlier = records(history[history["as_of"] < now["as_of"]].tail(1))
+    nothing = dict.fromkeys(_COUNTED, 0) | {"held_back_by": "{}", "findings": "[]"}
+    before: Mapping[str, Any] = earlier[0] if earlier else nothing
+    held, then = (json.loads(each["held_back_by"]) for each in (now, before))
+    causes = {cause: held.get(cause, 0) - then.get(cause, 0) for cause in {**held, **then}}
+    found, known = (json.loads(each["findings"]) for each in (now, before))
+    new = [each for each in found if not any(_same(each, other) for other in known)]
+    still = [each for each in found if not each["over"]]
+    gone = [each for each in known if not each["over"] and not any(_same(each, other) for other in still)]
+    return Changes(
+        since=pd.Timestamp(before["as_of"]) if earlier else None,
+        counts={name: int(now[name]) - int(before[name]) for name in _COUNTED},
+        held_back_by={cause: number for cause, number in causes.items() if number},
+        new=tuple(each["name"] for each in new),
+        gone=tuple(each["name"] for each in gone),
+        trouble=tuple(each["name"] for each in new if not each["over"] and each["kind"] not in _WELCOME),
+    )
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two findings are of one thing: what lies at a time by its time, which may grow, the others by name."""
+    if one["kind"] != other["kind"] or None in (one["since"], other["since"]):
+        return bool(one["name"] == other["name"])
+    return bool(one["since"] <= (other["until"] or other["since"]) and other["since"] <= (one["until"] or one["since"]))
+
+
+def _iso(time: pd.Timestamp | None) -> str | None:
+    return None if time is None else f"{time:%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,133 @@
+"""Writes what a report holds for other programs: a CSV a table, and one workbook with a data dictionary."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from jitkit.errors import BadTable
+from jitkit.progress.tables import DICTIONARY
+from jitkit.progress.wording import moment
+
+if TYPE_CHECKING:
+    from openpyxl.worksheet._write_only import WriteOnlyWorksheet
+
+__all__ = ["WORKBOOK", "as_csv", "as_workbook", "write_all"]
+
+WORKBOOK: Final = "report.xlsx"
+_OF_THE_OWNER: Final = ("stragglers.csv", WORKBOOK)  # they list people by their ids
+_MOST_ROWS: Final = 20_000  # of a sheet; longer tables are in their CSV alone
+_WIDEST, _MEASURED = 60, 200  # characters of a column, and rows that say how wide it is
+_LONGEST: Final = 32_767  # characters of a cell, by Excel's format
+_DAY, _TIME = "yyyy-mm-dd", "yyyy-mm-dd hh:mm:ss"
+_FORMULA: Final = r"[=+\-@\t\r]"
+
+
+def as_csv(frame: pd.DataFrame) -> str:
+    """Write a table as CSV that a spreadsheet opens: with its mark of UTF-8, times in UTC, and nothing that acts."""
+    return "\ufeff" + _inert(frame).to_csv(index=False, lineterminator="\n", date_format="%Y-%m-%d %H:%M:%S")
+
+
+def _inert(frame: pd.DataFrame) -> pd.DataFrame:
+    """Put an apostrophe before texts that a spreadsheet would take for a formula."""
+    texts = [name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
+    safe = frame.copy(deep=False)
+    for name in texts:
+        words = frame[name].astype("str")
+        if (formula := frame[name].notna() & words.str.match(_FORMULA)).any():
+            safe[name] = frame[name].astype("object").mask(formula, "'" + words)
+    return safe
+
+
+def as_workbook(frames: Mapping[str, pd.DataFrame], as_of: pd.Timestamp | None) -> bytes:
+    """Write tables as one workbook: a sheet a table, times as Excel's own (UTC), texts as texts, a data dictionary."""
+    from openpyxl import Workbook
+
+    book = Workbook(write_only=True)
+    rows = [("", "", f"As of {moment(as_of)}. All times are UTC.")]
+    for name, frame in frames.items():
+        long = f" Not in this workbook, as it has {len(frame):,} rows: see {name}.csv." if _is_long(frame) else ""
+        rows.append((name, "", DICTIONARY["sheets"][name] + long))
+        rows += [(name, column, DICTIONARY["columns"].get(column, DICTIONARY["other"])) for column in map(str, frame)]
+    dictionary = pd.DataFrame(rows, columns=["sheet", "column", "meaning"])
+    for name, frame in {"dictionary": dictionary, **frames}.items():
+        if not _is_long(frame):
+            _fill(book.create_sheet(name), frame)
+    written = io.BytesIO()
+    book.save(written)
+    return written.getvalue()
+
+
+def _is_long(frame: pd.DataFrame) -> bool:
+    return len(frame) > _MOST_ROWS
+
+
+def _fill(sheet: WriteOnlyWorksheet, frame: pd.DataFrame) -> None:
+    from openpyxl.utils import get_column_letter
+
+    sheet.freeze_panes = "A2"
+    for number, name in enumerate(map(str, frame), start=1):
+        widest = max((len(str(value)) for value in frame[name].head(_MEASURED)), default=0)
+        sheet.column_dimensions[get_column_letter(number)].width = min(max(widest, len(name)) + 2, _WIDEST)
+    sheet.append([*_cells(sheet, pd.Series([*map(str, frame)]))])
+    columns = [list(_cells(sheet, frame[name])) for name in frame]
+    for cells in zip(*columns, strict=True):
+        sheet.append(cells)
+
+
+def _cells(sheet: WriteOnlyWorksheet, column: pd.Series) -> Iterator[Any]:
+    """Give the cells of a column: numbers, dates and times without a zone, and texts that no program calculates."""
+    from openpyxl.cell import WriteOnlyCell
+    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+
+    form = None
+    if pd.api.types.is_datetime64_any_dtype(column):
+        column = column.dt.tz_localize(None)
+        form = _DAY if (column.dropna() == column.dropna().dt.normalize()).all() else _TIME
+    for value in column.astype("object"):
+        if pd.isna(value) or (isinstance(value, float) and not np.isfinite(value)):
+            yield None
+        elif form or isinstance(value, (bool, int, float, np.number)):
+            cell = WriteOnlyCell(sheet, value.to_pydatetime() if form else value)
+            cell.number_format = form or cell.number_format
+            yield cell
+        else:
+            cell = WriteOnlyCell(sheet, ILLEGAL_CHARACTERS_RE.sub("\ufffd", str(value))[:_LONGEST])
+            cell.data_type, cell.quotePrefix = "s", True
+            yield cell
+
+
+def write_all(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    """Write files into a folder, which is made if it is not there.
+
+    Raises:
+        BadTable: the folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            _write(folder / name, content if isinstance(content, bytes) else content.encode())
+    except OSError as problem:
+        raise BadTable(
+            f"The report cannot be written to {folder} ({problem.strerror}).",
+            next_step="Choose a folder that is yours and has room.",
+        ) from None
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Replace a file in one step, so that no reader sees half of it; lists of people are their owner's alone."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    mode = 0o600 if path.name in _OF_THE_OWNER else 0o666
+    try:
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
