@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -231,6 +232,9 @@ def _lab_arguments(further: Sequence[str]) -> list[str]:
             "There is no screen here, so open the address that JupyterLab prints. From another machine first run"
             " `ssh -L 8888:localhost:8888 USER@THIS-MACHINE` there."
         )
+    if codespace := os.environ.get("CODESPACE_NAME"):  # its browser asks by another name than this machine's
+        domain = os.environ.get("GITHUB_CODESPACES_PORT_FORWARDING_DOMAIN", "app.github.dev")
+        own.append(f"--ServerApp.allow_origin_pat=https://{re.escape(codespace)}-[0-9]+[.]{re.escape(domain)}$")
     given = {each.split("=")[0] for each in further}
     return [*(each for each in own if each.split("=")[0] not in given), *further]
 

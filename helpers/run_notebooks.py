@@ -393,7 +393,7 @@ def _require_folder(html: Path) -> None:
 def _fresh(home: Path, export: Path | None) -> None:
     try:
         if home.exists():
-            shutil.rmtree(home)
+            shutil.rmtree(str(home))  # of a Path, newer Pythons show the object in an error
     except OSError as problem:
         raise KitError(
             f"The earlier rehearsal in {home} cannot be removed.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -85,7 +86,7 @@ def test_a_home_that_cannot_be_written_is_told(
     for command in ("rehearse", "rehearsal"):
         assert main([command]) == 1
         said = capsys.readouterr().err
-        assert str(tmp_path / "file") in said and "Next: " in said
+        assert str(tmp_path / "file") in said and "Next: " in said and "Path(" not in said
 
 
 def test_a_served_rehearsal_says_where_it_is_and_ends_with_ctrl_c(tmp_path: Path) -> None:
@@ -111,6 +112,7 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """Run `jitkit lab` with some arguments; returns what JupyterLab is started with."""
     given: list[list[str]] = []
     monkeypatch.setattr("jupyterlab.labapp.LabApp.launch_instance", given.append)
+    monkeypatch.delenv("CODESPACE_NAME", raising=False)
     monkeypatch.setitem(os.environ, "PYTHONSTARTUP", "")
     monkeypatch.delenv("PYTHONSTARTUP")
 
@@ -165,6 +167,25 @@ def test_lab_opens_the_notebooks_with_the_whole_kit_around_them(
     own.parent.mkdir(parents=True)
     own.write_text("")
     assert f"--ServerApp.root_dir={tmp_path / 'ada'}" in lab(), "a person's own copy, next to their state folder"
+
+
+@pytest.mark.parametrize(
+    ("origin", "answers"),
+    [
+        ("https://ada-x1-8888.app.github.dev", True),
+        ("https://ben-x1-8888.app.github.dev", False),
+        ("https://ada-x1-8888.app.github.dev.example.com", False),
+        ("https://ada-x1-8888-app.github.dev", False),
+    ],
+)
+def test_lab_answers_the_browser_of_its_codespace_alone(
+    origin: str, answers: bool, lab: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not [each for each in lab() if "allow_origin" in each]
+    monkeypatch.setenv("CODESPACE_NAME", "ada-x1")
+    (given,) = [each for each in lab() if "allow_origin" in each]
+    # Jupyter takes what begins as the pattern does.
+    assert bool(re.match(given.removeprefix("--ServerApp.allow_origin_pat="), origin)) == answers
 
 
 def test_lab_never_shows_the_state_folder(
