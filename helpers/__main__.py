@@ -120,6 +120,11 @@ def _add_report(report: argparse.ArgumentParser) -> None:
     report.add_argument("--sign-ins", type=Path, metavar="FILE", help="the tenant's sign-in log")
     report.add_argument("--ledger", type=Path, metavar="FILE", help="the endpoint's ledger")
     report.add_argument(
+        "--dates", default="", metavar="HOW", help="dates that have two meanings: day-first, month-first or excel"
+    )
+    report.add_argument("--zone", default="UTC", metavar="ZONE", help="of times that name none, such as Europe/Berlin")
+    report.add_argument("--flag", default="", metavar="NAME", help="the migration's, where the files tell of several")
+    report.add_argument(
         "--as-of", metavar="TIME", help="until when to report (UTC); the last moment in the files if left out"
     )
     report.add_argument(
@@ -141,8 +146,8 @@ def _report(chosen: argparse.Namespace) -> int:
 
     given = {"users": chosen.users, "sign_ins": chosen.sign_ins, "ledger": chosen.ledger}
     files = {kind: path for kind, path in given.items() if path is not None}
-    options = {name: getattr(chosen, name) for name in ("as_of", "target", "certificate_ends", "mail_out")}
-    said, changes = report(files, chosen.out, inputs=chosen.inputs, **options)
+    names = ("inputs", "dates", "zone", "flag", "as_of", "target", "certificate_ends", "mail_out")
+    said, changes = report(files, chosen.out, **{name: getattr(chosen, name) for name in names})
     print(said)
     if not (chosen.exit_code and changes.trouble):
         return 0

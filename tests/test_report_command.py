@@ -108,7 +108,11 @@ def test_a_folder_is_read_by_the_columns_of_its_files(tmp_path: Path, capsys: py
         main(["report", str(tmp_path / "export"), "--as-of", "2026-09-29", "--out", str(tmp_path / "by folder")]) == 0
     )
     assert main(["report", *USERS, *LOGS, "--as-of", "2026-09-29", "--out", str(tmp_path / "by name")]) == 0
-    one, other = ((tmp_path / name / "metrics.json").read_text() for name in ("by folder", "by name"))
+    one, other = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("by folder", "by name"))
+    read = {
+        kind: (one["coverage"][kind].pop("files"), other["coverage"][kind].pop("files")) for kind in one["coverage"]
+    }
+    assert read["sign_ins"] == tuple(f"{name}.parquet (the kit's table sign_ins)" for name in ("1", "sign_ins"))
     assert one == other
 
 

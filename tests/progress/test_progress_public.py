@@ -15,7 +15,7 @@ import pytest
 from jitkit.errors import BadTable
 from jitkit.progress.command import report
 from jitkit.progress.table_files import read_table
-from jitkit.progress.tables import Tables, times
+from jitkit.progress.tables import Spelling, Tables, times
 
 PUBLIC = Path(__file__).with_name("public")
 
@@ -104,13 +104,51 @@ def test_spellings_that_cannot_be_misunderstood_are_read(texts: list[str], first
     assert read.isna().tolist() == [not text for text in texts]
 
 
-@pytest.mark.parametrize("texts", [["01/02/2026", "03/04/2026"], ["31/10/2026", "10/31/2026"], ["46327.5"], ["soon"]])
-def test_times_that_could_be_read_in_two_ways_are_refused_by_column(texts: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("texts", "row"),
+    [
+        (["01/02/2026", "03/04/2026"], 1),
+        (["31/10/2026", "10/31/2026"], 2),
+        (["46327.5"], 1),
+        (["2026-06-01", "", "soon"], 3),
+        (["13.2.2026", "31.2.2026"], 2),
+    ],
+)
+def test_a_time_that_cannot_be_read_is_refused_by_its_cell_alone(texts: list[str], row: int, tmp_path: Path) -> None:
     frame = pd.DataFrame({"user_id": [f"u{n}" for n, _ in enumerate(texts)], "migrated_at": texts})
     frame.to_csv(tmp_path / "users.csv", index=False)
     with pytest.raises(BadTable, match="The column migrated_at of users") as refused:
         read_table(tmp_path / "users.csv", "users")
-    assert not [text for text in texts if text in str(refused.value)]
+    assert f"in row {row} of users.csv: “{texts[row - 1]}”" in str(refused.value)
+    assert [text for text in texts if text and text in str(refused.value)] == [texts[row - 1]]
+
+
+def test_a_value_that_an_error_shows_is_cut_and_cannot_act(tmp_path: Path) -> None:
+    users = pd.DataFrame({"user_id": ["a"], "migrated_at": ["\x1b[31m" + "x" * 1_000]})
+    users.to_csv(tmp_path / "users.csv", index=False)
+    with pytest.raises(BadTable) as refused:
+        read_table(tmp_path / "users.csv", "users")
+    assert "\x1b" not in str(refused.value) and "x…”" in str(refused.value) and len(refused.value.happened) < 200
+
+
+@pytest.mark.parametrize(
+    ("texts", "spelling", "first"),
+    [
+        (["01/02/2026", "03/04/2026 14:05"], Spelling("day-first"), "2026-02-01"),
+        (["01/02/2026", "03/04/2026 14:05"], Spelling("month-first"), "2026-01-02"),
+        (["01/02/2026 02:00 PM", "03/04/2026 02:00 PM"], Spelling("day-first"), "2026-02-01 14:00"),
+        # The rows themselves show the month: what a person says about others does not matter.
+        (["10/11/2026", "10/31/2026"], Spelling("day-first"), "2026-10-11"),
+        (["01.02.2026", "03.04.2026"], Spelling("month-first"), "2026-02-01"),
+        (["46054.5", "2026-02-02"], Spelling("excel"), "2026-02-01 12:00"),
+        (["2026-02-01 12:00", "2026-02-01T12:00Z"], Spelling(zone="Europe/Berlin"), "2026-02-01 11:00"),
+        (["2026-07-01", "01.07.2026 00:00"], Spelling(zone="Europe/Berlin"), "2026-06-30 22:00"),
+        (["2026-10-25 02:30", "2026-03-29 02:30"], Spelling(zone="Europe/Berlin"), "2026-10-25 00:30"),
+        (["2026-02-01 12:00+02:00"], Spelling(zone="Europe/Berlin"), "2026-02-01 10:00"),
+    ],
+)
+def test_what_no_look_can_decide_a_person_can_say(texts: list[str], spelling: Spelling, first: str) -> None:
+    assert times(pd.Series(texts, dtype="str"), spelling).iloc[0] == pd.Timestamp(first, tz="UTC")
 
 
 def test_traces_with_a_level_before_the_line_are_read() -> None:

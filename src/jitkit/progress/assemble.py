@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
 
+from jitkit.errors import BadTable
 from jitkit.progress.collect import Archive
-from jitkit.progress.tables import NEVER, Extent, Tables, index_in, micros, moments, remark, times, without_names
+from jitkit.progress.log_analytics import FLAG
+from jitkit.progress.table_files import Found
+from jitkit.progress.tables import (
+    KINDS,
+    LOGS,
+    NEVER,
+    Extent,
+    Tables,
+    index_in,
+    micros,
+    moments,
+    remark,
+    times,
+    without_names,
+)
 from jitkit.protocol import UPDATE
 
 # How far apart one migration's sign-in and flag, and its new password and flag, are written down.
 _SIGN_IN_APART: Final = pd.Timedelta(minutes=5)
 _PASSWORD_APART: Final = pd.Timedelta(seconds=30)
+_NAMED: Final = 5  # files that a remark names
 
 
 def from_archive(archive: Archive, now: pd.Timestamp, dimensions: pd.DataFrame | None = None) -> Tables:
@@ -40,6 +57,94 @@ def from_archive(archive: Archive, now: pd.Timestamp, dimensions: pd.DataFrame |
         remark("not_collected", len(missing), f"{missing[0]} to {missing[-1]}" if missing else ""),
     )
     return tables
+
+
+def from_files(found: Found, flag: str = "") -> Tables:
+    """Make the tables of what files hold: where none is a table of users, of the tenant's audits and lists of users.
+
+    Args:
+        found: the files' rows.
+        flag: the migration flag's full name; needed where several are in the files.
+
+    Raises:
+        BadTable: no file says who was moved, or several flags could be meant.
+    """
+    logs = {kind: found.table(kind) for kind in LOGS}
+    audits, listed = found.table("audits"), found.table("directory")
+    if "users" in found.parts:
+        tables = Tables(found.table("users"), logs["sign_ins"], logs["ledger"])
+    else:
+        name = _chosen(audits, listed, flag.lower())
+        if len(audits):
+            audits = audits[audits["flag"].isin((name, ""))]
+        moments = [table["time"].max() for table in (*logs.values(), audits) if len(table)]
+        seen_at = max(moments, default=pd.Timestamp.now("UTC").floor("us"))
+        people = _people(audits, listed, name, seen_at)
+        known = listed.drop(columns=["created_at", *_flags(listed)], errors="ignore")
+        more = {"audits": audits, "dimensions": known}
+        tables = assemble(people, seen_at=seen_at, **logs, **{name: each for name, each in more.items() if len(each)})
+        dated = audits["user_id"][audits["event"] == "flag_false"] if len(audits) else ()
+        undated = (tables.users["migrated_at"] == seen_at) & ~tables.users["user_id"].isin(dated)
+        tables.remarks = (*tables.remarks, remark("undated", int(undated.sum())))
+    tables.sources = tuple(found.sources)
+    # Beside a table of users, audits and lists of users are not needed.
+    needed = {*(KINDS if "users" in found.parts else (*KINDS, "audits", "directory"))}
+    if unused := [f"{each.file} ({each.taken_for})" for each in found.sources if not needed & {*each.gives}]:
+        tables.remarks = (*tables.remarks, remark("unused_files", len(unused), ", ".join(unused[:_NAMED])))
+    return tables
+
+
+def _chosen(audits: pd.DataFrame, listed: pd.DataFrame, flag: str) -> str:
+    """Find the full name of the flag, in lower case, that the files tell of."""
+    names = sorted({*_flags(listed), *_flags(audits["flag"] if len(audits) else ())})
+    if flag in names or (len(names) == 1 and not flag):
+        return flag or names[0]
+    if not names:
+        raise BadTable(
+            "No file says who is in scope and who was moved.",
+            next_step="Give a table of users with the columns user_id and migrated_at; or the audit log, or a list of "
+            "users, with the migration flag extension_…: notebook 01 shows its full name.",
+        )
+    raise BadTable(
+        f"The files tell of these flags: {', '.join(names)}" + (f", and not of {flag}." if flag else "."),
+        next_step="Name the migration's with --flag.",
+    )
+
+
+def _flags(names: Iterable[Any]) -> list[str]:
+    return [str(name) for name in names if FLAG.fullmatch(str(name))]
+
+
+def _people(audits: pd.DataFrame, listed: pd.DataFrame, flag: str, seen_at: pd.Timestamp) -> pd.DataFrame:
+    """Make the table that `assemble` takes: the flag is false where a list or the last audit says so."""
+    moments = pd.DataFrame(columns=["user_id", "flag_true", "flag_false"])
+    if len(audits):
+        changes = audits[audits["flag"] == flag].pivot_table(
+            index="user_id", columns="event", values="time", aggfunc="max"
+        )
+        moments = changes.reindex(columns=["flag_true", "flag_false"]).rename_axis(None, axis="columns").reset_index()
+    if flag in listed:
+        known = listed.groupby("user_id").agg(seen=(flag, "min"), created_at=("created_at", "min")).reset_index()
+        moments = moments.merge(known, on="user_id", how="outer")
+    elif len(listed):
+        moments = moments.merge(listed.groupby("user_id")["created_at"].min().reset_index(), on="user_id", how="left")
+    moments = moments.reindex(columns=["user_id", "flag_true", "flag_false", "seen", "created_at"])
+    true_at, false_at, created = (times(moments[name]) for name in ("flag_true", "flag_false", "created_at"))
+    # A comparison with a missing time is false.
+    audited = (true_at > false_at) | false_at.isna()
+    value = pd.Series(audited, dtype="boolean").mask(true_at.isna() & false_at.isna())
+    seen = moments["seen"].astype("boolean")
+    moved = (~value).fillna(False).astype("bool") | (~seen).fillna(False).astype("bool")
+    return pd.DataFrame(
+        {
+            "user_id": moments["user_id"],
+            "flag": value.fillna(seen).mask(moved, False),
+            "created_at": created,
+            "true_at": true_at.fillna(created),
+            "false_at": false_at.fillna(seen_at),
+            "gone_at": pd.NaT,
+        }
+    )
 
 
 def assemble(

@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 
 from jitkit.errors import BadTable
+from jitkit.progress.assemble import from_files
 from jitkit.progress.figures import time_of
 from jitkit.progress.history import Changes
 from jitkit.progress.mail import as_mail
 from jitkit.progress.output_files import write_all
 from jitkit.progress.report import Figures
-from jitkit.progress.table_files import gather
-from jitkit.progress.tables import KINDS, Tables, remark, without_names
+from jitkit.progress.table_files import Found, gather
+from jitkit.progress.tables import Spelling, Tables, remark, without_names
 
-__all__ = ["read", "report"]
+__all__ = ["DATES", "read", "report"]
 
-_ENDINGS = (".parquet", ".csv", ".jsonl", ".ndjson", ".json")
+DATES = ("day-first", "month-first", "excel")
+"""How dates may be written that could be read in two ways."""
 
 
 def report(
@@ -28,6 +30,9 @@ def report(
     out: Path,
     *,
     inputs: Sequence[Path] = (),
+    dates: str = "",
+    zone: str = "UTC",
+    flag: str = "",
     as_of: str | None = None,
     target: float = 0.95,
     certificate_ends: str | None = None,
@@ -39,6 +44,9 @@ def report(
         files: tables whose kind is known: users, sign_ins, ledger.
         out: the folder for the page and the numbers.
         inputs: further files, and folders of files: what each is, its columns say.
+        dates: how dates are written that could be read in two ways: day-first, month-first or excel.
+        zone: the time zone of times that name none.
+        flag: the migration flag's full name, where the files tell of several.
         as_of: the report's last moment, ISO 8601, UTC if it names no zone; the last one in the files if left out.
         target: which share of the users is to be moved before the old system is switched off.
         certificate_ends: until when the certificate is valid, in the same form.
@@ -48,7 +56,7 @@ def report(
         BadTable: a file, a time or the target does not fit, or no user was in scope by then.
     """
     moment = time_of(as_of, "--as-of") if as_of else None
-    tables = _tables(gather(files, inputs), moment)
+    tables = _tables(gather(files, inputs, _spelling(dates, zone), without=out), moment, flag)
     figures = Figures(tables).aim(target, certificate_ends or "")
     page, changes = figures.report(out), figures.changes(out)
     said = f"What changed\n  {changes}\n{figures.in_words()}\n\nReport     {page}"
@@ -58,28 +66,35 @@ def report(
     return said, changes
 
 
-def read(folder: Path | str) -> Tables:
-    """Read the tables of a folder: `users`, `sign_ins` and `ledger`, each as Parquet, CSV or JSON lines.
+def read(inputs: Path | str | Sequence[Path | str], *, dates: str = "", zone: str = "UTC", flag: str = "") -> Tables:
+    """Read the tables of files and folders: what each file is, its columns say.
 
     Args:
-        folder: where they lie; users must be there, the logs may be missing.
+        inputs: a file or a folder, or several.
+        dates: how dates are written that could be read in two ways: day-first, month-first or excel.
+        zone: the time zone of times that name none.
+        flag: the migration flag's full name, where the files tell of several.
 
     Raises:
-        BadTable: there are no users, or a file does not fit.
+        BadTable: no file says who is in scope, or a file does not fit.
     """
-    found = {
-        kind: path for kind in KINDS for ending in _ENDINGS if (path := Path(folder) / f"{kind}{ending}").is_file()
-    }
-    if "users" not in found:
-        raise BadTable(
-            f"There is no table of users in {folder}.", next_step="Give a folder with users.parquet or .csv."
-        )
-    return _tables(gather(found, ()))
+    paths = [inputs] if isinstance(inputs, (str, Path)) else inputs
+    return _tables(gather({}, [Path(each) for each in paths], _spelling(dates, zone)), flag=flag)
 
 
-def _tables(read: dict[str, Any], moment: pd.Timestamp | None = None) -> Tables:
+def _spelling(dates: str, zone: str) -> Spelling:
+    if dates not in ("", *DATES):
+        raise BadTable(f"Dates cannot be {dates}.", next_step=f"Say {', '.join(DATES)}.")
+    try:
+        ZoneInfo(zone)
+    except (ValueError, KeyError, OSError):
+        raise BadTable(f"There is no time zone {zone}.", next_step="Name it as Europe/Berlin, or UTC.") from None
+    return Spelling(dates, zone)
+
+
+def _tables(found: Found, moment: pd.Timestamp | None = None, flag: str = "") -> Tables:
     """Go back to a moment, or to the last one written; users flagged later are not in scope yet."""
-    tables = without_names(Tables(**read))
+    tables = without_names(from_files(found, flag))
     if not len(tables.users) or (moment is None and tables.users["flagged_at"].isna().all()):
         return tables
     earlier = tables.until(moment or tables.as_of or pd.Timestamp.now("UTC"))

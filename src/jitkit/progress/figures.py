@@ -54,6 +54,8 @@ _STORE: Final = ("malformed", "ambiguous", "unknown_user", "weak", "must_change"
 _USUAL: Final = 20.0
 _OFF: Final = (4, 5, 6)  # Friday to Sunday: which of them are quiet differs between countries
 _AROUND: Final = 28  # days on each side that show what is usual
+_FILES: Final = 3  # files that are named one by one
+_USERS: Final = {"audits", "directory"}  # what a table of users is made of where no file holds one
 _NAMED: Final = 7  # missing days that are named one by one
 _MANY: Final = 20  # rows of strangers from which on they are no accident
 
@@ -421,6 +423,8 @@ def covered(tables: Tables, since: pd.Series) -> np.ndarray:
 def coverage(tables: Tables) -> pd.DataFrame:
     """List the three tables: `table`, `rows`, `since`, `until`, and in `unknown` what cannot be said because of it.
 
+    `files` says what each was read from, and what these files were taken for.
+
     `complete` is whether the table reaches from the first flag to `as_of`, without a missing day and uncut. The
     ledger only has to reach as far as the sign-in log shows calls, where that is known.
     """
@@ -435,7 +439,19 @@ def coverage(tables: Tables) -> pd.DataFrame:
             words.append(TEXTS["coverage"]["days"].format(days(len(gaps)), ", ".join(gaps[:_NAMED]) + more))
         rows.append((kind, log.rows, log.since, log.until, not words, " ".join(words)))
     frame = pd.DataFrame(rows, columns=["table", "rows", "since", "until", "complete", "unknown"])
+    frame["files"] = [_files(tables, kind) for kind in frame["table"]]
     return frame.assign(since=times(frame["since"]), until=times(frame["until"]))
+
+
+def _files(tables: Tables, kind: str) -> str:
+    """Name the files of a table, by what they were taken for."""
+    made_of = {kind} if kind != "users" or any("users" in each.gives for each in tables.sources) else _USERS
+    read: dict[str, list[str]] = {}
+    for each in tables.sources:
+        if made_of & {*each.gives}:
+            read.setdefault(each.taken_for, []).append(each.file)
+    more = {name: f" and {len(files) - _FILES:,} more" * (len(files) > _FILES) for name, files in read.items()}
+    return "; ".join(f"{', '.join(files[:_FILES])}{more[name]} ({name})" for name, files in read.items())
 
 
 def _holes(tables: Tables) -> list[str]:

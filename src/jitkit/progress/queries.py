@@ -11,17 +11,15 @@ documented there is read either way: how names are spelt inside the dynamic colu
 from __future__ import annotations
 
 import html
-import re
 from typing import Final
 
 from jitkit import kql
 from jitkit.display import fold
 from jitkit.errors import KitError
+from jitkit.progress.log_analytics import FLAG
 
 QUERIES: Final = ("curve", "failures", "latency", "states", "load")
 """The questions that there are queries for."""
-
-_FLAG: Final = re.compile(r"extension_[0-9a-f]{32}_\w+", re.ASCII)
 
 
 class Queries(dict[str, str]):
@@ -36,7 +34,7 @@ def query(name: str, flag: str) -> str:
     """Write one of `QUERIES` for the migration flag with this full name, whole: it can be pasted as it is."""
     if name not in QUERIES:
         raise KitError(f"There is no query {name}.", next_step=f"Ask for one of {', '.join(QUERIES)}.")
-    if not _FLAG.fullmatch(flag):
+    if not FLAG.fullmatch(flag):
         raise KitError(
             f"{flag} is not the full name of a migration flag.",
             next_step="Take the name that notebook 01 shows: extension_, 32 hexadecimal digits, _ and the attribute.",

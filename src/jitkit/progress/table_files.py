@@ -1,51 +1,91 @@
-"""Reads tables from files: CSV, JSON lines and Parquet, with the kit's own columns or exported from Log Analytics.
+"""Reads tables and exports from files: CSV, JSON, Parquet and Excel workbooks, also packed by gzip.
 
-JSON lines of the kit's own columns are read by Apache Arrow, a block at a time: only the table's columns are parsed,
-and what is held is the result, never the file. Any other shape, such as a torn line or a number written as text, is
-read line by line, which can also say what is wrong.
+DuckDB reads every format. What it does not take as it is (a packed file, UTF-16, a workbook, pages of Graph, a torn
+line) is first written as a plain file into a folder of its own. The columns of the kit's own tables come in their
+types, some rows at a time; where a value is written in another way, the columns come as texts, for `tidy` to read in
+more spellings, or to refuse by row and value.
 """
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import re
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import json as arrow_json
 from pyarrow import parquet
 
 from jitkit.errors import BadTable
-from jitkit.progress.log_analytics import translated
-from jitkit.progress.tables import KINDS, NEEDED, tidy, times
+from jitkit.progress.log_analytics import SHAPES, plain_name, refuse_local, shape_of, translate
+from jitkit.progress.tables import KINDS, NEEDED, Source, Spelling, plain_text, tidy, united
 
-_CSV: Final[dict[str, Any]] = {
-    "dtype": str,
-    "keep_default_na": False,
-    "na_values": ["", "NULL"],
-    "encoding": "utf-8-sig",
-    # A separator at the end of each row would make the first column an index otherwise.
-    "index_col": False,
-}
 _MOST_ROWS: Final = 100_000_000  # a few kilobytes of Parquet may say that they are more
-_BLOCK: Final = 8 << 20  # bytes that are parsed at once
-_TYPES: Final = {"number": pa.int32(), "decimal": pa.float64()}
+_AT_ONCE: Final = 1_000_000  # rows
+_LARGEST: Final = 64 << 20  # bytes of one row
+_LISTED: Final = 40  # columns that an error names
+_CSV: Final = (".csv", ".tsv", ".txt")
+_JSON: Final = (".jsonl", ".ndjson", ".json")
+_HEAD: Final = 1 << 20  # characters in which the first object ends
+_PAGES: Final = ("value", "records")  # what holds the rows of a page of Graph, and of a message of an event hub
+# Which exports a named option takes.
+_GIVES: Final = {
+    "users": ("directory", "audits"),
+    "sign_ins": ("sign_ins", "archive", "downloaded"),
+    "ledger": ("traces", "requests"),
+}
+_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
-def read_table(path: Path | str, kind: str) -> pd.DataFrame:
-    """Read one of the tables from a file.
+class _Rows(NamedTuple):
+    """The rows of a file, or of a workbook's sheet: each column by its name, as an expression that gives its text."""
 
-    Exports of Log Analytics are recognised by their columns: `SigninLogs` as sign_ins; `AppRequests` and `AppTraces` as
-    ledger.
+    name: str
+    relation: duckdb.DuckDBPyRelation
+    texts: dict[str, str]
+    types: dict[str, str]  # of columns that hold something else than text, and no list or object
+
+
+@dataclass
+class Found:
+    """What some files hold.
 
     Args:
-        path: CSV (`.csv`), JSON lines or one JSON array (`.jsonl`, `.ndjson`, `.json`) or Parquet (`.parquet`).
+        parts: kind to rows: users, sign_ins and ledger; audits and directory as `log_analytics.translate` gives them.
+        sources: the files.
+    """
+
+    parts: dict[str, list[pd.DataFrame]] = field(default_factory=dict)
+    sources: list[Source] = field(default_factory=list)
+
+    def table(self, kind: str) -> pd.DataFrame:
+        """Return all rows of a kind; without a column where no file holds any."""
+        return united(self.parts.get(kind, []))
+
+
+def read_table(path: Path | str, kind: str, spelling: Spelling | None = None) -> pd.DataFrame:
+    """Read one of the tables from a file.
+
+    Exports of Microsoft's logs are recognised by their columns.
+
+    Args:
+        path: CSV, JSON (one object a line, an array, or pages of Graph), Parquet or an Excel workbook; or one of them
+            packed by gzip.
         kind: users, sign_ins or ledger.
+        spelling: how its times are written, where no look can decide it.
 
     Returns:
         the table in its columns and types.
@@ -53,14 +93,76 @@ def read_table(path: Path | str, kind: str) -> pd.DataFrame:
     Raises:
         BadTable: the file is missing, is of another kind, or does not fit.
     """
-    path = Path(path)
-    with explained(path):
-        # No variable holds the rows while they are made tidy: there may be millions.
-        return tidy(_rows(path, kind), kind)
+    found = Found()
+    _read(Path(path), kind, spelling or Spelling(), found)
+    if kind not in found.parts:
+        raise BadTable(
+            f"{Path(path).name} is no table of {kind}: it is taken for {found.sources[0].taken_for}.",
+            next_step=f"Give it to `jitkit report`, which makes the table of {kind} from such files.",
+        )
+    return tidy(found.table(kind), kind)
+
+
+def gather(
+    files: Mapping[str, Path],
+    inputs: Sequence[Path],
+    spelling: Spelling | None = None,
+    *,
+    without: Path | None = None,
+) -> Found:
+    """Read files whose kind is known, and files and folders of which the columns say it.
+
+    Args:
+        files: kind of table to file.
+        inputs: files, and folders with all that lie in them.
+        spelling: how times are written, where no look can decide it.
+        without: a folder that is left out, where the last report lies.
+
+    Raises:
+        BadTable: as for `read_table`; or nothing that is known has the columns of a file.
+    """
+    found = Found()
+    for kind, path in files.items():
+        _read(path, kind, spelling or Spelling(), found)
+    for path in (each for given in inputs for each in _files_in(given, without)):
+        _read(path, "", spelling or Spelling(), found)
+    return found
+
+
+def _files_in(given: Path, without: Path | None) -> list[Path]:
+    """List a folder's files, also those of folders in it, without hidden ones; a file is the only one of its own."""
+    if not given.is_dir():
+        return [given]
+    inside = [path for path in sorted(given.rglob("*")) if path.is_file()]
+    found = [path for path in inside if not any(part.startswith(".") for part in path.relative_to(given).parts)]
+    found = [path for path in found if without is None or without.absolute() not in path.absolute().parents]
+    if not found:
+        raise BadTable(f"There is no file in {given}.", next_step="Give the folder in which the exports lie.")
+    return found
+
+
+def _read(path: Path, kind: str, spelling: Spelling, found: Found) -> None:
+    """Add what a file holds. A file that DuckDB refuses is read again with care: a torn line costs that line alone."""
+    with _explained(path), tempfile.TemporaryDirectory() as scratch, closing(duckdb.connect()) as database:
+        database.execute("SET TimeZone = 'UTC'")
+        plain = _unpacked(path, Path(scratch))
+        for careful in (False, True):
+            part = Found()
+            try:
+                for rows in _sources(database, plain, plain_text(path.name), Path(scratch), careful):
+                    _add(rows, kind, spelling, part)
+            except duckdb.Error:
+                if careful:
+                    raise
+                continue
+            break
+    for name, frames in part.parts.items():
+        found.parts.setdefault(name, []).extend(frames)
+    found.sources += part.sources
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def _explained(path: Path) -> Iterator[None]:
     """Say in a BadTable why a file cannot be read."""
     try:
         yield
@@ -68,198 +170,338 @@ def explained(path: Path) -> Iterator[None]:
         raise BadTable(f"There is no file {path}.", next_step="Check the path.") from None
     except UnicodeDecodeError:
         raise BadTable(f"{path.name} is not UTF-8.", next_step="Save it as UTF-8.") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error, zipfile.BadZipFile, csv.Error):
+        raise BadTable(f"{path.name} is broken, or not what its name says.", next_step="Export it again.") from None
     except OSError as problem:
         raise BadTable(
             f"{path} cannot be read ({problem.strerror}).", next_step="Check that it is a file that you may read."
         ) from None
-    except (ValueError, RecursionError):
-        # JSON may be nested too deeply. pandas and pyarrow quote the offending text; it must not be shown.
+    except (ValueError, RecursionError, duckdb.Error):
+        # JSON may be nested too deeply. DuckDB and pandas quote the offending text; it must not be shown.
         raise BadTable(f"{path.name} is broken, or not what its name says.", next_step="Export it again.") from None
 
 
-def gather(files: Mapping[str, Path], inputs: Sequence[Path]) -> dict[str, pd.DataFrame]:
-    """Read tables from files whose kind is known, and from files and folders of which the columns say it.
-
-    Returns:
-        kind to table; of several files of one kind all rows.
-
-    Raises:
-        BadTable: as for `read_table`; a file is of no known kind; or there are no users.
-    """
-    parts: dict[str, list[pd.DataFrame]] = {}
-    for kind, path in files.items():
-        parts.setdefault(kind, []).append(read_table(path, kind))
-    for path in (each for given in inputs for each in _files_in(given)):
-        kind = kind_of(path)
-        parts.setdefault(kind, []).append(read_table(path, kind))
-    if "users" not in parts:
-        raise BadTable(
-            "No file says who is in scope and who was moved.",
-            next_step=f"Give a table of users, with the columns {', '.join(NEEDED['users'])}.",
-        )
-    return {kind: tidy(pd.concat(frames), kind) if len(frames) > 1 else frames[0] for kind, frames in parts.items()}
+def _unpacked(path: Path, scratch: Path) -> Path:
+    """Return a file that is not packed, and of UTF-8 if it is a text."""
+    if path.suffix.lower() == ".gz":
+        packed, path = path, scratch / f"unpacked{Path(path.stem).suffix}"
+        with gzip.open(packed) as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target)
+    with path.open("rb") as file:
+        mark = file.read(2)
+    if mark not in _UTF_16 or path.suffix.lower() not in (*_CSV, *_JSON):
+        return path
+    plain = scratch / f"utf-8{path.suffix}"
+    with path.open(encoding="utf-16", newline="") as source, plain.open("w", encoding="utf-8", newline="") as target:
+        shutil.copyfileobj(source, target)
+    return plain
 
 
-def kind_of(path: Path) -> str:
-    """Find by its columns which of the tables a file holds.
-
-    Raises:
-        BadTable: it is none of them.
-    """
-    columns = _columns(path)
-    for kind, needed in NEEDED.items():
-        if set(needed) <= set(columns):
-            return kind
-    raise BadTable(
-        f"{path.name} is no table that is known. It has the columns {', '.join(columns)}.",
-        next_step="; ".join(f"{kind} has {', '.join(needed)}" for kind, needed in NEEDED.items()) + ".",
-    )
-
-
-def _files_in(given: Path) -> list[Path]:
-    """List a folder's files, also those of folders in it, without hidden ones; a file is the only one of its own."""
-    if not given.is_dir():
-        return [given]
-    inside = [path for path in sorted(given.rglob("*")) if path.is_file()]
-    found = [path for path in inside if not any(part.startswith(".") for part in path.relative_to(given).parts)]
-    if not found:
-        raise BadTable(f"There is no file in {given}.", next_step="Give the folder in which the exports lie.")
-    return found
-
-
-def _columns(path: Path) -> list[str]:
-    """Read the names of a file's columns."""
-    with explained(path):
-        match path.suffix.lower():
-            case ".parquet":
-                return list(parquet.read_schema(path).names)
-            case ".jsonl" | ".ndjson" | ".json":
-                return list(next(iter(_read_objects(path)), {}))
-        return [str(name) for name in _raw(path).columns]
-
-
-def _rows(path: Path, kind: str) -> pd.DataFrame:
-    if path.suffix.lower() in (".jsonl", ".ndjson", ".json") and (read := _read_blocks(path, kind)) is not None:
-        return read
-    frame = _raw(path)
-    # Of traces, not every row is a line of the ledger: whether an export was cut shows in the rows of the file.
-    result = translated(frame, kind)
-    result.attrs["rows"] = len(frame)
-    return result
-
-
-def _raw(path: Path) -> pd.DataFrame:
+def _sources(
+    database: duckdb.DuckDBPyConnection, path: Path, name: str, scratch: Path, careful: bool
+) -> Iterator[_Rows]:
     match path.suffix.lower():
-        case ".csv":
-            try:
-                return _read_csv(path)
-            except pd.errors.EmptyDataError:
-                return pd.DataFrame()
+        case ending if ending in _CSV:
+            yield _csv(database, path, name, careful)
+        case ending if ending in _JSON:
+            yield _json(database, path, name, scratch, careful)
         case ".parquet":
-            if (rows := parquet.read_metadata(path).num_rows) > _MOST_ROWS:
-                raise BadTable(
-                    f"{path.name} says that it has {rows:,} rows, more than the {_MOST_ROWS:,} that are read.",
-                    next_step="Export it in parts, by time.",
-                )
-            frame = pd.read_parquet(path)
-            return frame.reset_index() if any(frame.index.names) else frame
-        case ".jsonl" | ".ndjson" | ".json":
-            return pd.DataFrame(_read_objects(path))
+            yield _parquet(database, path, name)
+        case ".xlsx":
+            for sheet, copy in _sheets(path, name, scratch):
+                yield _csv(database, copy, f"{name}, sheet {sheet}", careful)
         case other:
             raise BadTable(
-                f"{path.name} ends in {other or 'nothing'}: it is not known how to read that.",
-                next_step="Give a .csv, .jsonl or .parquet file.",
+                f"{name} ends in {other or 'nothing'}: it is not known how to read that.",
+                next_step="Give a .csv, .json, .jsonl, .parquet or .xlsx file, or one of them packed as .gz.",
             )
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _csv(database: duckdb.DuckDBPyConnection, path: Path, name: str, careful: bool) -> _Rows:
     """Read text with commas, or with the semicolons or tabs of a spreadsheet, whose decimals may then have commas."""
-    with path.open(encoding="utf-8-sig") as lines:
+    csv.field_size_limit(_LARGEST)
+    with path.open(encoding="utf-8-sig", newline="") as lines:
         heading = lines.readline()
-    separator = max(",;\t", key=heading.count)
-    with warnings.catch_warnings():
-        # Cells without a heading would be dropped with a warning, and the other columns may be shifted.
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        try:
-            frame = pd.DataFrame(pd.read_csv(path, sep=separator, **_CSV))
-        except pd.errors.ParserWarning:
-            raise BadTable(
-                f"{path.name} has rows with more cells than its heading.",
-                next_step="Give each column a name, and put texts that hold a separator into quotes.",
-            ) from None
+        separator = max(",;\t", key=heading.count)
+        lines.seek(0)
+        names = next(csv.reader(lines, delimiter=separator), [])
+        if careful:
+            _check_cells(csv.reader(lines, delimiter=separator), len(names), name)
+    # The first of several columns of one name counts, and none without a name.
+    texts = {each: f"c{number}" for number, each in reversed([*enumerate(names)]) if each}
+    if not texts:
+        return _nothing(database, name)
     if separator != ",":
-        decimals = [name for name in ("duration_ms", "DurationMs") if name in frame]
-        frame[decimals] = frame[decimals].apply(lambda column: column.str.replace(",", "."))
-    return frame
+        decimals = texts.keys() & {"duration_ms", "DurationMs"}
+        texts |= {each: f"replace({texts[each]}, ',', '.')" for each in decimals}
+    relation = database.read_csv(
+        str(path),
+        header=True,
+        auto_detect=False,
+        columns={f"c{number}": "VARCHAR" for number in range(len(names))},
+        sep=separator,
+        quotechar='"',
+        escapechar='"',
+        na_values=["", "NULL"],
+        max_line_size=_LARGEST,
+        buffer_size=2 * _LARGEST,
+        null_padding=careful,
+        strict_mode=not careful,
+        parallel=not careful,
+    )
+    return _Rows(name, relation, dict(reversed(texts.items())), {})
 
 
-def _read_objects(path: Path) -> list[dict[str, Any]]:
-    """Read one object a line, or one array. A line that a stopped writer or a crash tore is skipped."""
-    rows: list[dict[str, Any]] = []
+def _nothing(database: duckdb.DuckDBPyConnection, name: str) -> _Rows:
+    return _Rows(name, database.sql("SELECT 1 LIMIT 0"), {}, {})
+
+
+def _check_cells(rows: Iterable[list[str]], width: int, name: str) -> None:
+    for number, cells in enumerate(rows, 1):
+        if any(cells[width:]):
+            raise BadTable(
+                f"{name} has rows with more cells than its heading, row {number:,} for one.",
+                next_step="Give each column a name, and put texts that hold a separator into quotes.",
+            )
+
+
+def _json(database: duckdb.DuckDBPyConnection, path: Path, name: str, scratch: Path, careful: bool) -> _Rows:
+    """Read one object a line, one array, or pages that hold the rows in a list."""
+    array, names = _beginning(path)
+    if careful or not (array or names) or any(page in names for page in _PAGES):
+        path = _rewritten(path, name, scratch)
+        array, names = _beginning(path)
+    options: dict[str, Any] = {"format": "array" if array else "newline_delimited", "maximum_object_size": _LARGEST}
+    if own := next((kind for kind, needed in NEEDED.items() if kind != "users" and {*needed} <= {*names}), None):
+        names = [*KINDS[own]]
+    else:
+        every = database.sql(
+            "SELECT DISTINCT unnest(json_keys(json)) FROM "
+            "read_json_objects($path, format = $format, maximum_object_size = $most)",
+            params={"path": str(path), "format": options["format"], "most": _LARGEST},
+        )
+        names += sorted(key for (key,) in every.fetchall() if key not in names)
+    # Names that differ in their case alone are one to DuckDB: the first counts.
+    names = [*reversed({each.lower(): each for each in reversed(names) if each}.values())]
+    if not names:
+        return _nothing(database, name)
+    relation = database.read_json(str(path), columns=dict.fromkeys(names, "VARCHAR"), **options)
+    return _Rows(name, relation, {each: _quoted(each) for each in names}, {})
+
+
+def _beginning(path: Path) -> tuple[bool, list[str]]:
+    """Look whether a JSON file is an array, and which names its first object has."""
+    with path.open(encoding="utf-8-sig") as file:
+        head = file.read(_HEAD).lstrip()
+    try:
+        first, _ = json.JSONDecoder().raw_decode(head.lstrip("[ \t\r\n"))
+    except json.JSONDecodeError:
+        first = None
+    return head.startswith("["), list(first) if isinstance(first, dict) else []
+
+
+def _rewritten(path: Path, name: str, scratch: Path) -> Path:
+    """Write the rows of a JSON file as one object a line."""
+    plain = scratch / "rows.jsonl"
+    with plain.open("w", encoding="utf-8") as target:
+        for row in _objects(path, name):
+            target.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return plain
+
+
+def _objects(path: Path, name: str) -> Iterator[dict[str, Any]]:
+    """Read objects, in lines or in lists. A line that a stopped writer or a crash tore is skipped."""
     with path.open(encoding="utf-8-sig") as lines:
+        begun = False
         for number, line in enumerate(lines, 1):
             text = line.strip()
-            if not rows and text.startswith("["):
-                rows = json.loads(path.read_text(encoding="utf-8-sig"))
-                if not all(isinstance(row, dict) for row in rows):
-                    raise BadTable(f"{path.name} holds more than objects.", next_step="Give an array of JSON objects.")
-                return rows
             try:
                 row = json.loads(text) if text else None
             except json.JSONDecodeError:
                 row = None
+            if text and not begun and not isinstance(row, dict) and (values := _values(path)) is not None:
+                if not all(isinstance(value, dict) for value in values):
+                    raise BadTable(f"{name} holds more than objects.", next_step="Give an array of JSON objects.")
+                yield from (each for value in values for each in _of_page(value))
+                return
+            begun = begun or bool(text)
             torn = not line.endswith("\n") or (text.startswith("{") and not text.endswith("}"))
             if isinstance(row, dict):
-                rows.append(row)
+                yield from _of_page(row)
             elif text and not torn:
                 raise BadTable(
-                    f"Line {number} of {path.name} is not a JSON object.",
+                    f"Line {number:,} of {name} is not a JSON object.",
                     next_step="Give a file with one JSON object a line.",
                 )
-    return rows
 
 
-def _read_blocks(path: Path, kind: str) -> pd.DataFrame | None:
-    """Read JSON lines whose columns are those of `KINDS` by Arrow; None if the file has another shape."""
-    known = KINDS[kind]
-    schema = pa.schema([(name, _TYPES.get(type_, pa.string())) for name, type_ in known.items()])
-    others = "infer" if kind == "users" else "ignore"  # other columns of users are dimensions
+def _values(path: Path) -> list[Any] | None:
+    """Read a text that is one value or several, each over as many lines as it likes; None if it is lines of objects."""
+    text, at, found = path.read_text(encoding="utf-8-sig").strip(), 0, list[Any]()
+    decoder = json.JSONDecoder()
     try:
-        with path.open("rb") as lines:
-            if not set(NEEDED[kind]) <= set(json.loads(lines.readline())):
-                return None
-        with arrow_json.open_json(
-            path,
-            read_options=arrow_json.ReadOptions(block_size=_BLOCK),
-            parse_options=arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior=others),
-        ) as blocks:
-            table = pa.Table.from_batches([_in_types(block, known) for block in blocks]).unify_dictionaries()
-    except (ValueError, TypeError, NotImplementedError):
+        while at < len(text):
+            value, at = decoder.raw_decode(text, at)
+            found += value if isinstance(value, list) else [value]
+            while text[at : at + 1].isspace():
+                at += 1
+    except json.JSONDecodeError:
+        if text.startswith("["):
+            raise
         return None
-    frame: pd.DataFrame = table.to_pandas(
-        types_mapper={pa.int32(): pd.Int32Dtype()}.get, self_destruct=True, split_blocks=True, ignore_metadata=True
+    return found
+
+
+def _of_page(row: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    inside = next((row[page] for page in _PAGES if isinstance(row.get(page), list)), None)
+    return [row] if inside is None else [each for each in inside if isinstance(each, dict)]
+
+
+def _parquet(database: duckdb.DuckDBPyConnection, path: Path, name: str) -> _Rows:
+    if (rows := parquet.read_metadata(path).num_rows) > _MOST_ROWS:
+        raise BadTable(
+            f"{name} says that it has {rows:,} rows, more than the {_MOST_ROWS:,} that are read.",
+            next_step="Export it in parts, by time.",
+        )
+    relation = database.read_parquet(str(path))
+    # An index without a name is the number of a row.
+    types = {
+        each: str(type_)
+        for each, type_ in zip(relation.columns, relation.types, strict=True)
+        if not re.fullmatch(r"__index_level_\d+__", each)
+    }
+    nested = {each for each, type_ in types.items() if type_.startswith(("STRUCT", "MAP")) or type_.endswith("]")}
+    texts = {each: f"{f'to_json({_quoted(each)})' if each in nested else _quoted(each)}::VARCHAR" for each in types}
+    plain = {each: type_ for each, type_ in types.items() if each not in nested and type_ != "VARCHAR"}
+    return _Rows(name, relation, texts, plain)
+
+
+def _sheets(path: Path, name: str, scratch: Path) -> Iterator[tuple[str, Path]]:
+    """Write each sheet of a workbook that holds anything as CSV. Cells that the workbook calls dates become ISO."""
+    import openpyxl
+
+    if not path.stat().st_size:
+        raise BadTable(f"{name} ends in .xlsx, and is empty.", next_step="Save the workbook again.")
+    book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    with closing(book):
+        for number, sheet in enumerate(book.worksheets):
+            copy = scratch / f"sheet {number}.csv"
+            with copy.open("w", encoding="utf-8", newline="") as file:
+                writer, held = csv.writer(file), 0
+                for cells in sheet.iter_rows(values_only=True):
+                    texts = [cell.isoformat() if isinstance(cell, date) else cell for cell in cells]
+                    if any(text is not None for text in texts):
+                        writer.writerow(texts)
+                        held += 1
+            if held:
+                yield sheet.title, copy
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _add(rows: _Rows, kind: str, spelling: Spelling, found: Found) -> None:
+    """Find what some rows are, and read them as that."""
+    names = [*rows.texts]
+    own = next((each for each, needed in NEEDED.items() if {*needed} <= {*names}), "")
+    shape = None if own or not names else shape_of(map(plain_name, names))
+    if kind and (shape is None or shape.by not in _GIVES[kind]):
+        own, shape = kind, None
+    if own:
+        table = _own(rows, own, spelling)
+        found.parts.setdefault(own, []).append(table)
+        found.sources.append(Source(rows.name, f"the kit's table {own}", (own,), table.attrs["rows"]))
+    elif shape:
+        plain = {plain_name(name): name for name in reversed(names)}
+        wanted = {name: plain[name] for name in reversed(shape.wants(plain))}
+        refuse_local(wanted.values(), spelling)
+        frame = _as_texts(rows, wanted)
+        parts = translate(frame, shape, spelling)
+        for each, table in parts.items():
+            table.attrs["rows"] = len(frame)
+            found.parts.setdefault(each, []).append(tidy(table, each, spelling) if each in KINDS else table)
+        found.sources.append(Source(rows.name, shape.name, tuple(parts), len(frame)))
+    elif not names:
+        found.sources.append(Source(rows.name, "an empty file", (), 0))
+    else:
+        known = [each.name for each in SHAPES]
+        known += [f"the kit's table {each} ({', '.join(needed)})" for each, needed in NEEDED.items()]
+        raise BadTable(
+            plain_text(f"{rows.name} is no table that is known. It has the columns {', '.join(names[:_LISTED])}")
+            + (f" and {len(names) - _LISTED:,} more." if len(names) > _LISTED else "."),
+            next_step=f"Take it away, or give what is known: {'; '.join(known)}.",
+        )
+
+
+def _own(rows: _Rows, kind: str, spelling: Spelling) -> pd.DataFrame:
+    """Read one of the kit's own tables."""
+    if {*NEEDED[kind]} - {*rows.texts}:
+        frame = tidy(pd.DataFrame(columns=[*rows.texts]), kind)  # of an empty file; refused where a column lacks
+        frame.attrs["rows"] = 0
+        return frame
+    if spelling.zone == "UTC" and (fast := _in_types(rows, kind)) is not None:
+        fast.attrs["rows"] = len(fast)
+        return fast
+    names = [name for name in rows.texts if kind == "users" or name in KINDS[kind]]
+    read = _as_texts(rows, {name: name for name in names})
+    read.attrs["rows"] = len(read)
+    return tidy(read, kind, spelling)
+
+
+def _as_texts(rows: _Rows, names: Mapping[str, str]) -> pd.DataFrame:
+    """Read some columns as text, each under another name."""
+    chosen = (f"{rows.texts[old]} AS {_quoted(new)}" for new, old in names.items())
+    frame: pd.DataFrame = rows.relation.project(", ".join(chosen)).to_arrow_table().to_pandas()
+    frame.attrs["file"] = rows.name
+    return frame
+
+
+def _in_types(rows: _Rows, kind: str) -> pd.DataFrame | None:
+    """Read a table's columns in their types; None where a value is written in another way than the usual one."""
+    known = KINDS[kind]
+    names = [name for name in rows.texts if kind == "users" or name in known]
+    typed = {name: _typed(rows, name, known.get(name, "")) for name in names}
+    odd = [f"(nullif({rows.texts[name]}, '') IS NOT NULL AND {typed[name]} IS NULL)" for name in names if name in known]
+    chosen = [f"{typed[name]} AS {_quoted(name)}" for name in names]
+    relation = rows.relation.project(", ".join([*chosen, f"{' OR '.join(odd)} AS odd"]))
+    categories = [name for name in names if known.get(name) == "category"]
+    batches = []
+    for batch in relation.to_arrow_reader(_AT_ONCE):
+        if pc.any(batch.column(len(names))).as_py():
+            return None
+        columns = {name: batch.column(number) for number, name in enumerate(names)}
+        columns |= {name: columns[name].dictionary_encode() for name in categories}
+        batches.append(pa.RecordBatch.from_pydict(columns))
+    if not batches:
+        return _as_texts(rows, {name: name for name in names})
+    frame: pd.DataFrame = (
+        pa.Table.from_batches(batches)
+        .unify_dictionaries()
+        .to_pandas(
+            types_mapper={pa.int32(): pd.Int32Dtype()}.get, self_destruct=True, split_blocks=True, ignore_metadata=True
+        )
     )
-    frame.attrs["rows"] = len(frame)
     # What was parsed is freed; the pool would keep it for later.
     pa.default_memory_pool().release_unused()
     return frame
 
 
-def _in_types(block: pa.RecordBatch, known: dict[str, str]) -> pa.RecordBatch:
-    for index, name in enumerate(block.schema.names):
-        column, type_ = block.column(index), known.get(name)
-        column.validate(full=True)  # as UTF-8
-        if type_ == "time":
-            block = block.set_column(index, name, _times(column))
-        elif type_ == "category":
-            block = block.set_column(index, name, column.dictionary_encode())
-    return block
-
-
-def _times(column: pa.Array) -> pa.Array:
-    try:
-        # Ten-millionths of a second, as Microsoft writes them, fit into nanoseconds alone.
-        return pc.cast(column, pa.timestamp("ns", "UTC")).cast(pa.timestamp("us", "UTC"), safe=False)
-    except pa.ArrowInvalid:
-        # Some name no zone, or several ways of writing are mixed.
-        return pa.array(times(column.to_pandas()))
+def _typed(rows: _Rows, name: str, type_: str) -> str:
+    """Write the expression that gives a column's values in their type, and nothing for a value that does not fit."""
+    text, held = f"nullif({rows.texts[name]}, '')", rows.types.get(name, "")
+    match type_:
+        case "time" if held.startswith(("TIMESTAMP", "DATE")):
+            return f"{_quoted(name)}::TIMESTAMPTZ"
+        case "time":
+            return f"CASE WHEN {text} LIKE '____-__-__%' THEN try_cast({text} AS TIMESTAMPTZ) END"
+        case "number" | "decimal":
+            number = f"try_cast({_quoted(name) if held else text} AS DOUBLE)"
+            if type_ == "decimal":
+                return number
+            return f"CASE WHEN {number} = trunc({number}) THEN try_cast({number} AS INTEGER) END"
+        case "id":
+            return f"lower({text})"
+        case "":
+            return _quoted(name) if held else rows.texts[name]
+    return text

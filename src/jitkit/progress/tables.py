@@ -6,8 +6,9 @@ become categories (a number a row), sorting looks at numbers, and only rows that
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from importlib.resources import files
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from pandas.api.types import union_categoricals
 
 from jitkit.errors import BadTable
 
@@ -64,9 +66,25 @@ _ZEROS: Final = (
 # What would act instead of being read: escapes of a terminal, and marks that turn a text's direction.
 _CONTROL: Final = r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 _ADDRESS: Final = r"\S@\S+\.\S"
+_ZONED: Final = r"(?:[Zz]|[T:].*[+-]\d{2}(?::?\d{2})?)$"
+_SERIAL: Final = pd.Timestamp("1899-12-30")  # day 0 of a spreadsheet
+_SHOWN: Final = 40  # characters of a cell that an error shows
 _GROUPS: Final = (
     10  # a further column of users with more different texts than this, and one for every two users, names them
 )
+
+
+class Spelling(NamedTuple):
+    """What a person says about times that no look can decide."""
+
+    dates: str = ""
+    """How dates with slashes are written that could be read in two ways: day-first or month-first; or `excel`, where
+    bare numbers are the serial numbers of a spreadsheet."""
+    zone: str = "UTC"
+    """The time zone of times that name none, such as Europe/Berlin."""
+
+
+_AS_WRITTEN: Final = Spelling()
 
 
 class Extent(NamedTuple):
@@ -77,6 +95,15 @@ class Extent(NamedTuple):
     until: pd.Timestamp | None
     flaw: str = ""  # absent, empty, cut, or nothing
     missing: tuple[str, ...] = ()  # days inside that are known not to have been read
+
+
+class Source(NamedTuple):
+    """A file that was read: what it was taken for, what kinds of rows it gave, and how many rows it has."""
+
+    file: str
+    taken_for: str
+    gives: tuple[str, ...]
+    rows: int
 
 
 class Remark(NamedTuple):
@@ -109,6 +136,7 @@ class Tables:
         unread: the logs that the tenant did not let be read, `sign_ins` or `audits`, each with a sentence that says
             why. What such a log would say is not known, also where an older part of it is in the tables.
         extents: from when to when each log was read; by default from its first row to its last one.
+        sources: the files that were read.
     """
 
     users: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
@@ -118,6 +146,7 @@ class Tables:
     remarks: tuple[Remark, ...] = ()
     unread: Mapping[str, str] = field(default_factory=dict)
     extents: dict[str, Extent] = field(default_factory=dict)
+    sources: tuple[Source, ...] = ()
     kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)  # what `once` has computed
 
     def __post_init__(self) -> None:
@@ -140,7 +169,8 @@ class Tables:
 
     def until(self, as_of: pd.Timestamp) -> Tables:
         """Return the tables as they were at a moment (UTC if it names no zone): without what came later."""
-        earlier = Tables(as_of=as_of, remarks=self.remarks, unread=self.unread, extents=self.extents)
+        same = {name: getattr(self, name) for name in ("remarks", "unread", "extents", "sources")}
+        earlier = Tables(as_of=as_of, **same)
         moment = earlier.as_of
         users = self.users[~(self.users["flagged_at"] > moment)].reset_index(drop=True)
         later = users["migrated_at"] > moment
@@ -238,37 +268,74 @@ def moments(numbers: np.ndarray) -> pd.Series:
     return pd.Series(pd.DatetimeIndex(numbers.view("M8[us]")).tz_localize("UTC"))
 
 
-def times(column: pd.Series) -> pd.Series:
-    """Read times, UTC where they name no zone: in ISO 8601, or in a spelling of which the rows show what is the month.
+class _Unfit(ValueError):
+    """The value at this position does not fit its column."""
+
+    def __init__(self, unfit: pd.Series) -> None:
+        super().__init__("a value does not fit its column")
+        self.at = int(np.flatnonzero(unfit)[0])
+
+
+def times(column: pd.Series, spelling: Spelling = _AS_WRITTEN) -> pd.Series:
+    """Read times: in ISO 8601, or in a spelling of which the rows show what is the month; UTC if nothing else is said.
 
     Raises ValueError for numbers, which name no moment, and for dates that could be read in two ways.
     """
-    if isinstance(column.dtype, pd.DatetimeTZDtype) and str(column.dtype.tz) == "UTC":
-        return pd.Series(column.dt.as_unit("us"))
-    if pd.api.types.is_numeric_dtype(column) and column.notna().any():
-        raise ValueError("a bare number names no moment")
-    texts = column.replace("", None)
-    try:
-        read = pd.to_datetime(texts, utc=True, format="ISO8601")
-    except ValueError:
-        read = _spelled(texts.astype("str").str.strip())
-    return pd.Series(read).dt.as_unit("us")
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        return pd.Series(column.dt.tz_convert("UTC").dt.as_unit("us"))
+    if pd.api.types.is_datetime64_dtype(column):
+        return _placed(column, spelling.zone)
+    if pd.api.types.is_numeric_dtype(column) and column.notna().any() and spelling.dates != "excel":
+        raise _Unfit(column.notna())
+    texts = column.astype("str").str.strip().replace("", None)
+    read = _placed(texts, spelling.zone)
+    if (left := texts.notna() & read.isna()).any():
+        read[left] = _spelled(texts, left, spelling)
+    return read
 
 
-def _spelled(texts: pd.Series) -> pd.Series:
-    """Read times as a browser or a spreadsheet writes them: 31.10.2026 14:05, or 10/31/2026, 2:05:33.123 PM."""
-    parts = texts.str.extract(_SPELLED)
-    if (parts[0].isna() & texts.notna()).any():
-        raise ValueError("a time in no known spelling")
+def _placed(texts: pd.Series, zone: str) -> pd.Series:
+    """Read times in ISO 8601; those that name no zone are in this one. What cannot be read is missing."""
+    read = pd.to_datetime(texts, utc=True, format="ISO8601", errors="coerce").dt.as_unit("us")
+    if zone == "UTC" or not len(texts):
+        return pd.Series(read)
+    bare = read.notna()
+    if not pd.api.types.is_datetime64_dtype(texts):
+        bare &= ~texts.astype("str").str.contains(_ZONED)
+    local = read[bare].dt.tz_localize(None)
+    # Of an hour that the clock shows twice the first one; one that it leaps over is the hour after.
+    first = np.ones(len(local), dtype=bool)
+    read[bare] = local.dt.tz_localize(zone, ambiguous=first, nonexistent="shift_forward").dt.tz_convert("UTC")
+    return pd.Series(read)
+
+
+def _spelled(texts: pd.Series, left: pd.Series, spelling: Spelling) -> pd.Series:
+    """Read times as a browser or a spreadsheet writes them: 31.10.2026 14:05, 10/31/2026, 2:05:33.123 PM or 46326.5."""
+    parts = texts.where(left).str.extract(_SPELLED)
+    numbers = pd.to_numeric(texts.where(left & (spelling.dates == "excel")), errors="coerce")
+    serial = numbers.notna()
+    if (unknown := left & ~serial & parts[0].isna()).any():
+        raise _Unfit(unknown)
     first, second = (pd.to_numeric(parts[number]) for number in (0, 2))
-    day_first = bool((parts[1].dropna() == ".").all() or ((first > 12).any() and not (second > 12).any()))
-    if not day_first and not (second > 12).any() and parts[4].str[-1:].str.upper().ne("M").any():
-        raise ValueError("a date that could be read in two ways")
-    day, month = (first, second) if day_first else (second, first)
-    date = parts[3] + "-" + month.astype("Int64").astype("str") + "-" + day.astype("Int64").astype("str")
-    return pd.Series(
-        pd.to_datetime(date.str.cat(parts[4].fillna("00:00"), " ").where(texts.notna()), format="mixed", utc=True)
+    dots = parts[1] == "."
+    slashes = left & ~serial & ~dots
+    unclear = slashes & (first <= 12) & (second <= 12)
+    day_first = bool((slashes & (first > 12)).any()) or (
+        spelling.dates == "day-first" and not (slashes & (second > 12)).any()
     )
+    shown = (slashes & ((first > 12) | (second > 12))).any() or spelling.dates in ("day-first", "month-first")
+    if not shown and (undecided := unclear & (parts[4].str[-1:].str.upper() != "M")).any():
+        raise _Unfit(undecided)
+    first_is_day = dots | day_first
+    day, month = first.where(first_is_day, second), second.where(first_is_day, first)
+    dates = parts[3] + "-" + month.astype("Int64").astype("str") + "-" + day.astype("Int64").astype("str")
+    clocks = dates.str.cat(parts[4].fillna("00:00"), " ")
+    read = pd.to_datetime(clocks.where(left & ~serial), format="mixed", errors="coerce")
+    days = pd.to_datetime(numbers, unit="D", origin=_SERIAL, errors="coerce")
+    read = read.fillna(days.dt.round("s"))
+    if (impossible := left & read.isna()).any():
+        raise _Unfit(impossible)
+    return _placed(read[left], spelling.zone)
 
 
 def _possible(read: pd.Series, frame: pd.DataFrame, name: str, kind: str) -> pd.Series:
@@ -284,11 +351,18 @@ def _possible(read: pd.Series, frame: pd.DataFrame, name: str, kind: str) -> pd.
     if odd.any():
         at = int(np.flatnonzero(odd)[0])
         raise BadTable(
-            f"The column {name} of {kind} holds a time of the year {read.iloc[at].year} in row {at + 1:,}.",
+            f"The column {name} of {kind} holds a time of the year {read.iloc[at].year} in {_cell(frame, name, at)}.",
             next_step="Correct it, or leave it empty.",
         )
     frame.attrs["zeros"] = frame.attrs.get("zeros", 0) + int(zeros.sum())
     return read.mask(zeros)
+
+
+def _cell(frame: pd.DataFrame, name: str, at: int) -> str:
+    """Name a cell by its row (the heading is none) and its file, with its value, which is cut and cannot act."""
+    row, file, value = frame.index[at], frame.attrs.get("file"), plain_text(str(frame[name].iloc[at]))
+    place = f"row {(row if isinstance(row, (int, np.integer)) else at) + 1:,}" + (f" of {file}" if file else "")
+    return f"{place}: “{value[:_SHOWN]}{'…' * (len(value) > _SHOWN)}”"
 
 
 def index_in(texts: pd.Series | pd.Index, known: pd.Series | pd.Index) -> np.ndarray:
@@ -309,10 +383,10 @@ def _arrow(column: pd.Series | pd.Index) -> pa.Array:
     return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
 
 
-def tidy(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
+def tidy(frame: pd.DataFrame, kind: str, spelling: Spelling = _AS_WRITTEN) -> pd.DataFrame:
     """Bring rows in any order, as text or as types, into a table's columns and types, sorted and each row once.
 
-    Times are read as UTC where they name no zone. Of several rows about one user, the one that knows the earliest
+    Times that name no zone are in that of `spelling`. Of several rows about one user, the one that knows the earliest
     `migrated_at` counts, whatever their order. Columns of `users` beyond the known ones are kept as dimensions. A frame
     without any column is an empty table.
     Raises BadTable where a needed column is missing, or a value does not fit its column.
@@ -326,7 +400,7 @@ def tidy(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
             f"The table {kind} has no column {', '.join(missing)}. It has: {', '.join(map(str, frame.columns))}.",
             next_step=f"A {kind} table has the columns {', '.join(known)}.",
         )
-    columns = {name: _typed(frame, name, kind) for name in known}
+    columns = {name: typed(frame, name, kind, type_, spelling) for name, type_ in known.items()}
     noted = frame.attrs
     if kind == "users":
         columns |= {str(name): _flat(frame[name]) for name in frame.columns if name not in known}
@@ -336,6 +410,26 @@ def tidy(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
         result = _in_order(columns)
     result.attrs |= noted
     return result
+
+
+def united(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Put the rows of one kind of table from several files together; nothing is sorted yet."""
+    if len(frames) < 2:
+        return frames[0] if frames else pd.DataFrame()
+    names = dict.fromkeys(name for frame in frames for name in frame)
+    joined = {}
+    for name in names:
+        parts = [frame[name] if name in frame else pd.Series(None, frame.index, "object") for frame in frames]
+        if all(isinstance(part.dtype, pd.CategoricalDtype) for part in parts):
+            joined[name] = pd.Series(union_categoricals(parts))
+        else:
+            joined[name] = pd.concat(parts, ignore_index=True)
+    whole = pd.DataFrame(joined, copy=False)
+    for note in ("rows", "zeros"):
+        counts = [frame.attrs[note] for frame in frames if note in frame.attrs]
+        # One file that was cut is enough for the whole to lack rows.
+        whole.attrs |= {note: next((count for count in counts if count and not count % _ROUND), sum(counts))}
+    return whole
 
 
 def _in_order(columns: dict[str, pd.Series]) -> pd.DataFrame:
@@ -414,17 +508,17 @@ def _one_row_per_user(users: pd.DataFrame) -> pd.DataFrame:
     return chosen.drop_duplicates("user_id", ignore_index=True)
 
 
-def _typed(frame: pd.DataFrame, name: str, kind: str) -> pd.Series:
+def typed(frame: pd.DataFrame, name: str, kind: str, type_: str, spelling: Spelling) -> pd.Series:
+    """Bring a column of a kind of table into its type; raise BadTable where a value does not fit."""
     column = frame[name] if name in frame.columns else pd.Series(None, index=frame.index, dtype="object")
-    type_ = KINDS[kind][name]
     try:
         match type_:
             case "time":
-                return _possible(times(column), frame, name, kind)
+                return _possible(times(column, spelling), frame, name, kind)
             case "number" if column.dtype != "Int32":
                 numbers = _decimals(column)
-                if (numbers.abs() > _LARGEST).any():
-                    raise OverflowError("no code is that large")
+                if (unfit := (numbers.abs() > _LARGEST) | (numbers % 1 != 0) & numbers.notna()).any():
+                    raise _Unfit(unfit)
                 return numbers.astype("Int32")
             case "decimal" if column.dtype != "float64":
                 return _decimals(column)
@@ -436,15 +530,20 @@ def _typed(frame: pd.DataFrame, name: str, kind: str) -> pd.Series:
         texts = texts.mask(texts == "") if (texts == "").any() else texts
         # Most ids are in lower case already; then a second copy of all of them is not kept.
         return lower if type_ == "id" and not (lower := texts.str.lower()).equals(texts) else texts
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError) as problem:
+        where = f", in {_cell(frame, name, problem.at)}" if isinstance(problem, _Unfit) else ""
         raise BadTable(
-            f"The column {name} of {kind} holds something that is not {COLUMNS['values'].get(type_, 'text')}.",
-            next_step="Correct the value, or leave it empty.",
+            f"The column {name} of {kind} holds something that is not {COLUMNS['values'].get(type_, 'text')}{where}.",
+            next_step=TEXTS["unfit"].get(type_, "Correct the value, or leave it empty."),
         ) from None
 
 
 def _decimals(column: pd.Series) -> pd.Series:
-    return pd.to_numeric(column.replace("", None)).astype("Float64").astype("float64")
+    texts = column.replace("", None)
+    numbers = pd.to_numeric(texts, errors="coerce").astype("Float64").astype("float64")
+    if (unfit := texts.notna() & numbers.isna()).any():
+        raise _Unfit(unfit)
+    return numbers
 
 
 def _categories(column: pd.Series) -> pd.Series:
@@ -463,6 +562,11 @@ def _flat(column: pd.Series) -> pd.Series:
         nested = column.map(lambda value: isinstance(value, (list, dict, np.ndarray))).astype("bool")
         column = column.mask(nested, column.astype("str")) if nested.any() else column
     return _inert(column) if pd.api.types.is_string_dtype(column) else column
+
+
+def plain_text(text: str) -> str:
+    """Replace characters of a text that would act instead of being read."""
+    return re.sub(_CONTROL, "\ufffd", text)
 
 
 def _inert(texts: pd.Series) -> pd.Series:
