@@ -228,19 +228,20 @@ def _lab_arguments(further: Sequence[str]) -> list[str]:
         # Nothing here needs the network, so JupyterLab does not look for a newer version of itself.
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
-    if getattr(os, "geteuid", lambda: 1)() == 0:
+    given = {each.split("=")[0] for each in further}
+    if getattr(os, "geteuid", lambda: 1)() == 0 and "--allow-root" not in given:
         own.append("--allow-root")
         print("You are root, and so is JupyterLab: anyone with its address and token can change this whole machine.")
-    if sys.platform == "linux" and not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))):
+    screens = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    if sys.platform == "linux" and not any(map(os.environ.get, screens)) and "--no-browser" not in given:
         own.append("--no-browser")
         print(
             "There is no screen here, so open the address that JupyterLab prints. From another machine first run"
-            " `ssh -L 8888:localhost:8888 USER@THIS-MACHINE` there."
+            " `ssh -L 8888:localhost:8888 USER@THIS-MACHINE` there, with the port of that address."
         )
     if codespace := os.environ.get("CODESPACE_NAME"):  # its browser asks by another name than this machine's
         domain = os.environ.get("GITHUB_CODESPACES_PORT_FORWARDING_DOMAIN", "app.github.dev")
         own.append(f"--ServerApp.allow_origin_pat=https://{re.escape(codespace)}-[0-9]+[.]{re.escape(domain)}$")
-    given = {each.split("=")[0] for each in further}
     return [*(each for each in own if each.split("=")[0] not in given), *further]
 
 

@@ -56,8 +56,11 @@ class Session(Steps):
 
     @property
     def outputs(self) -> Path:
-        """The folder for what JupyterLab may open, such as reports: next to the state folder where that is hidden."""
-        return self.folder.parent if self.folder.name.startswith(".") else self.folder
+        """The folder for this tenant's reports, which git ignores and JupyterLab opens: `report` next to `.kit`."""
+        from helpers.settings import state
+
+        visible = self.folder.parent if self.folder.name.startswith(".") else self.folder
+        return visible / "report" / state(self.folder, self.profile).name
 
     def export(self) -> Path:
         """Return the path of the legacy system's user export."""

@@ -80,3 +80,16 @@ def test_a_kernel_is_ready_and_shows_nothing_of_it(
         }
         one["random"] = different
     assert all(a != b for a, b in zip(first["random"], second["random"], strict=True))
+
+
+def test_a_path_is_shown_as_text_and_as_a_link_where_jupyterlab_can_open_it(tmp_path: Path) -> None:
+    sources = ["from helpers import kit\ns = await kit.open()\ns.export()", "s.folder", "s.outputs", "[s.folder]"]
+    path = tmp_path / "00-shows.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in sources]), path)
+    home = tmp_path / "ada" / ".kit"
+    export, folder, outputs, listed = (cell.outputs[0]["data"] for cell in run(path, home=home).cells)
+    assert export["text/plain"] == str(NOTEBOOKS.parent / "sample_data" / "legacy_users.csv")
+    assert 'href="../sample_data/legacy_users.csv"' in export["text/html"]
+    assert folder == {"text/plain": str(home), "text/html": f"<code>{home}</code>"}, "Jupyter serves nothing hidden"
+    assert outputs["text/plain"] == str(tmp_path / "ada" / "report" / "rehearsal")
+    assert listed["text/plain"] == f"[{home}]"
