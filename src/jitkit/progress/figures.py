@@ -13,6 +13,7 @@ import pandas as pd
 
 from jitkit.errors import BadTable
 from jitkit.explanations import callout_cause, fix, meaning
+from jitkit.progress.log_analytics import ANSWERED
 from jitkit.progress.tables import (
     LOGS,
     NEVER,
@@ -467,6 +468,9 @@ def _gaps(tables: Tables, kind: str) -> Iterator[str]:
         # The sign-in log shows from when to when there are calls to expect.
         called = tables.sign_ins.loc[tables.asked, "time"]
         first, last = (called.iloc[0], called.iloc[-1]) if len(called) else (None, None)
+    actions = tables.ledger["action"].dropna()
+    if kind == "ledger" and len(actions) and (actions == ANSWERED).all():
+        yield words["bare"].format(name)
     if log.flaw == "cut":
         yield words["cut"].format(name, log.rows, unknown)
     if log.since is None or log.until is None:

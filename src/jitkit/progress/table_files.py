@@ -166,6 +166,10 @@ def _explained(path: Path) -> Iterator[None]:
     """Say in a BadTable why a file cannot be read."""
     try:
         yield
+    except BadTable as problem:
+        if (name := plain_text(path.name)) in problem.happened:
+            raise
+        raise BadTable(f"{name}: {problem.happened}", next_step=problem.next_step) from None
     except FileNotFoundError:
         raise BadTable(f"There is no file {path}.", next_step="Check the path.") from None
     except UnicodeDecodeError:

@@ -1,0 +1,469 @@
+"""Every shape in which people hold the tables is taken, with the same figures, or refused with its cell.
+
+The story of `story.py` is written as each product writes it: Log Analytics, Microsoft Graph, diagnostic settings,
+Application Insights, the admin center, a spreadsheet.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pandas as pd
+import pytest
+from story import ledger, sign_ins, told, users
+
+from helpers.__main__ import main
+from jitkit.errors import BadTable
+from jitkit.progress import states
+from jitkit.progress.command import read
+from jitkit.progress.figures import coverage, quality
+
+Row = dict[str, Any]
+FLAG = "extension_0123456789abcdef0123456789abcdef_toBeMigrated"
+# The story's people, by the ids of a directory.
+IDS = {name: f"{place:08x}-0000-4000-8000-00000000abcd" for place, name in enumerate([*users()["user_id"], "gus"], 1)}
+
+
+def lines(path: Path, rows: list[Row]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def graph_sign_ins() -> list[Row]:
+    rows = []
+    for row in sign_ins().astype("object").to_dict("records"):
+        result = {"errorCode": row["callout_error"], "httpStatus": row["callout_status"]}
+        result["numberOfAttempts"] = row["attempts"]
+        listener = {"eventType": "passwordSubmit", "executedListenerId": "l", "handlerResult": result}
+        rows.append(
+            {
+                "id": f"id-{row['correlation_id']}",
+                "createdDateTime": f"2026-11-02T{row['time'][11:-1]}.1230000Z",
+                "userId": IDS[row["user_id"]],
+                "userPrincipalName": f"{row['user_id']}@contoso.example",
+                "appId": row["app_id"],
+                "correlationId": row["correlation_id"].upper(),
+                "isInteractive": True,
+                "authenticationProtocol": "oAuth2",
+                "status": {"errorCode": row["result_code"], "failureReason": None},
+                "appliedEventListeners": [] if pd.isna(row["callout_error"]) else [listener],
+            }
+        )
+    refresh = {"isInteractive": False, "appliedEventListeners": [], "correlationId": "c9", "id": "id-c9"}
+    return [*rows, rows[-1] | refresh]  # of ann; nobody typed a password
+
+
+def log_analytics() -> list[Row]:
+    rows = []
+    for row in graph_sign_ins()[:-1]:
+        plain = {name[0].upper() + name[1:]: value for name, value in row.items() if name != "status"}
+        rows.append(
+            plain | {"TimeGenerated": row["createdDateTime"], "ResultType": str(int(row["status"]["errorCode"]))}
+        )
+    return rows
+
+
+def as_text(rows: list[Row]) -> pd.DataFrame:
+    """Write nested values as the JSON text of them, as CSV and Parquet exports do."""
+    return pd.DataFrame(
+        [{k: json.dumps(v) if isinstance(v, list | dict) else v for k, v in row.items()} for row in rows]
+    )
+
+
+def american(text: str) -> str:
+    moment = datetime.fromisoformat(text[:23])
+    return f"{moment.month}/{moment.day}/{moment.year}, {moment.strftime('%I:%M:%S').lstrip('0')}.123 AM"
+
+
+def portal(path: Path) -> None:
+    rows = [row | {"TimeGenerated [UTC]": american(row.pop("TimeGenerated"))} for row in log_analytics()]
+    as_text(rows).drop(columns="CreatedDateTime").to_csv(path / "query_data.csv", index=False)
+
+
+def record(row: Row, category: str, time: str, **more: Any) -> Row:
+    return {"time": row[time], "resourceId": "/tenants/t", "category": category, "properties": row, **more}
+
+
+def archive(path: Path) -> None:
+    rows = [
+        record(row, "SignInLogs", "createdDateTime", resultType=str(int(row["status"]["errorCode"])))
+        for row in graph_sign_ins()
+    ]
+    rows += [{"time": "2026-11-02T09:00:00Z", "category": "RiskyUsers", "properties": {"id": "x"}}]
+    for name, part in (("h=08", rows[:3]), ("h=09", rows[3:])):
+        lines(path / "insights-logs-signinlogs" / "y=2026" / "m=11" / "d=02" / name / "m=00" / "PT1H.json", part)
+
+
+def event_hub(path: Path) -> None:
+    rows = [
+        record(row, "SignInLogs", "createdDateTime", resultType=str(int(row["status"]["errorCode"])))
+        for row in graph_sign_ins()
+    ]
+    rows += [record(row, "AuditLogs", "activityDateTime", operationName="x") for row in audits()]
+    lines(path / "messages.json", [{"records": rows[:4]}, {"records": rows[4:]}])
+
+
+def audits() -> list[Row]:
+    rows = []
+
+    def audit(user: str, time: str, old: Any = None, new: Any = None, activity: str = "Update user") -> None:
+        change = {"displayName": FLAG, "oldValue": json.dumps([old]), "newValue": json.dumps([new])}
+        target = {"id": IDS[user].upper(), "type": "User", "modifiedProperties": [] if new is None else [change]}
+        rows.append(
+            {
+                "id": f"Directory_{len(rows)}",
+                "activityDisplayName": activity,
+                "activityDateTime": time,
+                "targetResources": [target],
+            }
+        )
+
+    for row in users().astype("object").to_dict("records"):
+        audit(row["user_id"], row["flagged_at"], None, True, "Add user" if row["user_id"] == "fay" else "Update user")
+        if not pd.isna(row["migrated_at"]):
+            audit(row["user_id"], row["migrated_at"], True, False)
+        if row["path"] == "reset":
+            audit(row["user_id"], row["migrated_at"], activity="Reset password (by admin)")
+    return rows
+
+
+def audit_logs() -> list[Row]:
+    return [
+        {name[0].upper() + name[1:]: value for name, value in row.items()} | {"TimeGenerated": row["activityDateTime"]}
+        for row in audits()
+    ]
+
+
+def directory(*, flags: bool = True) -> list[Row]:
+    flagged = {name: pd.isna(moved) for name, moved in zip(users()["user_id"], users()["migrated_at"], strict=True)}
+    country = dict(zip(users()["user_id"], users()["country"], strict=True))
+    return [
+        {
+            "id": IDS[name],
+            "userPrincipalName": f"{name}@contoso.example",
+            "displayName": name,
+            "createdDateTime": "2026-11-02T09:00:00Z",
+            "country": country.get(name),
+        }
+        | ({FLAG: flagged.get(name)} if flags else {})
+        for name in IDS
+    ]
+
+
+def own_users(**columns: Any) -> pd.DataFrame:
+    return users().assign(**{"user_id": users()["user_id"].map(IDS), **columns})
+
+
+def own_ledger() -> list[Row]:
+    rows = ledger().astype("object").where(ledger().notna(), None).to_dict("records")
+    return [row | {"user_id": IDS.get(row["user_id"], row["user_id"])} for row in rows]
+
+
+def traces(*, inside: bool) -> list[Row]:
+    return [
+        {"TimeGenerated": row["time"], "Message": json.dumps(row), "ItemCount": 1}
+        if inside
+        else {
+            "TimeGenerated": row["time"],
+            "Message": "x",
+            "Properties": {k: v for k, v in row.items() if v is not None},
+        }
+        for row in own_ledger()
+    ]
+
+
+def requests() -> list[Row]:
+    return [
+        {
+            "TimeGenerated": row["time"],
+            "DurationMs": row["duration_ms"],
+            "ResultCode": "200" if row["action"] else "401",
+            "Properties": {k: v for k, v in row.items() if k not in ("time", "duration_ms") and v is not None},
+        }
+        for row in own_ledger()
+    ]
+
+
+def graph_pages(path: Path, rows: list[Row], what: str) -> None:
+    half = len(rows) // 2
+    for number, part in enumerate((rows[:half], rows[half:], [])):
+        page = {"@odata.context": f"https://graph.microsoft.com/beta/$metadata#{what}", "value": part}
+        (path / f"{what.replace('/', '-')}-{number}.json").write_text(json.dumps(page, indent=2))
+
+
+def workbook(path: Path, frames: dict[str, pd.DataFrame]) -> None:
+    book = openpyxl.Workbook()
+    for name, frame in frames.items():
+        sheet = book.create_sheet(name)
+        for cells in [list(frame.columns), *frame.astype("object").where(frame.notna(), None).to_numpy().tolist()]:
+            sheet.append(cells)
+    book.save(path)
+
+
+def dated(frame: pd.DataFrame) -> pd.DataFrame:
+    """Hold times as a spreadsheet does: cells of which the workbook says that they are dates."""
+    return frame.assign(
+        **{
+            name: [None if pd.isna(each) else datetime.fromisoformat(each[:19]) for each in frame[name]]
+            for name in ("flagged_at", "migrated_at")
+        }
+    )
+
+
+def packed(path: Path, content: bytes) -> None:
+    path.write_bytes(gzip.compress(content))
+
+
+SIGN_INS: dict[str, Callable[[Path], Any]] = {
+    "portal CSV": portal,
+    "Log Analytics CSV": lambda path: as_text(log_analytics()).to_csv(path / "a.csv", index=False),
+    "Log Analytics array": lambda path: (path / "a.json").write_text(json.dumps(log_analytics(), indent=1)),
+    "Log Analytics Parquet": lambda path: as_text(log_analytics()).to_parquet(path / "a.parquet"),
+    "Log Analytics nested Parquet": lambda path: pd.DataFrame(log_analytics()).to_parquet(path / "a.parquet"),
+    "Graph lines": lambda path: lines(path / "a.jsonl", graph_sign_ins()),
+    "Graph array": lambda path: (path / "a.json").write_text(json.dumps(graph_sign_ins())),
+    "Graph pages": lambda path: graph_pages(path, graph_sign_ins(), "auditLogs/signIns"),
+    "pages in lines": lambda path: lines(
+        path / "a.json", [{"value": graph_sign_ins()[:3]}, {"value": graph_sign_ins()[3:]}]
+    ),
+    "archive": archive,
+    "event hub": event_hub,
+    "packed": lambda path: packed(path / "a.csv.gz", as_text(log_analytics()).to_csv(index=False).encode()),
+    "workbook": lambda path: workbook(path / "a.xlsx", {"Sheet": as_text(log_analytics())}),
+    "UTF-16": lambda path: as_text(log_analytics()).to_csv(path / "a.csv", index=False, encoding="utf-16"),
+    "torn": lambda path: (path / "a.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in graph_sign_ins()) + '{"createdDateTime": "2026-1'
+    ),
+    "two halves": lambda path: [
+        lines(path / "a.jsonl", graph_sign_ins()[:5]),
+        as_text(log_analytics()[3:]).to_csv(path / "b.csv", index=False),
+    ],
+}
+USERS: dict[str, Callable[[Path], Any]] = {
+    "own CSV": lambda path: own_users().to_csv(path / "u.csv", index=False),
+    "semicolons": lambda path: own_users().to_csv(path / "u.csv", index=False, sep=";"),
+    "UTF-16": lambda path: own_users().to_csv(path / "u.csv", index=False, sep="\t", encoding="utf-16"),
+    "dots": lambda path: own_users(
+        flagged_at="02.11.2026 09:00", migrated_at=users()["migrated_at"].str.slice(11, 19).radd("2.11.2026 ")
+    ).to_csv(path / "u.csv", index=False),
+    "workbook": lambda path: workbook(path / "u.xlsx", {"people": dated(own_users())}),
+    "capitals": lambda path: own_users(user_id=own_users()["user_id"].str.upper()).to_parquet(path / "u.parquet"),
+    "other zone": lambda path: own_users(
+        migrated_at=users()["migrated_at"].str.replace("T09:", "T10:").str.replace("Z", "+01:00")
+    ).to_csv(path / "u.csv", index=False),
+    "AuditLogs": lambda path: as_text(audit_logs()).to_csv(path / "u.csv", index=False),
+    "audits of Graph": lambda path: graph_pages(path, audits(), "auditLogs/directoryAudits"),
+    "audits and users": lambda path: [
+        graph_pages(path, audits(), "auditLogs/directoryAudits"),
+        graph_pages(path, directory(), "users"),
+    ],
+    "audits and the portal's users": lambda path: [
+        as_text(audit_logs()).to_parquet(path / "u.parquet"),
+        pd.DataFrame(directory(flags=False)).rename(columns={"id": "objectId"}).to_csv(path / "v.csv", index=False),
+    ],
+}
+LEDGERS: dict[str, Callable[[Path], Any]] = {
+    "own": lambda path: lines(path / "l.jsonl", own_ledger()),
+    "messages": lambda path: as_text(traces(inside=True)).to_csv(path / "l.csv", index=False),
+    "properties": lambda path: lines(path / "l.jsonl", traces(inside=False)),
+    "requests": lambda path: as_text(requests()).to_csv(path / "l.csv", index=False),
+    "requests of Application Insights": lambda path: (
+        as_text(requests())
+        .rename(
+            columns={
+                "TimeGenerated": "timestamp",
+                "DurationMs": "duration",
+                "ResultCode": "resultCode",
+                "Properties": "customDimensions",
+            }
+        )
+        .to_csv(path / "l.csv", index=False)
+    ),
+}
+
+
+def summary_of(folder: Path) -> Row:
+    found = states.summary(read(folder))
+    found["latency_ms"] = {name: round(took) for name, took in found["latency_ms"].items()}
+    return {name: found[name] for name in ("in_scope", "migrated", "by_path", "states", "failures", "latency_ms")}
+
+
+@pytest.fixture(scope="module")
+def known() -> Row:
+    found = states.summary(told())
+    found["latency_ms"] = {name: round(took) for name, took in found["latency_ms"].items()}
+    return {name: found[name] for name in ("in_scope", "migrated", "by_path", "states", "failures", "latency_ms")}
+
+
+@pytest.mark.parametrize("shape", SIGN_INS)
+def test_a_sign_in_log_of_every_shape_gives_the_same_figures(shape: str, tmp_path: Path, known: Row) -> None:
+    USERS["own CSV"](tmp_path)
+    LEDGERS["own"](tmp_path)
+    SIGN_INS[shape](tmp_path)
+    assert summary_of(tmp_path) == known
+
+
+@pytest.mark.parametrize("shape", USERS)
+def test_users_of_every_shape_give_the_same_figures(shape: str, tmp_path: Path, known: Row) -> None:
+    SIGN_INS["Graph lines"](tmp_path)
+    LEDGERS["own"](tmp_path)
+    USERS[shape](tmp_path)
+    assert summary_of(tmp_path) == known
+
+
+@pytest.mark.parametrize("shape", LEDGERS)
+def test_a_ledger_of_every_shape_gives_the_same_figures(shape: str, tmp_path: Path, known: Row) -> None:
+    SIGN_INS["Graph lines"](tmp_path)
+    USERS["own CSV"](tmp_path)
+    LEDGERS[shape](tmp_path)
+    assert summary_of(tmp_path) == known
+
+
+def test_users_of_the_directory_bring_columns_to_group_by_and_no_names(tmp_path: Path) -> None:
+    USERS["audits and the portal's users"](tmp_path)
+    made = read(tmp_path).users
+    assert made["country"].tolist() == ["DE", "DE", "FR", "FR", "FR", "IT"]
+    assert "contoso" not in made.to_csv()
+
+
+def test_a_list_of_users_alone_says_who_was_moved_and_that_nothing_says_when(tmp_path: Path) -> None:
+    lines(tmp_path / "users.jsonl", directory())
+    tables = read(tmp_path)
+    assert (len(tables.users), int(tables.users["migrated_at"].notna().sum())) == (6, 3)
+    assert {row["finding"]: row["rows"] for row in quality(tables).to_dict("records")} == {
+        "people moved, and no file shows when: they count as moved at the last moment in the files": 3,
+        "users migrated, and no log shows how": 3,
+    }
+    graph_pages(tmp_path, graph_sign_ins(), "auditLogs/signIns")
+    tables = read(tmp_path)
+    # From sign-ins: ann and bob when they first came in, cem as well.
+    assert tables.users["migrated_at"].dropna().dt.strftime("%H:%M:%S").tolist() == ["09:00:59", "09:01:59", "09:02:50"]
+
+
+def test_requests_without_properties_do_not_say_what_was_answered(tmp_path: Path) -> None:
+    SIGN_INS["Graph lines"](tmp_path)
+    USERS["own CSV"](tmp_path)
+    lines(tmp_path / "l.jsonl", [{**row, "Properties": {}} for row in requests()])
+    (unknown,) = coverage(read(tmp_path)).query("table == 'ledger'")["unknown"]
+    assert "made of requests" in unknown and "it is not known what the endpoint answered" in unknown
+
+
+def test_the_coverage_lists_what_each_file_was_taken_for(tmp_path: Path) -> None:
+    archive(tmp_path)
+    USERS["AuditLogs"](tmp_path)
+    (tmp_path / "empty.csv").touch()
+    tables = read(tmp_path)
+    read_from = coverage(tables).set_index("table")["files"]
+    assert read_from["sign_ins"] == "PT1H.json, PT1H.json (archive of the tenant's logs)"
+    assert read_from["users"] == "u.csv (audit log)"
+    unused = {each.cause for each in tables.remarks if "nothing is in this report" in each.finding}
+    assert [("empty.csv" in cause) for cause in unused] == [True]
+
+
+LOCAL = "TimeGenerated [Local Time],UserId,ResultType,AppliedEventListeners\n2026-11-02 10:00,a,0,[]\n"
+REFUSED: dict[str, tuple[str, str | list[Row], list[str]]] = {
+    "unknown": ("a.csv", "who,when\na,b\n", ["a.csv", "who, when", "SigninLogs", "user_id, migrated_at"]),
+    "local times": ("a.csv", LOCAL, ["a.csv", "TimeGenerated [Local Time]", "--zone"]),
+    "no listeners": ("a.csv", "TimeGenerated,UserId,ResultType\n2026-11-02,a,0\n", ["a.csv", "AppliedEventListeners"]),
+    "unreadable listeners": (
+        "a.jsonl",
+        [*log_analytics()[:2], log_analytics()[2] | {"AppliedEventListeners": "[object Object]"}],
+        ["row 3 of a.jsonl", "AppliedEventListeners"],
+    ),
+    "unreadable targets": (
+        "a.jsonl",
+        [audit_logs()[0] | {"TargetResources": "System.Object[]"}],
+        ["row 1 of a.jsonl", "TargetResources"],
+    ),
+    "unreadable properties": (
+        "a.jsonl",
+        [*traces(inside=False)[:1], traces(inside=False)[1] | {"Properties": "@{action=Retry}"}],
+        ["row 2 of a.jsonl", "properties"],
+    ),
+    "sample": ("a.jsonl", [requests()[0] | {"ItemCount": 5}], ["a.jsonl", "1 rows stand for 5"]),
+    "admin center": ("a.csv", "Date (UTC),Request ID,User ID\n2026-11-02,r,a\n", ["a.csv", "admin center"]),
+    "odd time in a log": (
+        "a.jsonl",
+        [log_analytics()[0], log_analytics()[1] | {"CreatedDateTime": "yesterday"}],
+        ["column time of sign_ins", "row 2 of a.jsonl: “yesterday”"],
+    ),
+    "impossible year in a log": (
+        "a.jsonl",
+        [log_analytics()[0], log_analytics()[1] | {"CreatedDateTime": "2206-11-02T09:00:00Z"}],
+        ["column time of sign_ins", "2206 in row 2 of a.jsonl"],
+    ),
+    "serial numbers": ("u.csv", "user_id,migrated_at\na,46327.5\n", ["row 1 of u.csv: “46327.5”", "--dates"]),
+    "two meanings": ("u.csv", "user_id,migrated_at\na,\nb,1/2/2026\n", ["row 2 of u.csv: “1/2/2026”", "--dates"]),
+    "odd flag": ("u.jsonl", [{"id": "a", FLAG: True}, {"id": "b", FLAG: "maybe"}], [FLAG.lower(), "row 2 of u.jsonl"]),
+    "odd code": ("s.csv", "time,user_id,result_code\n2026-11-02,a,0\n2026-11-02,b,1.5\n", ["row 2 of s.csv: “1.5”"]),
+    "unknown ending": ("a.docx", "x", ["a.docx ends in .docx"]),
+    "no gzip": ("a.csv.gz", "x", ["a.csv.gz is broken"]),
+    "no workbook": ("a.xlsx", "x", ["a.xlsx is broken"]),
+}
+
+
+@pytest.mark.parametrize("shape", REFUSED)
+def test_what_cannot_be_taken_is_refused_by_file_and_cell(
+    shape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, content, words = REFUSED[shape]
+    own_users().to_csv(tmp_path / "known.csv", index=False)
+    if isinstance(content, str):
+        (tmp_path / name).write_text(content)
+    else:
+        lines(tmp_path / name, content)
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert [word for word in words if word not in said] == [] and "Next: " in said and "Traceback" not in said
+
+
+def test_the_zone_and_the_order_of_dates_can_be_told(tmp_path: Path, known: Row) -> None:
+    SIGN_INS["Graph lines"](tmp_path)
+    local = own_users(
+        flagged_at="11/02/2026 10:00:00", migrated_at=users()["migrated_at"].str.slice(13, 19).radd("11/02/2026 10")
+    )
+    local.to_csv(tmp_path / "u.csv", index=False)
+    LEDGERS["own"](tmp_path)
+    with pytest.raises(BadTable, match=r"row 1 of u.csv: “11/02/2026 10:00:00”"):
+        read(tmp_path)
+    tables = read(tmp_path, dates="month-first", zone="Europe/Berlin")
+    pd.testing.assert_series_equal(tables.users["migrated_at"], told().users["migrated_at"])
+    with pytest.raises(BadTable, match="no time zone"):
+        read(tmp_path, zone="Europe/Berlyn")
+    with pytest.raises(BadTable, match="day-first, month-first, excel"):
+        read(tmp_path, dates="american")
+
+
+def test_serial_numbers_of_a_spreadsheet_are_read_where_a_person_says_so(tmp_path: Path) -> None:
+    began = datetime.fromisoformat("1899-12-30")
+    serial = [
+        (datetime.fromisoformat(each[:19]) - began) / timedelta(days=1) if not pd.isna(each) else None
+        for each in users()["migrated_at"]
+    ]
+    own_users(flagged_at=46328.375, migrated_at=serial).to_csv(tmp_path / "u.csv", index=False)
+    pd.testing.assert_frame_equal(
+        read(tmp_path, dates="excel").users[["flagged_at", "migrated_at"]], told().users[["flagged_at", "migrated_at"]]
+    )
+
+
+def test_of_two_flags_the_migrations_has_to_be_named(tmp_path: Path) -> None:
+    other = FLAG.replace("toBeMigrated", "newsletter")
+    lines(tmp_path / "u.jsonl", [row | {other: True} for row in directory()])
+    with pytest.raises(BadTable, match="these flags"):
+        read(tmp_path)
+    assert int(read(tmp_path, flag=FLAG).users["migrated_at"].notna().sum()) == 3
+    with pytest.raises(BadTable, match="not of extension_nothing"):
+        read(tmp_path, flag="extension_nothing")
+
+
+def test_exports_without_a_word_on_who_was_moved_are_no_report(tmp_path: Path) -> None:
+    SIGN_INS["Graph lines"](tmp_path)
+    with pytest.raises(BadTable, match="No file says who is in scope"):
+        read(tmp_path)
