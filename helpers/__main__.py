@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from jitkit.errors import KitError
+from jitkit.errors import BadTable, KitError, SettingsError
 
 if TYPE_CHECKING:
     from helpers.checks import Checked
+    from jitkit.display import Table
 
 
 _NEW_TROUBLE: Final = 3  # argparse ends with 2 for words that it does not know
@@ -76,6 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands.add_parser("check", help="run the conformance suite against an endpoint, in any language"))
 
     _add_report(commands.add_parser("report", help="write the report of a migration from its tables"))
+
+    collect = commands.add_parser(
+        "collect", help="read what is new in the tenant's logs, without questions, into tables for the report"
+    )
+    collect.add_argument("--out", type=Path, default=Path("tables"), metavar="DIR", help="folder for the tables")
+    collect.set_defaults(run=_collect)
 
     package = commands.add_parser("package", help="write a folder with the endpoint that can be deployed")
     package.add_argument("kind", choices=("functions", "container"), help="Azure Functions project or container build")
@@ -153,6 +160,39 @@ def _report(chosen: argparse.Namespace) -> int:
         return 0
     print(f"Needs action: {'; '.join(changes.trouble)}.", file=sys.stderr)
     return _NEW_TROUBLE
+
+
+def _collect(chosen: argparse.Namespace) -> int:
+    import asyncio
+
+    from helpers import kit, settings
+
+    profile = settings.load(settings.home())
+    if profile.asks_a_person:
+        raise SettingsError(
+            f"The credential {profile.credential} asks a person, and jitkit collect asks nobody.",
+            next_step="In notebook 00, choose azure-cli, client-certificate, or client-secret and AZURE_CLIENT_SECRET.",
+        )
+
+    async def collect() -> Table:
+        s = await kit.open()
+        try:
+            known = None
+            try:
+                known = await s.users.dimensions(s.export())
+            except (BadTable, SettingsError) as problem:
+                print(f"Without country and app of the users. {problem}", file=sys.stderr)
+            return await s.progress.save(chosen.out, known)
+        finally:
+            await s.close()
+
+    read = asyncio.run(collect())
+    for table, rows, since, until, unknown in read.rows:
+        print(f"{str(table).replace('_', '-'):10}{rows:>12} rows   {since}{' to ' if until else ''}{until}".rstrip())
+        if unknown:
+            print(f"{'':10}{unknown}")
+    print(f"\nTables     {chosen.out}\nNext: jitkit report {chosen.out}")
+    return 1 if read.note else 0
 
 
 def _package(chosen: argparse.Namespace) -> None:

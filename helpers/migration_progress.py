@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from helpers.tenant.attribute import MigrationFlag
+    from jitkit.display import Table
     from jitkit.progress.collect import Archive
     from jitkit.progress.queries import Queries
     from jitkit.progress.report import Figures
@@ -69,6 +71,25 @@ class Progress:
             if self._ledger.exists():
                 archive.append("ledger", read_table(self._ledger, "ledger"))
             return Figures(from_archive(archive, now, dimensions))
+
+    async def save(self, folder: Path | str, dimensions: pd.DataFrame | None = None) -> Table:
+        """Collect, and write the tables into a folder for `jitkit report`.
+
+        Args:
+            folder: for the three tables; made if it is not there.
+            dimensions: as for `collect`.
+
+        Returns:
+            What was read, from when to when, and what is not known because of it.
+
+        Raises:
+            KitError: as for `collect`, or the folder cannot be written to.
+        """
+        from jitkit.progress.output_files import save_tables
+
+        figures = await self.collect(dimensions)
+        save_tables(figures.tables, Path(folder))
+        return replace(figures.coverage(), note=" ".join(figures.tables.unread.values()))
 
     async def keep_logs(self) -> None:
         """Read what is new in the tenant's logs into the history on this machine, and compute nothing."""

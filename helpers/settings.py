@@ -140,6 +140,12 @@ class Profile(_Values):
             )
         return self
 
+    @property
+    def asks_a_person(self) -> bool:
+        """Whether signing in to the tenant asks somebody at this screen."""
+        secret = self.credential == "client-secret" and not os.environ.get("AZURE_CLIENT_SECRET")
+        return self.mode == "live" and (secret or self.credential in ("browser", "device-code"))
+
     def skips(self, username: str) -> bool:
         """Return whether a name is one of the rehearsal's invented users, and this is a real tenant."""
         return self.mode == "live" and username.strip().lower().endswith(INVENTED)

@@ -6,6 +6,7 @@ import asyncio
 import html
 import itertools
 import json
+import re
 import stat
 import sys
 from asyncio.subprocess import PIPE
@@ -15,10 +16,16 @@ import pandas as pd
 import pytest
 from sessions import Opening, answering
 
-from jitkit.errors import NotReady
+from helpers import kit, settings
+from helpers.__main__ import main
+from jitkit.errors import BadTable, NotReady
 from jitkit.progress.collect import Archive
+from jitkit.progress.command import read
 from jitkit.progress.figures import quality
+from jitkit.progress.output_files import save_tables
+from jitkit.progress.report import Figures
 from jitkit.progress.states import summary
+from jitkit.progress.tables import Tables
 
 DAYS = 86_400
 
@@ -141,3 +148,77 @@ async def test_without_both_logs_and_the_ledger_the_flags_give_the_totals(
     page = html.unescape(figures.report(tmp_path).read_text())
     assert "No ledger shows a call." in page
     assert "has not been called" not in page and "no outage" not in page
+
+
+def test_a_scheduler_collects_what_notebook_08_does_and_the_report_says_the_same(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("JIT_KIT_HOME", str(home))
+    monkeypatch.setattr("builtins.input", None)
+    name = asyncio.run(signed_in(home))
+    out = tmp_path / "tables"
+    assert main(["collect", "--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert re.search(r"sign-ins +1 rows +20\d\d-", said.out) and f"Next: jitkit report {out}" in said.out
+    assert modes(out) == {0o600}
+    figures = Figures(read(out))
+    assert figures.counts["migrated"] == 1 and {"country", "app"} <= {*figures.dimensions}
+    # The log was read until now, though its last row is older: the note of the collection says so.
+    assert not figures.tables.blind and summary(figures.tables)["states"]["never_seen"] == figures.counts["remaining"]
+    assert name not in b"".join(path.read_bytes() for path in out.iterdir()).decode(errors="ignore")
+    assert main(["report", str(out), "--out", str(tmp_path / "report")]) == 0
+    assert "1 of " in capsys.readouterr().out
+
+
+async def signed_in(home: Path) -> str:
+    s = await kit.open(home)
+    try:
+        await s.endpoint.ensure()
+        name = next(iter(s.world.people))
+        assert (await s.sign_in(name)).migrated
+        return name
+    finally:
+        await s.close()
+
+
+def test_a_log_that_is_refused_or_an_export_that_is_gone_does_not_stop_the_collection(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("JIT_KIT_HOME", str(home))
+    asyncio.run(without_licence(home))
+    settings.save(home, settings.load(home).model_copy(update={"export": str(tmp_path / "gone.csv")}))
+    assert main(["collect", "--out", str(tmp_path / "tables")]) == 1
+    said = capsys.readouterr()
+    assert "Without country and app" in said.err and "gone.csv" in said.err
+    assert "The sign-in log was not read (the tenant has no licence" in said.out
+    figures = Figures(read(tmp_path / "tables"))
+    assert figures.counts["in_scope"] > 5 and figures.tables.unread.keys() == {"sign_ins"}
+    assert "P1 or P2" in figures.in_words()
+
+
+async def without_licence(home: Path) -> None:
+    s = await kit.open(home)
+    try:
+        s.rehearsal.switch("p1_licence", False)
+    finally:
+        await s.close()
+
+
+def test_a_credential_that_asks_a_person_is_refused_before_anything_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JIT_KIT_HOME", str(tmp_path))
+    monkeypatch.delenv("AZURE_CLIENT_SECRET", raising=False)
+    live = settings.Profile(mode="live", tenant="contoso.onmicrosoft.com", endpoint_host="jit.contoso.com")
+    for credential, asks in {"browser": True, "device-code": True, "client-secret": True, "azure-cli": False}.items():
+        assert live.model_copy(update={"credential": credential}).asks_a_person is asks
+    settings.save(tmp_path, live)
+    assert main(["collect"]) == 1
+    assert "The credential browser asks a person" in capsys.readouterr().err
+
+
+def test_a_note_of_a_collection_that_was_changed_is_refused(tmp_path: Path) -> None:
+    save_tables(Tables(users=pd.DataFrame({"user_id": ["a"], "migrated_at": [None]})), tmp_path)
+    (tmp_path / ".collected.json").write_text("{}")
+    with pytest.raises(BadTable, match="was changed"):
+        read(tmp_path)

@@ -14,7 +14,7 @@ from jitkit.progress.assemble import from_files
 from jitkit.progress.figures import time_of
 from jitkit.progress.history import Changes
 from jitkit.progress.mail import as_mail
-from jitkit.progress.output_files import write_all
+from jitkit.progress.output_files import noted, write_all
 from jitkit.progress.report import Figures
 from jitkit.progress.table_files import Found, gather
 from jitkit.progress.tables import Spelling, Tables, remark, without_names
@@ -56,7 +56,8 @@ def report(
         BadTable: a file, a time or the target does not fit, or no user was in scope by then.
     """
     moment = time_of(as_of, "--as-of") if as_of else None
-    tables = _tables(gather(files, inputs, _spelling(dates, zone), without=out), moment, flag)
+    alone = inputs[0] if len(inputs) == 1 and not files else None
+    tables = _tables(gather(files, inputs, _spelling(dates, zone), without=out), moment, flag, alone)
     figures = Figures(tables).aim(target, certificate_ends or "")
     page, changes = figures.report(out), figures.changes(out)
     said = f"What changed\n  {changes}\n{figures.in_words()}\n\nReport     {page}"
@@ -79,7 +80,8 @@ def read(inputs: Path | str | Sequence[Path | str], *, dates: str = "", zone: st
         BadTable: no file says who is in scope, or a file does not fit.
     """
     paths = [inputs] if isinstance(inputs, (str, Path)) else inputs
-    return _tables(gather({}, [Path(each) for each in paths], _spelling(dates, zone)), flag=flag)
+    alone = Path(paths[0]) if len(paths) == 1 else None
+    return _tables(gather({}, [Path(each) for each in paths], _spelling(dates, zone)), flag=flag, alone=alone)
 
 
 def _spelling(dates: str, zone: str) -> Spelling:
@@ -92,9 +94,13 @@ def _spelling(dates: str, zone: str) -> Spelling:
     return Spelling(dates, zone)
 
 
-def _tables(found: Found, moment: pd.Timestamp | None = None, flag: str = "") -> Tables:
-    """Go back to a moment, or to the last one written; users flagged later are not in scope yet."""
+def _tables(found: Found, moment: pd.Timestamp | None = None, flag: str = "", alone: Path | None = None) -> Tables:
+    """Go back to a moment, or to the last one written; users flagged later are not in scope yet.
+
+    A folder that is read alone may hold a note of its collection.
+    """
     tables = without_names(from_files(found, flag))
+    tables = noted(tables, alone) if alone else tables
     if not len(tables.users) or (moment is None and tables.users["flagged_at"].isna().all()):
         return tables
     earlier = tables.until(moment or tables.as_of or pd.Timestamp.now("UTC"))

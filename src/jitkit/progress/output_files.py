@@ -1,8 +1,9 @@
-"""Writes what a report holds for other programs: a CSV a table, and one workbook with a data dictionary."""
+"""Writes what a report holds for other programs, as CSV and as one workbook, and what was collected, as Parquet."""
 
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,19 +13,21 @@ import numpy as np
 import pandas as pd
 
 from jitkit.errors import BadTable
-from jitkit.progress.tables import DICTIONARY
+from jitkit.files import write_private
+from jitkit.progress.tables import DICTIONARY, KINDS, Extent, Remark, Tables
 from jitkit.progress.wording import moment
 
 if TYPE_CHECKING:
     from openpyxl.worksheet._write_only import WriteOnlyWorksheet
 
-__all__ = ["WORKBOOK", "as_csv", "as_workbook", "write_all"]
+__all__ = ["WORKBOOK", "as_csv", "as_workbook", "noted", "save_tables", "write_all"]
 
 WORKBOOK: Final = "report.xlsx"
 _OF_THE_OWNER: Final = ("stragglers.csv", WORKBOOK)  # they list people by their ids
 _MOST_ROWS: Final = 20_000  # of a sheet; longer tables are in their CSV alone
 _WIDEST, _MEASURED = 60, 200  # characters of a column, and rows that say how wide it is
 _LONGEST: Final = 32_767  # characters of a cell, by Excel's format
+_NOTE: Final = ".collected.json"
 _DAY, _TIME = "yyyy-mm-dd", "yyyy-mm-dd hh:mm:ss"
 _FORMULA: Final = r"[=+\-@\t\r]"
 
@@ -131,3 +134,45 @@ def _write(path: Path, content: bytes) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def save_tables(tables: Tables, folder: Path) -> None:
+    """Write tables as Parquet, readable by their owner alone, with a note of what their rows do not show.
+
+    The note says when they were collected, from when to when each log was read, and which one the tenant refused.
+
+    Raises:
+        SettingsError: the folder cannot be written to.
+    """
+    for kind in KINDS:
+        content = io.BytesIO()
+        getattr(tables, kind).to_parquet(content, index=False)
+        write_private(folder / f"{kind}.parquet", content.getvalue())
+    note = {"as_of": tables.as_of, "extents": tables.extents, "remarks": tables.remarks, "unread": dict(tables.unread)}
+    write_private(folder / _NOTE, json.dumps(note, indent=2, default=str).encode())
+
+
+def noted(tables: Tables, folder: Path) -> Tables:
+    """Take into new tables what the note of `save_tables` says, if their folder has one; return them.
+
+    Raises:
+        BadTable: it was changed.
+    """
+    path = folder / _NOTE
+    try:
+        note = json.loads(path.read_text(encoding="utf-8"))
+        tables.as_of, tables.unread = _moment(note["as_of"]), dict(note["unread"])
+        tables.remarks = (*tables.remarks, *(Remark(*each) for each in note["remarks"]))
+        tables.extents = {
+            kind: Extent(rows, _moment(since), _moment(until), flaw, tuple(missing))
+            for kind, (rows, since, until, flaw, missing) in note["extents"].items()
+        }
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        raise BadTable(f"{path} was changed.", next_step="Run jitkit collect again: it is written anew.") from None
+    return tables
+
+
+def _moment(text: str | None) -> pd.Timestamp | None:
+    return None if text is None else pd.Timestamp(text)
