@@ -187,7 +187,7 @@ def _collect(chosen: argparse.Namespace) -> int:
             await s.close()
 
     read = asyncio.run(collect())
-    for table, rows, since, until, unknown in read.rows:
+    for table, rows, since, until, unknown, *_ in read.rows:
         print(f"{str(table).replace('_', '-'):10}{rows:>12} rows   {since}{' to ' if until else ''}{until}".rstrip())
         if unknown:
             print(f"{'':10}{unknown}")

@@ -80,7 +80,7 @@ def test_the_metrics_hold_the_pages_figures_as_numbers(folder: Path) -> None:
     assert found["pace"] == {"all": None, "first_7_days": None, "last_7_days": None}
     assert found["abuse"]["wrong"] == 2 and found["abuse"]["strangers"] == 1
     assert {row["cohort"]: row["migrated"] for row in found["cohorts"]} == {"DE": 2, "FR": 1, "IT": 0}
-    assert sum(found["answers"].values()) == 6 and found["calls"]["over_limit"] == 2
+    assert sum(row["count"] for row in found["answers"]) == 6 and found["calls"]["over_limit"] == 2
     assert found["agreement"] == {"agree": 6, "differ": 0}
     assert sum(row["users"] for row in found["remaining_by_reason"]) == found["remaining"] == 3
     for path in folder.glob("*.csv"):

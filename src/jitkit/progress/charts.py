@@ -24,7 +24,6 @@ from jitkit.display import figure, fold
 from jitkit.progress import figures, states
 from jitkit.progress.cohorts import Campaign, cohorts, course
 from jitkit.progress.figures import day, quantile, span, wilson
-from jitkit.progress.figures import days as days_of
 from jitkit.progress.findings import Finding, pace
 from jitkit.progress.forecast import Forecast
 from jitkit.progress.tables import Tables, records
@@ -176,24 +175,21 @@ class Chart:
 def _inline(svg: bytes, alt: str) -> str:
     """Make an element of a page from a drawn picture: without rules, fonts, colours and names that reach beyond it."""
     root = ElementTree.fromstring(svg)  # noqa: S314
-    for outer, inner in ((".", "metadata"), ("defs", "style")):  # its author, and a rule for all elements of a page
-        for parent in root.findall(outer if outer == "." else f"{{*}}{outer}"):
-            for element in parent.findall(f"{{*}}{inner}"):
-                parent.remove(element)
-    view = root.attrib["viewBox"]
-    for element in root.iter():
+    for element in [*root.iter()]:
+        for child in (*element.findall("{*}metadata"), *element.findall("{*}style")):
+            element.remove(child)
         element.tag = element.tag.rpartition("}")[2]
-        values = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
-        if not _REFERRED.fullmatch(values.get("id", "")):
-            values.pop("id", None)
-        if style := values.get("style"):
-            style = re.sub(r"font-family:[^;]*;? ?", "", style)
-            values["style"] = re.sub(r"#[0-9a-f]{6}", lambda found: _THEME.get(found[0].upper(), found[0]), style)
-        element.attrib.clear()
-        element.attrib.update(values)
-    root.attrib.clear()
-    root.attrib.update({"viewBox": view, "role": "img", "aria-label": alt})
+        element.attrib = {
+            name.rpartition("}")[2]: re.sub(r"font-family:[^;]*;? ?|#[0-9a-f]{6}", _in_theme, value)
+            for name, value in element.items()
+            if name != "id" or _REFERRED.fullmatch(value)
+        }
+    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": alt}
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _in_theme(found: re.Match[str]) -> str:
+    return _THEME.get(found[0].upper(), found[0]) if found[0].startswith("#") else ""
 
 
 @dataclass(frozen=True)
@@ -214,7 +210,7 @@ def curve_chart(tables: Tables) -> Chart:
     """Draw how the number of migrated users grew, in all and by path, and how many were in scope and still wait."""
     curve, as_of = figures.curve(tables), f"As of {moment(tables.as_of)}."
     if curve.empty:
-        return Chart("No user has been flagged yet", as_of, "No user has been flagged yet.", curve)
+        return Chart("No user has been flagged yet", "", "No user has been flagged yet.", curve)
     first, last = curve.iloc[0], curve.iloc[-1]
     paths = [name for name in _LINES if name not in ("migrated", "in_scope") and last[name]]
 
@@ -227,14 +223,11 @@ def curve_chart(tables: Tables) -> Chart:
             _space_dates(ax.xaxis)
         _write_waiting(ax, along, curve["in_scope"] - curve["migrated"])
 
-    in_scope, migrated = last["in_scope"], last["migrated"]
-    title = f"{migrated:,} of {in_scope:,} users have moved"
-    if migrated:
-        half = curve.loc[curve["migrated"] >= migrated / 2, "time"].iloc[0]
-        title += f", half of them by {day(half) if half - first['time'] > _DAY else moment(half)}"
+    half = curve.loc[curve["migrated"] >= last["migrated"] / 2, "time"].iloc[0]
+    by = day(half) if half - first["time"] > _DAY else moment(half)
     note = f"Users moved since the first flag, in all and by path; below the axis, those still waiting. {as_of}"
     by_path = [(PATH_WORDS[name], last[name]) for name in paths]
-    alt = say("curve", first=first, last=last, in_scope=in_scope, paths=by_path)
+    alt, title = say("curve", first=first, last=last, paths=by_path), say("curve_title", last=last, half=by)
     numbers = curve.assign(time=curve["time"].dt.tz_localize(None)).rename(columns={"time": "time (UTC)"} | PATH_WORDS)
     return Chart(title, note, alt, numbers, draw)
 
@@ -274,13 +267,12 @@ def forecast_chart(forecast: Forecast, tables: Tables) -> Chart:
 
 def pace_chart(tables: Tables, findings: Sequence[Finding]) -> Chart:
     """Draw how many users moved on each day; waves, and findings that lie at a time, are marked with a letter."""
-    daily, as_of = pace(tables), f"as of {moment(tables.as_of)}"
+    daily = pace(tables)
     if daily.empty or tables.as_of is None:
-        return Chart("No user has been flagged yet", f"A{as_of[1:]}.", "No user has been flagged yet.", daily)
+        return Chart("No user has been flagged yet", "", "No user has been flagged yet.", daily)
     begun = tables.as_of > daily["day"].iloc[-1] or len(daily) == 1  # at midnight, the day of `as_of` is still to come
     daily = daily if begun else daily.iloc[:-1]
-    spans = sorted([*_waves(tables), *_spans(findings)], key=lambda span: span[0])
-    marked = [*zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", spans, strict=False)]
+    marked = [*zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", _spans(tables, findings), strict=False)]
     marks = [f"{letter}: {words}" for letter, (_, _, words, _) in marked]
 
     def draw(ax: Axes) -> None:
@@ -306,38 +298,30 @@ def pace_chart(tables: Tables, findings: Sequence[Finding]) -> Chart:
     weeks.insert(0, "week from", weeks.pop("first").dt.strftime("%Y-%m-%d"))
     most = daily.iloc[int(daily["moved"].to_numpy().argmax())]
     last = daily["moved"].iloc[: len(daily) - begun].tail(7)
-    title = f"{most['moved']:,} people moved on the busiest day, {day(most['day'])}"
-    if len(last):
-        title += f", and {last.mean():,.1f} a day in the last {days_of(len(last))}"
-    note = f"Users moved on each day (UTC), {as_of}.{' The last day, hatched, is not over.' if begun else ''}"
-    note += f" Marked: {', '.join(marks)}." if marks else ""
-    alt = say("pace", most=most, last=last, marks=marks)
+    note = say("pace_note", as_of=tables.as_of, begun=begun, marks=marks)
+    alt, title = say("pace", most=most, last=last, marks=marks), say("pace_title", most=most, last=last)
     return Chart(title, note, alt, weeks, draw)
 
 
 _Span = tuple[pd.Timestamp, pd.Timestamp, str, str]
 
 
-def _waves(tables: Tables) -> list[_Span]:
-    """List the days of the waves after the first one, with words and a colour."""
-    later = figures.waves(tables).iloc[1:]
-    begins = pd.DatetimeIndex(later.index).tz_localize(None)
-    return [
-        (begin, begin + _DAY, f"wave of {day(begin)}, {count:,} users", _GREY)
-        for begin, count in zip(begins, later, strict=True)
-    ]
+def _spans(tables: Tables, findings: Sequence[Finding]) -> list[_Span]:
+    """List the waves after the first one and the findings that lie at a time: their days, words and a colour.
 
-
-def _spans(findings: Sequence[Finding]) -> list[_Span]:
-    """List the findings that lie at a time with the days that they touch; a campaign is marked where it went out."""
+    A campaign is marked where it went out.
+    """
     spans = []
+    for time, count in figures.waves(tables).iloc[1:].items():
+        begin = pd.Timestamp(str(time)).tz_localize(None)
+        spans.append((begin, begin + _DAY, f"wave of {day(begin)}, {count:,} users", _GREY))
     for found in findings:
         if found.kind in _MARKED and found.since is not None:
             begin = found.since.tz_localize(None).normalize()
             until = None if found.kind == "campaign" else found.until
             end = begin + _DAY if until is None else until.tz_localize(None).ceil("D")
             spans.append((begin, end, f"{found.label.lower()} of {day(found.since)}", _MARKED[found.kind]))
-    return spans
+    return sorted(spans, key=lambda span: span[0])
 
 
 def outcomes_chart(tables: Tables) -> Chart:
@@ -446,13 +430,11 @@ def cohort_chart(tables: Tables, by: str) -> Chart:
         ax.set_yticks(heights, labels)
         ax.set(xlim=(0, 100), ylim=(-0.6, len(shown) - 0.4), xticks=range(0, 101, 20), xlabel="Share moved, %")
 
-    time, late = span(pd.Timedelta(days=shown["days"].iloc[0])), groups[groups["lagging"]]
+    time, late = span(pd.Timedelta(days=shown["days"].iloc[0])), records(groups[groups["lagging"]])
     title = f"By {name}, no group lags behind the others by more than chance explains"
-    if len(late):
-        worst = records(late)[0]
-        title = f"By {name}, “{_shortened(worst['cohort'], _NAME)}” lags: "
-        title += f"{100 * worst['fair_share']:.0f} % moved, and {100 * worst['others']:.0f} % of the others"
-    alt = say("cohorts", name=name, late=records(late), groups=len(groups))
+    if late:
+        title = say("cohorts_title", name=name, worst=late[0], group=_shortened(late[0]["cohort"], _NAME))
+    alt = say("cohorts", name=name, late=late, groups=len(groups))
     note = f"Share moved within {time} of the flag; the line is the range that chance leaves. A{as_of}"
     return Chart(title, note, alt, numbers, draw, height)
 
@@ -480,15 +462,9 @@ def campaign_chart(tables: Tables, campaign: Campaign) -> Chart:
         ax.margins(x=0.02)
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
-    effect = campaign.effect
-    did = "its effect is not known"
-    if effect:
-        did = f"{effect.extra:,.0f} more people moved ({effect.low:,.0f} to {effect.high:,.0f})"
-    title = f"Campaign of {day(campaign.at)}: {did}"
-    note = f"Share moved of the {len(campaign.reached):,} reached and of the {len(campaign.control):,} not reached, "
-    note += "each with the range that chance leaves (95 %)."
     numbers = (100 * both).round(1).rename(columns=lambda name: f"{name}, % moved")
     numbers.insert(0, "end of day", ends)
+    title, note = say("campaign_title", sent=campaign), say("campaign_note", sent=campaign)
     return Chart(title, note, campaign.words, numbers, draw, height=3.4)
 
 
@@ -521,15 +497,10 @@ def _write_waiting(ax: Axes, along: pd.Series, waiting: pd.Series) -> None:
     ticks = ticks[::2] if narrow and len(ticks) > _NUMBERS else ticks
     numbers = along.to_numpy() if pd.api.types.is_numeric_dtype(along) else date2num(along)  # type: ignore[no-untyped-call]
     rows = np.searchsorted(numbers, np.array(ticks), side="right") - 1
-    under: dict[str, Any] = {
-        "xycoords": ax.get_xaxis_transform(),
-        "textcoords": "offset points",
-        "va": "top",
-        "color": _GREY,
-    }
+    under: dict[str, Any] = {"xycoords": ax.get_xaxis_transform(), "textcoords": "offset points", "color": _GREY}
     for tick, row in zip(ticks, rows, strict=True):
-        ax.annotate(f"{waiting.iloc[max(row, 0)]:,}", (tick, 0), (0, _BELOW), ha="center", **under)
-    ax.annotate("waiting", (low, 0), (-_FONT * 2, _BELOW), ha="right", **under)
+        ax.annotate(f"{waiting.iloc[max(row, 0)]:,}", (tick, 0), (0, _BELOW), ha="center", va="top", **under)
+    ax.annotate("waiting", (low, 0), (-_FONT * 2, _BELOW), ha="right", va="top", **under)
     ax.set(xticks=ticks, xlim=(low, high))
     ax.xaxis.labelpad = _FONT * 1.6
 

@@ -21,7 +21,6 @@ __all__ = ["FILE", "Changes", "added", "compare", "read", "row"]
 FILE: Final = "history.csv"
 _COUNTED: Final = ("in_scope", "migrated", "confirmed", "unconfirmed", "not_covered", "held_back", "waiting", "blocked")
 _ESTIMATED: Final = ("coming", "unlikely")
-_NEEDED: Final = ("as_of", *_COUNTED, "held_back_by", "findings")
 _WELCOME: Final = ("campaign", "rush")
 
 
@@ -51,23 +50,13 @@ class Changes:
 
 def row(
     as_of: pd.Timestamp,
-    in_scope: int,
-    migrated: int,
+    counted: Mapping[str, int],
     whole: Mapping[str, Any],
     found: Sequence[Finding],
     incomplete: Sequence[str],
 ) -> dict[str, Any]:
-    """Make the row of a report.
-
-    Args:
-        as_of: its moment.
-        in_scope: number of users.
-        migrated: how many of them are moved.
-        whole: the parts of the bar that sums to everybody.
-        found: what stands out.
-        incomplete: tables that do not cover the whole time.
-    """
-    counts = {name: int(whole.get(name, 0)) for name in _COUNTED} | {"in_scope": in_scope, "migrated": migrated}
+    """Make a report's row: the parts of its bar, what stands out, and which tables do not cover the whole time."""
+    counts = {name: int({**counted, **whole}.get(name, 0)) for name in _COUNTED}
     for name in _ESTIMATED:
         counts |= {f"{name}_{end}": number for end, number in whole.get(name, {}).items()}
     entries = [
@@ -75,9 +64,8 @@ def row(
         | {"over": is_over(each, as_of)}
         for each in found
     ]
-    for table in incomplete:
-        name = f"Incomplete: {TEXTS['coverage']['names'][table]}"
-        entries.append({"kind": "incomplete", "name": name, "since": None, "until": None, "over": False})
+    names = [f"Incomplete: {TEXTS['coverage']['names'][table]}" for table in incomplete]
+    entries += [{"kind": "incomplete", "name": name, "since": None, "until": None, "over": False} for name in names]
     held, listed = (json.dumps(each, ensure_ascii=False) for each in (whole["held_back_by"], entries))
     return {"as_of": _iso(as_of), **counts, "held_back_by": held, "findings": listed}
 
@@ -97,7 +85,7 @@ def read(folder: Path) -> pd.DataFrame:
         for name in ("held_back_by", "findings"):
             frame[name].map(json.loads)
     except (FileNotFoundError, NotADirectoryError):
-        return pd.DataFrame(columns=[*_NEEDED])
+        return pd.DataFrame(columns=["as_of"])
     except (OSError, ValueError, KeyError, AttributeError):
         raise BadTable(
             f"{path} is no history of reports, or was changed by another program.",

@@ -55,20 +55,16 @@ def as_workbook(frames: Mapping[str, pd.DataFrame], as_of: pd.Timestamp | None) 
     book = Workbook(write_only=True)
     rows = [("", "", f"As of {moment(as_of)}. All times are UTC.")]
     for name, frame in frames.items():
-        long = f" Not in this workbook, as it has {len(frame):,} rows: see {name}.csv." if _is_long(frame) else ""
+        long = f" Not in this workbook, as it has {len(frame):,} rows: see {name}.csv." * (len(frame) > _MOST_ROWS)
         rows.append((name, "", DICTIONARY["sheets"][name] + long))
         rows += [(name, column, DICTIONARY["columns"].get(column, DICTIONARY["other"])) for column in map(str, frame)]
     dictionary = pd.DataFrame(rows, columns=["sheet", "column", "meaning"])
     for name, frame in {"dictionary": dictionary, **frames}.items():
-        if not _is_long(frame):
+        if len(frame) <= _MOST_ROWS:
             _fill(book.create_sheet(name), frame)
     written = io.BytesIO()
     book.save(written)
     return written.getvalue()
-
-
-def _is_long(frame: pd.DataFrame) -> bool:
-    return len(frame) > _MOST_ROWS
 
 
 def _fill(sheet: WriteOnlyWorksheet, frame: pd.DataFrame) -> None:
@@ -107,11 +103,7 @@ def _cells(sheet: WriteOnlyWorksheet, column: pd.Series) -> Iterator[Any]:
 
 
 def write_all(folder: Path, files: Mapping[str, str | bytes]) -> None:
-    """Write files into a folder, which is made if it is not there.
-
-    Raises:
-        BadTable: the folder cannot be written to.
-    """
+    """Write files into a folder, which is made if it is not there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
@@ -137,12 +129,9 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def save_tables(tables: Tables, folder: Path) -> None:
-    """Write tables as Parquet, readable by their owner alone, with a note of what their rows do not show.
+    """Write tables as Parquet, readable by their owner alone, and note what their rows do not show.
 
-    The note says when they were collected, from when to when each log was read, and which one the tenant refused.
-
-    Raises:
-        SettingsError: the folder cannot be written to.
+    That is when they were collected, from when to when each log was read, and which one the tenant refused.
     """
     for kind in KINDS:
         content = io.BytesIO()
@@ -153,11 +142,7 @@ def save_tables(tables: Tables, folder: Path) -> None:
 
 
 def noted(tables: Tables, folder: Path) -> Tables:
-    """Take into new tables what the note of `save_tables` says, if their folder has one; return them.
-
-    Raises:
-        BadTable: it was changed.
-    """
+    """Take into new tables what `save_tables` noted in their folder, if it did; return them."""
     path = folder / _NOTE
     try:
         note = json.loads(path.read_text(encoding="utf-8"))

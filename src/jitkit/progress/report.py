@@ -28,6 +28,7 @@ from jitkit.protocol import CALLS_PER_SECOND
 __all__ = ["Figures"]
 
 _OFFERED: Final = 40  # values of a dimension
+_LISTED: Final = (*("do_next", "daily", "interruptions", "reconciliation", "cohorts", "legacy_data", "quality"),)
 _MEASURED: Final = ("extra", "low", "high", "days", "by_lot")
 SCHEMA_VERSION: Final = 1
 """Of `metrics.json`; it grows when a field changes its meaning or goes, and not when one is added."""
@@ -308,7 +309,7 @@ class Figures:
         if as_of is not None:
             files[history.FILE] = as_csv(history.added(history.read(folder), self._row()))
         files["metrics.json"] = json.dumps(self._metrics(frames, changes), indent=2, allow_nan=False) + "\n"
-        files["report.html"] = self._page(title, changes, export_problems)
+        files["report.html"] = self._page(title, frames, changes, export_problems)
         write_all(folder, files)
         return folder / "report.html"
 
@@ -321,62 +322,45 @@ class Figures:
         return history.compare(history.read(Path(folder)), self._row())
 
     def _row(self) -> dict[str, Any]:
-        covered, counts = figures.coverage(self.tables), self.counts
+        covered = figures.coverage(self.tables)
         incomplete = covered.loc[~covered["complete"], "table"].tolist()
         as_of = self.tables.as_of if self.tables.as_of is not None else pd.Timestamp(0, tz="UTC")
-        return history.row(as_of, counts["in_scope"], counts["migrated"], self.everybody, self.findings, incomplete)
+        return history.row(as_of, self.counts, self.everybody, self.findings, incomplete)
 
-    def _page(self, title: str, changes: Changes, export_problems: pd.DataFrame | None) -> str:
-        tables = self.tables
-        broken, records = interruptions(tables), states.matrix(tables)
-        tried = wrong_passwords(tables)
-        agree, differ = records[records["agree"]], records[~records["agree"]]
+    def _page(
+        self, title: str, frames: dict[str, pd.DataFrame], changes: Changes, export_problems: pd.DataFrame | None
+    ) -> str:
+        tables, differ = self.tables, frames["reconciliation"].query("not agree")
         said = "flag " + differ["flag"] + ", log: " + differ["log"] + ", ledger: " + differ["ledger"]
         causes = differ.assign(said=said).groupby(["cause", "remedy"], sort=False)
         differ = causes.agg(users=("users", "sum"), said=("said", "; ".join)).reset_index()
-        broken = broken.assign(since=broken["since"].map(moment), until=broken["until"].map(moment))
-        broken = broken.drop(columns="cause").rename(columns={"meaning": "cause"})
         return template("report.html.jinja").render(
             title=title,
             figures=self,
+            frames=frames,
             changes=changes,
             tables=tables,
-            unknown=self.unknown,
-            whole=self.everybody,
-            do_next=stands_out.do_next(tables),
-            campaign_known=any(each.effect and each.effect.by_lot for each in cohorts.campaigns(tables)),
             parts=TEXTS["standing"],
             past=[stands_out.is_over(each, tables.as_of) for each in self.findings],
             campaigns=cohorts.campaigns(tables),
-            states=states.state_table(tables).query("users > 0"),
-            interruptions=broken[["since", "until", "failed", "users", "came_back", "cause"]],
             latency=figures.latency(tables),
             retries=figures.retries(tables),
             busy_seconds=len(figures.busy_seconds(tables)),
             calls_per_second=CALLS_PER_SECOND,
-            agree=agree[["flag", "log", "ledger", "users"]],
             differ=differ.sort_values("users", ascending=False)[["cause", "users", "said", "remedy"]],
-            remaining=states.remaining(tables),
-            failures=figures.failures(tables)[["meaning", "count", "fix"]],
-            outcomes=figures.outcomes(tables),
             abuse=attacks(tables),
-            attempts=tried.loc[tried["accounts"] > 0, ["tries", "accounts", "wrong"]],
-            quality=figures.quality(tables),
-            legacy_data=figures.legacy_data(tables),
             export_problems=export_problems,
-            stragglers=len(states.stragglers(tables)),
         )
 
     def _metrics(self, frames: dict[str, pd.DataFrame], changes: Changes) -> dict[str, Any]:
         tables, choice = self.tables, self.cut_over()
         names = ("kind", "name", "words", "since", "until", "users")
-        date = None if choice.date is None else f"{choice.date:%Y-%m-%d}"
-        daily, agree = frames["daily"], frames["reconciliation"].groupby("agree")["users"].sum()
+        agree = frames["reconciliation"].groupby("agree")["users"].sum()
         return {
             "schema_version": SCHEMA_VERSION,
             "since_last": {name: _utc(value) for name, value in asdict(changes).items()},
             "everybody": self.everybody,
-            "do_next": _rows(frames["do_next"]),
+            **{name: _rows(frames[name]) for name in _LISTED},
             "campaigns": [
                 {"at": f"{each.at:%Y-%m-%d}", "reached": len(each.reached), "control": len(each.control)}
                 | ({name: getattr(each.effect, name) for name in _MEASURED} if each.effect else {})
@@ -385,19 +369,14 @@ class Figures:
             **states.summary(tables, self.certificate_ends),
             **self.forecast.numbers(),
             "pace": {name: _mean(part) for name, part in self._whole_days.items()},
-            "daily": _rows(daily),
             "remaining_by_reason": _rows(frames["remaining"][["reason", "users"]]),
-            "answers": dict(zip(*frames["outcomes"][["action", "count"]].to_numpy().T, strict=True)),
-            "calls": figures.latency(tables) | figures.retries(tables) | {"steps": _rows(frames["latency"])},
-            "interruptions": _rows(frames["interruptions"].drop(columns="fix")),
+            "answers": _rows(frames["outcomes"]),
+            "calls": figures.latency(tables) | {"steps": _rows(frames["latency"])},
+            "retries": figures.retries(tables),
             "agreement": {"agree": int(agree.get(True, 0)), "differ": int(agree.get(False, 0))},
-            "reconciliation": _rows(frames["reconciliation"]),
-            "cohorts": _rows(frames["cohorts"]),
             "abuse": attacks(tables) | {"accounts_by_tries": _rows(frames["abuse"])},
-            "legacy_data": _rows(frames["legacy_data"]),
-            "quality": _rows(frames["quality"]),
-            "cut_over": {"target_share": self.target, "date": date, "reason": choice.reason}
-            | {"target": choice.target, "dates": _rows(choice.dates)},
+            "cut_over": {"target_share": self.target, "target": choice.target, "dates": _rows(choice.dates)}
+            | {"date": None if choice.date is None else f"{choice.date:%Y-%m-%d}", "reason": choice.reason},
             "findings": [{name: _utc(getattr(each, name)) for name in names} for each in self.findings],
         }
 
