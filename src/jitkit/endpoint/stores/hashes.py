@@ -146,7 +146,7 @@ def problem(stored: str | None) -> str:
     try:
         _read(text)
     except Unknown:
-        return "The hash begins like none that is known: a shell may have taken a part for a variable."
+        return "The hash starts like none that is known: a shell may have replaced what follows a $ in it."
     except Exception:  # noqa: BLE001 - as above
         return "The hash is cut off or damaged, or of a form that is not read."
     return ""
