@@ -28,7 +28,7 @@ _MOST_ROWS: Final = 20_000  # of a sheet; longer tables are in their CSV alone
 _WIDEST, _MEASURED = 60, 200  # characters of a column, and rows that say how wide it is
 _LONGEST: Final = 32_767  # characters of a cell, by Excel's format
 _NOTE: Final = ".collected.json"
-_DAY, _TIME = "yyyy-mm-dd", "yyyy-mm-dd hh:mm:ss"
+_ACTS: Final = ("=", "#", "+", "-", "@")  # what a spreadsheet reads, or would on the next edit, as more than text
 _FORMULA: Final = r"[=+\-@\t\r]"
 
 
@@ -85,21 +85,25 @@ def _cells(sheet: WriteOnlyWorksheet, column: pd.Series) -> Iterator[Any]:
     from openpyxl.cell import WriteOnlyCell
     from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
-    form = None
-    if pd.api.types.is_datetime64_any_dtype(column):
+    dated, whole_days = pd.api.types.is_datetime64_any_dtype(column), False
+    if dated:
         column = column.dt.tz_localize(None)
-        form = _DAY if (column.dropna() == column.dropna().dt.normalize()).all() else _TIME
+        whole_days = bool((column.dropna() == column.dropna().dt.normalize()).all())
     for value in column.astype("object"):
         if pd.isna(value) or (isinstance(value, float) and not np.isfinite(value)):
             yield None
-        elif form or isinstance(value, (bool, int, float, np.number)):
-            cell = WriteOnlyCell(sheet, value.to_pydatetime() if form else value)
-            cell.number_format = form or cell.number_format
+        elif whole_days:
+            cell = WriteOnlyCell(sheet, value.to_pydatetime())
+            cell.number_format = "yyyy-mm-dd"
             yield cell
+        elif dated or isinstance(value, (bool, int, float, np.number)):
+            yield value.to_pydatetime() if dated else value
         else:
-            cell = WriteOnlyCell(sheet, ILLEGAL_CHARACTERS_RE.sub("\ufffd", str(value))[:_LONGEST])
-            cell.data_type, cell.quotePrefix = "s", True
-            yield cell
+            text = ILLEGAL_CHARACTERS_RE.sub("\ufffd", str(value))[:_LONGEST]
+            if text.startswith(_ACTS):
+                cell = WriteOnlyCell(sheet, text)
+                cell.data_type, cell.quotePrefix = "s", True
+            yield cell if text.startswith(_ACTS) else text
 
 
 def write_all(folder: Path, files: Mapping[str, str | bytes]) -> None:
