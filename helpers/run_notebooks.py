@@ -280,6 +280,30 @@ def _as_notebook(text: str) -> Any:
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
 
 
+# What of notebook 08 people need who work through it, and people who look at its figures do not.
+_OF_THE_LESSON: Final = (
+    *("parameters-step", "needs-check", "idea", "play-step", "play", "collect-step", "own-count", "filter-in-code"),
+    *("report-step", "report", "checkpoint"),
+)
+_HEADINGS: Final = re.compile(r"^#+ .+$", re.MULTILINE)
+
+
+def figures_alone(notebook: Any, resources: Any) -> tuple[Any, Any]:
+    """Leave a notebook's figures with their headings; Voilà calls this before it runs one (voila.json)."""
+    kept: list[Any] = []
+    for cell in reversed(notebook.cells):
+        if cell.id in _OF_THE_LESSON:
+            continue
+        if cell.cell_type == "markdown":
+            cell.source = "\n\n".join(_HEADINGS.findall(cell.source))
+            # A heading without a figure under it is one of the lesson, too.
+            if not cell.source or not kept or kept[-1].cell_type == "markdown":
+                continue
+        kept.append(cell)
+    notebook.cells = kept[::-1]
+    return notebook, resources
+
+
 @dataclass(frozen=True)
 class Result:
     """How far a rehearsal got."""

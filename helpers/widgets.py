@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from html import escape
 from itertools import islice
 from typing import Any, Final
@@ -17,10 +18,8 @@ from jitkit.progress.report import Figures
 __all__ = ["FiguresFilter", "ProgressBar", "SignInBox"]
 
 _NAMES_OFFERED: Final = 40
-_THE_RIGHT_ONE: Final = "the right one"
-_ANOTHER_ONE: Final = "another one, typed below"
-_OTHER_FIELD: Final = "Another password"
 _GIVE_A_NAME: Final = "Type a sign-in name, or choose one from the list that the field shows when you click it."
+_UNCHANGED_SECONDS: Final = 1.0
 _LAYOUT: Final[dict[str, Any]] = {"style": {"description_width": "initial"}, "layout": {"width": "auto"}}
 
 
@@ -52,45 +51,54 @@ class SignInBox(_Widget):
             placeholder=next(iter(people), "user@example.com"),
             **_LAYOUT,
         )
-        self.typed = ui.RadioButtons(description="Password", options=(_THE_RIGHT_ONE, _ANOTHER_ONE), **_LAYOUT)
-        self.password = _password_field(_OTHER_FIELD)
-        self.new_password = _password_field("New password, if one is asked for")
-        self.password.disabled = True
-        self.typed.observe(lambda change: setattr(self.password, "disabled", change["new"] == _THE_RIGHT_ONE), "value")
+        # Fields to type in only: where a list or a choice has the focus, letters are JupyterLab's commands.
+        self.password = _password_field("Password", "empty: the right one of this invented person")
+        self.new_password = _password_field("New password, if one is asked for", "invented, for the rehearsal only")
         self.button = ui.Button(description="Sign in", button_style="primary")
         self.button.on_click(self._pressed)
         for field in (self.name, self.password, self.new_password):
-            field.on_msg(lambda _, message, __: self._pressed() if message.get("event") == "submit" else None)
+            # Else the browser sends what was typed letter by letter, and the last ones after a press.
+            field.continuous_update = False
+            field.on_msg(self._entered)
         self.status = ui.HTML(_status(f"{_GIVE_A_NAME} Then press Enter or Sign in."))
         self.result = ui.HTML()
-        secret = [self.typed, self.password, self.new_password] if people else []
+        secret = [self.password, self.new_password] if people else []
         self.view = ui.VBox([self.name, *secret, self.button, self.status, self.result])
 
     def __repr__(self) -> str:
         return "<SignInBox: a name, a password and a button, shown while the notebook runs>"
 
+    def _entered(self, field: ui.Text, message: dict[str, Any], _: object) -> None:
+        if message.get("event") == "submit":
+            self._running = asyncio.get_running_loop().create_task(self._press_when_typed(field))
+
+    async def _press_when_typed(self, field: ui.Text) -> None:
+        """Wait for what was typed, which follows the message of Enter, unless the field is as it was."""
+        arrived = asyncio.Event()
+
+        def changed(_: object) -> None:
+            arrived.set()
+
+        field.observe(changed, "value")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(arrived.wait(), _UNCHANGED_SECONDS)
+        field.unobserve(changed, "value")
+        self._pressed()
+
     def _pressed(self, _: object = None) -> None:
         if self.button.disabled:  # one is signing in: Enter waits as the button does
             return
-        name, new = self.name.value.strip(), self.new_password.value or None
-        typed = None if self.typed.value == _THE_RIGHT_ONE else str(self.password.value)
+        name, typed, new = self.name.value.strip(), self.password.value or None, self.new_password.value or None
         self.password.value = self.new_password.value = self.result.value = ""
         self.value = None
-        if lacking := self._lacking(name, typed):
-            self.status.value = _status(lacking)
+        world = self._session.world
+        if not name or (world.people and typed is None and world.password_of(name) is None):
+            unknown = f"{name} is not among the invented people: fill “Password” too."
+            self.status.value = _status(unknown if name else _GIVE_A_NAME)
             return
         self.button.disabled = True
         self.status.value = _status(f"{self._who(name)} is signing in …")
         self._running = asyncio.get_running_loop().create_task(self._sign_in(name, typed, new))
-
-    def _lacking(self, name: str, typed: str | None) -> str:
-        """Say which field to fill before this name can sign in; empty when it can."""
-        if not name:
-            return _GIVE_A_NAME
-        world = self._session.world
-        if world.people and typed is None and world.password_of(name) is None:
-            return f"{name} is not among the invented people. Choose “{_ANOTHER_ONE}” and fill “{_OTHER_FIELD}”."
-        return f"Fill “{_OTHER_FIELD}”, or choose “{_THE_RIGHT_ONE}”." if typed == "" else ""
 
     def _who(self, name: str) -> str:
         return "The user" if self._session.profile.hides_people else name
@@ -106,7 +114,7 @@ class SignInBox(_Widget):
         else:
             words = self.value.status if isinstance(self.value, Card) else self.value.outcome
             self.status.value = _status(f"{self._who(name)}: {words}")
-            self.result.value = f'<div style="line-height:1.3">{self.value._repr_html_()}</div>'
+            self.result.value = _in_lines(self.value._repr_html_())
         finally:
             self.button.disabled = False
 
@@ -175,11 +183,16 @@ class FiguresFilter(_Widget):
         chosen = self.value
         counts = chosen.counts
         self.status.value = _status(f"{counts['migrated']:,} of {counts['in_scope']:,} people are moved.")
-        self.shown.value = chosen.curve()._repr_html_() + chosen.remaining()._repr_html_()
+        self.shown.value = _in_lines(chosen.curve()._repr_html_() + chosen.remaining()._repr_html_())
 
 
-def _password_field(label: str) -> ui.Password:
-    return ui.Password(description=label, placeholder="invented, for the rehearsal only", **_LAYOUT)
+def _password_field(label: str, hint: str) -> ui.Password:
+    return ui.Password(description=label, placeholder=hint, **_LAYOUT)
+
+
+def _in_lines(page: str) -> str:
+    """Set text as close as a cell's output has it; a widget gives each line the height of a field."""
+    return f'<div style="line-height:1.3">{page}</div>'
 
 
 def _status(text: str) -> str:

@@ -7,11 +7,13 @@ import importlib.util
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import npm
 import pytest
 from sessions import Opening
 
@@ -53,6 +55,31 @@ def record() -> Iterator[ModuleType]:
         patch.setitem(sys.modules, "record", module)
         spec.loader.exec_module(module)
         yield module
+
+
+@pytest.fixture(scope="session")
+def serious(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
+    """Return what keeps people from using a page of a browser: axe's serious and critical findings.
+
+    It takes the page and, unless all of it counts, selectors of its parts.
+    """
+    folder = tmp_path_factory.mktemp("axe")
+    shutil.copy(HERE / "browser" / "package.json", folder)
+    npm.install(folder)
+    script = (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+    def judge(page: Any, *parts: str) -> list[str]:
+        page.evaluate(script)
+        scope = {"include": [[part] for part in parts]} if parts else {"exclude": []}
+        found = page.evaluate("scope => axe.run(scope, {resultTypes: ['violations']})", scope)
+        return [
+            f"{each['id']}: {node['html']} {node['failureSummary']}"
+            for each in found["violations"]
+            if each["impact"] in ("serious", "critical")
+            for node in each["nodes"]
+        ]
+
+    return judge
 
 
 @pytest.fixture(scope="session")

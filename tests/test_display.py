@@ -70,6 +70,12 @@ def test_short_cells_stay_on_one_line_and_long_names_may_break() -> None:
     assert "overflow-wrap:anywhere" in what and "nowrap" not in what
 
 
+def test_a_wide_table_can_be_moved_sideways_with_the_keyboard() -> None:
+    wide = Table(caption='Who & "what"', columns="abcde", rows=["12345"])._repr_html_()
+    assert wide.startswith('<div role="region" aria-label="Who &amp; &quot;what&quot;" tabindex="0" style="overflow-x')
+    assert "tabindex" not in Table(caption="c", columns="abcd", rows=["1234"])._repr_html_()
+
+
 @pytest.mark.parametrize("time", ["2026-11-29 08:59", "2026-11-29 08:59:12", "2026-11-29 08:59 UTC"])
 def test_a_time_stays_on_one_line(time: str) -> None:
     page = Table(caption="Ledger", columns=("At",), rows=[(time,)])._repr_html_()

@@ -12,6 +12,7 @@ __all__ = ["Card", "Sent", "Table", "figure", "fold"]
 _CELL = "text-align:left;vertical-align:top;padding:0.3em 0.5em"
 _SHORT = 16  # characters: `1,234 ms` and `Your endpoint` stay on one line
 _TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?( UTC)?")  # stays on one line as well
+_MANY = 5  # columns from which on a table may be wider than its page
 _LONG = 28  # characters without a blank: an address may break, so that the table fits its page
 
 
@@ -81,7 +82,11 @@ class Table:
             return f"<p>{caption}{' Nothing' if caption.endswith('?') else ': nothing'}.</p>"
         head = "".join(f'<th scope="col" style="{_style(name)}">{html.escape(name)}</th>' for name in self.columns)
         body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in self.rows)
-        return f"<table>{_caption(caption)}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        table = f"<table>{_caption(caption)}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        if len(self.columns) < _MANY:
+            return table
+        # Where the window is narrow, a keyboard has to be able to move it sideways.
+        return f'<div role="region" aria-label="{caption}" tabindex="0" style="overflow-x:auto">{table}</div>'
 
 
 def fold(summary: str, inside: str) -> str:

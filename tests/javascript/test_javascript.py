@@ -12,32 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import bcrypt
+import npm
 import pytest
 from rehearsal.served import ROOT, serving
 
 HERE = Path(__file__).parent
 USERNAME, PASSWORD = "ada@woodgrove.example", "Legacy#Password-2"
-INSTALL = "npm install --no-package-lock --no-audit --no-fund --ignore-scripts --prefer-offline --fetch-retries=1"
 
 
 @pytest.fixture(scope="module")
 def node() -> str:
     """Node.js with the libraries that package.json names, installed beside it."""
-    found, npm = shutil.which("node"), shutil.which("npm")
-    if not found or not npm:
-        pytest.skip("needs node and npm (Debian: nodejs npm)")
+    found = shutil.which("node")
+    if not found:
+        pytest.skip("needs node (Debian: nodejs)")
     version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     if int(version.lstrip("v").split(".")[0]) < 20:
         pytest.skip(f"needs node 20 or newer, not {version}")
-    try:
-        done = subprocess.run(
-            [npm, *INSTALL.split()[1:]], cwd=HERE, capture_output=True, text=True, timeout=90, check=False
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm did not install the libraries within 90 s")
-    if done.returncode:
-        why = next((line for line in done.stderr.splitlines() if "code" in line), "no reason given")
-        pytest.skip(f"npm cannot install the libraries: {why}")
+    npm.install(HERE)
     return found
 
 
