@@ -138,7 +138,7 @@ def _add_report(report: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("report"), metavar="DIR", help="folder for the page and its numbers"
     )
     report.add_argument(
-        "--target", type=float, default=0.95, metavar="SHARE", help="moved before the old system goes: 0.95"
+        "--target", default="0.95", metavar="SHARE", help="moved before the old system goes: 0.95 or 95 (percent)"
     )
     report.add_argument("--certificate-ends", metavar="TIME", help="until when the certificate is valid (UTC)")
     report.add_argument("--mail-out", type=Path, metavar="FILE", help="also write a short mail with pictures: FILE.eml")

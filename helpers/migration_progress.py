@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,22 +30,25 @@ class Progress:
     def __init__(self, graph: Graph, flag: MigrationFlag, ledger: Path) -> None:
         self._graph, self._flag, self._ledger = graph, flag, ledger  # the ledger may be missing
 
-    async def figures(self, folder: Path | str = "", dimensions: pd.DataFrame | None = None) -> Figures:
-        """Take the tables of a folder where one is named, and collect them from the tenant where none is.
+    async def figures(
+        self, files: Path | str | Sequence[Path | str] = "", dimensions: pd.DataFrame | None = None, **reading: str
+    ) -> Figures:
+        """Take the tables of files where some are named, and collect them from the tenant where none is.
 
         Args:
-            folder: where `users`, `sign_ins` and `ledger` lie as Parquet, CSV or JSON lines; empty for the tenant.
+            files: a file or a folder of tables and exports, or several; empty for the tenant.
             dimensions: for the tenant's users, `user_id` and any columns to group by, such as country or app.
+            reading: for files, `dates`, `zone` and `flag` as of `jitkit.progress.command.read`.
 
         Raises:
             KitError: as for `collect`, or a file does not fit.
         """
-        if not folder:
+        if not files:
             return await self.collect(dimensions)
         from jitkit.progress.command import read
         from jitkit.progress.report import Figures
 
-        return Figures(read(folder))
+        return Figures(read(files, **reading))
 
     async def collect(self, dimensions: pd.DataFrame | None = None) -> Figures:
         """Read users, sign-ins and audits from the tenant, and the ledger from this machine.

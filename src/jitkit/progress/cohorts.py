@@ -92,15 +92,29 @@ def grouped(column: pd.Series) -> pd.Series:
     return words.mask(words.isin(small), "(all others)") if len(small) else words
 
 
+def groups(column: pd.Series) -> list[str]:
+    """Name the groups of a column: of dates and numbers in their order, of texts the most frequent first."""
+    words, values = grouped(column), _measured(column)
+    if values is None:
+        return [*words.value_counts().index]
+    return [*values.groupby(words).min().sort_values().index]
+
+
+def _measured(column: pd.Series) -> pd.Series | None:
+    """Return the dates or numbers that a column holds; None where it holds texts."""
+    if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_numeric_dtype(column):
+        return column
+    filled = column.replace("", None)
+    numbers = pd.to_numeric(filled, errors="coerce")
+    dates = pd.to_datetime(filled, errors="coerce", utc=True, format="ISO8601")
+    return next((read for read in (numbers, dates) if read.notna().sum() == filled.notna().sum()), None)
+
+
 def _in_bands(column: pd.Series) -> pd.Series:
     """Cut dates and numbers into bands of equal size; leave texts as they are."""
-    values = column
-    if not pd.api.types.is_datetime64_any_dtype(column) and not pd.api.types.is_numeric_dtype(column):
-        values = pd.to_numeric(column, errors="coerce")
-        if values.notna().sum() < column.notna().sum():
-            values = pd.to_datetime(column, errors="coerce", utc=True, format="ISO8601")
-        if values.notna().sum() < column.notna().sum():
-            return column
+    values = _measured(column)
+    if values is None:
+        return column
     bands = pd.qcut(values, _BANDS, duplicates="drop")
     form = "{:%Y-%m-%d} to {:%Y-%m-%d}" if pd.api.types.is_datetime64_any_dtype(values) else "{:,g} to {:,g}"
     words = [form.format(band.left, band.right) for band in bands.cat.categories]

@@ -34,7 +34,7 @@ def report(
     zone: str = "UTC",
     flag: str = "",
     as_of: str | None = None,
-    target: float = 0.95,
+    target: float | str = 0.95,
     certificate_ends: str | None = None,
     mail_out: Path | None = None,
 ) -> tuple[str, Changes]:

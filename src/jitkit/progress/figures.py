@@ -27,6 +27,7 @@ from jitkit.progress.tables import (
     isin,
     micros,
     once,
+    plain_text,
     remark,
     times,
 )
@@ -103,6 +104,21 @@ def time_of(given: Any, name: str) -> pd.Timestamp:
             next_step=f"Write the year first: {found[0]:%Y-%m-%d} or {found[1]:%Y-%m-%d}.",
         )
     return in_utc(found[0])
+
+
+def share_of(given: float | str) -> float:
+    """Read a share that was typed: 0.95, 95, `95 %` or 0,95; raises BadTable if it is none."""
+    text = str(given).strip()
+    try:
+        number = float(text.removesuffix("%").replace(",", "."))
+    except ValueError:
+        number = -1.0
+    share = number / 100 if text.endswith("%") or number > 1 else number
+    if not 0 < share <= 1:
+        raise BadTable(
+            f"A target of {plain_text(text[:20])} makes no sense.", next_step="Give a share such as 0.95 or 95 %."
+        )
+    return share
 
 
 def quantile(confidence: float, comparisons: int = 1) -> float:
@@ -210,6 +226,18 @@ def calls(tables: Tables) -> pd.DataFrame:
     return ledger.assign(row=tables.callers)[~(repeated & (codes >= 0))]
 
 
+@once
+def trials(tables: Tables) -> np.ndarray:
+    """Mark the ledger's lines that no sign-in made: about nobody in scope, without a row in a log that covers them."""
+    ledger, log = tables.ledger, tables.extents["sign_ins"]
+    if log.since is None or log.until is None or not len(tables.sign_ins):
+        return np.zeros(len(ledger), dtype=bool)
+    known = isin(ledger["correlation_id"], tables.sign_ins["correlation_id"])
+    covered = ledger["time"].between(log.since, log.until).to_numpy()
+    marked: np.ndarray = ledger["user_id"].notna().to_numpy() & (tables.callers < 0) & covered & ~known
+    return marked
+
+
 def outcomes(tables: Tables) -> pd.DataFrame:
     """Count what the endpoint answered, once a sign-in: `action` (`refused` without a decision), `count`."""
     return counted(calls(tables)["action"].fillna("refused").value_counts(), "action")
@@ -220,8 +248,10 @@ def failures(tables: Tables) -> pd.DataFrame:
 
     A sign-in counts once. Its cause is the endpoint's own word where the endpoint refused or blocked, else the error
     that Entra logged. Calls without a correlation id belong to no sign-in: they count only if there is no sign-in log.
+    Nor do trials of the endpoint count.
     """
     answered = calls(tables)
+    answered = answered[~trials(tables)[tables.ledger.index.get_indexer(answered.index)]]
     own = answered[answered["action"].isna() | (answered["action"] == BLOCK)]
     if len(tables.sign_ins):
         own = own[own["correlation_id"].notna()]
@@ -343,7 +373,8 @@ def _zone_minutes(tables: Tables) -> int:
 @once
 def quality(tables: Tables) -> pd.DataFrame:
     """List what does not fit in the tables, and what the collector noticed: `finding`, `rows`, `cause`, `remedy`."""
-    users, asked, called = tables.users, tables.sign_ins[tables.asked], tables.ledger["correlation_id"].dropna()
+    users, asked, tried = tables.users, tables.sign_ins[tables.asked], trials(tables)
+    called = tables.ledger["correlation_id"][~tried].dropna()
     answered, ids = asked.loc[asked["callout_error"] == 0, "correlation_id"], tables.sign_ins["correlation_id"]
     moved, missing, ahead = users["migrated_at"].notna(), missing_days(tables), skew(tables).total_seconds()
     later = users["migrated_at"] > tables.as_of if tables.as_of is not None else moved
@@ -354,6 +385,7 @@ def quality(tables: Tables) -> pd.DataFrame:
         remark("in_the_future", int(later.sum())),
         remark("strange_ids", strange_rows(tables)),
         remark("out_of_scope", int((tables.asked & (tables.people < 0)).sum())),
+        remark("trials", int(tried.sum())),
         remark("unmatched_calls", int((~isin(called, ids[isin(ids, called)])).sum()) if both else 0),
         remark("unmatched_callouts", int((~isin(answered, called)).sum()) if both else 0),
         remark("missing_days", len(missing), ", ".join(missing[:7])),

@@ -27,7 +27,6 @@ from jitkit.protocol import CALLS_PER_SECOND
 
 __all__ = ["Figures"]
 
-_OFFERED: Final = 40  # values of a dimension
 _LISTED: Final = (*("do_next", "daily", "interruptions", "reconciliation", "cohorts", "legacy_data", "quality"),)
 _MEASURED: Final = ("extra", "low", "high", "days", "by_lot")
 SCHEMA_VERSION: Final = 1
@@ -104,35 +103,33 @@ class Figures:
         return [name for name in cohorts.dimensions(self.tables) if name != cohorts.COLUMN]
 
     def values(self, dimension: str) -> list[str]:
-        """List what a dimension's column holds, the most frequent first and at most forty."""
-        counts = self.tables.users[dimension].astype("str").value_counts()
-        return [value for value in counts.index[:_OFFERED] if value]
+        """List a dimension's groups: bands of dates and numbers in their order, else the most frequent first."""
+        return cohorts.groups(self.tables.users[dimension]) if dimension in self.dimensions else []
 
     @cached_property
     def findings(self) -> list[Finding]:
         """What stands out."""
         return findings(self.tables, self.certificate_ends)
 
-    def aim(self, target: float, certificate_ends: str = "") -> Figures:
+    def aim(self, target: float | str, certificate_ends: str = "") -> Figures:
         """Set what the figures are judged by.
 
         Args:
-            target: which share of the users (0 to 1) is to be moved before the old system is switched off.
+            target: which share of the users is to be moved before the old system is switched off: 0.95, 95 or `95 %`.
             certificate_ends: until when the certificate is valid, such as `2027-01-31`; empty if that is not known.
 
         Raises:
             BadTable: the target or the time makes no sense.
         """
-        if not 0 < target <= 1:
-            raise BadTable(f"A target of {target:g} makes no sense.", next_step="Give a share above 0 and up to 1.")
         ends = figures.time_of(certificate_ends, "The certificate's end") if certificate_ends else None
-        return replace(self, target=target, certificate_ends=ends)
+        return replace(self, target=figures.share_of(target), certificate_ends=ends)
 
     def only(self, **values: str) -> Figures:
         """Select some of the people.
 
         Args:
-            values: a dimension and what it has to be, such as `country="DE"`; an empty text selects everybody.
+            values: a dimension and what it has to be, such as `country="DE"`, or one of its groups; an empty text
+                selects everybody.
 
         Returns:
             The figures of these people, as of the same moment.
@@ -142,11 +139,13 @@ class Figures:
         """
         tables, users = self.tables, self.tables.users
         for name, value in values.items():
-            if name not in self.dimensions:
+            if value and name not in self.dimensions:
                 known = ", ".join(self.dimensions) or "none"
                 raise BadTable(f"The users have no column {name}.", next_step=f"Columns to choose by: {known}.")
             if value:
-                users = users[users[name].astype("str") == value]
+                whole = tables.users[name]
+                chosen = (whole.astype("str") == value) | (cohorts.grouped(whole) == value)
+                users = users[chosen[users.index]]
         sign_ins = tables.sign_ins[pd.Series(tables.people, tables.sign_ins.index).isin(users.index)]
         ledger = tables.ledger[pd.Series(tables.callers, tables.ledger.index).isin(users.index)]
         return replace(self, tables=replace(tables, users=users, sign_ins=sign_ins, ledger=ledger))

@@ -61,7 +61,8 @@ def summary(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dic
 
 
 def _coverage(tables: Tables) -> dict[str, Any]:
-    found = records(figures.coverage(tables).astype({"since": "object", "until": "object"}))
+    covered = figures.coverage(tables).drop(columns=[] if tables.sources else ["files"])
+    found = records(covered.astype({"since": "object", "until": "object"}))
     for each in found:
         for end in ("since", "until"):
             each[end] = None if pd.isna(each[end]) else each[end].isoformat().replace("+00:00", "Z")
@@ -278,14 +279,14 @@ def matrix(tables: Tables) -> pd.DataFrame:
     said = {name: pd.Categorical.from_codes(codes, TEXTS["records"][name]) for name, codes in _said(tables).items()}
     found = pd.DataFrame(said).value_counts().rename("users").reset_index()
     found = found[found["users"] > 0].astype(dict.fromkeys(said, "str"))
-    # Ids that ran a callout and are not in scope.
-    strangers = [
-        tables.sign_ins["user_id"][tables.asked & (tables.people < 0)],
-        tables.ledger["user_id"][tables.callers < 0],
-    ]
-    if count := int(pd.concat([each.astype("str") for each in strangers]).dropna().nunique()):
-        others = pd.DataFrame([("not in scope", "a row", "or a call", count)], columns=found.columns)
-        found = pd.concat([found, others], ignore_index=True)
+    # Ids that ran a callout and are not in scope, and those that only trials of the endpoint name.
+    outside, tried = tables.callers < 0, figures.trials(tables)
+    asked = tables.sign_ins["user_id"][tables.asked & (tables.people < 0)].astype("str").dropna()
+    called, trial = (tables.ledger["user_id"][mask].astype("str").dropna() for mask in (outside & ~tried, tried))
+    strangers = {*asked.unique(), *called.unique()}
+    counts = [("a row", "or a call", len(strangers)), ("no sign-in", "a call", len({*trial.unique()} - strangers))]
+    others = pd.DataFrame([("not in scope", *each) for each in counts if each[-1]], columns=found.columns)
+    found = pd.concat([found, others], ignore_index=True) if len(others) else found
     # Where a record does not reach, its silence contradicts nothing.
     for name, unknown in (("log", tables.blind), ("ledger", not figures.coverage(tables)["complete"].iloc[-1])):
         found[name] = found[name].replace({"nothing": "not collected"} if unknown else {})
