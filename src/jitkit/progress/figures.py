@@ -479,12 +479,13 @@ def coverage(tables: Tables) -> pd.DataFrame:
 def _files(tables: Tables, kind: str) -> str:
     """Name the files of a table, by what they were taken for."""
     made_of = {kind} if kind != "users" or any("users" in each.gives for each in tables.sources) else _USERS
-    read: dict[str, list[str]] = {}
-    for each in tables.sources:
-        if made_of & {*each.gives}:
-            read.setdefault(each.taken_for, []).append(each.file)
-    more = {name: f" and {len(files) - _FILES:,} more" * (len(files) > _FILES) for name, files in read.items()}
-    return "; ".join(f"{', '.join(files[:_FILES])}{more[name]} ({name})" for name, files in read.items())
+    used = [each for each in tables.sources if made_of & {*each.gives}]
+    words = []
+    for name in dict.fromkeys(each.taken_for for each in used):
+        files = [each.file for each in used if each.taken_for == name]
+        more = f" and {len(files) - _FILES:,} more" * (len(files) > _FILES)
+        words.append(f"{', '.join(files[:_FILES])}{more} ({name})")
+    return "; ".join(words)
 
 
 def _holes(tables: Tables) -> list[str]:

@@ -31,6 +31,10 @@ _PASSWORDS: Final = {"reset password": "reset", "change user password": "change"
 _CALLOUT: Final[dict[str, str]] = COLUMNS["handler_result"]
 _LISTENERS: Final = "appliedeventlisteners"
 _SPELT: Final = {_LISTENERS: "AppliedEventListeners", "targetresources": "TargetResources"}
+_OF_GRAPH: Final = (
+    *("id", "createdDateTime", "userId", "appId", "correlationId", "status", "appliedEventListeners"),
+    *("isInteractive", "authenticationProtocol"),
+)
 # Categories of an archive's records, in lower case.
 _CATEGORIES: Final = {"sign_ins": ("signinlogs", "noninteractiveusersigninlogs"), "audits": ("auditlogs",)}
 _OF_USERS: Final = ("createddatetime", "accountenabled")
@@ -43,17 +47,12 @@ def sign_ins_from_graph(rows: Iterable[Row]) -> pd.DataFrame:
 
     Rows in which nobody typed a password, such as the refresh of a token, are left out.
     """
-    found = []
-    for row in rows:
-        known = (row.get(name) for name in ("id", "createdDateTime", "userId", "appId", "correlationId"))
-        callout = password_callout(row.get("appliedEventListeners"))
-        if row.get("isInteractive") is False and not callout and row.get("authenticationProtocol") != "nativeAuth":
-            continue
-        found.append((*known, (row.get("status") or {}).get("errorCode"), *map(callout.get, _CALLOUT.values())))
-    frame = pd.DataFrame(found, columns=["id", *KINDS["sign_ins"]])
+    read = [[row.get(name) for name in _OF_GRAPH] for row in rows]
+    frame = pd.DataFrame(read, columns=[name.lower() for name in _OF_GRAPH], dtype="object")
+    found = _sign_ins(frame).assign(id=frame["id"])[["id", *KINDS["sign_ins"]]].reset_index(drop=True)
     numbers = {name: "Int64" for name, type_ in KINDS["sign_ins"].items() if type_ == "number"}
     texts = dict.fromkeys(("id", "user_id", "app_id", "correlation_id"), "str")
-    return frame.assign(time=times(frame["time"])).astype(texts | numbers)
+    return found.assign(time=times(found["time"])).astype(texts | numbers)
 
 
 def audits_from_graph(rows: Iterable[Row], flag: str) -> pd.DataFrame:

@@ -47,6 +47,11 @@ _GIVES: Final = {
     "sign_ins": ("sign_ins", "archive", "downloaded"),
     "ledger": ("traces", "requests"),
 }
+# JSON may be nested too deeply.
+_BROKEN: Final = (
+    *(ValueError, RecursionError, EOFError, duckdb.Error),
+    *(gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, csv.Error),
+)
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -133,12 +138,11 @@ def _files_in(given: Path, without: Path | None) -> list[Path]:
     """List a folder's files, also those of folders in it, without hidden ones; a file is the only one of its own."""
     if not given.is_dir():
         return [given]
-    inside = [path for path in sorted(given.rglob("*")) if path.is_file()]
-    found = [path for path in inside if not any(part.startswith(".") for part in path.relative_to(given).parts)]
-    found = [path for path in found if without is None or without.absolute() not in path.absolute().parents]
-    if not found:
-        raise BadTable(f"There is no file in {given}.", next_step="Give the folder in which the exports lie.")
-    return found
+    out = without and without.absolute()
+    inside = [path for path in sorted(given.rglob("*")) if path.is_file() and out not in path.absolute().parents]
+    if found := [path for path in inside if not any(part[0] == "." for part in path.relative_to(given).parts)]:
+        return found
+    raise BadTable(f"There is no file in {given}.", next_step="Give the folder in which the exports lie.")
 
 
 def _read(path: Path, kind: str, spelling: Spelling, found: Found) -> None:
@@ -151,11 +155,10 @@ def _read(path: Path, kind: str, spelling: Spelling, found: Found) -> None:
             try:
                 for rows in _sources(database, plain, plain_text(path.name), Path(scratch), careful):
                     _add(rows, kind, spelling, part)
+                break
             except duckdb.Error:
                 if careful:
                     raise
-                continue
-            break
     for name, frames in part.parts.items():
         found.parts.setdefault(name, []).extend(frames)
     found.sources += part.sources
@@ -174,15 +177,13 @@ def _explained(path: Path) -> Iterator[None]:
         raise BadTable(f"There is no file {path}.", next_step="Check the path.") from None
     except UnicodeDecodeError:
         raise BadTable(f"{path.name} is not UTF-8.", next_step="Save it as UTF-8.") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error, zipfile.BadZipFile, csv.Error):
+    except _BROKEN:
+        # DuckDB and pandas quote the offending text; it must not be shown.
         raise BadTable(f"{path.name} is broken, or not what its name says.", next_step="Export it again.") from None
     except OSError as problem:
         raise BadTable(
             f"{path} cannot be read ({problem.strerror}).", next_step="Check that it is a file that you may read."
         ) from None
-    except (ValueError, RecursionError, duckdb.Error):
-        # JSON may be nested too deeply. DuckDB and pandas quote the offending text; it must not be shown.
-        raise BadTable(f"{path.name} is broken, or not what its name says.", next_step="Export it again.") from None
 
 
 def _unpacked(path: Path, scratch: Path) -> Path:
@@ -229,8 +230,12 @@ def _csv(database: duckdb.DuckDBPyConnection, path: Path, name: str, careful: bo
         separator = max(",;\t", key=heading.count)
         lines.seek(0)
         names = next(csv.reader(lines, delimiter=separator), [])
-        if careful:
-            _check_cells(csv.reader(lines, delimiter=separator), len(names), name)
+        rest = csv.reader(lines, delimiter=separator) if careful else ()
+        if longer := next((number for number, cells in enumerate(rest, 1) if any(cells[len(names) :])), 0):
+            raise BadTable(
+                f"{name} has rows with more cells than its heading, row {longer:,} for one.",
+                next_step="Give each column a name, and put texts that hold a separator into quotes.",
+            )
     # The first of several columns of one name counts, and none without a name.
     texts = {each: f"c{number}" for number, each in reversed([*enumerate(names)]) if each}
     if not texts:
@@ -258,15 +263,6 @@ def _csv(database: duckdb.DuckDBPyConnection, path: Path, name: str, careful: bo
 
 def _nothing(database: duckdb.DuckDBPyConnection, name: str) -> _Rows:
     return _Rows(name, database.sql("SELECT 1 LIMIT 0"), {}, {})
-
-
-def _check_cells(rows: Iterable[list[str]], width: int, name: str) -> None:
-    for number, cells in enumerate(rows, 1):
-        if any(cells[width:]):
-            raise BadTable(
-                f"{name} has rows with more cells than its heading, row {number:,} for one.",
-                next_step="Give each column a name, and put texts that hold a separator into quotes.",
-            )
 
 
 def _json(database: duckdb.DuckDBPyConnection, path: Path, name: str, scratch: Path, careful: bool) -> _Rows:
