@@ -222,3 +222,6 @@ def test_a_note_of_a_collection_that_was_changed_is_refused(tmp_path: Path) -> N
     (tmp_path / ".collected.json").write_text("{}")
     with pytest.raises(BadTable, match="was changed"):
         read(tmp_path)
+    # With a file from elsewhere, the note no longer describes what is in the folder.
+    (tmp_path / "more.csv").write_text("user_id,migrated_at\nb,\n")
+    assert len(read(tmp_path).users) == 2

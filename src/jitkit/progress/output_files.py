@@ -146,8 +146,10 @@ def save_tables(tables: Tables, folder: Path) -> None:
 
 
 def noted(tables: Tables, folder: Path) -> Tables:
-    """Take into new tables what `save_tables` noted in their folder, if it did; return them."""
+    """Take into new tables what `save_tables` noted in their folder, if they are all that lies there; return them."""
     path = folder / _NOTE
+    if {each.name for each in folder.glob("[!.]*")} != {f"{kind}.parquet" for kind in KINDS}:
+        return tables
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
         tables.as_of, tables.unread = _moment(note["as_of"]), dict(note["unread"])
@@ -156,7 +158,7 @@ def noted(tables: Tables, folder: Path) -> Tables:
             kind: Extent(rows, _moment(since), _moment(until), flaw, tuple(missing))
             for kind, (rows, since, until, flaw, missing) in note["extents"].items()
         }
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         pass
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         raise BadTable(f"{path} was changed.", next_step="Run jitkit collect again: it is written anew.") from None
