@@ -121,6 +121,13 @@ def test_the_length_is_that_of_a_lesson(path: Path) -> None:
 
 
 @each_notebook
+def test_the_time_that_it_states_is_enough_to_read_it(path: Path) -> None:
+    stated = re.search(r"^About (\d+) minutes", cell(path, "title").source, re.MULTILINE)
+    words = sum(count(prose(each.source)) for each in cells(path, "markdown"))
+    assert stated and words / 200 <= int(stated[1])
+
+
+@each_notebook
 def test_code_cells_call_and_never_define(path: Path) -> None:
     for each in cells(path, "code"):
         assert not re.search(r"^\s*[!%]", each.source, re.MULTILINE), each.id
