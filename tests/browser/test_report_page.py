@@ -78,7 +78,7 @@ def test_it_prints_on_about_six_pages(browser: Browser, report: Path) -> None:
 def test_no_heading_ends_a_printed_page(browser: Browser, report: Path) -> None:
     page, _ = opened(browser, report, 1280)
     page.emulate_media(media="print")
-    for part in page.query_selector_all("h2, caption, section > p:first-of-type"):
+    for part in page.query_selector_all("h2, caption, h2 + p"):
         assert part.evaluate("each => getComputedStyle(each).breakAfter") == "avoid"
     for part in page.query_selector_all("figure, table"):
         assert part.evaluate("each => getComputedStyle(each).breakInside") == "avoid"
