@@ -146,7 +146,9 @@ def test_every_lesson_has_the_fixed_cells(path: Path) -> None:
     fixed = ["title", "needs", "open", "needs-check", "checkpoint", "undo", "recap"]
     assert [each for each in ids if each in fixed] == fixed
     assert ids[:2] == fixed[:2] and ids[-1] == "recap"
-    assert cell(path, "needs-check").source == f'await s.require("{number}")'
+    # Notebook 08 also reads files alone, which need nothing of a tenant.
+    need = 'skipped if tables_folder else await s.require("08")' if number == "08" else f'await s.require("{number}")'
+    assert cell(path, "needs-check").source.splitlines()[-1] == need
     assert f's.checkpoint("{number}")' in cell(path, "checkpoint").source
 
 

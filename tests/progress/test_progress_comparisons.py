@@ -61,6 +61,22 @@ def test_each_disagreement_has_a_cause_and_a_remedy(
     assert not found["agree"][0]
 
 
+def test_calls_that_no_sign_in_made_are_trials_and_no_failed_sign_ins() -> None:
+    """As notebook 05 makes them before its people are in the tenant: the directory never had such an id."""
+    trial = {"time": "2026-11-02T09:03:30Z", "user_id": "nobody", "duration_ms": 5.0, "attempt": 1}
+    refused = trial | {"correlation_id": "t1", "action": None, "cause": "nonce_reused"}
+    blocked = trial | {"correlation_id": "t2", "action": "Block", "cause": "locked"}
+    tried = Tables(users(), sign_ins(), pd.concat([ledger(), pd.DataFrame([refused, blocked])]))
+    pd.testing.assert_frame_equal(figures.failures(tried), figures.failures(told()))
+    assert figures.outcomes(tried)["count"].sum() == figures.outcomes(told())["count"].sum() + 2
+    (row,) = states.matrix(tried).query("flag == 'not in scope'").to_dict("records")
+    assert (row["users"], row["log"]) == (1, "no sign-in") and "tried the endpoint" in row["cause"]
+    assert figures.quality(tried).set_index("finding")["rows"]["calls about nobody in scope that no sign-in made"] == 2
+    # Of a time that the log does not cover, nobody knows; nor where a sign-in ran the call.
+    early = pd.DataFrame([refused | {"time": "2026-11-01T09:00:00Z"}, blocked | {"correlation_id": "c7"}])
+    assert not figures.trials(Tables(users(), sign_ins(), pd.concat([ledger(), early]))).any()
+
+
 def test_ids_that_nobody_flagged_are_strangers_in_the_matrix() -> None:
     line = ledger().head(1).assign(user_id="gus", correlation_id="c9")
     found = states.matrix(Tables(users=users(), ledger=pd.concat([ledger(), line])))

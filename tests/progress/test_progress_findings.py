@@ -297,3 +297,31 @@ def test_a_group_of_dates_that_lags_is_explained_by_its_own_people() -> None:
     ]
     assert "2020" in found.words
     assert "have tried" not in found.words
+
+
+def test_a_filter_offers_bands_of_dates_in_their_order_and_selects_by_them() -> None:
+    dates = [f"{2020 + number % 5}-{1 + number % 12:02}-{1 + number % 28:02}" for number in range(200)]
+    numbers = [str(number % 7) for number in range(200)]
+    figures = Figures(Tables(users=people(200).assign(last_legacy_sign_in=[*dates[:-1], ""], visits=numbers)))
+    bands = figures.values("last_legacy_sign_in")
+    assert len(bands) == 5 and bands == sorted(bands) and all(" to " in band for band in bands)
+    assert sum(figures.only(last_legacy_sign_in=band).counts["in_scope"] for band in bands) == 199
+    assert figures.only(last_legacy_sign_in=dates[0]).counts["in_scope"] == dates.count(dates[0])
+    assert figures.values("visits") == ["0", "1", "2", "3", "4", "5", "6"]
+    assert figures.values("shoe_size") == []
+
+
+def people(count: int) -> pd.DataFrame:
+    return pd.DataFrame({"user_id": [f"u{n}" for n in range(count)], "flagged_at": "2026-06-01", "migrated_at": None})
+
+
+@pytest.mark.parametrize("typed", [0.95, "0.95", 95, "95", "95 %", "95%", "0,95", " 95.0 % "])
+def test_a_target_is_taken_as_people_type_it(typed: float | str) -> None:
+    assert Figures(Tables(users=people(3))).aim(typed).target == 0.95
+
+
+@pytest.mark.parametrize("typed", ["", "most", 0, -1, 101, "101 %", "nan", "0.95.1"])
+def test_a_target_that_is_no_share_is_refused_with_what_to_type(typed: float | str) -> None:
+    with pytest.raises(BadTable, match="makes no sense") as refused:
+        Figures(Tables(users=people(3))).aim(typed)
+    assert "95 %" in refused.value.next_step

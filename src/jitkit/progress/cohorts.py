@@ -93,11 +93,10 @@ def grouped(column: pd.Series) -> pd.Series:
 
 
 def groups(column: pd.Series) -> list[str]:
-    """Name the groups of a column: of dates and numbers in their order, of texts the most frequent first."""
+    """Name the groups of filled cells: of dates and numbers in their order, of texts the most frequent first."""
     words, values = grouped(column), _measured(column)
-    if values is None:
-        return [*words.value_counts().index]
-    return [*values.groupby(words).min().sort_values().index]
+    names = words.value_counts().index if values is None else values.groupby(words).min().sort_values().index
+    return [name for name in names if name != NOTHING]
 
 
 def _measured(column: pd.Series) -> pd.Series | None:
