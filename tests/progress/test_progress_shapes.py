@@ -235,6 +235,7 @@ SIGN_INS: dict[str, Callable[[Path], Any]] = {
     ),
     "archive": archive,
     "event hub": event_hub,
+    "odd name": lambda path: lines(path / "a [1] *.jsonl", graph_sign_ins()),
     "packed": lambda path: packed(path / "a.csv.gz", as_text(log_analytics()).to_csv(index=False).encode()),
     "workbook": lambda path: workbook(path / "a.xlsx", {"Sheet": as_text(log_analytics())}),
     "UTF-16": lambda path: as_text(log_analytics()).to_csv(path / "a.csv", index=False, encoding="utf-16"),

@@ -9,6 +9,7 @@ more spellings, or to refuse by row and value.
 from __future__ import annotations
 
 import csv
+import glob
 import gzip
 import json
 import re
@@ -192,6 +193,8 @@ def _unpacked(path: Path, scratch: Path) -> Path:
         packed, path = path, scratch / f"unpacked{Path(path.stem).suffix}"
         with gzip.open(packed) as source, path.open("wb") as target:
             shutil.copyfileobj(source, target)
+    elif glob.escape(str(path)) != str(path):  # DuckDB would take the name for a pattern
+        path = Path(shutil.copyfile(path, scratch / f"copy{path.suffix}"))
     with path.open("rb") as file:
         mark = file.read(2)
     if mark not in _UTF_16 or path.suffix.lower() not in (*_CSV, *_JSON):
@@ -239,7 +242,7 @@ def _csv(database: duckdb.DuckDBPyConnection, path: Path, name: str, careful: bo
     # The first of several columns of one name counts, and none without a name.
     texts = {each: f"c{number}" for number, each in reversed([*enumerate(names)]) if each}
     if not texts:
-        return _nothing(database, name)
+        return _Rows(name, database.sql("SELECT 1 LIMIT 0"), {}, {})
     if separator != ",":
         decimals = texts.keys() & {"duration_ms", "DurationMs"}
         texts |= {each: f"replace({texts[each]}, ',', '.')" for each in decimals}
@@ -249,8 +252,6 @@ def _csv(database: duckdb.DuckDBPyConnection, path: Path, name: str, careful: bo
         auto_detect=False,
         columns={f"c{number}": "VARCHAR" for number in range(len(names))},
         sep=separator,
-        quotechar='"',
-        escapechar='"',
         na_values=["", "NULL"],
         max_line_size=_LARGEST,
         buffer_size=2 * _LARGEST,
@@ -259,10 +260,6 @@ def _csv(database: duckdb.DuckDBPyConnection, path: Path, name: str, careful: bo
         parallel=not careful,
     )
     return _Rows(name, relation, dict(reversed(texts.items())), {})
-
-
-def _nothing(database: duckdb.DuckDBPyConnection, name: str) -> _Rows:
-    return _Rows(name, database.sql("SELECT 1 LIMIT 0"), {}, {})
 
 
 def _json(database: duckdb.DuckDBPyConnection, path: Path, name: str, scratch: Path, careful: bool) -> _Rows:
@@ -284,7 +281,7 @@ def _json(database: duckdb.DuckDBPyConnection, path: Path, name: str, scratch: P
     # Names that differ in their case alone are one to DuckDB: the first counts.
     names = [*reversed({each.lower(): each for each in reversed(names) if each}.values())]
     if not names:
-        return _nothing(database, name)
+        return _Rows(name, database.sql("SELECT 1 LIMIT 0"), {}, {})
     relation = database.read_json(str(path), columns=dict.fromkeys(names, "VARCHAR"), **options)
     return _Rows(name, relation, {each: _quoted(each) for each in names}, {})
 
