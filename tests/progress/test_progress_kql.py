@@ -23,6 +23,7 @@ from jitkit.explanations import callout_cause
 from jitkit.progress import figures, states
 from jitkit.progress.assemble import assemble
 from jitkit.progress.collect import users_from_graph
+from jitkit.progress.command import read
 from jitkit.progress.log_analytics import audits_from_graph
 from jitkit.progress.queries import QUERIES, queries, query
 from jitkit.progress.table_files import read_table
@@ -226,6 +227,19 @@ def test_every_user_has_the_state_that_the_report_gives(recorded: Recorded, work
     }
 
 
+def test_the_users_are_the_reports_and_their_export_is_its_table(
+    recorded: Recorded, workspace: Workspace, tmp_path: Path
+) -> None:
+    rows = pd.DataFrame(workspace.ask("users"))
+    # As the portal exports it: the zone in the heading, and its own way to write a time.
+    for name in ("flagged_at", "migrated_at"):
+        times = pd.to_datetime(rows.pop(name))
+        rows[f"{name} [UTC]"] = times.dt.strftime("%m/%d/%Y, %I:%M:%S.%f %p")
+    rows.to_csv(tmp_path / "query_data.csv", index=False)
+    found, known = read(tmp_path).users, recorded.tables.users
+    pd.testing.assert_frame_equal(found[known.columns], known.assign(path=known["path"]), check_dtype=False)
+
+
 def test_the_durations_are_the_reports(recorded: Recorded, workspace: Workspace, tmp_path: Path) -> None:
     took = recorded.tables.ledger["duration_ms"].to_numpy()
     (row,) = workspace.ask("latency")
@@ -318,7 +332,7 @@ def test_each_query_is_shown_whole_behind_its_question(recorded: Recorded) -> No
     shown = queries(recorded.flag)._repr_html_()
     assert shown.count("?</summary>") == len(QUERIES)
     assert "<summary>Where does each user stand?</summary>" in shown
-    assert shown.count(recorded.flag) == 2, "the queries that read the audit log name the flag"
+    assert shown.count(recorded.flag) == 3, "the queries that read the audit log name the flag"
     assert "Attempts &gt; 1" in shown
 
 

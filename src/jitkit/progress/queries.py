@@ -18,7 +18,7 @@ from jitkit.display import fold
 from jitkit.errors import KitError
 from jitkit.progress.log_analytics import FLAG
 
-QUERIES: Final = ("curve", "failures", "latency", "states", "load")
+QUERIES: Final = ("curve", "failures", "latency", "states", "load", "users")
 """The questions that there are queries for."""
 
 

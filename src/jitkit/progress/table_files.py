@@ -399,7 +399,8 @@ def _quoted(name: str) -> str:
 
 
 def _add(rows: _Rows, kind: str, spelling: Spelling, found: Found) -> None:
-    """Find what some rows are, and read them as that."""
+    """Find what some rows are, and read them as that. The portal adds the zone to the headings of times."""
+    rows = rows._replace(texts={name.removesuffix(" [UTC]"): text for name, text in rows.texts.items()})
     names = [*rows.texts]
     own = next((each for each, needed in NEEDED.items() if {*needed} <= {*names}), "")
     shape = None if own or not names else shape_of(map(plain_name, names))
