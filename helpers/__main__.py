@@ -141,6 +141,10 @@ def _add_report(report: argparse.ArgumentParser) -> None:
         "--target", default="0.95", metavar="SHARE", help="moved before the old system goes: 0.95 or 95 (percent)"
     )
     report.add_argument("--certificate-ends", metavar="TIME", help="until when the certificate is valid (UTC)")
+    report.add_argument(
+        "--mail", action="append", default=[], dest="mails", metavar="DATE", help="a reminder to all; may be repeated"
+    )
+    report.add_argument("--deadline", metavar="DATE", help="the last day that people were told")
     report.add_argument("--mail-out", type=Path, metavar="FILE", help="also write a short mail with pictures: FILE.eml")
     report.add_argument(
         "--exit-code", action="store_true", help="end with 3 if something new, since the last report, needs action"
@@ -153,7 +157,7 @@ def _report(chosen: argparse.Namespace) -> int:
 
     given = {"users": chosen.users, "sign_ins": chosen.sign_ins, "ledger": chosen.ledger}
     files = {kind: path for kind, path in given.items() if path is not None}
-    names = ("inputs", "dates", "zone", "flag", "as_of", "target", "certificate_ends", "mail_out")
+    names = ("inputs", "dates", "zone", "flag", "as_of", "target", "certificate_ends", "mails", "deadline", "mail_out")
     said, changes = report(files, chosen.out, **{name: getattr(chosen, name) for name in names})
     print(said)
     if not (chosen.exit_code and changes.trouble):

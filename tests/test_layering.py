@@ -20,7 +20,7 @@ BUDGETS = {
     "jitkit.endpoint": (21, 4_415),
     "jitkit.rehearsal": (33, 7_975),
     "jitkit.conformance": (20, 2_800),
-    "jitkit.progress": (26, 6_000),
+    "jitkit.progress": (26, 6_800),
     "jitkit.hosting": (6, 1_410),
 }
 MOST_FILES = 150

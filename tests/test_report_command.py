@@ -153,6 +153,8 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     [
         (["--as-of", "yesterday-ish"], "--as-of yesterday-ish is no time"),
         (["--certificate-ends", "01.02.2027"], "certificate's end 01.02.2027 may be 2 Jan 2027 or 1 Feb 2027"),
+        (["--mail", "10/11/2026"], "A reminder's day 10/11/2026 may be"),
+        (["--deadline", "soon"], "The deadline soon is no time"),
         (["--as-of", "2020-01-01"], "By 2020-01-01 no user was in scope"),
         (["--target", "195"], "A target of 195 makes no sense"),
         (["--target", "most"], "A target of most makes no sense"),

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jitkit.errors import BadTable
-from jitkit.progress.forecast import Forecast, forecast
+from jitkit.progress.forecast import Forecast, _calibrated, forecast, interval
 from jitkit.progress.tables import Tables
 
 START = pd.Timestamp("2026-03-02T08:00Z")
@@ -89,7 +88,9 @@ def test_it_says_when_it_is_too_early_and_why(tables: Tables, reason: str) -> No
     assert reason in made.too_early
     assert str(made).startswith("It is too early to tell: ")
     assert reason in made._repr_html_()
-    assert made.numbers() == {"forecast": [], "never_return": None, "backtest": None}
+    nothing = dict.fromkeys(("forecast_coverage", "never_return", "backtest"))
+    lines = {"do_nothing": [], "fix": [], "fix_and_remind": []}
+    assert made.numbers() == nothing | {"forecast": [], "forecast_lines": lines, "forecast_told": {}}
 
 
 def test_one_user_who_has_moved_is_the_whole_migration() -> None:
@@ -119,19 +120,6 @@ def test_users_flagged_day_by_day_are_followed_from_their_own_day() -> None:
     made = quick(after(25, *waves))
     truth = sum(400 * -np.expm1(-0.08 * (25 + 30 - day)) for day in range(20))
     assert made.days["migrated_low"].iloc[30] <= truth <= made.days["migrated_high"].iloc[30]
-
-
-def test_a_cohort_that_never_comes_is_not_carried_by_the_others() -> None:
-    tables = after(40, people(exponential(3_000, 0.15)), people(np.full(3_000, np.inf), app="portal"))
-    made = quick(tables, by="app")
-    assert made.never_return is not None
-    assert made.never_return["estimate"] > 0.4
-    assert made.days["migrated_high"].iloc[-1] < 3_300
-
-
-def test_an_unknown_dimension_is_refused() -> None:
-    with pytest.raises(BadTable, match="no column city"):
-        forecast(after(30, people(exponential(100, 0.1))), by="city")
 
 
 def spread_out(seed: int) -> Tables:
@@ -180,6 +168,80 @@ def test_a_known_reminder_is_not_taken_for_the_usual_pace() -> None:
     made = quick(after(20, people(np.minimum(own, mail))), windows=[window])
     assert pd.Timestamp("2026-03-17T00:00Z") in made.odd_days
     assert made.days["migrated_low"].iloc[30] <= truth <= made.days["migrated_high"].iloc[30]
+
+
+@pytest.mark.parametrize("hours", [6, 14])
+def test_flags_set_hours_before_anybody_comes_do_not_move_the_forecast(hours: int) -> None:
+    people_at_eight = people(exponential(2_000, 0.05, returning=0.8))
+    earlier = people_at_eight.assign(flagged_at=START - pd.Timedelta(hours=hours))
+    first, second = (quick(after(20, each), days=60).days for each in (people_at_eight, earlier))
+    columns = ["migrated_low", "migrated", "migrated_high"]
+    assert (first[columns] - second[columns]).abs().to_numpy().max() <= 20
+
+
+def with_campaign(extra: float) -> pd.DataFrame:
+    """4,000 users, of whom a mail on day 10, to half of those who wait, moves a share more."""
+    rng = np.random.default_rng(4)
+    own = np.where(rng.random(4_000) < 0.5, rng.exponential(30, 4_000), np.inf)
+    waits, lot = own > 10, rng.random(4_000) < 0.5
+    mail = np.where(waits & lot & (rng.random(4_000) < extra), 10 + rng.exponential(1, 4_000), np.inf)
+    words = np.where(lot, "reached 2026-03-12", "control 2026-03-12")
+    return people(np.minimum(own, mail)).assign(campaign=np.where(waits, words, None))
+
+
+def test_a_told_reminder_moves_as_many_as_the_last_one_by_lot_did() -> None:
+    tables = after(30, with_campaign(0.3))
+    sent = START + pd.Timedelta(days=40)
+    without, told = quick(tables), quick(tables, mails=[sent])
+    assert told.told["effect"] == pytest.approx(0.3, abs=0.06)
+    assert (without.days["migrated"] == told.days["migrated"])[:10].all()
+    gained = (told.days["migrated"] - without.days["migrated"]).iloc[20]
+    assert gained == pytest.approx(0.3 * (4_000 - without.days["migrated"].iloc[10]), rel=0.3)
+    assert "Each reminder to come (2026-04-11) is taken to move" in told.note
+    assert told.lines["line"].unique().tolist() == ["do_nothing", "fix", "fix_and_remind"]
+
+
+def test_a_reminder_whose_like_was_never_measured_changes_no_estimate() -> None:
+    tables = after(30, people(exponential(2_000, 0.05, returning=0.7)))
+    deadline = START + pd.Timedelta(days=50)
+    without, told = quick(tables), quick(tables, mails=[deadline], deadline=deadline)
+    pd.testing.assert_frame_equal(without.days, told.days)
+    assert "What the reminders to come (2026-04-21) bring is not in it" in told.note
+    assert "What the deadline of 2026-04-21 brings is not in it" in told.note
+    assert told.told["effect"] is None
+    assert told.lines["line"].unique().tolist() == ["do_nothing", "fix"]
+
+
+def test_people_held_back_come_in_the_line_in_which_they_are_let_in() -> None:
+    free, held = people(exponential(2_000, 0.1)), people(np.full(1_000, np.inf), app="portal")
+    tables = after(20, free, held)
+    outside = tables.users["app"].eq("portal").to_numpy()
+    made = quick(tables, outside=outside, held_back=outside)
+    lines = made.lines.set_index(["line", "date"])["migrated"].unstack(0)
+    assert lines["do_nothing"].iloc[-1] <= 2_000
+    # Nobody of them was let in before: they come like the others when these began.
+    assert lines["fix"].iloc[20] - lines["do_nothing"].iloc[20] == pytest.approx(865, abs=60)
+    assert lines["fix"].iloc[0] == lines["do_nothing"].iloc[0] == made.migrated
+    assert made.numbers()["forecast_lines"]["fix"][-1]["migrated"] == lines["fix"].iloc[-1]
+    assert made.coming.max() <= 2_000 - made.migrated
+
+
+def test_planned_users_that_are_not_in_scope_yet_join_the_forecast() -> None:
+    now, later = people(exponential(1_000, 0.1)), people(np.full(1_000, np.inf), flagged=40)
+    whole = after(30, now, later)
+    parted = whole.until(whole.as_of)
+    assert (len(parted.users), len(parted.planned)) == (1_000, 1_000)
+    first, second = quick(whole), quick(parted)
+    pd.testing.assert_frame_equal(first.days, second.days)
+    assert second.told["planned"] == 1_000
+    assert second.coming.max() <= 1_000 - second.migrated
+
+
+def test_the_range_is_wider_after_a_forecast_that_failed() -> None:
+    grown = np.random.default_rng(1).normal(200, 10, (600, 1)) * (np.arange(91) > 0)
+    good, failed = (interval(_calibrated(grown, 1_000, error, "silence"))[:, 30] for error in (0.0, 1.5))
+    assert failed[0] < good[0] < good[2] < failed[2]
+    assert good[1] == pytest.approx(failed[1], abs=1)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,6 +64,28 @@ def test_no_day_is_named_when_none_meets_the_target() -> None:
     stuck = cut_over(course(slow=5), 0.3)
     assert stuck.date is None
     assert "Remind those who are left" in stuck.reason
+
+
+def test_it_says_when_those_who_still_come_have_come_and_what_else_would_change() -> None:
+    made = course()
+    lines = [(line, made.days["date"].iloc[-1], 500, moved, 900) for line, moved in (("do_nothing", 700), ("fix", 800))]
+    lined = replace(
+        made, lines=pd.DataFrame(lines, columns=["line", "date", "migrated_low", "migrated", "migrated_high"])
+    )
+    plan = cut_over(lined, 0.02)
+    # The middle course brings 550 by its 38th day: 95 % of that, 522, have come on the 36th.
+    assert plan.settled == pd.Timestamp("2026-05-08", tz="UTC")
+    assert "By 8 May 2026, 95 % of those who still come until then have come." in plan.reason
+    assert "If what holds people back is fixed now, it is about 200 instead of 300." in plan.reason
+    assert plan.left["fix"] == {"left_low": 100, "left": 200, "left_high": 500}
+    assert plan.dates["come"].tolist() == pytest.approx(
+        [0, 14 * 14.5 / 550, 28 * 14.5 / 550][: len(plan.dates)], abs=0.01
+    )
+
+
+def test_a_chance_that_is_nought_on_every_day_is_not_shown() -> None:
+    assert "Risk" not in cut_over(course(), 0.02).shown()
+    assert "Risk" in cut_over(course(), 0.3).shown()
 
 
 def test_the_table_says_what_it_assumes() -> None:

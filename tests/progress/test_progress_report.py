@@ -14,6 +14,7 @@ from story import ledger, sign_ins, told, users
 from jitkit.errors import BadTable
 from jitkit.progress import states
 from jitkit.progress.figures import strange_rows
+from jitkit.progress.forecast import CALIBRATION
 from jitkit.progress.report import Figures
 from jitkit.progress.tables import Tables
 
@@ -21,7 +22,7 @@ CSVS = {
     f"{name}.csv"
     for name in (
         *("abuse", "campaigns", "cohorts", "coverage", "curve", "cut_over", "daily", "do_next", "failures"),
-        *("forecast", "interruptions"),
+        *("forecast", "forecast_lines", "interruptions"),
         *("latency", "legacy_data", "outcomes", "quality", "reconciliation", "remaining", "states", "stragglers"),
     )
 }
@@ -217,10 +218,12 @@ def test_the_page_says_what_the_forecast_assumes_and_how_often_it_was_right(tmp_
     page = Page(figures.report(tmp_path).read_text(encoding="utf-8")).text
     assert "no new reminder, no outage, no users added" in page
     measured = (Path(__file__).parents[2] / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
-    for said, row in (
-        ("78 times in 100 what came in 30 days and 73 times what came in 90", "| 30 | 209 | 1 | 78 | 6 | 16 |"),
-        ("73 times what came in 90", "| 90 | 209 | 1 | 73 | 7 | 20 |"),
-        ("held their share 61 times in 100", "held the true share in 61 %, not 80 %"),
-        ("about 6 times in 10", "held the true share in 61 %, not 80 %"),
-    ):
-        assert said in page and row in measured
+    held = CALIBRATION["survival"]["unseen"]
+    row = r"\| kinds never used in building \| {} \| \d+ \| \d+ \| {} \|"
+    for days, said in ((30, "times in 100 what came in 30 days"), (90, "times what came in 90")):
+        share = round(100 * held[f"days_{days}"])
+        assert f"{share} {said}" in page and re.search(row.format(days, share), measured)
+    never = round(100 * held["never"])
+    assert f"{never} times the share that never returns" in page
+    assert f"{never} % of kinds never used in building" in measured
+    assert f"about {round(10 * held['never'])} times in 10" in page

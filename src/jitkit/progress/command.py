@@ -36,6 +36,8 @@ def report(
     as_of: str | None = None,
     target: float | str = 0.95,
     certificate_ends: str | None = None,
+    mails: Sequence[str] = (),
+    deadline: str | None = None,
     mail_out: Path | None = None,
 ) -> tuple[str, Changes]:
     """Read the tables, write the report and return what it says, with what changed since the last one.
@@ -50,6 +52,8 @@ def report(
         as_of: the report's last moment, ISO 8601, UTC if it names no zone; the last one in the files if left out.
         target: which share of the users is to be moved before the old system is switched off.
         certificate_ends: until when the certificate is valid, in the same form.
+        mails: days of reminders to everybody who waits, past and planned.
+        deadline: the last day that people were told.
         mail_out: a file for a short mail with the same figures.
 
     Raises:
@@ -58,7 +62,7 @@ def report(
     moment = time_of(as_of, "--as-of") if as_of else None
     alone = inputs[0] if len(inputs) == 1 and not files else None
     tables = _tables(gather(files, inputs, _spelling(dates, zone), without=out), moment, flag, alone)
-    figures = Figures(tables).aim(target, certificate_ends or "")
+    figures = Figures(tables).aim(target, certificate_ends or "", mails, deadline or "")
     page, changes = figures.report(out), figures.changes(out)
     said = f"What changed\n  {changes}\n{figures.in_words()}\n\nReport     {page}"
     if mail_out is not None:

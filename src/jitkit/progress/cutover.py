@@ -19,8 +19,22 @@ __all__ = ["CutOver", "cut_over"]
 _EVERY: Final = 14  # days between two candidates
 _SURE: Final = 0.9
 _EVEN: Final = 0.5
+_SETTLED: Final = 0.95
+_LEFT: Final = {"left_low": "migrated_high", "left": "migrated", "left_high": "migrated_low"}
 _COLUMNS: Final = (
-    *("date", "left_low", "left", "left_high", "resets_low", "resets", "resets_high", "tickets", "chance", "risk"),
+    *(
+        "date",
+        "left_low",
+        "left",
+        "left_high",
+        "resets_low",
+        "resets",
+        "resets_high",
+        "tickets",
+        "come",
+        "chance",
+        "risk",
+    ),
 )
 
 
@@ -31,9 +45,11 @@ class CutOver:
     Args:
         target: how many users may be left.
         dates: `date` (UTC); users `left` then, and those of them who come within the forecast's days and need a new
-            password (`resets`), each with its 80 % interval; `tickets` at the help desk; `chance` that no more than
-            `target` are left; `risk` in a word.
+            password (`resets`), each with its 80 % interval; `tickets` at the help desk; `come`, the share of
+            those who still come that has come; `chance` that no more than `target` are left; `risk` in a word.
         date: the first day on which the target is met with 90 % certainty, or None.
+        settled: the day by which 95 % of those who still come within the forecast's days have come, or None.
+        left: users left at the end of the forecast's days (`left_low`, `left`, `left_high`) for each of its lines.
         reason: why that day, or why none.
         note: what the table assumes.
     """
@@ -43,6 +59,8 @@ class CutOver:
     date: pd.Timestamp | None
     reason: str
     note: str = field(default="", repr=False)
+    settled: pd.Timestamp | None = None
+    left: dict[str, dict[str, int]] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
         return self.reason
@@ -59,16 +77,17 @@ class CutOver:
             rows = self.dates[[name, f"{name}_low", f"{name}_high"]].to_numpy()
             return [f"{middle:,} ({low:,} to {high:,})" for middle, low, high in rows]
 
-        return pd.DataFrame(
-            {
-                "Switch off on": self.dates["date"].map(day),
-                "Users left": ranges("left"),
-                "Of them come and need a new password": ranges("resets"),
-                "Help-desk tickets": self.dates["tickets"].map("{:,}".format),
-                f"Chance that at most {self.target:,} are left": (100 * self.dates["chance"]).map("{:.0f} %".format),
-                "Risk": self.dates["risk"],
-            }
-        )
+        columns = {
+            "Switch off on": self.dates["date"].map(day),
+            "Users left": ranges("left"),
+            "Of them come and need a new password": ranges("resets"),
+            "Help-desk tickets": self.dates["tickets"].map("{:,}".format),
+            "Have come of those who still come": (100 * self.dates["come"]).map("{:.0f} %".format),
+        }
+        if (self.dates["chance"] > 0).any():  # else these columns decide nothing
+            chance = (100 * self.dates["chance"]).map("{:.0f} %".format)
+            columns |= {f"Chance that at most {self.target:,} are left": chance, "Risk": self.dates["risk"]}
+        return pd.DataFrame(columns)
 
 
 def cut_over(forecast: Forecast, target_share: float = 0.05, *, tickets_per_reset: float = 0.25) -> CutOver:
@@ -91,20 +110,29 @@ def cut_over(forecast: Forecast, target_share: float = 0.05, *, tickets_per_rese
     chosen = sorted({*range(0, len(days) // 2 + 1, _EVERY), *met[:1].tolist()})
     # Users who would still have come, had the old system stayed on, come anyway and find no password.
     come = left[:, chosen] - left[:, -1:]
+    middle = np.median(forecast.paths, axis=0) - forecast.migrated
+    share = middle / max(middle[-1], 1)
+    settled = days.iloc[int(np.argmax(share >= _SETTLED))] if middle[-1] >= 1 else None
+    ends = forecast.lines.groupby("line").last()
+    lasts = {"do_nothing": dict(zip(_LEFT, interval(left[:, -1]).tolist(), strict=True))}
+    for line, row in ends.iterrows():
+        lasts[str(line)] = {name: forecast.in_scope - int(row[moved]) for name, moved in _LEFT.items()}
     columns = (
         days.iloc[chosen].reset_index(drop=True),
         *interval(left[:, chosen]),
         *interval(come),
         np.ceil(come.mean(axis=0) * tickets_per_reset).astype(int),
+        share[chosen].round(3),
         chance[chosen].round(3),
         np.select([chance[chosen] >= _SURE, chance[chosen] >= _EVEN], ["low", "medium"], "high"),
     )
     date = days.iloc[met[0]] if len(met) else None
-    low, _, high = interval(left[:, -1])
     return CutOver(
         target=target,
         dates=pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True))),
         date=date,
-        reason=say("cut_over_reason", forecast=forecast, target=target, date=date, low=low, high=high),
+        reason=say("cut_over_reason", forecast=forecast, target=target, date=date, left=lasts, settled=settled),
         note=say("cut_over_note", last=days.iloc[-1], tickets_per_reset=tickets_per_reset),
+        settled=settled,
+        left=lasts,
     )

@@ -1,11 +1,19 @@
-"""Forecasts how many users are migrated on each coming day, how many never, and how sure that is."""
+"""Forecasts how many users are migrated on each coming day, how many never, and how sure that is.
+
+Two models play the coming days: what people did so far, by how long they have been silent (`silence`) or, where no
+table says that, by how long they have been flagged (`survival`), and a hazard that stays as it was on the last days.
+How well each would have done on days that have passed weighs them. `calibration.toml` widens the range to what it takes
+on kinds of migrations that the models were not made with.
+"""
 
 from __future__ import annotations
 
+import tomllib
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from importlib.resources import files
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,22 +21,53 @@ import pandas as pd
 from scipy.optimize import OptimizeWarning, curve_fit
 
 from jitkit.display import Table
-from jitkit.errors import BadTable
+from jitkit.progress.cohorts import campaigns
 from jitkit.progress.figures import day, span
-from jitkit.progress.survival import DAY, Floats, History, Rhythm, Window, count_history, find_rhythm, fit_survival
+from jitkit.progress.outages import interruptions
+from jitkit.progress.silence import Silence, days_silent, fit_silence, spells
+from jitkit.progress.survival import (
+    DAY,
+    LATER,
+    PACE,
+    Floats,
+    History,
+    Rhythm,
+    Survival,
+    Times,
+    Window,
+    count_history,
+    days_of,
+    find_rhythm,
+    fit_survival,
+    times_of,
+)
 from jitkit.progress.tables import Tables
 from jitkit.progress.wording import say
 
-__all__ = ["Forecast", "exponential", "forecast", "interval", "straight_line"]
+__all__ = ["LINES", "Forecast", "constant_hazard", "exponential", "forecast", "interval", "straight_line"]
+
+CALIBRATION: Final = tomllib.loads((files("jitkit.progress") / "calibration.toml").read_text(encoding="utf-8"))
+"""How far the range is widened, and how often it held; `benchmarks/calibration.py` writes it."""
+
+HORIZONS: Final = (30, 90)  # days ahead that it was calibrated for
+
+LINES: Final = ("do_nothing", "fix", "fix_and_remind")
+"""What may be done: nothing, let in who is held back, and remind who waits too."""
 
 _HORIZON: Final = 180  # days
 _EVENTS: Final = 30  # moves that a forecast needs
 _DAYS: Final = 7.0  # … and days since the first flag
-_COHORT: Final = 200  # moves that a cohort needs to be forecast apart
 _SHOWN: Final = (7, 30, 90, 180)
-_WAVES: Final = 24  # waves that are played apart, at most
-_PACE: Final = 0.1  # how much users may change their pace, as the sigma of a logarithm: a holiday, a new app
-_RECENT: Final = 7  # days that the straight line goes through
+_RECENT: Final = 7  # days that the straight line goes through, and that the constant hazard is measured on
+_DRAWS: Final = 300  # courses that each model plays
+_MIXED: Final = 600  # courses of the forecast
+_CONSTANT: Final = 0.05  # what the constant hazard weighs where both do equally well
+_TRUST, _TIE = 2.0, 0.002  # how much a better score tells, and the share of users in which scores do not differ
+_AFTER_MAIL: Final = pd.Timedelta(days=3)  # how long a reminder makes days unlike the others
+_ANSWER: Final = 2.0  # mean days until a reminder is answered
+_ENDS: Final = ("migrated_low", "migrated", "migrated_high")
+_UNTRIED: Final = (1.0, 0.0), 0.0, None
+_LONG: Final = pd.Timedelta(hours=2)  # outages that a day's count shows
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,22 +84,31 @@ class Forecast:
         never_return: `low`, `estimate`, `high` share of the users in scope who never return, or None.
         backtest: how it would have done on the latest days, as in `metrics.json`: `made_on`, `days`,
             `interval_coverage` (share of these days on which the truth lay in the interval), and the mean `error` in
-            users, next to those of a straight line and of an exponential. None if there are too few days.
+            users, next to those of a straight line and of an exponential; in the end `factor` times as many came as
+            expected, which widens the range to come. None if there are too few days.
         odd_days: days unlike the others, such as after a reminder or in an outage; they are left out.
         paths: migrated users on each of the days (columns) in each of many equally plausible courses (rows).
+        coming: how many of those who wait now come within the days, in each of the courses.
+        lines: the same as `days` with `line`, for each of `LINES` that is known: what a reminder brings is known once
+            a campaign by lot has measured it.
+        told: the events that it was told: `mails` and those of them `ahead`, `deadline`, `planned` users, and the
+            `effect` of a mail (share of those who wait) that it goes by, or None.
+        kind: what it goes by: `silence`, since the last sign-in to the old system, or `survival`, since the flag.
     """
 
     as_of: pd.Timestamp | None
     in_scope: int
     migrated: int
     too_early: str = ""
-    days: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=["date", "migrated_low", "migrated", "migrated_high"]), repr=False
-    )
+    days: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["date", *_ENDS]), repr=False)
     never_return: dict[str, float] | None = None
     backtest: dict[str, Any] | None = None
     odd_days: tuple[pd.Timestamp, ...] = field(default=(), repr=False)
     paths: Floats = field(default_factory=lambda: np.empty((0, 0)), repr=False)
+    coming: Floats = field(default_factory=lambda: np.empty(0), repr=False)
+    lines: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["date", *_ENDS, "line"]), repr=False)
+    told: dict[str, Any] = field(default_factory=dict, repr=False)
+    kind: str = ""
 
     def __str__(self) -> str:
         return say("forecast", made=self, row=None if self.too_early else self.days.iloc[min(30, len(self.days) - 1)])
@@ -80,9 +128,24 @@ class Forecast:
         return Table(caption=caption, columns=("What", "Users migrated"), rows=rows, note=note)._repr_html_()
 
     def numbers(self) -> dict[str, Any]:
-        """Return the parts of `metrics.json`: `forecast`, `never_return`, `backtest`, ready for JSON."""
+        """Return the parts of `metrics.json`, ready for JSON."""
         rows = self.days.assign(date=[f"{date:%Y-%m-%d}" for date in self.days["date"]])
-        return {"forecast": rows.to_dict("records"), "never_return": self.never_return, "backtest": self.backtest}
+        lines = self.lines.assign(date=[f"{date:%Y-%m-%d}" for date in self.lines["date"]])
+        return {
+            "forecast": rows.to_dict("records"),
+            "forecast_lines": {
+                line: lines[lines["line"] == line].drop(columns="line").to_dict("records") for line in LINES
+            },
+            "forecast_told": self.told,
+            "forecast_coverage": None if self.too_early else self.coverage,
+            "never_return": self.never_return,
+            "backtest": self.backtest,
+        }
+
+    @property
+    def coverage(self) -> dict[str, float]:
+        """How often such a range held the truth, on kinds of migrations that it was not made with (0 to 1)."""
+        return dict(CALIBRATION[self.kind]["unseen"])
 
     @property
     def tried(self) -> str:
@@ -92,56 +155,88 @@ class Forecast:
     @property
     def note(self) -> str:
         """What it assumes, how far it can be trusted, and which days it leaves out."""
-        return say("forecast_note", odd_days=self.odd_days)
+        return say("forecast_note", made=self)
 
 
 def forecast(
     tables: Tables,
     *,
-    by: str | None = None,
     windows: Iterable[Window] = (),
+    mails: Iterable[pd.Timestamp] = (),
+    deadline: pd.Timestamp | None = None,
     days: int = _HORIZON,
     with_backtest: bool = True,
     outside: npt.NDArray[np.bool_] | None = None,
+    held_back: npt.NDArray[np.bool_] | None = None,
 ) -> Forecast:
     """Forecast the number of migrated users for each of the coming `days`, or say why it is too early.
 
-    Users flagged after `tables.as_of` are planned and join then. The values of the dimension `by` are forecast apart
-    where enough users have moved. `windows` are the first and last moments of known reminders and outages. The
-    backtest takes as long again. Those marked as `outside` cannot move now: they count, and do not come.
+    Users flagged after `tables.as_of` are planned and join then, and so do those of `tables.planned`.
 
-    Raises:
-        BadTable: there is no column `by`.
+    Args:
+        tables: users, with the campaigns of their column, and sign-ins, which show outages and who tried.
+        windows: the first and last moments of other reminders and outages that are known.
+        mails: days of reminders to all who wait. Those to come have the effect that the last campaign by lot had; if
+            there was none, they are not in the estimate.
+        deadline: the last day that people were told. What it brings is not known before: it is not in the estimate.
+        days: how far to go.
+        with_backtest: try it on days that have passed; the models are weighed and the range is widened by that.
+        outside: marks users who cannot move now: they count, and do not come.
+        held_back: marks those of them who could come if we fixed what holds them back; the other lines have them.
     """
-    users, as_of, windows = tables.users, tables.as_of, tuple(windows)
-    in_scope = len(users)
-    if outside is not None and not outside.all():
-        users = users[~outside]
-    if by is not None and by not in users.columns:
-        raise BadTable(
-            f"The table users has no column {by}.", next_step="Name a dimension that users have, or leave `by` out."
-        )
-    history = None if as_of is None else count_history(users, as_of)
+    users = pd.concat([tables.users, tables.planned], ignore_index=True) if len(tables.planned) else tables.users
+    as_of, in_scope, later = tables.as_of, len(users), np.zeros(len(tables.planned), dtype=bool)
+    here = np.ones(in_scope, dtype=bool) if outside is None or outside.all() else ~np.append(outside, later)
+    history = None if as_of is None else count_history(users[here], as_of)
     reason = _too_early(history, in_scope)
     if history is None or as_of is None or reason:
         moved = 0 if as_of is None else int((users["migrated_at"] <= as_of).sum())
         return Forecast(as_of, in_scope, moved, too_early=reason)
 
-    rhythm = find_rhythm(history, windows)
-    courses, never = _play(_cohorts(users, as_of, history, by), rhythm, days)
-    courses += history.events + history.outside_moved
-    low, middle, high = interval(courses)
+    mails, effect = sorted(mails), _effect(tables)
+    people = users.assign(row=np.arange(in_scope))
+    held = people[~here & np.append(held_back, later)] if held_back is not None else people[:0]
+    case = _Case(people[here], held, [*windows, *_known_windows(tables, mails, deadline)], _visits(tables))
+    weights, error, backtest = _try_on_the_past(case, as_of, history) if with_backtest else _UNTRIED
+    played = _play(case, as_of, days)
+    sizes = played.sizes.tolist()
+    present, planned, fixed = (
+        _calibrated(part, size, error, played.kind)
+        for part, size in zip(_mixed(played.members, weights), sizes, strict=True)
+    )
+    now = int((users["migrated_at"] <= as_of).sum())
+    ahead = [(mail - as_of) / DAY for mail in mails if mail > as_of]
+    lines = {
+        "do_nothing": now + _reminded(present + planned, sum(sizes[:2]), ahead, effect),
+        "fix": now + _reminded(present + planned + fixed, sum(sizes), ahead, effect),
+    }
+    if effect is not None:
+        lines["fix_and_remind"] = now + _reminded(present + planned + fixed, sum(sizes), [1.0, *ahead], effect)
     dates = as_of.normalize() + pd.to_timedelta(np.arange(days + 1), unit="D")
-    shares = np.quantile(never / in_scope, (0.1, 0.5, 0.9)).round(4).tolist()
+    frames = {
+        line: pd.DataFrame({"date": dates} | dict(zip(_ENDS, interval(paths), strict=True)))
+        for line, paths in lines.items()
+    }
+    shares = np.quantile(played.never / in_scope, (0.1, 0.5, 0.9)).round(4).tolist()
     return Forecast(
         as_of=as_of,
         in_scope=in_scope,
-        migrated=history.events + history.outside_moved,
-        days=pd.DataFrame({"date": dates, "migrated_low": low, "migrated": middle, "migrated_high": high}),
+        migrated=now,
+        days=frames["do_nothing"],
         never_return=dict(zip(("low", "estimate", "high"), shares, strict=True)),
-        backtest=_try_on_the_past(users, as_of, history, windows, by) if with_backtest else None,
-        odd_days=tuple(history.origin + number * DAY for number in rhythm.odd),
-        paths=courses,
+        backtest=backtest,
+        odd_days=played.odd,
+        paths=lines["do_nothing"],
+        coming=_reminded(present, sizes[0], ahead, effect)[:, -1],
+        lines=pd.concat([frame.assign(line=line) for line, frame in frames.items()], ignore_index=True),
+        told={
+            "mails": [f"{mail:%Y-%m-%d}" for mail in mails],
+            "ahead": [f"{mail:%Y-%m-%d}" for mail in mails if mail > as_of],
+            "deadline": None if deadline is None else f"{deadline:%Y-%m-%d}",
+            "planned": sizes[1],
+            "effect": None if effect is None else round(effect[0], 4),
+        },
+        kind=played.kind,
     )
 
 
@@ -168,85 +263,212 @@ def _too_early(history: History | None, in_scope: int) -> str:
     return ""
 
 
-def _play(cohorts: list[History], rhythm: Rhythm, days: int) -> tuple[Floats, Floats]:
-    """Return further moves (courses by days) and the users who never return (one a course)."""
-    grown, never = np.zeros((1, days + 1)), np.zeros(1)
-    for number, cohort in enumerate(cohorts):
-        if cohort.waiting.sum():
-            more, gone = _courses(cohort, rhythm, days, seed=number)
-            # What misjudges one cohort misjudges the others alike: the low courses of all belong together.
-            grown = grown + more[np.argsort(more[:, -1], kind="stable")]
-            never = never + np.sort(gone)
-    return grown, never
+class _Case(NamedTuple):
+    """What a forecast is made from: who may come, who is held back, the known days, and who signed in when."""
+
+    users: pd.DataFrame
+    held: pd.DataFrame
+    windows: list[Window]
+    visits: pd.DataFrame
 
 
-def _cohorts(users: pd.DataFrame, as_of: pd.Timestamp, history: History, by: str | None) -> list[History]:
-    if by is None:
-        return [history]
-    value = users[by].astype("str").fillna("")
-    moved = (users["migrated_at"] <= as_of) & users["flagged_at"].notna()
-    events = moved.groupby(value).sum()
-    large = sorted(events.index[events >= _COHORT])
-    groups = [users[value == name] for name in large] + [users[~value.isin(large)]]
-    cohorts = [count_history(group, as_of, history.origin) for group in groups if len(group)]
-    return [cohort for cohort in cohorts if cohort is not None]
+class _Played(NamedTuple):
+    """Courses of each model: further moves of those flagged, planned and held back."""
+
+    members: list[list[Floats]]
+    sizes: npt.NDArray[np.int64]  # how many of each part wait
+    never: Floats  # how many of the flagged and planned never come
+    odd: tuple[pd.Timestamp, ...]
+    kind: str  # of the model: silence or survival
 
 
-def _courses(history: History, rhythm: Rhythm, days: int, seed: int) -> tuple[Floats, Floats]:
-    """Play the coming days once for each draw of the survival curve.
+def _known_windows(tables: Tables, mails: list[pd.Timestamp], deadline: pd.Timestamp | None) -> list[Window]:
+    """Return the days of reminders, the week before a deadline, and the outages that the logs show."""
+    sent = [*mails, *(each.at for each in campaigns(tables))]
+    broken = interruptions(tables)
+    long = broken[broken["until"] - broken["since"] >= _LONG]
+    last = [] if deadline is None else [(deadline - 7 * DAY, deadline)]
+    return [*((at, at + _AFTER_MAIL) for at in sent), *zip(long["since"], long["until"], strict=True), *last]
 
-    Returns further moves after 0, 1 … `days` days (columns) in each draw (rows), and who of the waiting never return.
-    """
-    survival, rng = fit_survival(history, rhythm, seed), np.random.default_rng(seed)
-    ahead = history.now + np.arange(days + 1.0)
-    flagged, waiting = _waves(history)
-    never, expected = np.zeros(len(survival.never)), np.zeros((len(survival.never), days + 1))
-    for at, count in zip(flagged, waiting, strict=True):
-        age = rhythm.time(np.maximum(ahead, at)) - rhythm.time(np.array([at]))
-        share = survival.at(age)
-        now = np.maximum(share[:, 0], 1e-12)
-        never += count * np.minimum(survival.never / now, 1)
-        expected += count * (1 - share / now[:, None])
-    total = waiting.sum()
+
+def _visits(tables: Tables) -> pd.DataFrame:
+    """List when users came to the new system: `row` of the user and `time`, the last of each day."""
+    rows = tables.people
+    found = pd.DataFrame({"row": rows[rows >= 0], "time": tables.sign_ins["time"][rows >= 0]})
+    return found.groupby(["row", found["time"].dt.floor("D")])["time"].max().reset_index(level=0)
+
+
+def _effect(tables: Tables) -> tuple[float, float] | None:
+    """Return what the last reminder by lot brought, as a share of those who waited, and its standard error."""
+    for sent in reversed(campaigns(tables)):
+        if sent.effect is not None and sent.effect.by_lot:
+            extra, low, high = (end / int(sent.effect.cells["users"].iloc[0]) for end in sent.effect[:3])
+            return extra, (high - low) / (2 * 1.96)
+    return None
+
+
+def _reminded(grown: Floats, total: int, ahead: list[float], effect: tuple[float, float] | None) -> Floats:
+    """Let reminders so many days ahead bring their share of those who still wait then."""
+    if effect is None or not ahead:
+        return grown
+    share = np.random.default_rng(0).normal(*effect, (len(grown), 1)).clip(0, 1)
+    left = total - grown
+    for mail in ahead:
+        left = left * (1 - share * -np.expm1(-np.maximum(np.arange(grown.shape[1]) - mail, 0) / _ANSWER))
+    return np.asarray(total - left)
+
+
+def _play(case: _Case, as_of: pd.Timestamp, days: int) -> _Played:
+    """Play the coming days with each model."""
+    held = case.held.assign(flagged_at=as_of + pd.Timedelta(seconds=1))  # nobody was let in before
+    users = pd.concat([case.users, held]) if len(held) else case.users
+    users = users[users["flagged_at"].notna()]
+    waits = ~(users["migrated_at"] <= as_of).to_numpy()
+    part = np.where(users["row"].isin(held["row"]), 2, users["flagged_at"] > as_of)
+    times = times_of(users, as_of)
+    assert times is not None  # otherwise it is too early
+    history = count_history(users, as_of, times)
+    assert history is not None
+    rhythm = find_rhythm(history, case.windows)
+    known = days_silent(users, times.flagged, times.origin)
+    people: Silence | Survival
+    if known is None:
+        people = fit_survival(history, times, rhythm, 0, _DRAWS)
+    else:
+        silent, seen = known
+        row = pd.Index(users["row"]).get_indexer(case.visits["row"])
+        at = np.asarray((case.visits["time"] - times.origin).dt.total_seconds(), dtype=float) / DAY.total_seconds()
+        row, at = row[row >= 0], at[row >= 0]
+        if len(seen) and len(row):
+            # Those who are held back wait from now on, but the log shows when they came last.
+            last = np.where(np.isnan(seen), -np.inf, seen)
+            np.maximum.at(last, row, np.where(at <= times.now, at, -np.inf))
+            silent = np.where((part == 2) & np.isfinite(last), times.now - last, silent)
+        cut = spells(silent, times.flagged, times.moved, times.now, (row, at))
+        people = fit_silence(cut, seen, times.origin, times.now, days_of(case.windows, history))
+    models = people, _constant(history, times, rhythm)
+    members, never = [], np.zeros(_DRAWS)
+    for model in models:
+        rng, courses = np.random.default_rng(0), []
+        pace = rng.normal(-(model.pace**2) / 2, model.pace, (_DRAWS, 1))
+        factor = np.exp(pace + rng.normal(-(model.noise**2) / 2, model.noise, (_DRAWS, days)))
+        for number in range(3):
+            rows = waits & (part == number)
+            if not rows.any():
+                courses.append(np.zeros((_DRAWS, days + 1)))
+                continue
+            expected, gone = model.expected(rows, days)
+            courses.append(_course(expected, int(rows.sum()), factor, rng))
+            never += gone if model is people and number < 2 else 0
+        members.append(courses)
+    odd = tuple(times.origin + number * DAY for number in people.odd)
+    kind = "survival" if known is None else "silence"
+    return _Played(members, np.bincount(part[waits], minlength=3), never, odd, kind)
+
+
+def _course(expected: Floats, total: int, factor: Floats, rng: np.random.Generator) -> Floats:
+    """Draw how many of `total` users come on each day, from the numbers expected and how busy the days will be."""
     chance = np.clip(np.diff(expected, axis=1) / np.maximum(total - expected[:, :-1], 1e-9), 0, 1)
-    pace = rng.normal(-(_PACE**2) / 2, _PACE, (len(chance), 1))
-    noise = rng.normal(-(rhythm.noise**2) / 2, rhythm.noise, chance.shape)
-    chance = 1 - (1 - chance) ** np.exp(pace + noise)
-    left = np.full(len(chance), round(total))
-    grown = np.zeros((len(chance), days + 1))
-    for ahead_by in range(days):
-        left = left - rng.binomial(left, chance[:, ahead_by])
-        grown[:, ahead_by + 1] = total - left
-    return grown, never
+    chance = 1 - (1 - chance) ** factor
+    left, grown = np.full(len(expected), total), np.zeros(expected.shape)
+    for ahead in range(chance.shape[1]):
+        left = left - rng.binomial(left, chance[:, ahead])
+        grown[:, ahead + 1] = total - left
+    return grown
 
 
-def _waves(history: History) -> tuple[Floats, Floats]:
-    """Gather the waiting users into few waves: neighbours together, planned ones apart."""
-    some = history.waiting > 0
-    flagged, waiting = history.flagged[some], history.waiting[some]
-    if len(flagged) <= _WAVES:
-        return flagged, waiting
-    middle = np.cumsum(waiting) - waiting / 2
-    group = (middle / waiting.sum() * _WAVES).astype(int) * 2 + (flagged > history.now)
-    _, group = np.unique(group, return_inverse=True)
-    size = np.bincount(group, waiting)
-    return np.bincount(group, flagged * waiting) / size, size.astype(float)
+class _Constant(NamedTuple):
+    """People come as they came on the last days, whoever they are."""
+
+    times: Times
+    rhythm: Rhythm
+    rate: Floats
+    noise: float
+    pace: float = PACE
+
+    def expected(self, rows: npt.NDArray[np.bool_], days: int) -> tuple[Floats, Floats]:
+        """Return further moves by each day of the people in some rows, and how many of them never come, per draw."""
+        ahead = self.times.now + np.append(np.arange(days + 1.0), LATER)
+        flagged, size = self.times.waves(rows)
+        start = self.rhythm.time(np.maximum(flagged, self.times.now))
+        passed = np.maximum(self.rhythm.time(ahead)[None, :] - start[:, None], 0)
+        left = np.stack([size @ np.exp(-rate * passed) for rate in self.rate])
+        return rows.sum() - left[:, :-1], left[:, -1]
+
+
+def _constant(history: History, times: Times, rhythm: Rhythm) -> _Constant:
+    """Measure the hazard of the last days, with its uncertainty."""
+    moved = (history.moved.sum(axis=0) * rhythm.kept)[-1 - _RECENT :]
+    passed = np.diff(rhythm.time(np.array([history.days - len(moved), history.now])))[0]
+    waiting = history.waiting[history.flagged <= history.now].sum() + moved.sum() / 2
+    rate = np.random.default_rng(0).gamma(moved.sum() + 0.5, 1 / max(passed * waiting, 1), _DRAWS)
+    return _Constant(times, rhythm, rate, rhythm.noise)
+
+
+def _mixed(members: list[list[Floats]], weights: tuple[float, float]) -> list[Floats]:
+    """Take courses of both models, as many of each as it weighs."""
+    count = round(_MIXED * weights[0])
+    first, second = (np.linspace(0, _DRAWS - 1, each).round().astype(int) for each in (count, _MIXED - count))
+    return [np.concatenate([people[first], constant[second]]) for people, constant in zip(*members, strict=True)]
+
+
+def _calibrated(grown: Floats, total: int, error: float, kind: str) -> Floats:
+    """Widen the courses around their middle, to either side by what kinds of migrations apart took.
+
+    Distances are those of the logarithm of the summed hazard: nobody comes twice, and more may come than was thought.
+    """
+    if not total:
+        return grown
+    constants = CALIBRATION[kind]
+    hazard = log_hazard(grown, total)
+    low, middle, high = np.quantile(hazard, (0.1, 0.5, 0.9), axis=0)
+    ahead = np.log(np.clip(np.arange(grown.shape[1]), *HORIZONS))
+    extra = constants["plain"] ** 2 + (constants["failed"] * error) ** 2
+    above, below = hazard > middle, hazard < middle
+    for some, spread, name in ((above, high - middle, "above"), (below, middle - low, "below")):
+        times = np.interp(ahead, np.log(HORIZONS), constants[name])
+        wide = times * np.sqrt(spread**2 + extra) / np.maximum(spread, 1e-6)
+        hazard = np.where(some, middle + (hazard - middle) * np.minimum(wide, 20), hazard)
+    moves = (total + 1) * -np.expm1(-np.exp(hazard)) - 0.5
+    moves[:, 0] = 0
+    return np.asarray(np.maximum.accumulate(moves.clip(0, total), axis=1))
+
+
+def log_hazard(moved: Floats, total: int) -> Floats:
+    """Return the logarithm of the hazard that adds up to so many moves of `total` users."""
+    return np.asarray(np.log(-np.log1p(-(np.asarray(moved) + 0.5) / (total + 1))))
 
 
 def _try_on_the_past(
-    users: pd.DataFrame, as_of: pd.Timestamp, history: History, windows: Iterable[Window], by: str | None
-) -> dict[str, Any] | None:
-    """Forecast the latest third of the days, at most 30, from those before them."""
+    case: _Case, as_of: pd.Timestamp, history: History
+) -> tuple[tuple[float, float], float, dict[str, Any] | None]:
+    """Forecast the latest third of the days, at most 30, from those before them.
+
+    Returns the weights of the models, the error of the logarithm of the summed hazard (above 0 where more came than
+    expected), and both in numbers.
+    """
     held = min(30, round(history.now - history.flagged.min()) // 3)
     then = as_of - held * DAY
-    past = count_history(users, then)
-    if past is None or held < 1 or _too_early(past, len(users)) or not past.waiting.sum():
-        return None
-    grown, _ = _play(_cohorts(users, then, past, by), find_rhythm(past, windows), held)
+    past = count_history(case.users, then)
+    if past is None or held < 1 or _too_early(past, len(case.users)) or not past.waiting.sum():
+        return _UNTRIED
+    played = _play(case._replace(held=case.held[:0]), then, held)
+    total = int(played.sizes.sum())
     moments = then + pd.to_timedelta(np.arange(held + 1), unit="D")
-    moved = pd.DatetimeIndex(users["migrated_at"].dropna()).sort_values()
+    moved = pd.DatetimeIndex(case.users["migrated_at"].dropna()).sort_values()
     truth = np.asarray(moved.searchsorted(moments.as_unit(moved.unit), side="right"), dtype=float)
-    return _compare(past, len(users), past.events + past.outside_moved + grown, truth, then)
+    came, odds = truth - truth[0], np.array([1 - _CONSTANT, _CONSTANT])
+    courses = np.add(*_mixed(played.members, (1 - _CONSTANT, _CONSTANT))[:2])
+    for number, parts in enumerate(played.members):
+        drawn = parts[0] + parts[1]
+        # The score of a whole distribution: how far its draws lie from the truth, less half of how far from each other.
+        apart = np.abs(drawn[: _DRAWS // 2] - drawn[_DRAWS // 2 :]).mean(axis=0)
+        score = (np.abs(drawn - came).mean(axis=0) - apart / 2)[1:].mean()
+        odds[number] *= (score + _TIE * total) ** -_TRUST
+    weights = odds / odds.sum()
+    error = float(log_hazard(came[-1], total) - np.median(log_hazard(courses[:, -1], total)))
+    judged = _compare(past, len(case.users), truth[0] + _calibrated(courses, total, 0.0, played.kind), truth, then)
+    return (weights[0], weights[1]), error, judged | {"factor": round(float(np.exp(error)), 4)}
 
 
 def _compare(past: History, in_scope: int, courses: Floats, truth: Floats, made_on: pd.Timestamp) -> dict[str, Any]:
@@ -265,6 +487,15 @@ def _compare(past: History, in_scope: int, courses: Floats, truth: Floats, made_
         "error_straight_line": error(straight_line(past, in_scope, days)),
         "error_exponential": error(exponential(past, in_scope, days)),
     }
+
+
+def constant_hazard(history: History, in_scope: int, days: int) -> Floats:
+    """Keep the hazard of the last seven days: migrated users after 0, 1 … `days` days."""
+    moments, counts = _curve(history)
+    start = max(history.now - _RECENT, moments[0])
+    before, now = np.interp(start, moments, counts), counts[-1]
+    rate = -np.log1p(-min((now - before) / max(in_scope - before, 1), 1 - 1e-9)) / max(history.now - start, 1e-9)
+    return np.asarray(in_scope - (in_scope - now) * np.exp(-rate * np.arange(days + 1)))
 
 
 def straight_line(history: History, in_scope: int, days: int) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -41,11 +42,15 @@ class Figures:
         tables: users, sign-ins and ledger.
         target: which share of the users (0 to 1) is to be moved before the old system is switched off.
         certificate_ends: until when the certificate is valid; None if that is not known.
+        mails: days of reminders to everybody who waits, past and planned.
+        deadline: the last day that people were told; None if there is none.
     """
 
     tables: Tables = field(repr=False)
     target: float = 0.95
     certificate_ends: pd.Timestamp | None = None
+    mails: tuple[pd.Timestamp, ...] = ()
+    deadline: pd.Timestamp | None = None
 
     def __repr__(self) -> str:
         counts = self.counts
@@ -71,7 +76,14 @@ class Figures:
     @cached_property
     def forecast(self) -> Forecast:
         """How many users will be moved on each coming day, and how many never."""
-        return forecast(self.tables, outside=stands_out.standing(self.tables).isin(("held_back", "blocked")).to_numpy())
+        part = stands_out.standing(self.tables)
+        return forecast(
+            self.tables,
+            mails=self.mails,
+            deadline=self.deadline,
+            outside=part.isin(("held_back", "blocked")).to_numpy(),
+            held_back=part.eq("held_back").to_numpy(),
+        )
 
     @cached_property
     def everybody(self) -> dict[str, Any]:
@@ -86,7 +98,7 @@ class Figures:
         count["held_back_by"] = {name: int(number) for name, number in causes.items()}
         if made.too_early or not len(made.paths):
             return count | {"waiting": whole}
-        low, middle, high = (min(int(end) - made.migrated, whole) for end in interval(made.paths[:, -1]))
+        low, middle, high = (min(int(end), whole) for end in interval(made.coming))
         coming = {"low": low, "estimate": middle, "high": high}
         unlikely = {"low": whole - high, "estimate": whole - middle, "high": whole - low}
         return count | {"coming": coming, "unlikely": unlikely}
@@ -111,18 +123,25 @@ class Figures:
         """What stands out."""
         return findings(self.tables, self.certificate_ends)
 
-    def aim(self, target: float | str, certificate_ends: str = "") -> Figures:
-        """Set what the figures are judged by.
+    def aim(
+        self, target: float | str, certificate_ends: str = "", mails: Sequence[str] = (), deadline: str = ""
+    ) -> Figures:
+        """Set what the figures are judged by, and what the forecast is to know.
 
         Args:
             target: which share of the users is to be moved before the old system is switched off: 0.95, 95 or `95 %`.
             certificate_ends: until when the certificate is valid, such as `2027-01-31`; empty if that is not known.
+            mails: days of reminders to everybody who waits, past and planned.
+            deadline: the last day that people were told.
 
         Raises:
-            BadTable: the target or the time makes no sense.
+            BadTable: the target or a time makes no sense.
         """
         ends = figures.time_of(certificate_ends, "The certificate's end") if certificate_ends else None
-        return replace(self, target=figures.share_of(target), certificate_ends=ends)
+        sent = tuple(figures.time_of(mail, "A reminder's day") for mail in mails)
+        last = figures.time_of(deadline, "The deadline") if deadline else None
+        share = figures.share_of(target)
+        return replace(self, target=share, certificate_ends=ends, mails=sent, deadline=last)
 
     def only(self, **values: str) -> Figures:
         """Select some of the people.
@@ -137,7 +156,7 @@ class Figures:
         Raises:
             BadTable: the users have no such column.
         """
-        tables, users = self.tables, self.tables.users
+        tables, users, planned = self.tables, self.tables.users, self.tables.planned
         for name, value in values.items():
             if value and name not in self.dimensions:
                 known = ", ".join(self.dimensions) or "none"
@@ -146,9 +165,10 @@ class Figures:
                 whole = tables.users[name]
                 chosen = (whole.astype("str") == value) | (cohorts.grouped(whole) == value)
                 users = users[chosen[users.index]]
+                planned = planned[planned[name].astype("str") == value] if len(planned) else planned
         sign_ins = tables.sign_ins[pd.Series(tables.people, tables.sign_ins.index).isin(users.index)]
         ledger = tables.ledger[pd.Series(tables.callers, tables.ledger.index).isin(users.index)]
-        return replace(self, tables=replace(tables, users=users, sign_ins=sign_ins, ledger=ledger))
+        return replace(self, tables=replace(tables, users=users, sign_ins=sign_ins, ledger=ledger, planned=planned))
 
     def totals(self) -> Table:
         """Count who is migrated, who is not, and who of them is blocked."""
@@ -375,7 +395,9 @@ class Figures:
             "agreement": {"agree": int(agree.get(True, 0)), "differ": int(agree.get(False, 0))},
             "abuse": attacks(tables) | {"accounts_by_tries": _rows(frames["abuse"])},
             "cut_over": {"target_share": self.target, "target": choice.target, "dates": _rows(choice.dates)}
-            | {"date": None if choice.date is None else f"{choice.date:%Y-%m-%d}", "reason": choice.reason},
+            | {"date": None if choice.date is None else f"{choice.date:%Y-%m-%d}", "reason": choice.reason}
+            | {"settled": None if choice.settled is None else f"{choice.settled:%Y-%m-%d}"}
+            | {"left_in_the_end": choice.left},
             "findings": [{name: _utc(getattr(each, name)) for name in names} for each in self.findings],
         }
 
@@ -394,6 +416,7 @@ class Figures:
             "latency": figures.durations(tables),
             "interruptions": interruptions(tables),
             "forecast": self.forecast.days,
+            "forecast_lines": self.forecast.lines,
             "cut_over": self.cut_over().dates,
             "reconciliation": states.matrix(tables),
             "cohorts": pd.concat(compared) if compared else pd.DataFrame(columns=["dimension", "cohort"]),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,21 +21,27 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit, logsumexp, softmax
 from scipy.stats import fisk, lognorm, multivariate_t, weibull_min
 
-__all__ = ["DAY", "Floats", "History", "Rhythm", "Survival", "Window", "count_history", "find_rhythm", "fit_survival"]
+__all__ = [
+    *("DAY", "LATER", "NOISE", "PACE", "Floats", "History", "Rhythm", "Survival", "Times", "Window"),
+    *("closed_days", "count_history", "days_of", "find_rhythm", "fit_survival", "most_odd", "times_of"),
+]
 
 Floats = npt.NDArray[np.float64]
 Window = tuple[pd.Timestamp, pd.Timestamp]
 
 DAY: Final = pd.Timedelta(days=1)
 _MOST_HOURS: Final = 100  # flagging hours that are kept as waves of their own; beyond that a wave is a day
-_NOISE: Final = 0.15  # how much similar days differ, as the sigma of a logarithm, beyond chance
+NOISE: Final = 0.15  # how much similar days differ, as the sigma of a logarithm, beyond chance
 _ODD: Final = 3.0  # standard deviations that make a day odd …
 _ODD_RATIO: Final = 0.4  # … and the least distance on the logarithmic scale
 _BUSY: Final = 6.0  # moves a day, after which a day without any is no chance
 _RIDGE: Final = np.array([0.0, 0.1, 0.1, *[4.0] * 7])  # level, trend by age, days of the week (a sigma of 0.5)
+LATER: Final = 730  # days, after which who has not come is taken to come never
+PACE: Final = 0.1  # how much users may change their pace, as the sigma of a logarithm: a holiday, a new app
+_WAVES: Final = 24  # waves that are played apart, at most
+_FIRST, _FEW = 10, 3  # users by whose moves a wave begins, and the fewest that say so
 _SCALE: Final = 20.0  # days: the prior median of every family's scale
 _SIGMAS: Final = (1.5, 0.35)  # of the prior of log scale and log shape
-_DRAWS: Final = 600
 _COARSE: Final = 400.0  # moves that the likelihood is worth at most
 _CLOUD: Final = 1500
 _ROUNDS: Final = (0.1, 0.3, 0.6, 1.0, 1.0)  # how far each round trusts the weights when it places the next cloud
@@ -64,38 +70,81 @@ class History:
         return int(self.moved.sum())
 
 
-def count_history(users: pd.DataFrame, as_of: pd.Timestamp, origin: pd.Timestamp | None = None) -> History | None:
-    """Count a tidy `users` table as of a moment, or return None if no user is flagged by then.
+class Times(NamedTuple):
+    """When each user with a time of flagging was flagged and moved (NaN: not yet), in days since `origin`."""
 
-    Later moves have not happened yet; later flags are planned. Days count from `origin`, by default the first day of
-    these users.
+    origin: pd.Timestamp  # midnight (UTC) of the first day on which a user could come
+    now: float
+    flagged: Floats
+    moved: Floats
+    wave: npt.NDArray[np.int64]  # number of the users flagged at about the same time
+
+    def waves(self, rows: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        """Gather the users of some rows into few waves, with their sizes: neighbours together, planned ones apart."""
+        wave, size = np.unique(self.wave[rows], return_counts=True)
+        flagged = (np.bincount(self.wave, self.flagged) / np.maximum(np.bincount(self.wave), 1))[wave]
+        if len(flagged) > _WAVES:
+            middle = np.cumsum(size) - size / 2
+            group = (middle / size.sum() * _WAVES).astype(int) * 2 + (flagged > self.now)
+            _, group = np.unique(group, return_inverse=True)
+            flagged, size = np.bincount(group, flagged * size) / np.bincount(group, size), np.bincount(group, size)
+        return flagged, size.astype(float)
+
+
+def times_of(users: pd.DataFrame, as_of: pd.Timestamp) -> Times | None:
+    """Read the times of a tidy `users` table as of a moment, or return None if no user is flagged by then.
+
+    Later moves have not happened yet; later flags are planned.
     """
-    known = users["flagged_at"].notna()
-    at = users.loc[known, "flagged_at"]
-    if at.empty or (origin is None and at.min() > as_of):
+    at = users.loc[users["flagged_at"].notna(), "flagged_at"]
+    if at.empty or at.min() > as_of:
         return None
-    origin = origin or at.min().floor("D")
-    now = (as_of - origin) / DAY
-    flagged = _days(at, origin)
-    moved_at = users["migrated_at"].where(users["migrated_at"] <= as_of)
-    moved = _days(moved_at[known], origin)
+    start = at.min().floor("D")
+    now, flagged = (as_of - start) / DAY, _days(at, start)
+    moved = _days(users["migrated_at"].where(users["migrated_at"] <= as_of)[at.index], start)
     # A clock that is off may write the move before the flag: it counts on the day of the flag.
     moved = np.fmax(moved, np.where(np.isnan(moved), np.nan, np.minimum(flagged, now)))
     hours = np.floor(flagged * 24).astype(int)
-    waves, wave_of = np.unique(hours if len(np.unique(hours)) <= _MOST_HOURS else hours // 24, return_inverse=True)
-    size, days = np.bincount(wave_of), int(np.floor(now)) + 1
-    done = ~np.isnan(moved)
-    cell = wave_of[done] * days + np.floor(moved[done]).astype(int)
-    counts = np.bincount(cell, minlength=len(waves) * days).reshape(len(waves), days).astype(float)
+    hours = hours if len(np.unique(hours)) <= _MOST_HOURS else hours // 24
+    wave = np.unique(hours, return_inverse=True)[1]
+    flagged = _set_off(flagged, moved, wave)
+    shift = np.floor(flagged.min())
+    return Times(start + shift * DAY, float(now - shift), flagged - shift, moved - shift, wave)
+
+
+def count_history(users: pd.DataFrame, as_of: pd.Timestamp, times: Times | None = None) -> History | None:
+    """Count a tidy `users` table by wave and day, from its `times` if they are known, or return None as `times_of`."""
+    times = times or times_of(users, as_of)
+    if times is None:
+        return None
+    size, days = np.bincount(times.wave), int(np.floor(times.now)) + 1
+    done = ~np.isnan(times.moved)
+    cell = times.wave[done] * days + np.floor(times.moved[done]).astype(int)
+    counts = np.bincount(cell, minlength=len(size) * days).reshape(len(size), days).astype(float)
+    unknown = users["flagged_at"].isna()
     return History(
-        origin=origin,
-        now=float(now),
-        flagged=np.bincount(wave_of, flagged) / size,
+        origin=times.origin,
+        now=times.now,
+        flagged=np.bincount(times.wave, times.flagged) / size,
         moved=counts,
         waiting=size - counts.sum(axis=1),
-        outside=int((~known).sum()),
-        outside_moved=int(moved_at[~known].notna().sum()),
+        outside=int(unknown.sum()),
+        outside_moved=int((users["migrated_at"][unknown] <= as_of).sum()),
     )
+
+
+def _set_off(flagged: Floats, moved: Floats, wave_of: npt.NDArray[np.int64]) -> Floats:
+    """Begin each wave's time when its first users come: nobody comes in the night after the flags are set.
+
+    The first to come are as far from the beginning as they are from each other.
+    """
+    order = np.lexsort((moved, wave_of))
+    first = pd.Series(moved[order]).groupby(wave_of[order]).head(_FIRST)
+    came = first.groupby(wave_of[order][first.index]).agg(["first", "last", "count"])
+    gap = (came["last"] - came["first"]) / (came["count"] - 1).clip(lower=1)
+    begin = (came["first"] - gap).where(came["count"] >= _FEW, -np.inf)
+    begin = begin.reindex(range(wave_of.max() + 1), fill_value=-np.inf)
+    return np.asarray(np.maximum(flagged, begin.to_numpy()[wave_of]))
 
 
 def _days(times: pd.Series, origin: pd.Timestamp) -> Floats:
@@ -129,19 +178,16 @@ def find_rhythm(history: History, windows: Iterable[Window] = ()) -> Rhythm:
     """
     first = history.origin.day_of_week
     per_day = history.moved.sum(axis=0)
-    known = _days_of(windows, history)
-    odd = known | _closed_days(per_day)
+    known = days_of(windows, history)
+    odd = known | closed_days(per_day)
     while True:
         expected_by_wave, week = _regress(history, first, odd)
         expected = expected_by_wave.sum(axis=0)
         ratio = np.log((per_day + 0.5) / (expected + 0.5))
-        doubt = np.sqrt(1 / (expected + 0.5) + _NOISE**2)
-        strange = np.where(np.abs(ratio) > _ODD_RATIO, np.abs(ratio) / doubt, 0)
-        strange[[*odd, 0, min(1, history.days - 1)]] = 0
-        strange[expected < 1] = 0
-        if strange.max() < _ODD or len(odd) >= max(len(known), history.days // 3, 3):
+        strange = most_odd(per_day, expected, odd)
+        if strange is None or len(odd) >= max(len(known), history.days // 3, 3):
             break
-        odd.add(int(strange.argmax()))
+        odd.add(strange)
     left_out = sorted(odd)
     share = np.ones(history.days)
     share[left_out] = np.exp(ratio[left_out])
@@ -152,13 +198,24 @@ def find_rhythm(history: History, windows: Iterable[Window] = ()) -> Rhythm:
     return Rhythm(week, past, 1 / np.maximum(share, 1), tuple(left_out), noise, first)
 
 
-def _days_of(windows: Iterable[Window], history: History) -> set[int]:
+def most_odd(per_day: Floats, expected: Floats, odd: set[int]) -> int | None:
+    """Return the day that is most unlike the others, if one is, and is not known to be odd."""
+    ratio = np.log((per_day + 0.5) / (expected + 0.5))
+    doubt = np.sqrt(1 / (expected + 0.5) + NOISE**2)
+    strange = np.where(np.abs(ratio) > _ODD_RATIO, np.abs(ratio) / doubt, 0)
+    strange[[*odd, 0, min(1, len(per_day) - 1)]] = 0
+    strange[expected < 1] = 0
+    return int(strange.argmax()) if strange.max() >= _ODD else None
+
+
+def days_of(windows: Iterable[Window], history: History) -> set[int]:
+    """Return the numbers of the days so far on which the windows lie."""
     spans = [((start - history.origin) / DAY, (end - history.origin) / DAY) for start, end in windows]
     days = {day for first, last in spans for day in range(int(np.floor(first)), int(np.ceil(last)) + 1)}
     return {day for day in days if 0 <= day < history.days}
 
 
-def _closed_days(per_day: Floats) -> set[int]:
+def closed_days(per_day: Floats) -> set[int]:
     """Find whole days without a move where the days before had several."""
     days: set[int] = set()
     for day in range(2, len(per_day) - 1):
@@ -183,7 +240,7 @@ def _regress(history: History, first: int, odd: set[int]) -> tuple[Floats, Float
     columns += [np.broadcast_to((weekday == day).astype(float), age.shape) for day in range(7)]
     design = np.stack(columns, axis=-1)
     # A day weighs at most as much as its noise allows, however many users moved on it.
-    trust = 1 / (1 + _NOISE**2 * history.moved.sum(axis=0))
+    trust = 1 / (1 + NOISE**2 * history.moved.sum(axis=0))
     trust[sorted(odd)] = 0
     used = (risk > 0) & (trust > 0)[None, :]
     x, n, r = design[used], history.moved[used], risk[used]
@@ -229,15 +286,32 @@ class Survival:
     """Draws of the survival curve: each family with the coordinates of its draws, a row each."""
 
     parts: tuple[tuple[Family, Floats], ...]
-
-    def at(self, time: Floats) -> Floats:
-        """Share not moved by each time on the clock (columns), for each draw (rows)."""
-        return np.concatenate([family.survival(theta, time) for family, theta in self.parts])
+    times: Times
+    rhythm: Rhythm
+    pace: float = PACE
 
     @property
-    def never(self) -> Floats:
-        """Share that never returns, for each draw."""
-        return np.concatenate([1 - expit(theta[:, 2]) for _, theta in self.parts])
+    def odd(self) -> tuple[int, ...]:
+        """Numbers of the days unlike the others."""
+        return self.rhythm.odd
+
+    @property
+    def noise(self) -> float:
+        """How much similar days differ."""
+        return self.rhythm.noise
+
+    def expected(self, rows: npt.NDArray[np.bool_], days: int) -> tuple[Floats, Floats]:
+        """Return further moves by each day of the people in some rows, and how many of them never come, per draw."""
+        ahead = self.times.now + np.arange(days + 1.0)
+        forever = np.concatenate([1 - expit(theta[:, 2]) for _, theta in self.parts])
+        never, moves = np.zeros(len(forever)), np.zeros((len(forever), days + 1))
+        for at, count in zip(*self.times.waves(rows), strict=True):
+            age = self.rhythm.time(np.maximum(ahead, at)) - self.rhythm.time(np.array([at]))
+            share = np.concatenate([family.survival(theta, age) for family, theta in self.parts])
+            now = np.maximum(share[:, 0], 1e-12)
+            never += count * np.minimum(forever / now, 1)
+            moves += count * (1 - share / now[:, None])
+        return moves, never
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,19 +353,19 @@ def _grouped(begin: Floats, end: Floats, count: Floats) -> tuple[Floats, Floats,
     return pairs[0], pairs[1], np.bincount(index.ravel(), count, minlength=pairs.shape[1]).astype(float)
 
 
-def fit_survival(history: History, rhythm: Rhythm, seed: int) -> Survival:
+def fit_survival(history: History, times: Times, rhythm: Rhythm, seed: int, draws: int) -> Survival:
     """Fit every family and draw curves that the counts leave open; the same seed draws the same."""
     seen = observe(history, rhythm)
     clouds = [_explore(family, seen, seed) for family in FAMILIES]
     evidence = np.array([logsumexp(weight) for _, weight in clouds])
-    ends = np.round(np.cumsum(softmax(evidence)) * _DRAWS).astype(int)
+    ends = np.round(np.cumsum(softmax(evidence)) * draws).astype(int)
     parts = []
     for family, (theta, weight), count in zip(FAMILIES, clouds, np.diff(np.append(0, ends)), strict=True):
         if count:
             steps = (np.arange(count) + 0.5) / count
             drawn = np.searchsorted(np.cumsum(softmax(weight)), steps).clip(max=len(theta) - 1)
             parts.append((family, theta[drawn]))
-    return Survival(tuple(parts))
+    return Survival(tuple(parts), times, rhythm)
 
 
 def _explore(family: Family, seen: Observed, seed: int) -> tuple[Floats, Floats]:

@@ -137,6 +137,7 @@ class Tables:
             why. What such a log would say is not known, also where an older part of it is in the tables.
         extents: from when to when each log was read; by default from its first row to its last one.
         sources: the files that were read.
+        planned: users who are not in scope yet: their flag is set after `as_of`.
     """
 
     users: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
@@ -147,6 +148,7 @@ class Tables:
     unread: Mapping[str, str] = field(default_factory=dict)
     extents: dict[str, Extent] = field(default_factory=dict)
     sources: tuple[Source, ...] = ()
+    planned: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
     kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)  # what `once` has computed
 
     def __post_init__(self) -> None:
@@ -172,7 +174,8 @@ class Tables:
         same = {name: getattr(self, name) for name in ("remarks", "unread", "extents", "sources")}
         earlier = Tables(as_of=as_of, **same)
         moment = earlier.as_of
-        users = self.users[~(self.users["flagged_at"] > moment)].reset_index(drop=True)
+        coming = self.users["flagged_at"] > moment
+        users, earlier.planned = self.users[~coming].reset_index(drop=True), self.users[coming]
         later = users["migrated_at"] > moment
         earlier.users = users.assign(migrated_at=users["migrated_at"].mask(later), path=users["path"].mask(later))
         for kind in ("sign_ins", "ledger"):
