@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 import pytest
+from chromium import CHROMIUM, FLAGS, needs_chromium
+from playwright.sync_api import sync_playwright
 
 from helpers.run_notebooks import NOTEBOOKS, in_order, write_html, write_index
 
@@ -22,6 +25,20 @@ def test_a_page_stands_alone_and_hides_its_answers(path: Path, tmp_path: Path) -
     assert len(re.findall(r"<details>\s*<summary>", html)) == folded
     assert not re.search(r"</summary>\s*</details>", html), "an answer lies open"
     assert "attachments" not in str(notebook), "the notebook itself is not changed"
+
+
+@needs_chromium
+def test_nothing_keeps_people_from_reading_a_page_on_a_phone(tmp_path: Path, serious: Callable[..., list[str]]) -> None:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        shown = chromium.new_page(viewport={"width": 390, "height": 900})
+        shown.set_default_timeout(300_000)  # far more than it takes, for a busy machine
+        for path in in_order():
+            write_html(nbformat.read(path, as_version=4), tmp_path / "page.html")
+            shown.goto((tmp_path / "page.html").as_uri())
+            assert serious(shown) == [], path.stem
+            assert shown.evaluate("document.documentElement.scrollWidth") <= 390, path.stem
+        chromium.close()
 
 
 def test_links_between_pages_lead_to_pages(tmp_path: Path) -> None:
