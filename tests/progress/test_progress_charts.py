@@ -6,6 +6,7 @@ import io
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -49,7 +50,8 @@ def test_every_chart_is_a_picture_with_alt_text_caption_and_table(tables: Tables
         assert (image.format, image.width > 600) == ("PNG", True)
         page = chart._repr_html_()
         assert re.search(r'<figure.*<img src="data:image/png;base64,[^"]{99,}" alt="[^"]{10,}".*<figcaption>', page)
-        assert ("<details><summary>The numbers</summary><table" in page) is not chart.data.empty
+        folded = re.search("<details><summary>The numbers</summary><div[^>]*><table", page)
+        assert (folded is None) is chart.data.empty
         assert repr(chart) == f"{chart.title}\n{chart.alt}"
 
 
@@ -102,7 +104,7 @@ def test_the_module_is_light_until_it_is_used() -> None:
 
 @pytest.mark.parametrize(
     ("days", "words"),
-    [(1, "1 Nov 2026 is the first day."), (2, "On the one whole day it was 2.0."), (4, "On the last 3 whole days")],
+    [(1, "1 Nov 2026 is the first day."), (2, "On the one whole day it was 2."), (4, "On the last 3 whole days")],
 )
 def test_the_first_days_are_named_one_by_one(days: int, words: str) -> None:
     days_of = pd.date_range("2026-11-01", periods=days, tz="UTC")
@@ -136,15 +138,45 @@ def test_the_words_of_a_forecast_are_made_of_its_numbers() -> None:
     chart = charts.forecast_chart(ahead(), thirty_days())
     (ax,) = chart.picture().axes
     assert chart.title == "By 29 May 2026, about 410 of 500 users will have moved"
-    assert chart.note.endswith("As of 30 Mar 2026 00:00 UTC.")
+    assert "As of 30 Mar 2026 00:00 UTC." in chart.note
     assert chart.alt == (
         "290 of 500 users are migrated. On 29 Apr 2026 it will be about 350: between 320 and 380. "
-        "By 29 May 2026 it will be about 410 (350 to 470). The shaded range holds the truth about 8 times in 10. "
+        "By 29 May 2026 it will be about 410 (350 to 470). Each shaded range holds the truth about 8 times in 10. "
         "About 20 % of all (10 % to 30 %) never return."
     )
-    assert chart.data.iloc[1].tolist() == ["2026-04-06", 297, 304, 311]
+    assert chart.data.iloc[1].tolist() == ["2026-04-06", 297, 304, 311, "do nothing"]
     assert ax.get_ylim()[0] == 0
     assert min(text.get_fontsize() for text in [*ax.get_xticklabels(), *ax.texts, ax.xaxis.label]) >= 10
+
+
+def with_lines(fixed: int) -> Forecast:
+    """What comes if nothing is done, with so many more a day if it is fixed, and 50 more with a reminder."""
+    days = ahead().days
+    more, ends = fixed * days.index, ["migrated_low", "migrated", "migrated_high"]
+    fix = days.assign(**{end: days[end] + more for end in ends})
+    parts = {"do_nothing": days, "fix": fix, "fix_and_remind": fix.assign(**{end: fix[end] + 50 for end in ends})}
+    return replace(ahead(), lines=pd.concat([part.assign(line=line) for line, part in parts.items()]))
+
+
+def test_the_forecast_has_a_line_for_each_thing_that_can_be_done() -> None:
+    chart = charts.forecast_chart(with_lines(1), thirty_days())
+    (ax,) = chart.picture().axes
+    ends = [text.get_text() for text in ax.texts]
+    assert ends == [" in scope 500", " do nothing 410", " fix 470", " fix and remind 520"]
+    assert chart.title.endswith("will have moved; if we fix what holds people back, 470, and with a reminder, 520")
+    assert "If we fix what holds people back, it will be about 470 (410 to 530)." in chart.alt
+    assert "With a reminder as well it will be about 520 (460 to 580)." in chart.alt
+    assert chart.data.groupby("if we")["likely"].max().to_dict() == {
+        "do nothing": 402,
+        "fix": 458,
+        "fix and remind": 508,
+    }
+
+
+def test_where_nobody_is_held_back_there_is_nothing_to_fix() -> None:
+    chart = charts.forecast_chart(with_lines(0), thirty_days())
+    assert chart.title.endswith("users will have moved; with a reminder, 460") and "If we fix" not in chart.alt
+    assert {*chart.data["if we"]} == {"do nothing", "fix and remind"}
 
 
 @pytest.mark.parametrize(

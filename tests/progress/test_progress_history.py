@@ -121,7 +121,9 @@ def test_the_command_ends_with_its_own_status_only_when_asked_and_only_for_new_t
     out = str(tmp_path / "out")
     assert main([*command, out, "--as-of", "2026-03-17"]) == 0
     assert main([*command, out, "--as-of", "2026-03-19", "--exit-code"]) == 0
-    assert main([*command, out, "--as-of", "2026-03-23", "--exit-code"]) == 3
+    mail = tmp_path / "mails" / "week.eml"
+    assert main([*command, out, "--as-of", "2026-03-23", "--exit-code", "--mail-out", str(mail)]) == 3
+    assert b"Subject: Password migration: 210 of 400 moved (52 %) on 23 Mar 2026, 1 new to act on" in mail.read_bytes()
     said = capsys.readouterr()
     assert "Needs action: Outage of 22 Mar 2026." in said.err and "Report     " in said.out
     assert main([*command, str(tmp_path / "other"), "--as-of", "2026-03-19"]) == 0

@@ -73,7 +73,13 @@ _GROUP_LINES: Final[dict[str, dict[str, Any]]] = {
     "control": {"label": "not reached", "color": _GREY, "linestyle": "--", "marker": "s"},
 }
 PATH_WORDS: Final = {name: line["label"] for name, line in _LINES.items()}
-_AHEAD: Final = {"migrated_low": "low", "migrated": "likely", "migrated_high": "high"}
+# What may be done -> its line.
+_AHEAD: Final[dict[str, dict[str, Any]]] = {
+    "do_nothing": {"label": "do nothing", "color": _BLUE, "linestyle": "--"},
+    "fix": {"label": "fix", "color": _VERMILION, "linestyle": "-."},
+    "fix_and_remind": {"label": "fix and remind", "color": _GREEN, "linestyle": ":"},
+}
+_ENDS: Final = {"date": "day", "migrated_low": "low", "migrated": "likely", "migrated_high": "high", "line": "if we"}
 # Kind of a finding -> its colour in the pace chart; the letter at the top names it.
 _MARKED: Final = {"interruption": _VERMILION, "stall": _PURPLE, "rush": _GREEN, "campaign": _GREEN}
 _UNITS: Final = (("Seconds", 1.0, 180.0), ("Minutes", 60.0, 180 * 60.0), ("Hours", 3600.0, 72 * 3600.0))
@@ -82,7 +88,7 @@ _DAYS: Final = "Day (UTC)"
 _REFERRED: Final = re.compile(r"[hmp][0-9a-f]{10}")  # ids in a drawn picture that something in it refers to
 _FONT: Final = 11
 _WIDE, _NARROW = 8.0, 5.0  # inches: in a notebook, and in a page, where two stand side by side or one fills a phone
-_LINE: Final = {_WIDE: 88, _NARROW: 50}  # characters
+_LINE: Final = {_WIDE: 80, _NARROW: 50}  # characters
 _SHORT: Final = 3.0  # days: a rehearsal lasts minutes, and clock times say more than dates then
 _FEW: Final = 5  # days, each of which can carry its own date
 _GROUPS: Final = 15  # in a picture of cohorts
@@ -233,36 +239,44 @@ def curve_chart(tables: Tables) -> Chart:
 
 
 def forecast_chart(forecast: Forecast, tables: Tables) -> Chart:
-    """Draw the migrated users so far and the range in which they go on."""
-    curve, days = figures.curve(tables), forecast.days
+    """Draw the migrated users so far, and the range in which they go on by what is done."""
+    curve, note = figures.curve(tables), f"Users moved so far, and those to come. As of {moment(forecast.as_of)}."
+    made = forecast.lines if len(forecast.lines) else forecast.days.assign(line="do_nothing")
+    lines = {str(name): part for name, part in made.groupby("line", sort=False)}
+    if "fix" in lines and not (lines["fix"]["migrated"].to_numpy() > lines["do_nothing"]["migrated"].to_numpy()).any():
+        del lines["fix"]  # nobody is held back
 
     def draw(ax: Axes) -> None:
         if not curve.empty:
             _draw_steps(ax, curve["time"], curve, ["in_scope", "migrated"])
-        ax.set(ylim=(0, max(forecast.in_scope, 1) * 1.1), ylabel="Users")
         ends = [(forecast.in_scope, _LINES["in_scope"])]
-        ax.set_xlabel(_DAYS)
+        for name, part in lines.items():
+            style = _AHEAD[name]
+            ax.fill_between(
+                part["date"], part["migrated_low"], part["migrated_high"], color=style["color"], alpha=0.2, linewidth=0
+            )
+            ax.plot(part["date"], part["migrated"], linewidth=2, **style)
+            ends.append((part["migrated"].iloc[-1], style))
+        if not curve.empty and not forecast.too_early:
+            on = [curve["time"].iloc[-1], forecast.days["date"].iloc[-1]]
+            ax.plot(on, [forecast.in_scope] * 2, **_LINES["in_scope"])
         if forecast.too_early:
             ax.annotate("too early to tell", (0.98, 0.5), xycoords="axes fraction", ha="right", color=_GREY)
-        else:
-            low, middle, high = (days[name] for name in _AHEAD)
-            ax.fill_between(days["date"], low, high, color=_BLUE, alpha=0.25, linewidth=0)
-            ax.plot(days["date"], middle, color=_BLUE, linestyle="--", linewidth=2)
-            for each in (low, middle, high):
-                ax.plot(days["date"], each, color=_BLUE, linewidth=0.8)
-            ends += [(days[name].iloc[-1], {"label": words, "color": _BLUE}) for name, words in _AHEAD.items()]
+        ax.set(ylim=(0, max(forecast.in_scope, 1) * 1.1), ylabel="Users", xlabel=_DAYS)
         _label_ends(ax, ends)
         _space_dates(ax.xaxis)
 
-    title = f"{forecast.migrated:,} of {forecast.in_scope:,} users have moved, and it is too early to say what comes"
-    note = f"Users moved so far, and the range in which they go on. As of {moment(forecast.as_of)}."
     if forecast.too_early:
-        return Chart(title, note, str(forecast), days, draw)
-    last = days.iloc[-1]
-    title = f"By {day(last['date'])}, about {last['migrated']:,} of {forecast.in_scope:,} users will have moved"
-    weekly = days.iloc[::7].assign(date=lambda weeks: weeks["date"].dt.strftime("%Y-%m-%d"))
-    alt = say("forecast_chart", made=forecast, last=last)
-    return Chart(title, note, alt, weekly.rename(columns={"date": "day"} | _AHEAD), draw)
+        title = f"{forecast.migrated:,} of {forecast.in_scope:,} users have moved; it is too early to say what comes"
+        return Chart(title, note, str(forecast), forecast.days, draw)
+    ends = {name: part.iloc[-1] for name, part in lines.items()}
+    alt, title = say("forecast_chart", made=forecast, ends=ends), say("forecast_title", made=forecast, ends=ends)
+    weekly = pd.concat([part.iloc[::7] for part in lines.values()])
+    weekly["line"] = weekly["line"].map(lambda name: _AHEAD[name]["label"])
+    weekly["date"] = weekly["date"].dt.strftime("%Y-%m-%d")
+    return Chart(
+        title, note + " The range holds the truth about 8 times in 10.", alt, weekly.rename(columns=_ENDS), draw
+    )
 
 
 def pace_chart(tables: Tables, findings: Sequence[Finding]) -> Chart:
@@ -535,7 +549,8 @@ def _space_dates(axis: Axis) -> None:
         date = num2date(number)  # type: ignore[no-untyped-call]
         return f"{date:%H:%M:%S}" if short else _date(date)
 
-    days = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
+    most = 6 if axis.get_figure().get_figwidth() == _WIDE else 4  # type: ignore[union-attr]
+    days = AutoDateLocator(minticks=3, maxticks=most)  # type: ignore[no-untyped-call]
     axis.set_major_locator(LinearLocator(3) if short else days)
     axis.set_major_formatter(FuncFormatter(words))
 
