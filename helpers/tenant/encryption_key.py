@@ -100,7 +100,8 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
                 app, found = await self._find()
                 if found is None or not _in_use(app, found.certificate):
                     begun = found if found and (_entry(app, found.certificate) or self._holds_active(app)) else None
-                    card = self._card(app, await self._change_to(app, begun, vouched=vouched))
+                    call = "ensure(replace=True)"
+                    card = self._card(app, await self._change_to(app, begun, vouched=vouched, call=call))
                     return dataclasses.replace(card, status="created", sent=tuple(sent))
         return await super().ensure()
 
@@ -182,7 +183,9 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
         self._require_valid(found.certificate)
         return None if in_use else await self._change_to(around, found)
 
-    async def _change_to(self, app: Application, begun: _Pair | None, *, vouched: bool = False) -> _Pair:
+    async def _change_to(
+        self, app: Application, begun: _Pair | None, *, vouched: bool = False, call: str = "rotate()"
+    ) -> _Pair:
         """Add a certificate, have the endpoint prove that it has the private half, and only then switch to it."""
         active, local = _active(app), begun.certificate if begun else None
         of_app = f"the app registration {self._name!r}"
@@ -191,14 +194,14 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
                 local = local or await self._new_pair()
                 app = (await self._write(app, local, switch=False)).app
         if not vouched and active is not None:
-            await self._require_held(app, local)
+            await self._require_held(app, local, call)
         values = [("Thumbprint", _thumbprint(active) or "", thumbprint(local))]
         people = await self._other(MigrationFlag).people()
         answer = self._name if active else ""
         async with self._changing(f"Switch the encryption key of {of_app}", values, people, answer):
             return await self._write(app, local, switch=True)
 
-    async def _require_held(self, app: Application, local: Certificate) -> None:
+    async def _require_held(self, app: Application, local: Certificate, call: str) -> None:
         """Ask at each address that Entra calls with this key's tokens whether the key is there."""
         for address in await self._other(ExtensionApp).addresses(app.app_id or ""):
             try:
@@ -210,8 +213,8 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
             if says:
                 raise NotReady(
                     f"The endpoint at {address} {says}, so the tenant goes on encrypting with the old one.",
-                    next_step=f"{self._hand_over} Then run `await s.key.rotate()`: it finishes what was begun. If"
-                    " your endpoint has the key and cannot say so, add endpoint_has_key=True.",
+                    next_step=f"{self._hand_over} Then run `await s.key.{call}` again: it finishes what was begun."
+                    " If your endpoint has the key and cannot say so, add endpoint_has_key=True.",
                 )
 
     def _complete(self, around: Application, found: _Pair | None) -> _Pair:

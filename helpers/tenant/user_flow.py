@@ -103,11 +103,15 @@ class UserFlow(ObjectStep[str, EventsFlow, Flow]):
 
     async def _update(self, around: str, found: EventsFlow) -> EventsFlow | None:
         if EMAIL_PROVIDER not in _providers(found):
+            # A flow is found by its client first, then by its name.
+            ways = {"take the test client out of it": around in client_ids(found)}
+            ways["rename it"] = found.display_name == self._name
+            way_out = " and ".join(way for way, needed in ways.items() if needed)
             raise step.taken(
                 f"The user flow {found.display_name!r} does not offer e-mail with password.",
                 found=f"{found.id} with {', '.join(_providers(found)) or 'no identity provider'}",
-                next_step="Add 'Email with password' to it under External Identities > User flows, or take the test"
-                " client out of it there, and run this cell again.",
+                next_step=f"Add 'Email with password' to it under External Identities > User flows, or {way_out} there,"
+                " and run this cell again.",
             )
         if around in client_ids(found):
             return None

@@ -280,11 +280,15 @@ class UserWriter:
     async def _mark(self, items: Sequence[_Item]) -> None:
         unset = await self._still(items, None)
         under_way = self.journal.begin("marked", [item.user_id for item in unset])
-        self.changed += len(await self._send(unset, 204, action="marked"))
+        self._count(await self._send(unset, 204, action="marked"))
         under_way.unlink(missing_ok=True)
 
     async def _update(self, items: Sequence[_Item]) -> None:
-        self.changed += len(await self._send(await self._still(items, True), 204, write=True))
+        self._count(await self._send(await self._still(items, True), 204, write=True))
+
+    def _count(self, done: Sequence[object]) -> None:
+        # In `changed += await …` batches at the same time would each start from the number before.
+        self.changed += len(done)
 
     async def _still(self, items: Sequence[_Item], flag: bool | None) -> list[_Item]:
         """Read users again, because a plan may be old; return those whose flag is what it has to be."""

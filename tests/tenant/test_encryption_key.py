@@ -256,6 +256,8 @@ async def test_the_switch_waits_until_the_endpoint_has_the_new_key(ready: Kit, e
             await change()
         assert "s.endpoint.ensure()" in refused.value.next_step
         assert "DecryptionPrivateKeyPrevious" in refused.value.next_step
+        # What finishes is the call that began: without the old private half, `rotate` refuses.
+        assert f"s.key.{'ensure(replace=True)' if lost else 'rotate()'}` again" in refused.value.next_step
     waiting = await registered(ready)
     assert len(waiting["keyCredentials"]) == 2, "what was begun is not begun again"
     assert waiting["tokenEncryptionKeyId"] == before["tokenEncryptionKeyId"]

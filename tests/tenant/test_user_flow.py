@@ -66,6 +66,18 @@ async def test_a_flow_without_passwords_is_pointed_out(kit: Kit) -> None:
     with pytest.raises(Taken, match="does not offer e-mail with password") as refused:
         await kit.flow.ensure()
     assert "EmailOtpSignup-OAUTH" in str(refused.value)
+    assert "or take the test client out of it there, and run" in refused.value.next_step
+
+
+async def test_a_flow_without_passwords_that_has_the_kit_s_name_is_out_of_the_way_once_renamed(kit: Kit) -> None:
+    await kit.client.ensure()
+    made = await kit.send("POST", FLOWS, a_flow("JIT sign-in", provider="EmailOtpSignup-OAUTH"))
+    with pytest.raises(Taken, match="does not offer e-mail with password") as refused:
+        await kit.flow.ensure()
+    assert "or rename it there, and run" in refused.value.next_step
+    kind = "#microsoft.graph.externalUsersSelfServiceSignUpEventsFlow"
+    await kit.send("PATCH", f"{FLOWS}/{made['id']}", {"@odata.type": kind, "displayName": "Codes"})
+    assert (await kit.flow.ensure()).status == "created"
 
 
 async def test_a_flow_that_was_made_without_its_client_is_finished(kit: Kit) -> None:

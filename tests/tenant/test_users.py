@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import stat
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,14 @@ async def test_a_newer_export_changes_only_who_has_not_migrated(ready: Kit, tmp_
     ids = IdMap(ready.folder / "rehearsal" / "user-ids.csv")
     assert set(ids.read()) == {f"{name}-7" for name in (*names, "new")}
     assert stat.S_IMODE((ready.folder / "rehearsal" / "user-ids.csv").stat().st_mode) == 0o600
+
+
+async def test_batches_that_run_at_the_same_time_are_all_counted(ready: Kit) -> None:
+    await asyncio.gather(*(made_by_hand(ready, each.username) for each in PEOPLE[:90]))
+    plan = await ready.users.plan(users=PEOPLE[:90])
+    assert (await ready.users.mark(plan, confirm=90)).facts["Marked"] == "90"
+    plan = await ready.users.plan(users=[person(each.username, display_name="Another") for each in PEOPLE[:90]])
+    assert (await ready.users.update(plan, confirm=90)).facts["Updated"] == "90"
 
 
 async def test_who_migrates_while_users_are_updated_stays_as_they_are(ready: Kit) -> None:

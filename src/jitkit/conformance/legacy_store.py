@@ -127,7 +127,8 @@ class LegacyStore:
     async def _misbehave(self, account: Account, exchange: Exchange) -> None:
         match account.fault:
             case "hang":
-                account.abandoned += await exchange.gone(_LONGEST)
+                gone = await exchange.gone(_LONGEST)  # first: other calls count up meanwhile
+                account.abandoned += gone
             case "drip":
                 await exchange.raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 4096\r\n\r\n")
                 for _ in range(int(_LONGEST / 0.1)):
