@@ -50,7 +50,7 @@ def test_every_chart_is_a_picture_with_alt_text_caption_and_table(tables: Tables
         assert (image.format, image.width > 600) == ("PNG", True)
         page = chart._repr_html_()
         assert re.search(r'<figure.*<img src="data:image/png;base64,[^"]{99,}" alt="[^"]{10,}".*<figcaption>', page)
-        folded = re.search("<details><summary>The numbers</summary><div[^>]*><table", page)
+        folded = re.search("<summary>The numbers</summary>(<div [^>]*>)?<table", page)
         assert (folded is None) is chart.data.empty
         assert repr(chart) == f"{chart.title}\n{chart.alt}"
 

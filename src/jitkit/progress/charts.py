@@ -264,7 +264,7 @@ def forecast_chart(forecast: Forecast, tables: Tables) -> Chart:
             ax.annotate("too early to tell", (0.98, 0.5), xycoords="axes fraction", ha="right", color=_GREY)
         ax.set(ylim=(0, max(forecast.in_scope, 1) * 1.1), ylabel="Users", xlabel=_DAYS)
         _label_ends(ax, ends)
-        _space_dates(ax.xaxis)
+        _space_dates(ax.xaxis, few=4)
 
     if forecast.too_early:
         title = f"{forecast.migrated:,} of {forecast.in_scope:,} users have moved; it is too early to say what comes"
@@ -537,7 +537,7 @@ def _count_in_whole_numbers(axis: Axis) -> None:
     axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
-def _space_dates(axis: Axis) -> None:
+def _space_dates(axis: Axis, few: int = 5) -> None:
     """Mark an axis of times at so few that they stay apart, and write them as people do. Call it after drawing."""
     from matplotlib.dates import AutoDateLocator, num2date
     from matplotlib.ticker import FuncFormatter, LinearLocator
@@ -549,7 +549,7 @@ def _space_dates(axis: Axis) -> None:
         date = num2date(number)  # type: ignore[no-untyped-call]
         return f"{date:%H:%M:%S}" if short else _date(date)
 
-    most = 6 if axis.get_figure().get_figwidth() == _WIDE else 4  # type: ignore[union-attr]
+    most = 6 if axis.get_figure().get_figwidth() == _WIDE else few  # type: ignore[union-attr]
     days = AutoDateLocator(minticks=3, maxticks=most)  # type: ignore[no-untyped-call]
     axis.set_major_locator(LinearLocator(3) if short else days)
     axis.set_major_formatter(FuncFormatter(words))
