@@ -103,6 +103,27 @@ def test_dates_and_words_are_read_as_days_of_silence() -> None:
     assert days_silent(words.drop(columns="last_legacy_sign_in"), flagged, START) is None
 
 
+def test_a_record_of_after_the_flag_does_not_tell_the_silence_at_the_flag() -> None:
+    dates = pd.DataFrame({"last_legacy_sign_in": ["2026-03-01", "2026-02-20", "2026-03-20"]})
+    found = days_silent(dates, np.zeros(3), START.floor("D"))
+    assert found is not None
+    assert np.isnan(found[0]).tolist() == [False, False, True]
+    assert found[1][2] == 18.5
+    assert days_silent(dates.assign(last_legacy_sign_in="2027-01-01"), np.zeros(3), START) is None
+
+
+def test_people_without_any_record_are_expected_like_those_with_one() -> None:
+    """Three in ten have no record, and nobody of a planned wave has one."""
+    users, later = habits(2_000, 5, lost=0.3), habits(500, 6).assign(migrated_at=pd.NaT, last_legacy_sign_in="")
+    later = later.assign(user_id="p" + later["user_id"], flagged_at=START + pd.Timedelta(days=40))
+    found = made(pd.concat([users, later]), cut=30)
+    assert found.kind == "silence"
+    course = found.days["migrated"]
+    assert course.iloc[9] > found.migrated + 5
+    # Within 50 days, more than half of the first wave came.
+    assert course.iloc[60] - course.iloc[9] > 200
+
+
 def test_a_sign_in_begins_a_new_silence_unless_it_belongs_to_the_move() -> None:
     """One waits and came twice, one moved on day 5 after a failure, one was flagged after a visit."""
     visits = np.array([0, 0, 1, 2]), np.array([2.0, 6.0, 4.99, 1.0])

@@ -339,9 +339,12 @@ def _play(case: _Case, as_of: pd.Timestamp, days: int) -> _Played:
         row = pd.Index(users["row"]).get_indexer(case.visits["row"])
         at = np.asarray((case.visits["time"] - times.origin).dt.total_seconds(), dtype=float) / DAY.total_seconds()
         row, at = row[row >= 0], at[row >= 0]
+        if len(seen):
+            later = np.flatnonzero((seen > times.flagged + 1) & (seen <= times.now))
+            row, at = np.append(row, later), np.append(at, seen[later])
         if len(seen) and len(row):
-            # Those who are held back wait from now on, but the log shows when they came last.
-            last = np.where(np.isnan(seen), -np.inf, seen)
+            # Those who are held back wait from now on, but the records show when they came last.
+            last = np.where(seen <= times.now, seen, -np.inf)
             np.maximum.at(last, row, np.where(at <= times.now, at, -np.inf))
             silent = np.where((part == 2) & np.isfinite(last), times.now - last, silent)
         cut = spells(silent, times.flagged, times.moved, times.now, (row, at))

@@ -31,6 +31,8 @@ _ROUNDS: Final = 30  # in which the shares of wrong records are found
 _VISIT: Final = 0.5  # days that a visit may last
 _KNOWN: Final = 0.5  # share of users of whom a last sign-in must be known
 _WRONG: Final = (0.02, 10.0)  # share of wrong records that is taken for granted, and how many users' worth
+_ROUGH: Final = 17  # groups of silence whose wrong records are counted apart, after one of everybody
+_FEW, _MIDDLE = 1e-6, 30.0  # users with a right record that are none, and days of silence of those without
 _BANDS: Final = (3.0, 14.0, 45.0, 180.0)  # days of silence at the flag that part the recencies
 _KNOTS: Final = np.log(
     (0.5, 1, 2, 4, 7, 14, 24, 35, 50, 75, 110, 160, 230, 300, 365, 430, 550, 800, 1_200, 2_000)  # days
@@ -47,7 +49,8 @@ def days_silent(users: pd.DataFrame, flagged: Floats, origin: pd.Timestamp) -> t
 
     Dates that were exported before a flag count up to the export: what came in between, nobody recorded. Words such as
     `31-90 days before` count as the middle of their range, and a word without a number as twice the largest of these.
-    The second part is empty for words. Returns None where too few users have one.
+    Who went on using the old system is a visitor on that day, and how silent before is not known. The second part is
+    empty for words. Returns None where too few users have one.
     """
     if COLUMN not in users:
         return None
@@ -56,7 +59,9 @@ def days_silent(users: pd.DataFrame, flagged: Floats, origin: pd.Timestamp) -> t
     if dates.notna().sum() > _KNOWN * len(users):
         seen = np.asarray((dates - origin).dt.total_seconds(), dtype=float) / DAY.total_seconds() + 0.5
         exported = np.nanmax(seen[seen <= np.nanmax(flagged) + 1], initial=-1.0)
-        return np.maximum(np.minimum(flagged, exported) - seen, 0), seen
+        silent = np.maximum(np.minimum(flagged, exported) - seen, 0)
+        silent[seen > flagged + 1] = np.nan  # what came before is not recorded any more
+        return (silent, seen) if np.isfinite(silent).sum() > _KNOWN * len(users) else None
     words = pd.Series(list(texts.unique()))
     ranges = words.str.extract(r"(\d+)\D+(\d+)").astype(float)
     middle = pd.Series(np.sqrt((ranges[0].to_numpy() + 1) * (ranges[1].to_numpy() + 1)), words)
@@ -214,7 +219,13 @@ def _alike(waiting: Spells, now: float, records: Records) -> tuple[npt.NDArray[A
     _, wave = np.unique(age, return_inverse=True)
     lost = np.bincount(wave, np.where(known, 1 - right, records.alike))
     sure = np.bincount(wave, np.where(known & ~waiting.tried, right, 0))
-    weight = np.where(known, right, 0) * np.where(waiting.tried, 1, 1 + (lost / np.maximum(sure, 1e-9))[wave])
+    # Where nobody of a wave has a right record, those of the others stand for them, and else the middle of the knots.
+    share = np.where(sure > _FEW, lost / np.maximum(sure, _FEW), 0)
+    share += lost[sure <= _FEW].sum() / max(sure.sum(), _FEW)
+    weight = np.where(known, right, 0) * np.where(waiting.tried, 1, 1 + share[wave])
+    if sure.sum() <= _FEW:
+        weight = np.where(waiting.tried, weight, records.alike)
+        waiting = replace(waiting, silent=np.where(waiting.tried, 0.0, _MIDDLE))
     some = weight > 0
     waiting, age, weight = waiting.only(some), age[some], weight[some]
     first, group = _groups(age, waiting.band, 3 * np.log1p(waiting.silent), waiting.tried)
@@ -255,7 +266,7 @@ class Records:
 
 
 def _rough(silent: Floats) -> npt.NDArray[np.int64]:
-    return np.asarray(np.minimum(np.floor(2 * np.log1p(np.nan_to_num(silent))), 15).astype(int))
+    return np.asarray(np.minimum(np.floor(2 * np.log1p(np.nan_to_num(silent))), _ROUGH - 2).astype(int))
 
 
 def _records(some: Spells, now: float) -> Records:
@@ -264,19 +275,19 @@ def _records(some: Spells, now: float) -> Records:
     days = int(np.floor(now - some.start.min())) + 2
     age = np.minimum(np.floor(some.end - some.start), days - 1).astype(int).clip(min=0)
     cell = (1 + _rough(some.silent)) * days + age
-    left = np.bincount(cell[known], minlength=17 * days).reshape(17, days).astype(float)
-    moved = np.bincount(cell[known & some.moved], minlength=17 * days).reshape(17, days).astype(float)
+    left = np.bincount(cell[known], minlength=_ROUGH * days).reshape(_ROUGH, days).astype(float)
+    moved = np.bincount(cell[known & some.moved], minlength=_ROUGH * days).reshape(_ROUGH, days).astype(float)
     left[0], moved[0] = left.sum(axis=0), moved.sum(axis=0)
     at_risk = np.cumsum(left[:, ::-1], axis=1)[:, ::-1]
     share = moved / np.maximum(at_risk - (left - moved) / 2, 1)
     survival = np.cumprod(1 - np.minimum(share, 1), axis=1)
-    survival = np.hstack([np.ones((17, 1)), survival[:, :-1]])
+    survival = np.hstack([np.ones((_ROUGH, 1)), survival[:, :-1]])
     hazard = -np.log1p(-np.minimum(share[0], 0.95))
     unknown = np.isnan(some.silent) & (some.start <= now)
     waits = survival[0, np.clip(now - some.start[unknown], 0, days - 1).astype(int)]
     ratio = min(1.0, (some.moved[unknown].sum() + 2) / ((1 - waits).sum() + 2))
     alike = min(1.0, ratio * waits.sum() / max(some.open[unknown].sum(), 1))
-    return Records(np.full(17, _WRONG[0]), alike, survival, hazard)
+    return Records(np.full(_ROUGH, _WRONG[0]), alike, survival, hazard)
 
 
 def fit_silence(some: Spells, seen: Floats, origin: pd.Timestamp, now: float, known_odd: set[int]) -> Silence:
@@ -303,7 +314,9 @@ def fit_silence(some: Spells, seen: Floats, origin: pd.Timestamp, now: float, kn
     waits = some.open & (some.start <= now) & ~np.isnan(some.silent) & ~some.tried
     waiting = some.only(waits)
     group_of = 1 + _rough(waiting.silent)
-    of_group = np.bincount(group_of, minlength=17) + np.bincount(group, cells.moved * (cells.tried == 0), minlength=17)
+    of_group = np.bincount(group_of, minlength=_ROUGH) + np.bincount(
+        group, cells.moved * (cells.tried == 0), minlength=_ROUGH
+    )
     changed, moving, rounds = True, 1.0, 0
     while changed or moving > 0.003 or rounds < 4:
         # A day weighs at most as much as its noise allows, however many users moved on it.
@@ -315,8 +328,8 @@ def fit_silence(some: Spells, seen: Floats, origin: pd.Timestamp, now: float, kn
         base = np.concatenate([cells.exposure * share * records.hazard[age], np.zeros(len(ago))])
         beta, information = _newton(x, y, offset, base, weight, precision, beta)
         mean = (np.exp(offset + x @ beta) + base)[:rows]
-        wrong = np.asarray(np.bincount(group, cells.moved * base[:rows] / mean, minlength=17), dtype=float)
-        wrong += np.bincount(group_of, 1 - records.right(waiting, now), minlength=17)
+        wrong = np.asarray(np.bincount(group, cells.moved * base[:rows] / mean, minlength=_ROUGH), dtype=float)
+        wrong += np.bincount(group_of, 1 - records.right(waiting, now), minlength=_ROUGH)
         wrong = (wrong + _WRONG[0] * _WRONG[1]) / (of_group + _WRONG[1])
         moving = float(np.abs(wrong - records.wrong).max()) if rounds < _ROUNDS else 0.0
         records = replace(records, wrong=wrong)
