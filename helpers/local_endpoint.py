@@ -37,7 +37,7 @@ __all__ = ["LocalEndpoint", "RunningEndpoint", "decode_context"]
 _ONLY_ENTRA: Final = "skipped in live mode: only Entra can sign a callout of a real tenant; notebook 07 makes it do so"
 _STORE: Final = "LegacyApiConnectionString"
 _LEDGER: Final = ("time", "action", "cause", "legacy", "duration_ms", "attempt", "key", "correlation_id")
-_START_SECONDS: Final = 20
+_START_SECONDS: Final = 120  # it starts in two on a calm machine; many may start at once on a shared one
 _STOP_SECONDS: Final = 5
 # What of this environment the endpoint gets: where programs, files, authorities and the proxy are, how to write text,
 # and its own settings. It faces the internet, so it gets no other secret, such as AZURE_CLIENT_SECRET.
@@ -67,7 +67,7 @@ class LocalEndpoint:
         this tenant is stopped first.
 
         Raises:
-            NotReady: the app registration, the key or the legacy export is missing.
+            NotReady: the app registration, its identifier URI, the key or the legacy export is missing.
             EndpointDown: it does not start.
         """
         before = self._running.url
@@ -205,7 +205,7 @@ class LocalEndpoint:
 
     async def settings(self, *, keys: bool = True) -> dict[str, str]:
         """Return the endpoint's environment settings, with or without the private keys; raises as `ensure` does."""
-        app = await self._app.show()
+        app = await self._app.show_with_uri()
         key, previous = self._key.private_key_path, self._key.previous_key_path
         if keys and not key.is_file():
             raise NotReady("There is no private key on this machine.", next_step="Run notebook 04-key-pair first.")

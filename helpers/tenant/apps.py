@@ -186,6 +186,17 @@ class ExtensionApp(AppStep):
         # Source: how-to 3.1.1: the host is the one of the target URL, else 1003014 or 1003015 at run time.
         return f"api://{self._profile.endpoint_host}/{app.app_id}"
 
+    async def show_with_uri(self) -> Registration:
+        """Read the registration as `show` does; raises NotReady also when no identifier URI of it fits the host."""
+        app = await self.show()
+        if not app.identifier_uri:
+            raise NotReady(
+                f"{app.title} has no identifier URI for {self._profile.endpoint_host};"
+                f" it has {app.facts.get('Identifier URI') or 'none'}.",
+                next_step="Run notebook 02-app-registrations again; it sets the URI that fits the host.",
+            )
+        return app
+
     async def drop_old_uris(self) -> Card:
         """Take the identifier URIs of earlier hosts off the registration, when no extension names them any more.
 

@@ -136,12 +136,7 @@ class PasswordExtension(ObjectStep[None, _Stored, Extension]):
         return _Stored(body, warnings)
 
     async def _wanted(self) -> OnPasswordSubmitCustomExtension:
-        app = await self._other(ExtensionApp).show()
-        if not app.identifier_uri:
-            raise NotReady(
-                f"{app.title} has no identifier URI for {self._profile.endpoint_host}.",
-                next_step="Run notebook 02-app-registrations again; it sets the URI that fits the host.",
-            )
+        app = await self._other(ExtensionApp).show_with_uri()
         token = {"@odata.type": "#microsoft.graph.azureAdTokenAuthentication", "resourceId": app.identifier_uri}
         body = {
             "displayName": self._name,

@@ -330,6 +330,18 @@ async def test_a_path_that_no_database_address_can_hold_is_named(home: Path, ope
         await s.endpoint.ensure()
 
 
+async def test_a_changed_identifier_uri_is_named_with_the_notebook_that_sets_it(home: Path, opening: Opening) -> None:
+    s = await opening(home)
+    app = await s.apps.extension.show()
+    other = app.identifier_uri.replace("://", "://old-")
+    await s.graph.send("PATCH", f"/applications/{app.object_id}", body={"identifierUris": [other]})
+    with pytest.raises(NotReady, match="no identifier URI for") as caught:
+        await s.endpoint.ensure()
+    assert other in caught.value.happened and "02-app-registrations" in caught.value.next_step
+    await s.apps.extension.ensure()
+    assert (await s.endpoint.ensure()).status == "started"
+
+
 async def test_what_is_missing_is_named(home: Path, opening: Opening) -> None:
     s = await opening(home)
     export = s.world.export()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -50,6 +51,22 @@ SHOWS: dict[str, tuple[int, int | None, int | None, str | None]] = {
     "codes-off": (0, None, 200, "a way out for weak passwords: Email OTP"),
 }
 SEEDS = range(8)
+
+# What notebook 90 says to run against a fault, as the step of that notebook.
+FIXES: dict[str, Callable[[Session], Any]] = {
+    "client-out-of-flow": lambda s: s.apps.user_flow,
+    "app-not-included": lambda s: s.policies.listener,
+    "flag-misspelt": lambda s: s.policies.listener,
+    "flag-deleted": lambda s: s.attribute,
+    "consent-missing": lambda s: s.apps.extension_consent,
+    "uri-changed": lambda s: s.apps.extension,
+    "host-moved": lambda s: s.policies.extension,
+    "wrong-path": lambda s: s.policies.extension,
+    "token-version": lambda s: s.apps.extension,
+    "key-unset": lambda s: s.key,
+    "tunnel-closed": lambda s: s.endpoint,
+    "codes-off": lambda s: s.apps.email_codes,
+}
 
 
 def rows_of(checked: Any) -> set[str]:
@@ -125,6 +142,20 @@ async def test_every_game_can_be_solved_with_the_check_and_the_ledger(
         assert score.title == f"Mystery 1: {len(names)} of {len(names)} found"
         assert (score.facts["Missed"], score.facts["Wrong"]) == ("none", "none")
     assert (await s.check()).faults == ()
+
+
+async def test_the_step_that_the_symptoms_lead_to_fixes_a_fault(
+    home: Path, opening: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s = await playing(opening, home)
+    for name, step in FIXES.items():
+        plant_only(monkeypatch, name)
+        game = await s.rehearsal.mystery(1)
+        assert (await s.check()).faults, name
+        await step(s).ensure()
+        assert (await s.check()).faults == (), name
+        assert (await s.sign_in(BEN)).migrated, name
+        await game.give_up()
 
 
 async def test_points_are_what_was_found_less_what_it_cost(
@@ -277,6 +308,19 @@ async def test_an_endpoint_that_does_not_start_again_costs_no_score(
     score = await game.solve("codes-off")
     assert "codes-off" in score.facts["Found"]
     assert "Free the port." in score.facts["The tenant"]
+
+
+async def test_a_snapshot_that_is_restored_ends_the_game_whole(
+    home: Path, opening: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s = await opening(home)
+    s.rehearsal.snapshot("before")
+    plant_only(monkeypatch, "store-down")
+    game = await s.rehearsal.mystery(1)
+    s.rehearsal.restore("before")
+    assert repr(game) == "<No mystery>"
+    await s.endpoint.ensure()
+    assert (await s.sign_in(BEN)).migrated
 
 
 async def test_a_real_tenant_is_not_played_with() -> None:

@@ -217,13 +217,19 @@ class Drills:
 
     def restore(self, name: str) -> Card:
         """Bring a snapshot back."""
+        self._end_game()
         self.snapshots.restore(name)
         return Card(title=f"Snapshot {name}", status="restored")
 
     def reset(self) -> Card:
         """Make the tenant untouched again."""
+        self._end_game()
         self._tenant.reset()
         return Card(title="The rehearsal tenant", status="untouched again", facts={"Next": "open a new session"})
+
+    def _end_game(self) -> None:
+        if self.game is not None:
+            self.game.put_store_back()
 
     def calls(self, last: int = 20) -> Table:
         """Show the last calls to Graph and to the endpoint: method, path, status and time; never a body."""

@@ -107,18 +107,18 @@ class Game:
                 f"The tenant is not in order before the game: {'; '.join(each.found for each in faults)}",
                 next_step="Fix what `await s.check()` names, or restore a snapshot; then begin again.",
             )
-        await self._set_store(up=True)
+        calls, ids, store = list(self._tenant.calls), SetUp(self._directory).ids(), await self._store()
+        _set_store(store, up=True)
         self._snapshots.take(_KEPT)
-        calls, ids = list(self._tenant.calls), SetUp(self._directory).ids()
+        self._keep({"seed": seed, "began": time.time(), "looks": 0, "hints": 0, "store": str(store)})
         try:
             for fault in planted(seed):
-                await self._plant(fault, ids)
+                await self._plant(fault, ids, store)
         except BaseException:
             await self._restore()
             raise
         self._tenant.calls.clear()  # they would show what was planted
         self._tenant.calls.extend(calls)
-        self._keep({"seed": seed, "began": time.time(), "looks": 0, "hints": 0})
 
     def looked(self) -> None:
         """Count a look, if a game is on."""
@@ -169,18 +169,23 @@ class Game:
         """End the game without an answer: say what it was, and bring the tenant back as it was before."""
         return await self.solve()
 
+    def put_store_back(self) -> None:
+        """Put back what a game took from the legacy store, before the tenant that notes the game is replaced."""
+        if on := self._note():
+            _set_store(Path(on["store"]), up=True)
+
     async def _restore(self) -> str:
+        self.put_store_back()
         self._snapshots.restore(_KEPT)
-        await self._set_store(up=True)
         try:
             await self._session["start_endpoint"]()
         except KitError as problem:
             return f"as it was before the game, but the endpoint does not run. {problem}"
         return "as it was before the game"
 
-    async def _plant(self, fault: Fault, ids: Mapping[str, str]) -> None:
+    async def _plant(self, fault: Fault, ids: Mapping[str, str], store: Path) -> None:
         if fault.name == "store-down":
-            await self._set_store(up=False)
+            _set_store(store, up=False)
         elif fault.name == "tunnel-closed":
             self._directory.publish(ids["host"], None)
         elif not fault.send:
@@ -193,19 +198,15 @@ class Game:
                     path, body = (Template(each).substitute(ids) for each in (path, body))
                     (await graph.request(method, path, json=json.loads(body or "null"))).raise_for_status()
 
-    async def _set_store(self, *, up: bool) -> None:
-        """Take the table of the rehearsal's legacy store away, or put it back."""
+    async def _store(self) -> Path:
         address = (await self._session["endpoint_settings"]())["LegacyApiConnectionString"]
         path = Path(address.removeprefix("sqlite:///"))
-        if not path.is_relative_to(self._tenant.path.parent):
-            raise NotReady(
-                "The endpoint asks a legacy store of your own, which a game must not break.",
-                next_step="Start JupyterLab without LegacyApiConnectionString in its environment.",
-            )
-        names = ("legacy_users_gone", "legacy_users") if up else ("legacy_users", "legacy_users_gone")
-        with contextlib.closing(sqlite3.connect(path)) as store, store:
-            if store.execute("SELECT 1 FROM sqlite_master WHERE name = ?", names[:1]).fetchone():
-                store.execute(f"ALTER TABLE {names[0]} RENAME TO {names[1]}")
+        if path.is_relative_to(self._tenant.path.parent):
+            return path
+        raise NotReady(
+            "The endpoint asks a legacy store of your own, which a game must not break.",
+            next_step="Start JupyterLab without LegacyApiConnectionString in its environment.",
+        )
 
     def _required(self) -> dict[str, Any]:
         if on := self._note():
@@ -218,6 +219,14 @@ class Game:
 
     def _keep(self, note: Mapping[str, Any]) -> None:
         self._directory.set_meta(_KEPT, json.dumps(note))
+
+
+def _set_store(path: Path, *, up: bool) -> None:
+    """Take the table of the rehearsal's legacy store away, or put it back."""
+    names = ("legacy_users_gone", "legacy_users") if up else ("legacy_users", "legacy_users_gone")
+    with contextlib.closing(sqlite3.connect(path)) as store, store:
+        if store.execute("SELECT 1 FROM sqlite_master WHERE name = ?", names[:1]).fetchone():
+            store.execute(f"ALTER TABLE {names[0]} RENAME TO {names[1]}")
 
 
 def _words(names: Collection[str]) -> str:
