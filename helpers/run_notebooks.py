@@ -434,5 +434,4 @@ def _fresh(home: Path, export: Path | None) -> None:
             service=str(problem),
             next_step="Close notebooks and servers that use it and see that you may write there, then run this again.",
         ) from problem
-    # Any free port, so that a rehearsal never meets an endpoint that runs already.
-    settings.save(home, settings.Profile(endpoint_port=0, export=str(export or "")))
+    settings.save(home, settings.Profile(export=str(export or "")))

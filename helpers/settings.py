@@ -108,8 +108,12 @@ class Profile(_Values):
         pattern=_HOST,
         description="Give the endpoint's public host name alone: no https://, no port, no path.",
     )
+    # A tunnel leads to one port; the rehearsal tenant finds any, so that many people can rehearse on one machine.
     endpoint_port: int = Field(
-        default=7071, ge=0, le=65535, description="Give a port as a number, 1 to 65535, or 0 for any free one."
+        default_factory=lambda before: 0 if before.get("mode") == "rehearsal" else 7071,
+        ge=0,
+        le=65535,
+        description="Give a port as a number, 1 to 65535, or 0 for any free one.",
     )
     export: str = ""  # path of the legacy system's user export (CSV); empty takes the sample data in rehearsal
     # Whether outputs name real people; ids stand for them otherwise. Invented people are always named.

@@ -23,6 +23,12 @@ def test_no_profile_means_the_rehearsal(tmp_path: Path) -> None:
     assert Profile().mode == "rehearsal"
 
 
+def test_a_rehearsal_takes_any_free_port_and_a_real_tenant_the_one_that_a_tunnel_leads_to() -> None:
+    assert Profile().endpoint_port == 0
+    assert Profile(mode="live", tenant="contoso.onmicrosoft.com").endpoint_port == 7071
+    assert Profile(endpoint_port=7200).endpoint_port == 7200
+
+
 def test_what_was_saved_is_read_again(tmp_path: Path) -> None:
     profile = Profile(
         mode="live",
@@ -92,11 +98,11 @@ def test_choosing_twice_changes_nothing(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_each_world_keeps_its_own_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JIT_KIT_HOME", str(tmp_path))
-    kit.choose("rehearsal", endpoint_port=0)
+    kit.choose("rehearsal", endpoint_port=7200)
     kit.choose("live", tenant="contoso.onmicrosoft.com", export="real-users.csv", endpoint_host="jit.contoso.com")
     assert kit.choose("rehearsal").status == "chosen"
     rehearsal = settings.load(tmp_path)
-    assert (rehearsal.export, rehearsal.endpoint_port) == ("", 0)
+    assert (rehearsal.export, rehearsal.endpoint_port) == ("", 7200)
     assert rehearsal.endpoint_host == Profile().endpoint_host
     assert kit.choose("live").status == "chosen"
     assert settings.load(tmp_path).export == "real-users.csv"
