@@ -292,7 +292,7 @@ def _as_notebook(text: str) -> Any:
 
 # What of notebook 08 people need who work through it, and people who look at its figures do not.
 _OF_THE_LESSON: Final = (
-    *("parameters-step", "needs-check", "idea", "play-step", "play", "collect-step", "own-count", "filter-in-code"),
+    *("parameters-step", "needs-check", "idea", "play-step", "play", "collect-step", "own-count"),
     *("report-step", "report", "checkpoint"),
 )
 _HEADINGS: Final = re.compile(r"^#+ .+$", re.MULTILINE)
@@ -304,6 +304,8 @@ def figures_alone(notebook: Any, resources: Any) -> tuple[Any, Any]:
     for cell in reversed(notebook.cells):
         if cell.id in _OF_THE_LESSON:
             continue
+        if cell.id == "filter-in-code":
+            cell.source += ";"  # later cells need its names; the filter itself shows more than its output
         if cell.cell_type == "markdown":
             cell.source = "\n\n".join(_HEADINGS.findall(cell.source))
             # A heading without a figure under it is one of the lesson, too.
@@ -336,7 +338,7 @@ def rehearse(*, html: Path | None = None) -> None:
     pages = f"\nPages      {html.resolve() / 'index.html'}" if html else ""
     tqdm.write(
         f"""
-Days       {DAYS:>6,} of sign-ins by invented users, in the tenant's own time
+Days       {DAYS:>6,} of sign-ins by invented users, on the rehearsal tenant's clock
 Migrated   {result.migrated:>6,} users: their flag is false in the rehearsal tenant
 Remaining  {result.remaining:>6,} users
 Blocked    {result.blocked:>6,} of the remaining: they cannot move until an administrator acts
