@@ -277,16 +277,3 @@ def test_the_report_opens_from_its_link(progress: Page) -> None:
     progress.locator(f"{OUTPUTS} a", has_text="report.html").click()
     report = progress.frame_locator(".jp-HTMLViewer iframe")
     expect(report.get_by_role("heading", name="Password migration")).to_be_visible(timeout=RAN)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_keeps_people_from_reading_the_report(
-    progress: Page, browser: Browser, lab: dict[str, Any], serious: Serious, scheme: Any, width: int
-) -> None:
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page.goto(next(Path(lab["root_dir"]).rglob("report.html")).as_uri())
-    assert serious(page) == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.close()

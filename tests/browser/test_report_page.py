@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from chromium import CHROMIUM, FLAGS, needs_chromium
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from jitkit.progress.command import read
 from jitkit.progress.report import Figures
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SAMPLE = Path(__file__).parents[2] / "sample_data" / "migration"
 # What of a page is drawn beyond the width of the screen, in a box that does not scroll by itself.
 BEYOND = """() => [...document.querySelectorAll("main *")].filter(each => {
@@ -24,7 +23,7 @@ SIZES = """() => [...document.querySelectorAll("svg text")].map(each => each.get
 COLOURS = """() => ["svg text", "body"].map(each => getComputedStyle(document.querySelector(each))).map(
     (style, place) => place ? style.backgroundColor : style.fill)"""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)")
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
 
@@ -57,6 +56,17 @@ def test_nothing_lies_beyond_the_screen_no_label_is_tiny_and_nothing_is_loaded(
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert page.evaluate(BEYOND) == []
     assert min(page.evaluate(SIZES)) > 9  # the height of a line of about 9 pixels
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_keeps_people_from_reading_it(
+    browser: Browser, report: Path, serious: Callable[..., list[str]], width: int, scheme: str
+) -> None:
+    page, _ = opened(browser, report, width, scheme)
+    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    assert serious(page) == []
     page.close()
 
 
