@@ -231,3 +231,17 @@ def test_the_time_that_entra_waits_is_drawn_at_its_place() -> None:
     assert ax.get_xscale() == "log"
     assert 2000 in [line.get_xdata()[0] for line in ax.lines]
     assert ax.get_xlim()[1] > 2500
+
+
+@pytest.mark.parametrize(("span", "lines"), [("40min", 1), ("60D", 2)])
+def test_who_waits_stands_between_the_marks_of_the_axis_and_its_name(span: str, lines: int) -> None:
+    start = pd.Timestamp("2026-11-02T09:00Z")
+    moved = pd.date_range(start, start + pd.Timedelta(span), periods=50)
+    frame = pd.DataFrame({"user_id": map(str, range(50)), "flagged_at": start, "migrated_at": moved})
+    picture = charts.curve_chart(Tables(users=frame)).picture()
+    picture.draw_without_rendering()
+    (ax,) = picture.axes
+    (waiting,) = (text for text in ax.texts if text.get_text() == "waiting")
+    mark, row, name = (text.get_window_extent() for text in (ax.get_xticklabels()[1], waiting, ax.xaxis.label))
+    assert ax.get_xticklabels()[1].get_text().count("\n") == lines - 1
+    assert mark.y0 >= row.y1 - 2 and row.y0 >= name.y1 - 1

@@ -135,8 +135,10 @@ def test_a_report_of_an_earlier_moment(tmp_path: Path) -> None:
     assert (found["as_of"], found["migrated"], found["by_path"]["reset"]) == ("2026-11-02T09:02:30Z", 2, 0)
 
 
-def test_nothing_to_tell_still_makes_a_page(tmp_path: Path) -> None:
-    Page(Figures(Tables()).report(tmp_path).read_text(encoding="utf-8"))
+def test_nothing_to_tell_still_makes_a_page_without_empty_pictures_and_tables(tmp_path: Path) -> None:
+    page = Page(Figures(Tables()).report(tmp_path).read_text(encoding="utf-8"))
+    assert not page.all("svg") and "No user has been flagged yet" in page.text
+    assert "Why people are left;" not in page.text
 
 
 def test_titles_cells_and_problems_of_the_export_that_are_markup_stay_text(tmp_path: Path) -> None:
@@ -179,7 +181,7 @@ def test_without_logs_nothing_is_said_of_tries_outages_and_tokens(tmp_path: Path
     assert "sign-in log, which does not cover the whole time" in page and "no outage, no stall" not in page
     logged = Tables(users=users(), sign_ins=sign_ins())
     page = Page(Figures(logged).report(tmp_path).read_text(encoding="utf-8")).text
-    assert "wrong passwords were typed" in page and "valid token" not in page
+    assert "wrong password was typed" in page and "valid token" not in page
 
 
 def test_the_answers_are_true_of_one_of_everybody_and_of_a_slow_pace() -> None:

@@ -98,7 +98,6 @@ _YOUNG: Final = "too young to compare"
 _TIMES: Final = (1, 5, 10, 50, 100, 500, TIMEOUT_MS, 10_000, 60_000)  # milliseconds
 _CONFIDENCE: Final = 0.95
 _NUMBERS: Final = 4  # that stand next to each other under a narrow picture
-_BELOW: Final = -2.9 * _FONT  # points under the axis: below dates of two lines
 _COHORT_HEADINGS: Final = {
     **{"cohort": "group", "users": "users", "migrated": "moved", "remaining": "left", "fair_share": "share moved, %"},
     **{"fair_low": "from", "fair_high": "to", "others": "all others", "lagging": "lags", "behind": "behind"},
@@ -268,7 +267,7 @@ def forecast_chart(forecast: Forecast, tables: Tables) -> Chart:
 
     if forecast.too_early:
         title = f"{forecast.migrated:,} of {forecast.in_scope:,} users have moved; it is too early to say what comes"
-        return Chart(title, note, str(forecast), forecast.days, draw)
+        return Chart(title, note, str(forecast), forecast.days, None if curve.empty else draw)
     ends = {name: part.iloc[-1] for name, part in lines.items()}
     alt, title = say("forecast_chart", made=forecast, ends=ends), say("forecast_title", made=forecast, ends=ends)
     weekly = pd.concat([part.iloc[::7] for part in lines.values()])
@@ -509,14 +508,16 @@ def _write_waiting(ax: Axes, along: pd.Series, waiting: pd.Series) -> None:
     ticks = [tick for tick in ax.get_xticks() if low <= tick <= high]
     narrow = ax.figure.get_figwidth() < _WIDE  # type: ignore[union-attr]
     ticks = ticks[::2] if narrow and len(ticks) > _NUMBERS else ticks
-    numbers = along.to_numpy() if pd.api.types.is_numeric_dtype(along) else date2num(along)  # type: ignore[no-untyped-call]
+    dated = not pd.api.types.is_numeric_dtype(along)
+    numbers = date2num(along) if dated else along.to_numpy()  # type: ignore[no-untyped-call]
+    below = -_FONT * (3.2 if dated else 1.8)  # dates have two lines
     rows = np.searchsorted(numbers, np.array(ticks), side="right") - 1
     under: dict[str, Any] = {"xycoords": ax.get_xaxis_transform(), "textcoords": "offset points", "color": _GREY}
     for tick, row in zip(ticks, rows, strict=True):
-        ax.annotate(f"{waiting.iloc[max(row, 0)]:,}", (tick, 0), (0, _BELOW), ha="center", va="top", **under)
-    ax.annotate("waiting", (low, 0), (-_FONT * 2, _BELOW), ha="right", va="top", **under)
+        ax.annotate(f"{waiting.iloc[max(row, 0)]:,}", (tick, 0), (0, below), ha="center", va="top", **under)
+    ax.annotate("waiting", (low, 0), (-_FONT * 2, below), ha="right", va="top", **under)
     ax.set(xticks=ticks, xlim=(low, high))
-    ax.xaxis.labelpad = _FONT * 1.6
+    ax.xaxis.labelpad = _FONT * 1.8
 
 
 def _time_axis(times: pd.Series) -> tuple[pd.Series, str]:
