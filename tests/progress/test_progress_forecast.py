@@ -237,6 +237,18 @@ def test_planned_users_that_are_not_in_scope_yet_join_the_forecast() -> None:
     assert second.coming.max() <= 1_000 - second.migrated
 
 
+def test_a_forecast_of_past_days_that_failed_is_told_and_widens_the_range() -> None:
+    """Nobody knew that on the last days three times as many would come."""
+    days = exponential(4_000, 0.02)
+    rush = np.where(days > 21, 21 + (days - 21) / 3, days)
+    steady, failed = (forecast(after(30, people(each)), days=30) for each in (days, rush))
+    assert steady.backtest is not None and failed.backtest is not None
+    assert steady.backtest["factor"] == pytest.approx(1, abs=0.2)
+    assert failed.backtest["factor"] > 1.8
+    assert "times as many came in the end as it expected, and for that the range above is wider" in failed.tried
+    assert "times as many" not in steady.tried
+
+
 def test_the_range_is_wider_after_a_forecast_that_failed() -> None:
     grown = np.random.default_rng(1).normal(200, 10, (600, 1)) * (np.arange(91) > 0)
     good, failed = (interval(_calibrated(grown, 1_000, error, "silence"))[:, 30] for error in (0.0, 1.5))

@@ -59,7 +59,7 @@ def test_days_of_counts_tell_what_comes_after_months_by_the_silence_of_those_who
 def test_words_for_the_last_sign_in_serve_as_well() -> None:
     users = habits(3_000, 8)
     by_words = made(in_words(users), cut=30)
-    assert by_words.kind == "silence"
+    assert by_words.kind == "words"
     truth = (users["migrated_at"] <= START + pd.Timedelta(days=90)).sum()
     assert by_words.days["migrated_low"].iloc[60] <= truth <= by_words.days["migrated_high"].iloc[60]
 

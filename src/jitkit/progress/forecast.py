@@ -93,7 +93,8 @@ class Forecast:
             a campaign by lot has measured it.
         told: the events that it was told: `mails` and those of them `ahead`, `deadline`, `planned` users, and the
             `effect` of a mail (share of those who wait) that it goes by, or None.
-        kind: what it goes by: `silence`, since the last sign-in to the old system, or `survival`, since the flag.
+        kind: what it goes by: `silence`, the days since the last sign-in to the old system; `words`, ranges of these;
+            or `survival`, the days since the flag.
     """
 
     as_of: pd.Timestamp | None
@@ -279,7 +280,7 @@ class _Played(NamedTuple):
     sizes: npt.NDArray[np.int64]  # how many of each part wait
     never: Floats  # how many of the flagged and planned never come
     odd: tuple[pd.Timestamp, ...]
-    kind: str  # of the model: silence or survival
+    kind: str  # of the forecast
 
 
 def _known_windows(tables: Tables, mails: list[pd.Timestamp], deadline: pd.Timestamp | None) -> list[Window]:
@@ -365,7 +366,7 @@ def _play(case: _Case, as_of: pd.Timestamp, days: int) -> _Played:
             never += gone if model is people and number < 2 else 0
         members.append(courses)
     odd = tuple(times.origin + number * DAY for number in people.odd)
-    kind = "survival" if known is None else "silence"
+    kind = "survival" if known is None else "silence" if len(known[1]) else "words"
     return _Played(members, np.bincount(part[waits], minlength=3), never, odd, kind)
 
 

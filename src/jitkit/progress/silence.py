@@ -18,12 +18,12 @@ import pandas as pd
 
 from jitkit.progress.survival import DAY, LATER, NOISE, Floats, closed_days, most_odd
 
-__all__ = ["COLUMN", "Attempts", "Silence", "Spells", "days_silent", "fit_silence", "spells"]
+__all__ = ["COLUMN", "Silence", "Spells", "Visits", "days_silent", "fit_silence", "spells"]
 
 COLUMN: Final = "last_legacy_sign_in"
 """The column of users with the day of the last sign-in to the old system, or how long before the start it was."""
 
-Attempts = tuple[npt.NDArray[np.int64], Floats]
+Visits = tuple[npt.NDArray[np.int64], Floats]
 """Sign-ins to the new system: rows of users, and days since the origin."""
 
 _DRAWS: Final = 300
@@ -92,10 +92,10 @@ class Spells:
         return Spells(*(part[some] for part in vars(self).values()))
 
 
-def spells(silent: Floats, start: Floats, moved: Floats, now: float, attempts: Attempts) -> Spells:
-    """Cut each user's time of waiting at the attempts; `moved` is NaN for those who wait."""
+def spells(silent: Floats, start: Floats, moved: Floats, now: float, visits: Visits) -> Spells:
+    """Cut each user's time of waiting at the visits; `moved` is NaN for those who wait."""
     end = np.fmax(np.where(np.isnan(moved), now, moved), start)
-    row, at = attempts
+    row, at = visits
     # The sign-in that moves somebody, and what went wrong just before it, are one visit.
     inside = (at > start[row]) & (at < end[row] - np.where(np.isnan(moved[row]), 0, _VISIT))
     row, at = row[inside], at[inside]

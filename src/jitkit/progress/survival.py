@@ -138,13 +138,12 @@ def _set_off(flagged: Floats, moved: Floats, wave_of: npt.NDArray[np.int64]) -> 
 
     The first to come are as far from the beginning as they are from each other.
     """
-    order = np.lexsort((moved, wave_of))
-    first = pd.Series(moved[order]).groupby(wave_of[order]).head(_FIRST)
-    came = first.groupby(wave_of[order][first.index]).agg(["first", "last", "count"])
-    gap = (came["last"] - came["first"]) / (came["count"] - 1).clip(lower=1)
-    begin = (came["first"] - gap).where(came["count"] >= _FEW, -np.inf)
-    begin = begin.reindex(range(wave_of.max() + 1), fill_value=-np.inf)
-    return np.asarray(np.maximum(flagged, begin.to_numpy()[wave_of]))
+    order = np.argsort(moved)[: int((~np.isnan(moved)).sum())]
+    first = pd.DataFrame({"wave": wave_of[order], "moved": moved[order]}).groupby("wave").head(_FIRST)
+    came = first.groupby("wave")["moved"].agg(["first", "last", "count"]).query(f"count >= {_FEW}")
+    begin = np.full(wave_of.max() + 1, -np.inf)
+    begin[came.index] = came["first"] - (came["last"] - came["first"]) / (came["count"] - 1)
+    return np.asarray(np.maximum(flagged, begin[wave_of]))
 
 
 def _days(times: pd.Series, origin: pd.Timestamp) -> Floats:
