@@ -1,6 +1,6 @@
-"""From files to the finished report, against a plain pandas script that computes two figures of the same files.
+"""From files to the finished report, against a DuckDB script that computes two figures of the same files.
 
-    python benchmarks/progress.py                  100,000, 300,000 and 1,000,000 users, ten sign-ins each
+    python benchmarks/progress.py                  10,000, 100,000 and 1,000,000 users, ten sign-ins each
     python benchmarks/progress.py 100000 300000    other sizes
     python benchmarks/progress.py --keep DIR       leave the files there, and use those that are there already
 
@@ -21,7 +21,8 @@ from pathlib import Path
 
 from progress_files import write_files
 
-SIZES = (100_000, 300_000, 1_000_000)
+SIZES = (10_000, 100_000, 1_000_000)
+ENDINGS = {"JSON lines": "jsonl", "Parquet": "parquet"}
 HERE = Path(__file__).parent
 
 
@@ -54,8 +55,8 @@ def main() -> None:
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES)
     parser.add_argument("--keep", type=Path, help="the folder for the files")
     given = parser.parse_args()
-    print("| Users, sign-ins, calls | Files | Whole report | Plain script | Plain script, engine=pyarrow | Ratio |")
-    print("|---|---|---|---|---|---|")
+    print("| Users, sign-ins, calls | Files | Whole report | Two figures by DuckDB | Ratio |")
+    print("|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
         for users in given.sizes:
             folder = (given.keep or Path(temporary)) / str(users)
@@ -63,17 +64,17 @@ def main() -> None:
             if not known.exists():
                 known.write_text(json.dumps(write_files(folder, users)))
             counts = json.loads(known.read_text())
-            size = sum((folder / f"{name}.jsonl").stat().st_size for name in counts) / 1e9
-            whole = measured([sys.executable, str(HERE / "progress_report.py"), str(folder)])
-            plain = {
-                engine: measured([sys.executable, str(HERE / "progress_plain.py"), str(folder), engine])
-                for engine in ("pyarrow", "ujson")
-            }
             rows = ", ".join(f"{count:,}" for count in counts.values())
-            ratio = f"**{whole.wall / plain['ujson'].wall:.2f}**, CPU {whole.processor / plain['ujson'].processor:.2f}"
-            cells = (rows, f"{size:.2f} GB", whole, plain["ujson"], plain["pyarrow"], ratio)
-            print(f"| {' | '.join(map(str, cells))} |", flush=True)
-            agree(folder)
+            for words, ending in ENDINGS.items():
+                size = sum((folder / f"{name}.{ending}").stat().st_size for name in counts) / 1e9
+                whole, plain = (
+                    measured([sys.executable, str(HERE / script), str(folder), ending])
+                    for script in ("progress_report.py", "progress_duckdb.py")
+                )
+                ratio = f"**{whole.wall / plain.wall:.1f}**, CPU {whole.processor / plain.processor:.1f}"
+                cells = (rows, f"{words}, {size:.2f} GB", whole, plain, ratio)
+                print(f"| {' | '.join(map(str, cells))} |", flush=True)
+                agree(folder)
 
 
 def agree(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Make the tables of a large migration as JSON lines: seeded, a hundred thousand rows at a time.
+"""Make the tables of a large migration as JSON lines and Parquet: seeded, a hundred thousand rows at a time.
 
 Of the users a fifth never comes. The others come now and then for 120 days after their flag was set; each fails now and
 then before the endpoint moves them, and signs in without a call from then on.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -41,7 +42,7 @@ _LATER = _MOVED + 2
 
 
 def write_files(folder: Path, users: int) -> dict[str, int]:
-    """Write `users.jsonl`, `sign_ins.jsonl` and `ledger.jsonl`.
+    """Write `users`, `sign_ins` and `ledger`, each as `.jsonl` and `.parquet`.
 
     Args:
         folder: where to; made if it is not there.
@@ -50,7 +51,6 @@ def write_files(folder: Path, users: int) -> dict[str, int]:
     Returns:
         table to number of rows.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     dice = np.random.default_rng(users)
     who, time, flagged = _visits(dice, users)
@@ -154,6 +154,12 @@ def _write(path: Path, columns: dict[str, Any]) -> int:
                 parts += [f'{"," if parts else "{"}"{name}":', _json(column, slice(begin, begin + _ROWS))]
             lines = pc.binary_join_element_wise(*parts, "}\n", "")
             file.write(lines.buffers()[2])
+    duckdb.execute("SET enable_progress_bar = false")
+    table = duckdb.read_json(str(path))
+    ids = ", ".join(
+        f"{name}::VARCHAR AS {name}" for name, each in zip(table.columns, table.types, strict=True) if each == "UUID"
+    )
+    table.project(f"* REPLACE ({ids})").to_parquet(str(path.with_suffix(".parquet")))
     return rows
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from jitkit.progress.report import Figures
-from jitkit.progress.table_files import read_table
-from jitkit.progress.tables import Tables
+from jitkit.progress.command import report
 
-folder = Path(sys.argv[1])
-tables = Tables(**{kind: read_table(folder / f"{kind}.jsonl", kind) for kind in ("users", "sign_ins", "ledger")})
-Figures(tables).report(folder / "report")
+folder, ending = Path(sys.argv[1]), sys.argv[2]
+files = [folder / f"{kind}.{ending}" for kind in ("users", "sign_ins", "ledger")]
+report({}, folder / "report", inputs=files)

@@ -232,9 +232,11 @@ def trials(tables: Tables) -> np.ndarray:
     ledger, log = tables.ledger, tables.extents["sign_ins"]
     if log.since is None or log.until is None or not len(tables.sign_ins):
         return np.zeros(len(ledger), dtype=bool)
-    known = isin(ledger["correlation_id"], tables.sign_ins["correlation_id"])
     covered = ledger["time"].between(log.since, log.until).to_numpy()
-    marked: np.ndarray = ledger["user_id"].notna().to_numpy() & (tables.callers < 0) & covered & ~known
+    marked: np.ndarray = ledger["user_id"].notna().to_numpy() & (tables.callers < 0) & covered
+    if marked.any():
+        ids, called = tables.sign_ins["correlation_id"], ledger["correlation_id"][marked]
+        marked[marked] = ~isin(called, ids[isin(ids, called)])
     return marked
 
 

@@ -149,7 +149,7 @@ def _files_in(given: Path, without: Path | None) -> list[Path]:
 def _read(path: Path, kind: str, spelling: Spelling, found: Found) -> None:
     """Add what a file holds. A file that DuckDB refuses is read again with care: a torn line costs that line alone."""
     with _explained(path), tempfile.TemporaryDirectory() as scratch, closing(duckdb.connect()) as database:
-        database.execute("SET TimeZone = 'UTC'")
+        database.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         plain = _unpacked(path, Path(scratch))
         for careful in (False, True):
             part = Found()
@@ -439,7 +439,7 @@ def _own(rows: _Rows, kind: str, spelling: Spelling) -> pd.DataFrame:
         frame.attrs["rows"] = 0
         return frame
     if spelling.zone == "UTC" and (fast := _in_types(rows, kind)) is not None:
-        fast.attrs["rows"] = len(fast)
+        fast.attrs |= {"rows": len(fast), "typed": True}
         return fast
     names = [name for name in rows.texts if kind == "users" or name in KINDS[kind]]
     read = _as_texts(rows, {name: name for name in names})
@@ -469,16 +469,18 @@ def _in_types(rows: _Rows, kind: str) -> pd.DataFrame | None:
         if pc.any(batch.column(len(names))).as_py():
             return None
         columns = {name: batch.column(number) for number, name in enumerate(names)}
-        columns |= {name: columns[name].dictionary_encode() for name in categories}
+        # Copies: one column that is used as it is would keep all those of DuckDB's batch in memory.
+        columns = {
+            name: each.dictionary_encode() if name in categories else pa.concat_arrays([each, each[:0]])
+            for name, each in columns.items()
+        }
         batches.append(pa.RecordBatch.from_pydict(columns))
     if not batches:
         return _as_texts(rows, {name: name for name in names})
-    frame: pd.DataFrame = (
-        pa.Table.from_batches(batches)
-        .unify_dictionaries()
-        .to_pandas(
-            types_mapper={pa.int32(): pd.Int32Dtype()}.get, self_destruct=True, split_blocks=True, ignore_metadata=True
-        )
+    table = pa.Table.from_batches(batches).unify_dictionaries()
+    del batches, batch, columns  # else nothing of them is freed while it becomes a frame
+    frame: pd.DataFrame = table.to_pandas(
+        types_mapper={pa.int32(): pd.Int32Dtype()}.get, self_destruct=True, split_blocks=True, ignore_metadata=True
     )
     # What was parsed is freed; the pool would keep it for later.
     pa.default_memory_pool().release_unused()
