@@ -146,7 +146,7 @@ async def test_without_both_logs_and_the_ledger_the_flags_give_the_totals(
     assert figures.tables.unread.keys() == {"sign_ins", "audits"}
     assert all("Reports Reader" in sentence for sentence in figures.tables.unread.values())
     page = html.unescape(figures.report(tmp_path).read_text())
-    assert "No ledger shows a call." in page
+    assert "<figcaption>No ledger shows a call</figcaption>" in page
     assert "has not been called" not in page and "no outage" not in page
 
 
