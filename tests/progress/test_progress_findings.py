@@ -273,7 +273,8 @@ def test_some_of_the_people_can_be_looked_at_alone() -> None:
         figures.only(shoe_size="44")
 
 
-def test_a_group_of_dates_that_lags_is_explained_by_its_own_people() -> None:
+def long_away() -> Tables:
+    """All move but the quarter whose last sign-in was in 2020."""
     rows = 400
     old = [number % 4 == 0 for number in range(rows)]
     users = pd.DataFrame(
@@ -290,13 +291,24 @@ def test_a_group_of_dates_that_lags_is_explained_by_its_own_people() -> None:
         {"time": "2026-06-20T10:00:00Z", "user_id": users["user_id"], "result_code": 0}
         | dict.fromkeys(("callout_error", "callout_status", "attempts"))
     )
-    (found,) = [
-        each
-        for each in findings(Tables(users=users, sign_ins=sign_ins, as_of=pd.Timestamp("2026-06-21")))
-        if each.kind == "lagging"
-    ]
+    return Tables(users=users, sign_ins=sign_ins, as_of=pd.Timestamp("2026-06-21"))
+
+
+def test_a_group_of_dates_that_lags_is_explained_by_its_own_people() -> None:
+    found = one(long_away(), "lagging")
     assert "2020" in found.words
     assert "have tried" not in found.words
+
+
+def test_groups_by_the_last_sign_in_come_after_all_else_that_stands_out() -> None:
+    away = long_away()
+    users = away.users.assign(app=["Wiki" if number % 8 == 0 else "Shop" for number in range(len(away.users))])
+    late = pd.DataFrame(
+        {"time": ["2026-06-20T10:00:00Z"] * 2, "action": "Retry", "cause": "wrong", "duration_ms": 5000.0}
+    )
+    found = findings(Tables(users=users, sign_ins=away.sign_ins, ledger=late, as_of=away.as_of))
+    names = [each.name.split(" “")[0] for each in found]
+    assert names == ["Lagging: app", "Slow endpoint", "Lagging: last legacy sign in"]
 
 
 def test_a_filter_offers_bands_of_dates_in_their_order_and_selects_by_them() -> None:

@@ -115,6 +115,9 @@ def test_what_to_do_next_names_owner_people_and_the_list(figures: Figures, tmp_p
         ('<div class="bar"', "The logs reach over", "Do next</h2>", "How many moved?", "What stands out</h2>"),
     )
     assert bar < rests < step < answers < past
+    assert (
+        "300 tried, and the endpoint was not asked; 100 more of a group in which almost nobody has moved: most" in page
+    )
     pace = figures.answers["How fast?"].split(" people a day")[0]
     assert f"and {pace} a day in the last 7 days" in page  # the same number as in the answer
     for answer in figures.answers.values():

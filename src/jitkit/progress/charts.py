@@ -35,21 +35,6 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-__all__ = [
-    "PATH_WORDS",
-    "Chart",
-    "Charts",
-    "campaign_chart",
-    "cohort_chart",
-    "curve_chart",
-    "failures_chart",
-    "forecast_chart",
-    "latency_chart",
-    "outcomes_chart",
-    "pace_chart",
-    "remaining_chart",
-]
-
 # Okabe and Ito's colours, which people who see few colours can tell apart. They never carry a meaning alone.
 _BLACK, _BLUE, _VERMILION, _GREEN, _PURPLE, _GREY = "#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#595959"
 
@@ -250,10 +235,8 @@ def forecast_chart(forecast: Forecast, tables: Tables) -> Chart:
             _draw_steps(ax, curve["time"], curve, ["in_scope", "migrated"])
         ends = [(forecast.in_scope, _LINES["in_scope"])]
         for name, part in lines.items():
-            style = _AHEAD[name]
-            ax.fill_between(
-                part["date"], part["migrated_low"], part["migrated_high"], color=style["color"], alpha=0.2, linewidth=0
-            )
+            style, ranged = _AHEAD[name], (part["date"], part["migrated_low"], part["migrated_high"])
+            ax.fill_between(*ranged, color=style["color"], alpha=0.2, linewidth=0)
             ax.plot(part["date"], part["migrated"], linewidth=2, **style)
             ends.append((part["migrated"].iloc[-1], style))
         if not curve.empty and not forecast.too_early:
@@ -269,13 +252,12 @@ def forecast_chart(forecast: Forecast, tables: Tables) -> Chart:
         title = f"{forecast.migrated:,} of {forecast.in_scope:,} users have moved; it is too early to say what comes"
         return Chart(title, note, str(forecast), forecast.days, None if curve.empty else draw)
     ends = {name: part.iloc[-1] for name, part in lines.items()}
-    alt, title = say("forecast_chart", made=forecast, ends=ends), say("forecast_title", made=forecast, ends=ends)
+    alt, title = (say(name, made=forecast, ends=ends) for name in ("forecast_chart", "forecast_title"))
+    note += " The range holds the truth about 8 times in 10."
     weekly = pd.concat([part.iloc[::7] for part in lines.values()])
     weekly["line"] = weekly["line"].map(lambda name: _AHEAD[name]["label"])
     weekly["date"] = weekly["date"].dt.strftime("%Y-%m-%d")
-    return Chart(
-        title, note + " The range holds the truth about 8 times in 10.", alt, weekly.rename(columns=_ENDS), draw
-    )
+    return Chart(title, note, alt, weekly.rename(columns=_ENDS), draw)
 
 
 def pace_chart(tables: Tables, findings: Sequence[Finding]) -> Chart:
@@ -289,14 +271,12 @@ def pace_chart(tables: Tables, findings: Sequence[Finding]) -> Chart:
     marks = [f"{letter}: {words}" for letter, (_, _, words, _) in marked]
 
     def draw(ax: Axes) -> None:
-        from matplotlib.dates import date2num
-
         days, top = daily["day"].dt.tz_localize(None), max(float(daily["moved"].max()), 1.0) * 1.15
         bars = ax.bar(days, daily["moved"], width=0.9, align="edge", color=_BLUE)
         if begun:
             bars[-1].set(facecolor="none", edgecolor=_BLUE, hatch="////", linewidth=0.6)
         for letter, (begin, end, _, colour) in marked:
-            ax.axvspan(*date2num([begin, end]), color=colour, alpha=0.25, linewidth=0)  # type: ignore[no-untyped-call]
+            ax.axvspan(begin, end, color=colour, alpha=0.25, linewidth=0)
             ax.annotate(letter, (begin + (end - begin) / 2, top), ha="center", va="top", fontweight="bold")
         ax.set(ylim=(0, top), ylabel="Users", xlabel=_DAYS)
         if len(days) > _FEW:
@@ -305,10 +285,8 @@ def pace_chart(tables: Tables, findings: Sequence[Finding]) -> Chart:
             ax.set_xticks(days + _DAY / 2, [_date(each) for each in days])
         _count_in_whole_numbers(ax.yaxis)
 
-    weeks = daily.groupby((daily["day"] - daily["day"].iloc[0]) // (7 * _DAY)).agg(
-        first=("day", "first"), moved=("moved", "sum")
-    )
-    weeks.insert(0, "week from", weeks.pop("first").dt.strftime("%Y-%m-%d"))
+    weeks = daily.resample("7D", on="day")["moved"].sum().reset_index().rename(columns={"day": "week from"})
+    weeks["week from"] = weeks["week from"].dt.strftime("%Y-%m-%d")
     most = daily.iloc[int(daily["moved"].to_numpy().argmax())]
     last = daily["moved"].iloc[: len(daily) - begun].tail(7)
     note = say("pace_note", as_of=tables.as_of, begun=begun, marks=marks)
@@ -316,14 +294,8 @@ def pace_chart(tables: Tables, findings: Sequence[Finding]) -> Chart:
     return Chart(title, note, alt, weeks, draw)
 
 
-_Span = tuple[pd.Timestamp, pd.Timestamp, str, str]
-
-
-def _spans(tables: Tables, findings: Sequence[Finding]) -> list[_Span]:
-    """List the waves after the first one and the findings that lie at a time: their days, words and a colour.
-
-    A campaign is marked where it went out.
-    """
+def _spans(tables: Tables, findings: Sequence[Finding]) -> list[tuple[Any, Any, str, str]]:
+    """List the waves after the first one, and the findings that lie at a time: begin, end, words and a colour."""
     spans = []
     for time, count in figures.waves(tables).iloc[1:].items():
         begin = pd.Timestamp(str(time)).tz_localize(None)
@@ -331,7 +303,7 @@ def _spans(tables: Tables, findings: Sequence[Finding]) -> list[_Span]:
     for found in findings:
         if found.kind in _MARKED and found.since is not None:
             begin = found.since.tz_localize(None).normalize()
-            until = None if found.kind == "campaign" else found.until
+            until = None if found.kind == "campaign" else found.until  # it is marked where it went out
             end = begin + _DAY if until is None else until.tz_localize(None).ceil("D")
             spans.append((begin, end, f"{found.label.lower()} of {day(found.since)}", _MARKED[found.kind]))
     return sorted(spans, key=lambda span: span[0])
@@ -347,10 +319,8 @@ def outcomes_chart(tables: Tables) -> Chart:
 def failures_chart(tables: Tables) -> Chart:
     """Draw what made sign-ins fail; the numbers under it say what fixes each cause."""
     failures = figures.failures(tables)
-    names = [
-        meaning if meaning == cause else f"{meaning} ({cause.partition(' ')[0]})"
-        for cause, meaning in zip(failures["cause"], failures["meaning"], strict=True)
-    ]
+    coded = failures["meaning"] + " (" + failures["cause"].str.split(" ").str[0] + ")"
+    names = [*failures["meaning"].where(failures["meaning"] == failures["cause"], coded)]
     seen = " that the logs show" if tables.blind else ""
     subject = f"Causes of {failures['count'].sum():,} failed sign-ins{seen}"
     return _bars(tables, failures, names, subject, "Sign-ins")
@@ -392,8 +362,6 @@ def latency_chart(tables: Tables) -> Chart:
         return Chart(words.rstrip("."), f"As of {moment(tables.as_of)}.", words, durations)
 
     def draw(ax: Axes) -> None:
-        from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, StrMethodFormatter
-
         share = np.linspace(0, 1, 401)
         took = np.maximum(np.quantile(tables.ledger["duration_ms"].dropna(), share), 1.0)
         most = max(float(took.max()), TIMEOUT_MS) * 1.3
@@ -402,12 +370,12 @@ def latency_chart(tables: Tables) -> Chart:
         ax.axvline(TIMEOUT_MS, color=_VERMILION, linewidth=1.5, linestyle="--")
         ends: dict[str, Any] = {"textcoords": "offset points", "ha": "right", "va": "bottom", "color": _VERMILION}
         ax.annotate(f"Entra waits {TIMEOUT_MS:,} ms", (TIMEOUT_MS, 0.03), (-4, 0), **ends)
-        ax.set(xscale="log", xlim=(float(took[20]) / 2, most), ylim=(0, 1.03), ylabel="Answered")
-        ax.set_xlabel("Milliseconds")
-        ax.xaxis.set_major_locator(FixedLocator([each for each in _TIMES if ax.get_xlim()[0] <= each <= most]))
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        least = float(took[20]) / 2
+        ax.set(xscale="log", xlim=(least, most), ylim=(0, 1.03), xlabel="Milliseconds", ylabel="Answered")
+        ax.set_xticks([each for each in _TIMES if least <= each <= most])
+        ax.minorticks_off()
+        ax.xaxis.set_major_formatter("{x:,.0f}")
+        ax.yaxis.set_major_formatter("{x:.0%}")
 
     numbers = durations[["step", "count"]].rename(columns={"step": "answered in", "count": "calls"})
     title = f"99 % of the calls were answered within {latency['p99']:,.0f} ms; {late:,} took over {TIMEOUT_MS:,} ms"
@@ -458,8 +426,6 @@ def campaign_chart(tables: Tables, campaign: Campaign) -> Chart:
     ends, both = shares["day"] + 1, shares[[*_GROUP_LINES]]
 
     def draw(ax: Axes) -> None:
-        from matplotlib.ticker import PercentFormatter
-
         for name, line in _GROUP_LINES.items():
             users = np.array([len(getattr(campaign, name))])
             if users[0]:
@@ -470,10 +436,9 @@ def campaign_chart(tables: Tables, campaign: Campaign) -> Chart:
             beside: dict[str, Any] = {"textcoords": "offset points", "va": "center", "color": line["color"]}
             ax.annotate(words, (ends.iloc[-1], last), (6, 0), **beside)
         ax.axvline(0, color=_BLACK, linestyle=":", linewidth=1.2)
-        ax.set(ylim=(0, max(float(both.max().max()) * 1.2, 0.01)), ylabel="Share moved")
-        ax.set_xlabel("Days since the campaign")
-        ax.margins(x=0.02)
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        top = max(float(both.max().max()) * 1.2, 0.01)
+        ax.set(ylim=(0, top), xlabel="Days since the campaign", ylabel="Share moved", xmargin=0.02)
+        ax.yaxis.set_major_formatter("{x:.0%}")
 
     numbers = (100 * both).round(1).rename(columns=lambda name: f"{name}, % moved")
     numbers.insert(0, "end of day", ends)
@@ -502,16 +467,14 @@ def _label_ends(ax: Axes, ends: Sequence[tuple[int, dict[str, Any]]]) -> None:
 
 def _write_waiting(ax: Axes, along: pd.Series, waiting: pd.Series) -> None:
     """Write under the marks of a time axis how many users still waited then."""
-    from matplotlib.dates import date2num
-
     low, high = ax.get_xlim()
     ticks = [tick for tick in ax.get_xticks() if low <= tick <= high]
     narrow = ax.figure.get_figwidth() < _WIDE  # type: ignore[union-attr]
     ticks = ticks[::2] if narrow and len(ticks) > _NUMBERS else ticks
     dated = not pd.api.types.is_numeric_dtype(along)
-    numbers = date2num(along) if dated else along.to_numpy()  # type: ignore[no-untyped-call]
     below = -_FONT * (3.2 if dated else 1.8)  # dates have two lines
-    rows = np.searchsorted(numbers, np.array(ticks), side="right") - 1
+    numbers = np.asarray(ax.convert_xunits(along.to_numpy()))  # type: ignore[no-untyped-call]
+    rows = np.searchsorted(numbers, np.asarray(ticks), side="right") - 1
     under: dict[str, Any] = {"xycoords": ax.get_xaxis_transform(), "textcoords": "offset points", "color": _GREY}
     for tick, row in zip(ticks, rows, strict=True):
         ax.annotate(f"{waiting.iloc[max(row, 0)]:,}", (tick, 0), (0, below), ha="center", va="top", **under)
@@ -532,28 +495,28 @@ def _time_axis(times: pd.Series) -> tuple[pd.Series, str]:
 
 def _count_in_whole_numbers(axis: Axis) -> None:
     """Mark an axis of counts at whole, round numbers only, and at so few that they stay apart."""
-    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+    from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(nbins=5, integer=True, steps=[1, 2, 5, 10]))
-    axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axis.set_major_formatter("{x:,.0f}")
 
 
 def _space_dates(axis: Axis, few: int = 5) -> None:
     """Mark an axis of times at so few that they stay apart, and write them as people do. Call it after drawing."""
     from matplotlib.dates import AutoDateLocator, num2date
-    from matplotlib.ticker import FuncFormatter, LinearLocator
+    from matplotlib.ticker import LinearLocator
 
     first, last = axis.get_view_interval()
     short = last - first < _SHORT
 
-    def words(number: float, _: int | None) -> str:
+    def words(number: float, _: float) -> str:
         date = num2date(number)  # type: ignore[no-untyped-call]
         return f"{date:%H:%M:%S}" if short else _date(date)
 
     most = 6 if axis.get_figure().get_figwidth() == _WIDE else few  # type: ignore[union-attr]
     days = AutoDateLocator(minticks=3, maxticks=most)  # type: ignore[no-untyped-call]
     axis.set_major_locator(LinearLocator(3) if short else days)
-    axis.set_major_formatter(FuncFormatter(words))
+    axis.set_major_formatter(words)
 
 
 def _date(time: Any) -> str:

@@ -115,9 +115,8 @@ def share_of(given: float | str) -> float:
         number = -1.0
     share = number / 100 if text.endswith("%") or number > 1 else number
     if not 0 < share <= 1:
-        raise BadTable(
-            f"A target of {plain_text(text[:20])} makes no sense.", next_step="Give a share such as 0.95 or 95 %."
-        )
+        happened = f"A target of {plain_text(text[:20])} makes no sense."
+        raise BadTable(happened, next_step="Give a share such as 0.95 or 95 %.")
     return share
 
 
@@ -298,18 +297,11 @@ def busy_seconds(tables: Tables) -> pd.DataFrame:
     Every attempt counts, for it is calls that are limited. They are counted in the ledger, by their arrival; where
     there is none, in the sign-in log, by the second in which the sign-in began. The busiest come first.
     """
-    if len(tables.ledger):
-        times, weights = tables.ledger["time"], np.ones(len(tables.ledger), dtype="int64")
-    else:
-        asked = tables.sign_ins[tables.asked]
-        times, weights = asked["time"], asked["attempts"].fillna(1).to_numpy(dtype="int64")
-    seconds = micros(times) // 1_000_000
-    starts = np.flatnonzero(np.diff(seconds, prepend=-1))
-    counts = np.add.reduceat(weights, starts) if len(starts) else np.zeros(0, dtype="int64")
-    busy = counts >= _NEAR
-    time = pd.to_datetime(seconds[starts[busy]], unit="s", utc=True)
-    frame = pd.DataFrame({"time": time, "calls": counts[busy], "over": counts[busy] > CALLS_PER_SECOND})
-    return frame.sort_values(["calls", "time"], ascending=[False, True], ignore_index=True)
+    asked = tables.ledger.assign(attempts=1) if len(tables.ledger) else tables.sign_ins[tables.asked]
+    counts = asked["attempts"].fillna(1).astype("int64").groupby(asked["time"].dt.floor("s")).sum()
+    busy = counts[counts >= _NEAR].rename("calls").reset_index()
+    busy["over"] = busy["calls"] > CALLS_PER_SECOND
+    return busy.sort_values(["calls", "time"], ascending=[False, True], ignore_index=True)
 
 
 def last_success(tables: Tables, *, called: bool = False) -> np.ndarray:
@@ -342,11 +334,6 @@ def skew(tables: Tables) -> pd.Timedelta:
     """
     median = int(np.median(_ahead(tables))) if len(_ahead(tables)) >= _PAIRS else 0
     return pd.Timedelta(median if abs(median) > _MINUTE_US else 0, unit="us")
-
-
-def call_times(tables: Tables) -> pd.Series:
-    """Return the times of `calls` on Entra's clock."""
-    return calls(tables)["time"] - skew(tables)
 
 
 def _other_clocks(tables: Tables) -> int:
@@ -526,10 +513,8 @@ def legacy_data(tables: Tables) -> pd.DataFrame:
     asked = calls(tables)
     asked = asked[asked["action"].notna()]
     whole, people = asked["user_id"].nunique(), asked.groupby("cause")["user_id"].nunique()
-    rows = []
-    for name in _STORE:
-        count = int(people.get(name, 0))
-        rows.append((meaning(name), count, count / max(whole, 1), fix(name)))
+    found = {name: int(people.get(name, 0)) for name in _STORE}
+    rows = [(meaning(name), count, count / max(whole, 1), fix(name)) for name, count in found.items()]
     if "identity" in tables.users:
         federated = tables.users["identity"].astype("str").str.lower().isin(("federated", "social"))
         count = int((federated & tables.users["migrated_at"].isna()).sum())

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from jitkit.progress import states
+from jitkit.progress import silence, states
 from jitkit.progress.cohorts import COLUMN, campaigns, cohorts, dimensions, grouped
 from jitkit.progress.figures import busy_seconds, calls, clock, day, days, latency, missing_days, span, strange_rows
 from jitkit.progress.outages import OUTAGE, interruptions, runs
@@ -85,12 +85,14 @@ def findings(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> li
     """List what stands out: first what is true now, then what is over."""
     found = [
         *_certificate(tables, certificate_ends),
-        *_lagging(tables),
+        *_lagging(tables, [by for by in dimensions(tables) if by not in (COLUMN, silence.COLUMN)]),
         *_endpoint_and_logs(tables),
         *_interruptions(tables, certificate_ends),
         *_odd_days(tables),
         *_campaigns(tables),
         *_attacks(tables),
+        # That people who were away for long come late is no news, and the forecast counts with it.
+        *_lagging(tables, [by for by in dimensions(tables) if by == silence.COLUMN]),
     ]
     return sorted(found, key=lambda each: is_over(each, tables.as_of))
 
@@ -298,13 +300,11 @@ def _campaigns(tables: Tables) -> Iterator[Finding]:
         yield Finding("campaign", words, step, each.at, until, len(each.reached))
 
 
-def _lagging(tables: Tables) -> Iterator[Finding]:
+def _lagging(tables: Tables, columns: list[str]) -> Iterator[Finding]:
     found: list[dict[str, Any]] = []
-    for by in dimensions(tables):
-        if by != COLUMN:
-            table = cohorts(tables, by)
-            far = table[table["lagging"] & (table["fair_share"] <= _LAG * table["others"])]
-            found += records(far.assign(by=by))
+    for by in columns:
+        table = cohorts(tables, by)
+        found += records(table[table["lagging"] & (table["fair_share"] <= _LAG * table["others"])].assign(by=by))
     told = [(row, *_why(tables, row["by"], row["cohort"])) for row in sorted(found, key=lambda each: -each["behind"])]
     # Those about whom more can be done than to remind them come first.
     for row, why, step in sorted(told[:_MOST], key=lambda each: each[2] == _REMIND):

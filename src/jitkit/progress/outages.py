@@ -58,40 +58,33 @@ def interruptions(tables: Tables) -> pd.DataFrame:
             continue
         before = times[begin - 1] if begin else NEVER
         came_back = int((micros(tables.users["migrated_at"])[hit] > times[end]).sum())
-        cause = str(bad["cause"].value_counts().sort_index().idxmax())
-        window = (before, times[begin], times[end], len(bad), len(hit), came_back, cause, meaning(cause), fix(cause))
-        rows.append(window)
+        cause = str(bad["cause"].mode()[0])
+        span = (before, times[begin], times[end])
+        rows.append((*span, len(bad), len(hit), came_back, cause, meaning(cause), fix(cause)))
     found = pd.DataFrame(rows, columns=[*_COLUMNS])
     return found.assign(**{name: moments(found[name].to_numpy("int64")) for name in _TIMES}).astype(_COLUMNS)
 
 
 def runs(marked: np.ndarray, least: int) -> list[tuple[int, int]]:
     """Find the runs of marked rows that are long enough: the first and the last row of each."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], marked.astype("int8"), [0]])))
-    return [
-        (begin, end - 1)
-        for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
-        if end - begin >= least
-    ]
+    edges = np.flatnonzero(np.diff(marked.astype("int8"), prepend=0, append=0)).reshape(-1, 2).tolist()
+    return [(begin, end - 1) for begin, end in edges if end - begin >= least]
 
 
 def _asked(tables: Tables) -> pd.DataFrame:
     """Return each sign-in that asked the endpoint: `time` (microseconds), `row` of the user, `broken`, `cause`."""
     called = calls(tables)
     own = called["cause"].where(called["cause"].isin(OUTAGE))
-    if not tables.asked.any():
-        cause = pd.Series(own.to_numpy())
-        return pd.DataFrame(
-            {"time": micros(called["time"]), "row": called["row"].to_numpy(), "broken": cause.notna(), "cause": cause}
-        )
-    rows = tables.sign_ins.loc[tables.asked, ["time", "correlation_id", "callout_error"]]
-    codes = rows["callout_error"].to_numpy(dtype="int64")
-    # The endpoint's own cause says more than the error that Entra made of it.
-    known = np.append(own.to_numpy(dtype=object), np.array([None], dtype=object))
-    said = pd.Series(known[index_in(rows["correlation_id"], called["correlation_id"])])
-    cause = said.fillna(pd.Series(codes).map({code: callout_cause(code) for code in np.unique(codes).tolist() if code}))
-    people = tables.people[tables.asked]
-    return pd.DataFrame({"time": micros(rows["time"]), "row": people, "broken": cause.notna(), "cause": cause})
+    times, people, cause = called["time"], called["row"].to_numpy(), pd.Series(own.to_numpy())
+    if tables.asked.any():
+        rows = tables.sign_ins[tables.asked]
+        times, people, codes = rows["time"], tables.people[tables.asked], rows["callout_error"].to_numpy(dtype="int64")
+        # The endpoint's own cause says more than the error that Entra made of it.
+        known = np.append(own.to_numpy(dtype=object), np.array([None], dtype=object))
+        said = pd.Series(known[index_in(rows["correlation_id"], called["correlation_id"])])
+        named = {code: callout_cause(code) for code in np.unique(codes).tolist() if code}
+        cause = said.fillna(pd.Series(codes).map(named))
+    return pd.DataFrame({"time": micros(times), "row": people, "broken": cause.notna(), "cause": cause})
 
 
 def health(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dict[str, Any]:

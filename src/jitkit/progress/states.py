@@ -133,7 +133,8 @@ def _logged(tables: Tables, waiting: np.ndarray) -> pd.DataFrame:
 
 
 def _answered(tables: Tables, waiting: np.ndarray) -> pd.DataFrame:
-    called, times = figures.calls(tables), figures.call_times(tables)
+    called = figures.calls(tables)
+    times = called["time"] - figures.skew(tables)  # on Entra's clock
     which = _about(tables, waiting, called["row"].to_numpy(), times)
     rows = called.loc[which, ["correlation_id", "action", "cause", "row"]].assign(time=times[which])
     decided = rows["action"].isin((RETRY, UPDATE, MIGRATE))
