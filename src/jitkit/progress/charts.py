@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from jitkit.display import figure, fold
-from jitkit.progress import figures, states
+from jitkit.progress import figures
 from jitkit.progress.cohorts import Campaign, cohorts, course
 from jitkit.progress.figures import day, quantile, span, wilson
 from jitkit.progress.findings import Finding, pace
@@ -309,31 +309,8 @@ def _spans(tables: Tables, findings: Sequence[Finding]) -> list[tuple[Any, Any, 
     return sorted(spans, key=lambda span: span[0])
 
 
-def outcomes_chart(tables: Tables) -> Chart:
-    """Draw what the endpoint answered."""
-    outcomes = figures.outcomes(tables)
-    calls = f"{outcomes['count'].sum():,} calls"
-    return _bars(tables, outcomes, [*outcomes["action"]], f"Answers of the endpoint to {calls}", "Calls")
-
-
-def failures_chart(tables: Tables) -> Chart:
-    """Draw what made sign-ins fail; the numbers under it say what fixes each cause."""
-    failures = figures.failures(tables)
-    coded = failures["meaning"] + " (" + failures["cause"].str.split(" ").str[0] + ")"
-    names = [*failures["meaning"].where(failures["meaning"] == failures["cause"], coded)]
-    seen = " that the logs show" if tables.blind else ""
-    subject = f"Causes of {failures['count'].sum():,} failed sign-ins{seen}"
-    return _bars(tables, failures, names, subject, "Sign-ins")
-
-
-def remaining_chart(tables: Tables) -> Chart:
-    """Draw why users are not moved yet; the numbers under it say what to do about each reason."""
-    remaining = states.remaining(tables)
-    subject = f"Reasons why {remaining['users'].sum():,} users are not moved yet"
-    return _bars(tables, remaining, [*remaining["reason"]], subject, "Users")
-
-
-def _bars(tables: Tables, frame: pd.DataFrame, names: list[str], subject: str, counted: str) -> Chart:
+def bar_chart(tables: Tables, frame: pd.DataFrame, names: list[str], subject: str, counted: str) -> Chart:
+    """Draw the counts of a table as bars with these names; `subject` says what is counted, in units of `counted`."""
     counts = frame["users" if "users" in frame else "count"]
 
     def draw(ax: Axes) -> None:

@@ -63,23 +63,17 @@ def cohorts(tables: Tables, by: str) -> pd.DataFrame:
     moved = tables.users["migrated_at"].notna().to_numpy()
     whole, hits = np.bincount(codes, minlength=len(names)), np.bincount(codes[moved], minlength=len(names))
     low, high = wilson(hits, np.maximum(whole, 1), quantile(_CONFIDENCE))
-    plain = {
-        "cohort": names.astype("str"),
-        "users": whole,
-        "migrated": hits,
-        "remaining": whole - hits,
-        "share": hits / np.maximum(whole, 1),
-        "share_low": low,
-        "share_high": high,
-    }
+    plain = pd.DataFrame({"cohort": names.astype("str"), "users": whole, "migrated": hits, "remaining": whole - hits})
+    plain = plain.assign(share=hits / np.maximum(whole, 1), share_low=low, share_high=high)
     fair = _fair(tables, codes, len(names), moved, quantile(_CONFIDENCE, max(len(names), 1)))
-    result = pd.concat([pd.DataFrame(plain), fair], axis=1)
+    result = pd.concat([plain, fair], axis=1)
     result["lagging"] = (result["fair_high"] < result["others"]) & (result["users"] >= _JUDGED)
     gap = (result["others"] - result["fair_share"]) * result["users"]
     result["behind"] = gap.clip(lower=0).round().fillna(0).astype("int64")
-    result["young"] = result["fair_share"].isna()
-    order = ["young", "lagging", "behind", "share", "cohort"]
-    result = result.sort_values(order, ascending=[True, False, False, True, True], ignore_index=True)
+    young, order = result["fair_share"].isna(), ["young", "lagging", "behind", "share", "cohort"]
+    result = result.assign(young=young).sort_values(
+        order, ascending=[True, False, False, True, True], ignore_index=True
+    )
     return result.drop(columns="young")
 
 
@@ -237,12 +231,7 @@ def _measure(tables: Tables, at: pd.Timestamp, groups: dict[str, pd.Series]) -> 
         )
     parts = [tables.users.loc[ids.index] for ids in groups.values()]
     extra, low, high, cells = (_by_change if unlike else _by_shares)(parts, at, days)
-    if low > 0:
-        said = f"moved about {extra:,.0f} more people than would have come anyway"
-    elif high < 0:
-        said = f"went with {-extra:,.0f} fewer migrations than the control group leads to expect"
-    else:
-        said = "cannot be told from no effect"
+    said = TEXTS["campaign"]["more" if low > 0 else "fewer" if high < 0 else "unclear"].format(abs(extra))
     how = TEXTS["campaign"]["by_change" if unlike else "by_lot"].format(unlike)
     words = f"Within {days} days the campaign {said} (95 % interval {low:,.0f} to {high:,.0f}). {how}"
     return Effect(extra, low, high, days, cells, words, not unlike)

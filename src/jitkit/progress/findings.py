@@ -38,19 +38,12 @@ _MOST: Final = 5  # findings of one kind
 
 _WRONG_PASSWORD: Final = 50126  # [Microsoft Learn, "Microsoft Entra authentication error codes"]
 _UNKNOWN_NAME: Final = 50034  # [same]
-_TRIES: Final = (1, 2, 5, 10, 20, 50)
+_TRIES: Final = {"1": 1, "2 to 4": 2, "5 to 9": 5, "10 to 19": 10, "20 to 49": 20, "50 or more": 50}
 # People mistype their own name now and then; a list has names of elsewhere, hour after hour.
 _HOUR_US: Final = 3600 * 1_000_000
 _FEWEST: Final = 10
 _SHARE: Final = 0.25
 _APART: Final = 2  # hours
-
-_LABELS: Final = {
-    "interruption": "Outage",
-    "slow": "Slow endpoint",
-    "limit": "Near the limit",
-    "guessing": "Likely attack",
-}
 
 
 @dataclass(frozen=True)
@@ -71,7 +64,7 @@ class Finding:
     @property
     def label(self) -> str:
         """The kind in words for a reader."""
-        return _LABELS.get(self.kind, self.kind.capitalize())
+        return str(TEXTS["labels"].get(self.kind, self.kind.capitalize()))
 
     @property
     def name(self) -> str:
@@ -151,13 +144,10 @@ def do_next(tables: Tables) -> pd.DataFrame:
 
     The one that brings most comes first. What a reminder brings is known where a campaign by lot measured it.
     """
-    left = waiting(tables)
-    cause = left["cause"]
-    frame = pd.DataFrame(
-        {"action": cause.map(advice), "owner": cause.map(states.owner), "because": cause.map(in_words)}
-    )
-    grouped_by = frame.groupby(["action", "owner"])["because"]
-    found = grouped_by.agg(because=lambda words: words.mode()[0], people="size").reset_index()
+    cause = waiting(tables)["cause"]
+    frame = pd.DataFrame({"action": cause.map(advice), "owner": cause.map(states.owner), "why": cause.map(in_words)})
+    by_step = frame.groupby(["action", "owner"])["why"]
+    found = by_step.agg(because=lambda words: words.mode()[0], people="size").reset_index()
     effects = [each.effect for each in campaigns(tables) if each.effect and each.effect.by_lot]
     share = float(-np.diff(effects[-1].cells["share"])[0]) if effects else np.nan
     reminded = found["action"].isin([advice(each) for each in states.UNSEEN])
@@ -209,14 +199,10 @@ def attacks(tables: Tables) -> dict[str, int]:
 
 def wrong_passwords(tables: Tables) -> pd.DataFrame:
     """Count accounts by how many wrong passwords were tried at them: many at few is guessing, few at many is a list."""
-    counts = _wrong_passwords(tables)
-    rows = []
-    for low, high in zip(_TRIES, (*_TRIES[1:], np.inf), strict=True):
-        inside = counts[(counts >= low) & (counts < high)]
-        last = high - 1
-        words = f"{low} or more" if high == np.inf else f"{low}" if last == low else f"{low} to {last:.0f}"
-        rows.append((words, low, len(inside), int(inside.sum())))
-    return pd.DataFrame(rows, columns=["tries", "at_least", "accounts", "wrong"])
+    counts, least = _wrong_passwords(tables), [*_TRIES.values()]
+    step = np.digitize(counts, least)  # 0 without any
+    accounts, wrong = (np.bincount(step, each, len(least) + 1)[1:].astype("int64") for each in (None, counts))
+    return pd.DataFrame({"tries": [*_TRIES], "at_least": least, "accounts": accounts, "wrong": wrong})
 
 
 def _wrong_passwords(tables: Tables) -> np.ndarray:
@@ -323,10 +309,7 @@ def _why(tables: Tables, by: str, cohort: str) -> tuple[str, str]:
     found, others = (reasons(tables)[some & rest] for some in (of_group, ~of_group))
     tried = found[~found.isin(states.UNSEEN)]
     if len(tried) < 0.1 * len(found) and found.isin(states.UNSEEN[1:]).any():
-        return (
-            "Whether those who are left have tried is not known.",
-            _REMIND,
-        )
+        return "Whether those who are left have tried is not known.", _REMIND
     if not len(tried) or len(tried) < 0.1 * len(found):
         share = 100 * len(tried) / max(len(found), 1)
         return f"{share:.0f} % of those who are left have tried.", _REMIND

@@ -181,8 +181,8 @@ class Figures:
             ("Not moved yet", f"{counts['remaining']:,}"),
             ("… of them blocked", f"{self.blocked:,}"),
         ]
-        caption, note = f"How far the migration is, {self._as_of}", " ".join(self.unknown)
-        return Table(caption=caption, columns=("What", "Users"), rows=rows, note=note)
+        caption = f"How far the migration is, {self._as_of}"
+        return Table(caption=caption, columns=("What", "Users"), rows=rows, note=" ".join(self.unknown))
 
     def coverage(self) -> Table:
         """List the tables behind the figures: from when to when each reaches, and what cannot be said because of it."""
@@ -209,7 +209,12 @@ class Figures:
 
     def failures(self) -> Chart:
         """Draw what made sign-ins fail, with what fixes it."""
-        return charts.failures_chart(self.tables)
+        failures = figures.failures(self.tables)
+        coded = failures["meaning"] + " (" + failures["cause"].str.split(" ").str[0] + ")"
+        names = [*failures["meaning"].where(failures["meaning"] == failures["cause"], coded)]
+        seen = " that the logs show" if self.tables.blind else ""
+        subject = f"Causes of {failures['count'].sum():,} failed sign-ins{seen}"
+        return charts.bar_chart(self.tables, failures, names, subject, "Sign-ins")
 
     def latency(self) -> Chart:
         """Draw how long the endpoint took, against the time that Entra waits."""
@@ -217,11 +222,15 @@ class Figures:
 
     def outcomes(self) -> Chart:
         """Draw what the endpoint answered."""
-        return charts.outcomes_chart(self.tables)
+        found = figures.outcomes(self.tables)
+        subject = f"Answers of the endpoint to {found['count'].sum():,} calls"
+        return charts.bar_chart(self.tables, found, [*found["action"]], subject, "Calls")
 
     def remaining(self) -> Chart:
         """Draw why people are not moved yet, with what to do about it."""
-        return charts.remaining_chart(self.tables)
+        left = states.remaining(self.tables)
+        subject = f"Reasons why {left['users'].sum():,} users are not moved yet"
+        return charts.bar_chart(self.tables, left, [*left["reason"]], subject, "Users")
 
     def course(self) -> Chart:
         """Draw how the number of migrated users is likely to go on."""
@@ -233,8 +242,7 @@ class Figures:
         Args:
             target: which share of the users (0 to 1) has to be moved; that of these figures if left out.
         """
-        share = self.target if target is None else target
-        return cut_over(self.forecast, round(1 - share, 9))
+        return cut_over(self.forecast, round(1 - (self.target if target is None else target), 9))
 
     def cohorts(self, by: str) -> Chart:
         """Draw how far groups of users are, after the same time.
@@ -267,31 +275,18 @@ class Figures:
     @property
     def answers(self) -> dict[str, str]:
         """The five questions that everybody asks, each with a sentence or two made of numbers."""
-        tables, users = self.tables, self.tables.users
-        counted, reasons, daily = states.count_states(tables), states.remaining(tables), pace(tables)
-        whole, unmoved = self._whole_days, users["migrated_at"].isna().all()
-        confirmed = counted["confirmed_at_least"]
-        moved = say("how_many_moved", counts=self.counts, confirmed=confirmed, blind=tables.blind)
+        tables, counts, made = self.tables, self.counts, self.forecast
+        counted, reasons, whole = states.count_states(tables), states.remaining(tables), self._whole_days["all"]
         tried = reasons[~reasons["reason"].isin(states.UNSEEN)]
         never = reasons.loc[reasons["reason"] == states.NEVER_TRIED, "users"].sum()
-        left = say(
-            "who_is_left",
-            in_scope=len(users),
-            left=reasons["users"].sum(),
-            tried=tried,
-            never=never,
-            blocked=counted["states"]["blocked"],
-            locked=counted["locked"],
-        )
-        switch_off = say("when_to_switch_off", forecast=self.forecast, choice=self.cut_over())
         return {
-            "How many moved?": moved,
-            "How fast?": say("how_fast", days=len(daily), whole=whole["all"], unmoved=unmoved),
-            "Who is stuck, and why?": left,
-            "Who never comes back?": say(
-                "who_never_comes", forecast=self.forecast, whole=self.everybody, blind=tables.blind
+            "How many moved?": say("how_many_moved", counts=counts, counted=counted, blind=tables.blind),
+            "How fast?": say("how_fast", days=len(pace(tables)), whole=whole, unmoved=not counts["migrated"]),
+            "Who is stuck, and why?": say("who_is_left", counts=counts, tried=tried, never=never, counted=counted),
+            "Who never comes back?": say("who_never_comes", forecast=made, whole=self.everybody, blind=tables.blind),
+            "When may the old system be switched off?": say(
+                "when_to_switch_off", forecast=made, choice=self.cut_over()
             ),
-            "When may the old system be switched off?": switch_off,
         }
 
     def in_words(self) -> str:

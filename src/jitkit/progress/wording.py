@@ -29,10 +29,14 @@ def template(name: str) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": "{:,}".format, "number": _number, "percent": _percent, "pace": _pace}
-    environment.filters |= {"day": day, "days": days, "moment": moment}
-    environment.filters |= {"headings": headings_of, "rows": rows_of, "numeric": _numeric}
-    environment.filters |= {"scaled": _scaled, "spaced": _spaced}
+    environment.filters |= {
+        **{"count": "{:,}".format, "pace": _pace, "day": day, "days": days, "moment": moment, "scaled": _scaled},
+        **{"headings": headings_of, "rows": rows_of},
+        "number": lambda value, digits=0: f"{value:,.{digits}f}",
+        "percent": lambda share, digits=0: f"{100 * share:.{digits}f} %",
+        "numeric": lambda frame: [*map(pd.api.types.is_numeric_dtype, frame.dtypes)],
+        "spaced": lambda frame, column: frame.assign(**{column: frame[column].astype("str").str.replace("_", " ")}),
+    }
     return environment.get_template(name)
 
 
@@ -69,25 +73,9 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def _numeric(frame: pd.DataFrame) -> list[bool]:
-    return [*map(pd.api.types.is_numeric_dtype, frame.dtypes)]
-
-
 def _scaled(frame: pd.DataFrame, column: str, factor: int, heading: str) -> pd.DataFrame:
     """Multiply a column for people to read, to one digit, under another heading: shares in percent."""
     return frame.assign(**{column: (factor * frame[column]).round(1)}).rename(columns={column: heading})
-
-
-def _spaced(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    return frame.assign(**{column: frame[column].astype("str").str.replace("_", " ")})
-
-
-def _number(value: float, digits: int = 0) -> str:
-    return f"{value:,.{digits}f}"
-
-
-def _percent(share: float, digits: int = 0) -> str:
-    return f"{100 * share:.{digits}f} %"
 
 
 def _pace(moved: pd.Series) -> str:
