@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 from msgraph.generated.identity.custom_authentication_extensions.validate_authentication_configuration import (
     validate_authentication_configuration_post_request_body as validation_body,
@@ -237,6 +238,51 @@ class Listener(ObjectStep[_Around, OnPasswordSubmitListener, EventListener]):
     _notebook = "03-policies"
     _marked = False  # a listener has neither tags nor a description
 
+    async def add(self, app_id: str) -> EventListener:
+        """Add an application to those whose users migrate. What the listener covers already stays.
+
+        Args:
+            app_id: the client id of the application.
+
+        Returns:
+            The listener as it is then; status `updated`, or `reused` where it covers the application already.
+
+        Raises:
+            NotReady: the listener or the application is not there.
+            WriteNotConfirmed: the person at the keyboard did not allow it.
+        """
+        with step.recording_errors(f"add an application to {self._what}") as sent:
+            around, found = await self._find()
+            listener, status = self._complete(around, found), "reused"
+            app_id, app = await self._application(app_id)
+            if not _covers_all(listener) and app_id not in step.client_ids(listener):
+                around.covered[app_id] = app
+                wanted = _listening_to(listener, app_id)
+                values = [("Listens to", _apps(listener, around.covered), _apps(wanted, around.covered))]
+                affected = f"{app.name}; {await self._other(MigrationFlag).people()}"
+                async with self._changing(f"Change {self._what}", values, affected, self._name):
+                    item = self._listeners.by_authentication_event_listener_id(listener.id or "")
+                    # Others may have widened it while the question was open, and a PATCH replaces the whole list.
+                    listener = await item.get()
+                    wanted = _listening_to(listener, app_id)
+                    await item.patch(wanted)
+                listener.conditions, status = wanted.conditions, "updated"
+                around = _Around(around.every, await self._covered(step.client_ids(listener)))
+            return replace(self._card(around, listener), status=status, sent=tuple(sent))
+
+    async def _application(self, app_id: str) -> tuple[str, step.CoveredApp]:
+        """Read an application by its client id, and return both; raise NotReady when there is none."""
+        with contextlib.suppress(ValueError):
+            app_id = str(UUID(app_id.strip()))
+            app = (await self._covered([app_id]))[app_id]
+            if app.there:
+                return app_id, app
+        raise NotReady(
+            f"No application in this tenant has the client id {app_id!r}.",
+            next_step="Copy the Application (client) ID under App registrations; the object id is another one. A"
+            " registration that was made through Graph needs a service principal as well.",
+        )
+
     async def remove(self, *, applications: Collection[str] = ()) -> Card:
         """Remove the listener, if the kit made it.
 
@@ -379,7 +425,7 @@ class Listener(ObjectStep[_Around, OnPasswordSubmitListener, EventListener]):
         others = [each.name for each in around.covered.values() if each.there and not each.ours]
         others = ([EVERY_APP] if _covers_all(found) else []) + others
         if others:
-            facts["Beside the test client"] = f"{', '.join(others)}: added by others, and kept"
+            facts["Beside the test client"] = f"{', '.join(others)}: kept, whoever added them"
         if rivals:
             facts["Notice"] = (
                 f"The same application is covered by {', '.join(rivals)}. Only the listener with the lowest priority"
@@ -425,11 +471,25 @@ def _findings(validation: Any) -> Findings:
 
 def _aims(listener: OnPasswordSubmitListener, covered: Mapping[str, step.CoveredApp]) -> dict[str, str]:
     """Say which applications, which flag and which extension it is about."""
+    return {"Listens to": _apps(listener, covered), "Looks at": _flag(listener), "Calls": step.calls(listener)}
+
+
+def _apps(listener: OnPasswordSubmitListener, covered: Mapping[str, step.CoveredApp]) -> str:
     ids = step.client_ids(listener)
     apps = ", ".join(id if covered[id].name == id else f"{covered[id].name} ({id})" for id in ids)
     if _covers_all(listener):
-        apps = f"every app, among them {apps}" if apps else "every app"
-    return {"Listens to": apps or "no app", "Looks at": _flag(listener), "Calls": step.calls(listener)}
+        return f"every app, among them {apps}" if apps else "every app"
+    return apps or "no app"
+
+
+def _listening_to(listener: OnPasswordSubmitListener, app_id: str) -> OnPasswordSubmitListener:
+    """Compose the change that adds an application; Graph takes the complete list."""
+    ids = dict.fromkeys([*step.client_ids(listener), app_id])
+    applications = {
+        "includeAllApplications": _covers_all(listener),
+        "includeApplications": [{"appId": id} for id in ids],
+    }
+    return step.model(OnPasswordSubmitListener, {"conditions": {"applications": applications}})
 
 
 def _flag(listener: OnPasswordSubmitListener) -> str:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import itertools
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
+from typing import cast
 from xml.etree import ElementTree
 
 import nbformat
 import pytest
+from sessions import Opening
 
+from helpers import kit
 from helpers.run_notebooks import NOTEBOOKS, in_order
 from helpers.settings import CREDENTIALS
 from jitkit import protocol
@@ -23,6 +28,8 @@ ACT = re.compile(r"\.(ensure|apply|stop)\(|\.remove\((?!dry_run=True)|kit\.choos
 BULLETS = re.compile(r"^- .+$", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
 IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
+
+CALL = re.compile(r"(?<![\w.])(?:s|kit)(?:\.[A-Za-z]\w*)+\(")
 
 each_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 each_lesson = pytest.mark.parametrize("path", PATHS[1:], ids=lambda path: path.stem)
@@ -156,6 +163,66 @@ def test_every_session_is_opened_by_the_same_cell() -> None:
     sources = {cell(path, "open").source for path in PATHS}
     assert len(sources) == 1
     assert OPEN in sources.pop()
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Everything that a reader may be told: by the notebooks, the pages, the tables of texts and the code's strings."""
+    for path in PATHS:
+        for each in cells(path, "markdown"):
+            yield f"{path.stem} {each.id}", each.source
+    root = NOTEBOOKS.parent
+    for folder in ("helpers", "src", "notebooks"):
+        for path in sorted((root / folder).rglob("*")):
+            if path.suffix in (".md", ".toml"):
+                yield path.name, path.read_text(encoding="utf-8")
+            elif path.suffix == ".py":
+                yield from ((path.name, text) for text in strings(ast.parse(path.read_text(encoding="utf-8"))))
+    yield "README.md", (root / "README.md").read_text(encoding="utf-8")
+
+
+def strings(node: ast.AST) -> Iterator[str]:
+    """The texts of a module; what an f-string fills in shows as 0."""
+    if isinstance(node, ast.JoinedStr):
+        yield "".join(str(each.value) if isinstance(each, ast.Constant) else "0" for each in node.values)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    else:
+        for each in ast.iter_child_nodes(node):
+            yield from strings(each)
+
+
+def named_call(text: str, start: int) -> ast.Call:
+    """Read the call that starts there, up to the first parenthesis that makes it whole."""
+    for end in re.finditer(r"\)", text[start:]):
+        try:
+            call = ast.parse(text[start : start + end.end()].replace("…", "..."), mode="eval").body
+        except SyntaxError:
+            continue
+        assert isinstance(call, ast.Call)
+        return call
+    raise AssertionError(f"not a whole call: {text[start : start + 80]}")
+
+
+async def test_every_call_that_a_text_names_exists_and_takes_those_arguments(home: Path, opening: Opening) -> None:
+    roots = {"s": await opening(home), "kit": kit}
+    wrong: list[tuple[str, str, str]] = []
+    named: set[str] = set()
+    for where, text in texts():
+        for found in CALL.finditer(text):
+            call = named_call(text, found.start())
+            called = ast.unparse(call.func)
+            try:
+                target: object = roots[called.partition(".")[0]]
+                for name in called.split(".")[1:]:
+                    target = getattr(target, name)
+                given = [each for each in call.args if ast.unparse(each) != "..."]
+                keywords = {each.arg: each.value for each in call.keywords if each.arg}
+                inspect.signature(cast(Callable[..., object], target)).bind_partial(*given, **keywords)
+            except (AttributeError, TypeError) as problem:
+                wrong.append((where, ast.unparse(call), str(problem)))
+            named.add(called)
+    assert wrong == []
+    assert {"s.policies.listener.add", "s.key.rotate", "s.users.mark", "kit.choose"} <= named
 
 
 @each_notebook

@@ -103,6 +103,54 @@ async def test_a_listener_that_others_widened_is_reused_and_the_card_says_so(
     assert "Shop" in seen.facts["Beside the test client"]
 
 
+async def test_an_application_is_added_only_after_its_question_and_none_is_lost(ready: Kit, asked: Asked) -> None:
+    shop, portal, wiki = [await an_app(ready, name) for name in ("Shop", "Portal", "Wiki")]
+    await widen(ready, shop)
+    await set_flag(ready, await made_by_hand(ready, "ada@shop.example"), True)
+    before = await conditions(ready)
+    asked.taken()
+
+    asked.refuse = True
+    with pytest.raises(WriteNotConfirmed):
+        await ready.listener.add(portal)
+    [change] = asked.taken()
+    assert change.answer == "JIT migration listener" and change.answer not in change.asks
+    assert change.affected.startswith("Portal; ") and "who have not migrated: 1" in change.affected
+    [(_, now, then)] = change.values
+    assert "Shop" in now and "Portal" not in now and "Shop" in then and "Portal" in then
+    assert await conditions(ready) == before
+
+    async def answered(change: Change) -> None:
+        if change.answer:  # another team adds its own while the question is open
+            await widen(ready, wiki)
+
+    asked.refuse = False
+    meanwhile = Kit.at(ready.tenant, ready.tenant.transport(), ready.folder, before_write=answered)
+    added = await meanwhile.listener.add(f" {portal.upper()}")
+    await meanwhile.graph.close()
+    client = (await ready.client.show()).app_id
+    assert (added.status, set(added.others)) == ("updated", {"Shop", "Portal", "Wiki"})
+    assert added.app_ids == (await ready.listener.show()).app_ids == (client, shop, wiki, portal)
+    again = await ready.listener.add(portal)
+    assert (again.status, writes(again)) == ("reused", [])
+    assert (await ready.listener.ensure()).status == "reused"
+
+
+async def test_an_application_of_a_listener_for_every_application_is_not_added(ready: Kit) -> None:
+    await widen(ready, every=True)
+    before = await conditions(ready)
+    added = await ready.listener.add(await an_app(ready, "Shop"))
+    assert (added.status, added.others, await conditions(ready)) == ("reused", ("every application",), before)
+
+
+@pytest.mark.parametrize("unknown", ["", "Shop", "00000000-0000-4000-8000-000000000000"])
+async def test_an_application_that_is_not_there_is_not_added(ready: Kit, unknown: str) -> None:
+    before = await conditions(ready)
+    with pytest.raises(NotReady, match="client id"):
+        await ready.listener.add(unknown)
+    assert await conditions(ready) == before
+
+
 async def test_a_listener_that_looks_at_another_flag_is_changed_only_after_its_question(
     ready: Kit, asked: Asked
 ) -> None:
