@@ -26,7 +26,7 @@ from jitkit.progress.cohorts import Campaign, cohorts, course
 from jitkit.progress.figures import day, quantile, span, wilson
 from jitkit.progress.findings import Finding, pace
 from jitkit.progress.forecast import Forecast
-from jitkit.progress.tables import Tables, records
+from jitkit.progress.tables import TEXTS, Tables, records
 from jitkit.progress.wording import moment, say, table_of
 from jitkit.protocol import TIMEOUT_MS
 
@@ -64,7 +64,6 @@ _AHEAD: Final[dict[str, dict[str, Any]]] = {
     "fix": {"label": "fix", "color": _VERMILION, "linestyle": "-."},
     "fix_and_remind": {"label": "fix and remind", "color": _GREEN, "linestyle": ":"},
 }
-_ENDS: Final = {"date": "day", "migrated_low": "low", "migrated": "likely", "migrated_high": "high", "line": "if we"}
 # Kind of a finding -> its colour in the pace chart; the letter at the top names it.
 _MARKED: Final = {"interruption": _VERMILION, "stall": _PURPLE, "rush": _GREEN, "campaign": _GREEN}
 _UNITS: Final = (("Seconds", 1.0, 180.0), ("Minutes", 60.0, 180 * 60.0), ("Hours", 3600.0, 72 * 3600.0))
@@ -83,10 +82,6 @@ _YOUNG: Final = "too young to compare"
 _TIMES: Final = (1, 5, 10, 50, 100, 500, TIMEOUT_MS, 10_000, 60_000)  # milliseconds
 _CONFIDENCE: Final = 0.95
 _NUMBERS: Final = 4  # that stand next to each other under a narrow picture
-_COHORT_HEADINGS: Final = {
-    **{"cohort": "group", "users": "users", "migrated": "moved", "remaining": "left", "fair_share": "share moved, %"},
-    **{"fair_low": "from", "fair_high": "to", "others": "all others", "lagging": "lags", "behind": "behind"},
-}
 _AT_END: Final[dict[str, Any]] = {"xycoords": ("axes fraction", "data"), "va": "center"}
 
 
@@ -106,7 +101,8 @@ class Chart:
 
     def _repr_html_(self) -> str:
         # The words stand under the picture for everybody; a screen reader need not say them twice.
-        shown = figure(self.source, f"{self.title}. The words under the picture say what it shows.", self.alt)
+        source = "data:image/png;base64," + base64.b64encode(self.png).decode()
+        shown = figure(source, f"{self.title}. The words under the picture say what it shows.", self.alt)
         if self.data.empty:
             return shown
         return shown + fold("The numbers", table_of(self.title, self.data)._repr_html_())
@@ -140,11 +136,6 @@ class Chart:
     def png(self) -> bytes:
         """The picture as a file, with its words."""
         return self._drawn("png", _WIDE, facecolor="white", metadata={"Software": None})
-
-    @property
-    def source(self) -> str:
-        """The picture as a data URL."""
-        return "data:image/png;base64," + base64.b64encode(self.png).decode()
 
     @cached_property
     def svg(self) -> str:
@@ -257,7 +248,7 @@ def forecast_chart(forecast: Forecast, tables: Tables) -> Chart:
     weekly = pd.concat([part.iloc[::7] for part in lines.values()])
     weekly["line"] = weekly["line"].map(lambda name: _AHEAD[name]["label"])
     weekly["date"] = weekly["date"].dt.strftime("%Y-%m-%d")
-    return Chart(title, note, alt, weekly.rename(columns=_ENDS), draw)
+    return Chart(title, note, alt, weekly.rename(columns=TEXTS["headings"]["forecast"]), draw)
 
 
 def pace_chart(tables: Tables, findings: Sequence[Finding]) -> Chart:
@@ -367,7 +358,8 @@ def cohort_chart(tables: Tables, by: str) -> Chart:
     shares = ["fair_share", "fair_low", "fair_high", "others"]
     lags = groups["lagging"].map({True: "yes", False: "no"}).mask(groups["fair_share"].isna(), _YOUNG)
     numbers = groups.assign(**{each: (100 * groups[each]).round(1) for each in shares}, lagging=lags)
-    numbers = numbers[[*_COHORT_HEADINGS]].rename(columns=_COHORT_HEADINGS)
+    headings = TEXTS["headings"]["cohorts"]
+    numbers = numbers[[*headings]].rename(columns=headings)
     if not np.isfinite(shown["fair_share"]).any():
         words = "No table says when users were flagged."
         return Chart(f"By {name}, nothing can be compared", f"A{as_of}", words, numbers, height=height)

@@ -27,7 +27,7 @@ _JUDGED: Final = 20  # users from which on a cohort is called lagging
 _BANDS: Final = 5
 _YOUNG: Final = 0.1  # of the time over which the most can be compared
 
-_CELL: Final = re.compile(r"(reached|control) (\d{4}-\d{2}-\d{2})")
+_CELL: Final = re.compile(r"(?:reached|control) \d{4}-\d{2}-\d{2}")
 _COMPARED: Final = 14  # days before and after a campaign
 _USERS, _EVENTS, _DAYS = 50, 10, 3  # at least so many users and migrations in each group, and days on each side
 _NAMES: Final = ("reached", "control")
@@ -171,22 +171,19 @@ def campaigns(tables: Tables) -> list[Campaign]:
     """
     if COLUMN not in tables.users:
         return []
-    cells = tables.users[COLUMN].astype("str")
-    dates = set()
-    for cell in filter(None, cells.dropna().unique()):
-        found = _CELL.fullmatch(cell)
-        if found is None:
-            raise BadTable(
-                f"The column {COLUMN} of users holds “{cell}”.",
-                next_step="Write `reached 2026-07-21` for who was reminded then, `control 2026-07-21` for who was not.",
-            )
-        dates.add(found[2])
+    cells = tables.users[COLUMN].astype("str").fillna("")
+    filled = cells[cells != ""]
+    if not (fits := filled.str.fullmatch(_CELL)).all():
+        raise BadTable(
+            f"The column {COLUMN} of users holds “{filled[~fits].iloc[0]}”.",
+            next_step="Write `reached 2026-07-21` for who was reminded then, `control 2026-07-21` for who was not.",
+        )
     sent = []
-    for date in sorted(dates):
+    for date in sorted(filled.str[-10:].unique()):
         at = pd.Timestamp(date, tz="UTC")
         if tables.as_of is None or at > tables.as_of:
             continue
-        reached, control = (tables.users.loc[cells == f"{group} {date}", "user_id"] for group in ("reached", "control"))
+        reached, control = (tables.users.loc[cells == f"{group} {date}", "user_id"] for group in _NAMES)
         try:
             effect = _measure(tables, at, {"reached": reached, "control": control})
             sent.append(Campaign(at, reached, control, effect, effect.words))
@@ -200,7 +197,7 @@ def course(tables: Tables, sent: Campaign) -> pd.DataFrame:
     users = tables.users.set_index("user_id")["migrated_at"]
     days = range(-_COMPARED, 0 if tables.as_of is None else min(_COMPARED, (tables.as_of - sent.at) // _DAY))
     rows: dict[str, Any] = {"day": list(days)}
-    for name in ("reached", "control"):
+    for name in _NAMES:
         moved = (users[getattr(sent, name)] - sent.at) / _DAY
         rows[name] = [float((moved < each + 1).mean()) for each in days]
     return pd.DataFrame(rows)

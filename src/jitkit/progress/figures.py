@@ -67,9 +67,14 @@ def day(time: Any) -> str:
     return f"{time.day} {time:%b %Y}"
 
 
-def clock(time: Any) -> str:
-    """Write a moment: `22 Nov 2026 16:20 UTC`."""
-    return f"{day(time)} {time:%H:%M} UTC"
+def moment(time: Any) -> str:
+    """Write a moment: `22 Nov 2026 16:20 UTC`; None is `no time`."""
+    return "no time" if time is None else f"{day(time)} {time:%H:%M} UTC"
+
+
+def iso(time: Any) -> str | None:
+    """Write a moment for programs, in ISO 8601; None for a missing one."""
+    return None if pd.isna(time) else str(time.isoformat().replace("+00:00", "Z"))
 
 
 def days(count: int) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from jitkit.progress import silence, states
 from jitkit.progress.cohorts import COLUMN, campaigns, cohorts, dimensions, grouped
-from jitkit.progress.figures import busy_seconds, calls, clock, day, days, latency, missing_days, span, strange_rows
+from jitkit.progress.figures import busy_seconds, calls, day, days, latency, missing_days, moment, span, strange_rows
 from jitkit.progress.outages import OUTAGE, interruptions, runs
 from jitkit.progress.states import advice, in_words, reasons
 from jitkit.progress.survival import DAY, count_history, find_rhythm
@@ -231,7 +231,7 @@ def _interruptions(tables: Tables, certificate_ends: pd.Timestamp | None) -> Ite
     largest = found.nlargest(_MOST, "failed").sort_index()
     for row in records(largest):
         since, until, before = row["since"], row["until"], row["good_before"]
-        written = {"since": clock(since), "until": clock(until), "lasted": span(until - since)}
+        written = {"since": moment(since), "until": moment(until), "lasted": span(until - since)}
         words, step = _words("outage", **row | written)
         more = "", step
         if tables.as_of is not None and until < tables.as_of - _NOW:
@@ -239,7 +239,7 @@ def _interruptions(tables: Tables, certificate_ends: pd.Timestamp | None) -> Ite
         if certificate_ends is not None and abs(since - certificate_ends) <= DAY:
             more = _words("outage_by_certificate", ends=day(certificate_ends))
         elif row["cause"].startswith(_UNREACHED) and before < since.normalize():
-            more = _words("outage_since_midnight", good_before=clock(before))
+            more = _words("outage_since_midnight", good_before=moment(before))
         yield Finding("interruption", words + more[0], more[1], since, until, row["users"])
     if len(found) > len(largest):
         rest = found.drop(largest.index)
@@ -340,7 +340,7 @@ def _attacks(tables: Tables) -> Iterator[Finding]:
         inside = burst[of_row] == number
         since, until = moments(times[inside & unknown][[0, -1]])
         numbers = {"unknown": int(sizes[number]), "wrong": int((inside & wrong).sum())}
-        words = _words("guessing", since=clock(since), until=clock(until), **numbers)
+        words = _words("guessing", since=moment(since), until=moment(until), **numbers)
         yield Finding("guessing", *words, since, until)
 
 

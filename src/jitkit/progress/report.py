@@ -322,7 +322,9 @@ class Figures:
         changes = self.changes(folder)
         if as_of is not None:
             files[history.FILE] = as_csv(history.added(history.read(folder), self._row()))
-        files["metrics.json"] = json.dumps(self._metrics(frames, changes), indent=2, allow_nan=False) + "\n"
+        files["metrics.json"] = (
+            json.dumps(self._metrics(frames, changes), indent=2, allow_nan=False, default=figures.iso) + "\n"
+        )
         files["report.html"] = self._page(title, frames, changes, export_problems)
         write_all(folder, files)
         return folder / "report.html"
@@ -372,7 +374,7 @@ class Figures:
         agree = frames["reconciliation"].groupby("agree")["users"].sum()
         return {
             "schema_version": SCHEMA_VERSION,
-            "since_last": {name: _utc(value) for name, value in asdict(changes).items()},
+            "since_last": asdict(changes),
             "everybody": self.everybody,
             **{name: _rows(frames[name]) for name in _LISTED},
             "campaigns": [
@@ -382,7 +384,9 @@ class Figures:
             ],
             **states.summary(tables, self.certificate_ends),
             **self.forecast.numbers(),
-            "pace": {name: _mean(part) for name, part in self._whole_days.items()},
+            "pace": {
+                name: round(float(part.mean()), 2) if len(part) else None for name, part in self._whole_days.items()
+            },
             "remaining_by_reason": _rows(frames["remaining"][["reason", "users"]]),
             "answers": _rows(frames["outcomes"]),
             "calls": figures.latency(tables) | {"steps": _rows(frames["latency"])},
@@ -393,7 +397,7 @@ class Figures:
             | {"date": None if choice.date is None else f"{choice.date:%Y-%m-%d}", "reason": choice.reason}
             | {"settled": None if choice.settled is None else f"{choice.settled:%Y-%m-%d}"}
             | {"left_in_the_end": choice.left},
-            "findings": [{name: _utc(getattr(each, name)) for name in names} for each in self.findings],
+            "findings": [{name: getattr(each, name) for name in names} for each in self.findings],
         }
 
     def _frames(self) -> dict[str, pd.DataFrame]:
@@ -429,11 +433,3 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Give the rows of a table as JSON has them: times in ISO 8601, nothing for what is missing or infinite."""
     found: list[dict[str, Any]] = json.loads(frame.to_json(orient="records", date_format="iso", date_unit="s"))
     return found
-
-
-def _mean(moved: pd.Series) -> float | None:
-    return round(float(moved.mean()), 2) if len(moved) else None
-
-
-def _utc(value: Any) -> Any:
-    return value.isoformat().replace("+00:00", "Z") if isinstance(value, pd.Timestamp) else value

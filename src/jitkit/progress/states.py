@@ -48,7 +48,7 @@ def summary(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dic
     """Gather the figures that `metrics.json` holds for other programs."""
     causes, took = figures.failures(tables), figures.latency(tables)
     return {
-        "as_of": tables.as_of.isoformat().replace("+00:00", "Z") if tables.as_of is not None else None,
+        "as_of": figures.iso(tables.as_of),
         **figures.totals(tables),
         **count_states(tables),
         "failures": dict(zip(causes["cause"], map(int, causes["count"]), strict=True)),
@@ -62,19 +62,14 @@ def summary(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dic
 
 def _coverage(tables: Tables) -> dict[str, Any]:
     covered = figures.coverage(tables).drop(columns=[] if tables.sources else ["files"])
-    found = records(covered.astype({"since": "object", "until": "object"}))
-    for each in found:
-        for end in ("since", "until"):
-            each[end] = None if pd.isna(each[end]) else each[end].isoformat().replace("+00:00", "Z")
-    return {each.pop("table"): each for each in found}
+    ends = ("since", "until")
+    return {each.pop("table"): each | {end: figures.iso(each[end]) for end in ends} for each in records(covered)}
 
 
 def remaining(tables: Tables) -> pd.DataFrame:
     """Count `users` by `reason` why they are not moved, one a user, with its `fix`; the most frequent first."""
-    counts = reasons(tables).value_counts()
-    frame = pd.DataFrame(
-        {"reason": map(in_words, counts.index), "fix": map(advice, counts.index), "users": counts.to_numpy()}
-    )
+    frame = reasons(tables).value_counts().rename_axis("cause").rename("users").reset_index()
+    frame = frame.assign(reason=frame["cause"].map(in_words), fix=frame["cause"].map(advice))
     # Causes that mean the same are one reason.
     users = frame.groupby("reason")["users"].sum()
     fixes = frame.sort_values(["users", "fix"], ascending=[False, True]).drop_duplicates("reason").set_index("reason")
@@ -117,8 +112,7 @@ def reasons(tables: Tables) -> pd.Series:
     latest = pd.concat([part[["row", "time", "reason"]] for part in (logged, answered)])
     latest = latest.sort_values(["time", "reason"], kind="stable").drop_duplicates("row", keep="last")
     result[latest["row"].to_numpy(dtype="int64")] = latest["reason"].to_numpy(dtype=object)
-    ids = pd.Index(tables.users["user_id"][waiting], name="user_id")
-    return pd.Series(result[waiting], index=ids, dtype="object")
+    return pd.Series(result[waiting], index=pd.Index(tables.users["user_id"][waiting]), dtype="object")
 
 
 def _logged(tables: Tables, waiting: np.ndarray) -> pd.DataFrame:
@@ -185,8 +179,7 @@ def states(tables: Tables) -> pd.Series:
     paths = users["path"].map(dict(zip(PATHS, MOVED, strict=False))).astype("object").fillna("migrated_unknown")
     result[confirmed] = paths.to_numpy()[confirmed]
     result[~moved] = _waiting(tables, users[~moved])
-    index = pd.Index(users["user_id"], name="user_id")
-    return pd.Series(pd.Categorical(result, categories=[*STATES]), index=index, name="state")
+    return pd.Series(pd.Categorical(result, categories=[*STATES]), index=pd.Index(users["user_id"]), name="state")
 
 
 def _waiting(tables: Tables, users: pd.DataFrame) -> np.ndarray:
@@ -196,9 +189,8 @@ def _waiting(tables: Tables, users: pd.DataFrame) -> np.ndarray:
     after = users["flagged_at"] > end if end is not None else True
     state[unseen & (reasons(tables).ne(NEVER_TRIED).to_numpy() | after)] = "flagged"
     if "status" in users:
-        state[unseen & users["status"].astype("str").str.lower().isin(COLUMNS["straggler"]["blocked"]).to_numpy()] = (
-            "blocked"
-        )
+        locked_out = users["status"].astype("str").str.lower().isin(COLUMNS["straggler"]["blocked"])
+        state[unseen & locked_out.to_numpy()] = "blocked"
     if tables.users["flagged_at"].notna().any():
         state[users["flagged_at"].isna().to_numpy()] = "staged"
     return state
@@ -293,9 +285,9 @@ def matrix(tables: Tables) -> pd.DataFrame:
         found[name] = found[name].replace({"nothing": "not collected"} if unknown else {})
     judged = [_judge(*row) for row in zip(found["flag"], found["log"], found["ledger"], strict=True)]
     words = pd.DataFrame(judged, columns=["cause", "remedy"], index=found.index).astype("str")
-    result = found.assign(agree=words["cause"] == "", cause=words["cause"], remedy=words["remedy"])
+    words.insert(0, "agree", words["cause"] == "")
     order = ["agree", "users", "flag", "log", "ledger"]
-    return result.sort_values(order, ascending=[True, False, True, True, True], ignore_index=True)
+    return found.join(words).sort_values(order, ascending=[True, False, True, True, True], ignore_index=True)
 
 
 def _said(tables: Tables) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ import jinja2
 import pandas as pd
 
 from jitkit.display import Table
-from jitkit.progress.figures import clock, day, days
+from jitkit.progress.figures import day, days, moment
 
 __all__ = ["moment", "say", "table_of", "template"]
 
@@ -38,11 +38,6 @@ def template(name: str) -> jinja2.Template:
         "spaced": lambda frame, column: frame.assign(**{column: frame[column].astype("str").str.replace("_", " ")}),
     }
     return environment.get_template(name)
-
-
-def moment(time: pd.Timestamp | None) -> str:
-    """Write a time as people read it: `22 Nov 2026 16:20 UTC`."""
-    return clock(time) if time is not None else "no time"
 
 
 def headings_of(frame: pd.DataFrame) -> list[str]:
