@@ -164,7 +164,7 @@ THINGS: Final = (
 
 async def check(s: Steps) -> Checked:
     """Check registrations, consents, policies, key, users, the endpoint and the newest sign-ins. Nothing is written."""
-    with recording() as sent:
+    with recording("s.check()") as sent:
         findings, _ = await _configuration(s)
     return _checked("Check of the whole configuration", "In order", ("yes", "not known", "no"), findings, sent)
 
@@ -223,7 +223,7 @@ async def check_before_going_live(
     Raises:
         KitError: the extension, its registration or the listener cannot be read.
     """
-    with recording() as sent:
+    with recording("s.check()") as sent:
         configuration, cards = await _configuration(s)
         # Where a private half is that the kit does not keep, the settings say; which key is in use, the tenant.
         kept = [each for each in configuration if each.what != _KEY or s.profile.hosting.vault]
@@ -418,10 +418,20 @@ _TOO_SLOW: Final = protocol.TIMEOUT_MS / 2
 _ASKS_FOR_SIGN_IN: Final = (301, 302, 303, 307, 308, 401, 403)
 
 
+class _NotFound(EndpointDown):
+    """An address answers 404 to a GET: nothing is there, or something that takes only POST."""
+
+
 async def _address(s: Steps, cards: _Cards) -> _Verdict:
     if _EXTENSION not in cards:
         return [_finding("address-not-known")]
-    words, took = await _reach(s, cards[_EXTENSION].target_url)
+    try:
+        words, took = await _reach(s, cards[_EXTENSION].target_url)
+    except _NotFound as answer:
+        with contextlib.suppress(EndpointDown):
+            own, _ = await _reach(s, s.profile.target_url)
+            return [_finding("path-of-nobody", words=answer.happened.rstrip("."), own=own)]
+        return [_finding("not-found", words=answer.happened.rstrip("."))]
     return [_finding("too-slow", words=words, limit=protocol.TIMEOUT_MS)] if took > _TOO_SLOW else words
 
 
@@ -438,6 +448,8 @@ async def _reach(s: Steps, url: str) -> tuple[str, float]:
     words = f"{url} answers {answer.status_code} to a GET after {took:,.0f} ms"
     if answer.status_code in _ASKS_FOR_SIGN_IN:
         raise _error(EndpointDown, "gateway-in-front", words=words)
+    if answer.status_code == 404:
+        raise _error(_NotFound, "not-there", words=words)
     if answer.status_code >= 500:
         raise _error(EndpointDown, "server-error", words=words)
     return words, took
@@ -770,7 +782,7 @@ async def remove(s: Steps, *, dry_run: bool, applications: Collection[str] = ())
     Users stay, and so does the `b2c-extensions-app`, which belongs to the tenant. Raises as `Session.remove` does.
     """
     dry_run = true_or_false("dry_run", dry_run)
-    with recording() as sent:
+    with recording("s.remove()") as sent:
         rows = [("users who have not migrated", await _waiting(s), "stay")]
         for thing in reversed(THINGS):
             step = thing.step(s)

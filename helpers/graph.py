@@ -47,6 +47,9 @@ _NO_NAMES: Final = ("creationType", "passwordPolicies", "signInType", "issuer", 
 _QUOTED: Final = re.compile(r"""('|%27|"|%22)((?:\1\1|(?!\1).)*)\1""")
 _recorder: contextvars.ContextVar[list[Sent] | None] = contextvars.ContextVar("recorder", default=None)
 _allowed: contextvars.ContextVar[bool] = contextvars.ContextVar("allowed", default=False)
+# The name of what is shown at once, such as a card, for as long as it has read nothing.
+_unread: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("unread", default=None)
+_REQUEST: Final = "a request to Graph"
 
 
 def import_models() -> None:
@@ -141,7 +144,8 @@ class Graph:
 
     What can be repeated without harm is sent again when it fails in passing, `patience` seconds long and no shorter
     than Graph asks. What creates something is sent again only when Graph says that it did nothing: otherwise the
-    caller looks the object up first, as `outcome_unknown` tells. `on_look` is called for each thing that is read.
+    caller looks the object up first, as `outcome_unknown` tells. `on_look` is called with the name of
+    each thing that is shown, once.
     """
 
     def __init__(
@@ -154,7 +158,7 @@ class Graph:
         read_scopes: Sequence[str] = (),
         hide_people: bool = False,
         patience: float = PATIENCE,
-        on_look: Callable[[], object] = lambda: None,
+        on_look: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._credential = credential
         self._before_write = before_write
@@ -335,14 +339,19 @@ class _Tries:
 
 
 @contextlib.contextmanager
-def recording() -> Iterator[list[Sent]]:
-    """Collect the requests that are sent inside the block, without passwords and tokens, to show them."""
+def recording(what: str = _REQUEST) -> Iterator[list[Sent]]:
+    """Collect the requests that are sent inside the block, without passwords and tokens, to show them.
+
+    The outermost block is one look, of that name.
+    """
     collected: list[Sent] = []
-    token = _recorder.set(collected)
+    token, name = _recorder.set(collected), _unread.get()
+    look = _unread.set([what] if name is None else name)
     try:
         yield collected
     finally:
         _recorder.reset(token)
+        _unread.reset(look)
         outer = _recorder.get()
         if outer is not None:
             outer.extend(collected)
@@ -363,7 +372,7 @@ class RecordingTransport(httpx.AsyncBaseTransport):
         token: Callable[[bool], Awaitable[str]] | None = None,
         hide_people: bool = False,
         patience: float = PATIENCE,
-        on_look: Callable[[], object] = lambda: None,
+        on_look: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._inner = inner
         self._before_write = before_write
@@ -398,9 +407,9 @@ class RecordingTransport(httpx.AsyncBaseTransport):
             await answer.aclose()
 
     async def _send(self, request: httpx.Request, body: bytes) -> httpx.Response:
-        collected = _recorder.get()
-        if not collected:  # the first of what one step reads
-            self._on_look()
+        collected, name = _recorder.get(), _unread.get()
+        if name != []:
+            self._on_look(name.pop() if name else _REQUEST)
         if collected is None:
             return await self._inner.handle_async_request(request)
         position, sent = len(collected), _sent(request, body, self._hide)
@@ -490,7 +499,7 @@ def explained(doing: str, *, next_step: str | None = None) -> Iterator[None]:
     from kiota_abstractions.api_error import APIError
 
     outer = _recorder.get()
-    with recording() if outer is None else contextlib.nullcontext(outer) as sent:
+    with recording(doing) if outer is None else contextlib.nullcontext(outer) as sent:
         try:
             yield
         except APIError as error:

@@ -93,7 +93,10 @@ class Session(Steps):
                 invented person. A real tenant never takes a password from a cell; it gets a page to open.
             new_password: what the person chooses if a new password is asked for.
         """
-        client = await self.apps.client.show()
+        from helpers.graph import recording
+
+        with recording("sign people in"):
+            client = await self.apps.client.show()
         return await self.world.sign_in(username, password, new_password, client.app_id)
 
     async def require(self, notebook: str) -> Table:

@@ -70,12 +70,14 @@ class LocalEndpoint:
             NotReady: the app registration, its identifier URI, the key or the legacy export is missing.
             EndpointDown: it does not start.
         """
-        before = self._running.url
+        before, host = self._running.url, self._profile.endpoint_host
         url = await self._running.start(await self.settings(), port=self._profile.endpoint_port)
-        reached = self._world.publish(self._profile.endpoint_host, url.split("/api/")[0])
+        base = url.split("/api/")[0]
+        kept = "reused" if self._world.published(host) in (base, None) else "reconnected"
+        reached = self._world.publish(host, base)
         return Card(
             title="Local endpoint",
-            status="started" if not before else "reused" if before == url else "restarted",
+            status="started" if not before else kept if before == url else "restarted",
             facts={
                 "Listens at": url,
                 "Entra calls": self._profile.target_url,
@@ -89,7 +91,7 @@ class LocalEndpoint:
 
     async def show(self) -> Card:
         """Send the endpoint the GET that a monitor sends, and show its answer."""
-        self._world.look()
+        self._world.look("the endpoint's health")
         answer, _ = await self._running.request("GET")
         return Card(
             title="Endpoint health",
@@ -98,8 +100,8 @@ class LocalEndpoint:
         )
 
     async def reach(self) -> Card:
-        """Send a GET to the address that Entra calls, and show what answers there, or that nothing does."""
-        self._world.look()
+        """Send a GET to the address of notebook 00, and show what answers there, or that nothing does."""
+        self._world.look("the public address")
         url = self._profile.target_url
         try:
             status = f"answers {(await self._world.reach(url)).status_code}"
@@ -107,7 +109,8 @@ class LocalEndpoint:
         except (httpx.TransportError, httpx.InvalidURL) as problem:
             status = "does not answer"
             note = f"{type(problem).__name__}: start the endpoint and its tunnel or host; check name and certificate"
-        return Card(title="Public address", status=status, facts={"GET": url, "Meaning": note})
+        which = "the one of notebook 00; `s.policies.extension.show()` shows the one that Entra calls"
+        return Card(title="Public address", status=status, facts={"GET": url, "Which one": which, "Meaning": note})
 
     async def stop(self) -> Card:
         """Stop the endpoint; Entra's next call gets no answer."""
@@ -183,7 +186,7 @@ class LocalEndpoint:
 
     def ledger(self, last: int = 10) -> Table:
         """Show the last lines of the endpoint's ledger."""
-        self._world.look()
+        self._world.look("the ledger")
         return Table(
             caption="The endpoint's ledger, last lines",
             columns=("Time (UTC)", "Action", "Cause", "Store", "Took (ms)", "Attempt", "Key", "Correlation id"),

@@ -106,6 +106,10 @@ class World(ABC):
     def publish(self, host: str, url: str) -> str:
         """Make a public host name lead to a loopback address, or say how to; returns it in words."""
 
+    def published(self, host: str) -> str | None:
+        """Return where a public host name leads, if that can be known; empty for nowhere."""
+        return None
+
     @abstractmethod
     async def reach(self, url: str, method: str = "GET") -> httpx.Response:
         """Send a request without a body to a public address; raises httpx.TransportError when nothing answers there."""
@@ -139,7 +143,7 @@ class World(ABC):
         """Give the drills what they need of the session; a real tenant needs nothing."""
         return
 
-    def look(self) -> None:
+    def look(self, what: str) -> None:
         """Count, in a game of the rehearsal, that something was read."""
         return
 
@@ -185,6 +189,9 @@ class RehearsalWorld(World):
     def publish(self, host: str, url: str) -> str:
         self.rehearsal_tenant.publish(host, url)
         return f"the rehearsal tenant reaches {host} at {url}, as a tunnel would"
+
+    def published(self, host: str) -> str | None:
+        return self.rehearsal_tenant.directory.publications().get(host.lower(), "")
 
     async def reach(self, url: str, method: str = "GET") -> httpx.Response:
         return await self.rehearsal_tenant.reach(url, method)
@@ -254,9 +261,9 @@ class RehearsalWorld(World):
             **{name: of_the_session[name] for name in needed},
         )
 
-    def look(self) -> None:
+    def look(self, what: str) -> None:
         if self._drills.game is not None:
-            self._drills.game.looked()
+            self._drills.game.looked(what)
 
     @cached_property
     def people(self) -> Mapping[str, str]:

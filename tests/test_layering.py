@@ -18,7 +18,7 @@ BUDGETS = {
     "helpers": (29, 9_300),
     "jitkit": (12, 1_200),
     "jitkit.endpoint": (21, 4_415),
-    "jitkit.rehearsal": (33, 7_990),
+    "jitkit.rehearsal": (33, 8_100),
     "jitkit.conformance": (20, 2_800),
     "jitkit.progress": (26, 6_800),
     "jitkit.hosting": (6, 1_410),

@@ -294,7 +294,7 @@ class ObjectStep(Step, ABC, Generic[Around, Found, Shown]):
 @contextlib.contextmanager
 def recording_errors(doing: str) -> Iterator[list[Sent]]:
     """Collect the requests that are sent inside the block, and explain errors of Graph and interruptions."""
-    with recording() as sent, explained(doing):
+    with recording(doing) as sent, explained(doing):
         try:
             yield sent
         except asyncio.CancelledError:

@@ -387,7 +387,7 @@ class Users(Step):
                 self._client.users,
                 filter=identity_filter(normalise(username), await self._issuer()),
                 # v1.0 shows the flag only to those who select it.
-                select=["id", "displayName", "mail", "accountEnabled", "createdDateTime", flag],
+                select=["id", "displayName", "mail", "accountEnabled", "createdDateTime", "passwordProfile", flag],
             )
             if not found:
                 raise NotReady(
@@ -630,7 +630,8 @@ def _result(
 
 def _person(found: Any, flag: str, sent: list[Sent], *, hide: bool) -> Person:
     value: bool | None = found.additional_data.get(flag)
-    made = found.created_date_time
+    made, profile = found.created_date_time, found.password_profile
+    forced = profile.force_change_password_next_sign_in if profile else None
     return Person(
         title="User" if hide else found.mail or found.display_name or found.id or "",
         status="not part of the migration" if value is None else "to migrate" if value else "migrated",
@@ -639,6 +640,11 @@ def _person(found: Any, flag: str, sent: list[Sent], *, hide: bool) -> Person:
             "Object id": found.id or "",
             "Flag": "not set" if value is None else str(value).lower(),
             "May sign in": "yes" if found.account_enabled else "no, the account is disabled",
+            "Must choose a new password": "the tenant does not show it"
+            if forced is None
+            else "yes"
+            if forced
+            else "no",
             "Created": made.strftime("%Y-%m-%d %H:%M UTC") if made else "",
         },
         sent=tuple(sent),

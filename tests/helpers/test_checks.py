@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 import tomllib
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sessions import DENIED, NO_LICENCE, Opening, answering
 
@@ -228,10 +230,28 @@ async def test_a_changed_path_is_restored_and_what_does_not_answer_is_said_in_on
     await s.world.graph.send("PATCH", f"/identity/customAuthenticationExtensions/{extension}", body=body)
     words = words_of(await s.check(), "custom authentication extension")
     assert address in words and "Run notebook 03 again" in words
+    words = words_of(await s.check(), "the endpoint at its public address")
+    assert "answers 404 to a GET" in words and f"at another path: {s.profile.target_url}" in words
     await s.policies.extension.ensure()
     s.world.rehearsal_tenant.directory.publish(s.profile.endpoint_host, None)  # type: ignore[attr-defined]
     words = words_of(await s.check(), "the endpoint at its public address")
     assert "leads nowhere" in words and ".." not in words
+
+
+async def test_an_endpoint_that_takes_only_post_is_neither_in_order_nor_a_fault(
+    home: Path, opening: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s = await healthy(opening, home)
+
+    async def reach(url: str, method: str = "GET") -> httpx.Response:
+        answer = httpx.Response(404, request=httpx.Request(method, url))
+        answer.elapsed = timedelta(milliseconds=20)
+        return answer
+
+    monkeypatch.setattr(s.world, "reach", reach)
+    checked = await s.check()
+    [row] = [row for row in checked.rows if row[0] == "the endpoint at its public address"]
+    assert row[1] == "not known" and "takes only POST" in str(row[2]) and checked.faults == ()
 
 
 @pytest.mark.parametrize("fault", ["endpoint-silent", "endpoint-unreachable", "service-throttled"])

@@ -179,6 +179,10 @@ class Drills:
         """
         undone = undo(self._tenant.directory, which)
         title = "Every case" if which is None else f"Case {which}"
+        if self.game:
+            status = "undone" if undone else "was not switched on by you"
+            note = "`undo` does not touch what it planted; `await game.repair(…)` does, for a name that is right"
+            return Card(title=title, status=status, facts={"A game is on": note})
         return Card(title=title, status="undone" if undone else "was not on")
 
     def fault(
@@ -219,7 +223,11 @@ class Drills:
         """Bring a snapshot back."""
         self._end_game()
         self.snapshots.restore(name)
-        return Card(title=f"Snapshot {name}", status="restored")
+        return Card(
+            title=f"Snapshot {name}",
+            status="restored",
+            facts={"Next": "`await s.endpoint.ensure()`: the endpoint may run at another address now, or not at all"},
+        )
 
     def reset(self) -> Card:
         """Make the tenant untouched again."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final
@@ -30,7 +30,7 @@ from jitkit.rehearsal.tenant_setup import listeners
 
 _KEPT: Final = "misconfigurations"
 _SLOW_SECONDS: Final = 2.5  # longer than Entra waits for one attempt
-_WHOLE: Final = ""
+WHOLE: Final = ""
 _ACTIVITIES: Final = {
     "application": "Update application",
     "appRoleAssignment": "Remove app role assignment from service principal",
@@ -41,6 +41,8 @@ _ACTIVITIES: Final = {
 
 Change = tuple[str, str, str, Any]
 """What to change: a kind (of objects, `user` or `gateway`), an id, a member or the whole, and the value it gets."""
+Made = tuple[str, str, str, Any, Any]
+"""What was changed: the same, with the value before and the value after. A whole object names its `parent`, if any."""
 
 
 @dataclass(frozen=True)
@@ -54,25 +56,39 @@ class Misconfiguration:
     changes: Callable[[SetUp], Iterator[Change]]
 
 
-def misconfigure(directory: Directory, which: str | int, *, noted: bool = True) -> Misconfiguration:
+def misconfigure(directory: Directory, which: str | int) -> Misconfiguration:
     """Make a mistake in a tenant that is set up; one that was made before is undone and made again.
 
-    What is so already is not changed: then the mistake is not among `wrong_now`. What is not noted cannot be undone.
+    What is so already is not changed: then the mistake is not among `wrong_now`.
     """
     mistake = _named(which)
     undo(directory, mistake.name)
     with directory.transaction():
-        made = []
-        for kind, id, name, after in list(mistake.changes(SetUp(directory))):
+        if made := make(directory, which):
+            _keep(directory, {**_kept(directory), mistake.name: made})
+    return mistake
+
+
+def make(directory: Directory, which: str | int) -> list[Made]:
+    """Make a mistake and return what was changed, which nothing else notes."""
+    made = []
+    with directory.transaction():
+        for kind, id, name, after in list(_named(which).changes(SetUp(directory))):
             before = _read(directory, kind, id, name)
             if before != after:
                 _write(directory, kind, id, name, after)
                 made.append((kind, id, name, before, after))
                 if kind in _ACTIVITIES:
                     audit(directory, _ACTIVITIES[kind], target_id=id)
-        if made and noted:
-            _keep(directory, {**_kept(directory), mistake.name: made})
-    return mistake
+    return made
+
+
+def take_back(directory: Directory, made: Iterable[Made]) -> None:
+    """Write back what was there before; what was changed again in the meantime stays as it is."""
+    with directory.transaction():
+        for kind, id, name, before, after in made:
+            if _read(directory, kind, id, name) == after:
+                _write(directory, kind, id, name, before)
 
 
 def undo(directory: Directory, which: str | int | None = None) -> list[str]:
@@ -83,9 +99,7 @@ def undo(directory: Directory, which: str | int | None = None) -> list[str]:
         with directory.transaction():
             kept = _kept(directory)
             if made := kept.pop(name, None):
-                for kind, id, changed, before, after in made:
-                    if _read(directory, kind, id, changed) == after:
-                        _write(directory, kind, id, changed, before)
+                take_back(directory, made)
                 _keep(directory, kept)
                 undone.append(name)
     return undone
@@ -123,7 +137,7 @@ def _read(directory: Directory, kind: str, id: str, name: str) -> Any:
         user = directory.user(id)
         return user and (user.force_change if name == "force_change" else user.body.get(name))
     body = json.loads(directory.meta(id) or "{}") if kind == "gateway" else directory.get(kind, id)
-    return body if name == _WHOLE else member(body, name)
+    return body if name == WHOLE else member(body, name)
 
 
 def _write(directory: Directory, kind: str, id: str, name: str, value: Any) -> None:
@@ -134,16 +148,18 @@ def _write(directory: Directory, kind: str, id: str, name: str, value: Any) -> N
         directory.update_user(id, force_change=value)
     elif kind == "user":
         directory.set_user_value(id, name, value)
-    elif name != _WHOLE:
+    elif name != WHOLE:
         directory.replace(kind, {**(directory.get(kind, id) or {}), name: value})
     elif value is None:
         directory.discard(kind, id, recycle=False)
-    elif not any(_grant(each) == _grant(value) for each in directory.all(kind)):
-        directory.add(kind, value)
+    elif not any(_identity(each) == _identity(value) for each in directory.all(kind)):
+        body = {member: kept for member, kept in value.items() if member != "parent"}
+        directory.add(kind, body, parent=value.get("parent"))
 
 
-def _grant(consent: Body) -> tuple[Any, ...]:
-    return consent.get("principalId"), consent.get("resourceId"), consent.get("appRoleId")
+def _identity(thing: Body) -> tuple[Any, ...]:
+    """Tell what may be there once: a consent, or the definition of an attribute."""
+    return tuple(thing.get(name) for name in ("principalId", "resourceId", "appRoleId", "name"))
 
 
 # --- the ten -------------------------------------------------------------------------------------------------------
@@ -192,7 +208,7 @@ class SetUp:
 def _consent_missing(there: SetUp) -> Iterator[Change]:
     for each in there.directory.all("appRoleAssignment"):
         if (each["principalId"], each["appRoleId"]) == (there.principal["id"], RECEIVE_PAYLOAD_ROLE_ID):
-            yield "appRoleAssignment", each["id"], _WHOLE, None
+            yield "appRoleAssignment", each["id"], WHOLE, None
 
 
 def _host_moved(there: SetUp) -> Iterator[Change]:

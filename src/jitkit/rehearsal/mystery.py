@@ -23,7 +23,7 @@ import httpx
 
 from jitkit.display import Card, Table
 from jitkit.errors import KitError, NotReady
-from jitkit.rehearsal.misconfigurations import MISCONFIGURATIONS, SetUp, misconfigure
+from jitkit.rehearsal.misconfigurations import MISCONFIGURATIONS, WHOLE, Made, SetUp, make, take_back
 from jitkit.rehearsal.snapshots import Snapshots
 from jitkit.rehearsal.tenant import RehearsalTenant
 
@@ -32,6 +32,9 @@ __all__ = ["FAULTS", "Fault", "Game", "planted"]
 _KEPT: Final = "mystery"  # the note in the tenant's file, and the snapshot
 _MOST: Final = 3
 _WRONG, _HINT = 20, 10  # points that a wrong name and a hint cost
+_LOOKS: Final = {"s.check()": 40}  # points that a look costs; any other costs one
+_FREE: Final = "sign people in"
+_MADE: Final = "mystery-made"  # what was changed for each fault, to repair one
 
 
 @dataclass(frozen=True)
@@ -77,20 +80,31 @@ class Game:
     ) -> None:
         self._tenant, self._directory, self._snapshots = tenant, tenant.directory, snapshots
         self._session = session
+        self._last: Card | None = None
 
     def __repr__(self) -> str:
-        on = self._note()
-        return f"<Mystery {on['seed']}: something is wrong now>" if on else "<No mystery>"
+        if on := self._note():
+            return f"<Mystery {on['seed']}: something is wrong now>"
+        return f"<{self._last.title}>" if self._last else "<No mystery>"
 
     def _repr_html_(self) -> str:
+        on = self._note()
+        if not on:
+            none = Card(title="No mystery is on", status="begin one with `game = await s.rehearsal.mystery(7)`")
+            return (self._last or none)._repr_html_()
         return Table(
-            caption=f"{repr(self)[1:-1]}. Names to choose from",
+            caption=f"{repr(self)[1:-1]}. {_words_of_looks(on)}. Names to choose from",
             columns=("Name", "What it would be"),
             rows=[(name, FAULTS[name].means) for name in sorted(FAULTS)],
-            note=f"One to {_MOST} of these are so. Sign people in, read the ledger, the logs and what the steps show."
-            ' Then `await game.solve("name", …)`, once. Each thing that is read is a look and costs a point; '
-            f"`s.check()` reads many. A minute costs one, `game.hint()` {_HINT}, a wrong name {_WRONG}.",
+            note=f"One to {_MOST} of these are so. Sign people in: that is free, and the card shows what the tenant's"
+            " log would say. Read the ledger, and what the steps show: each card is a look and costs a point,"
+            f" `s.check()` {_LOOKS['s.check()']}. A minute costs one, `game.hint()` {_HINT}, a wrong name {_WRONG}."
+            ' `await game.repair("name")` undoes a fault that you have found. `await game.solve("name", …)` ends the'
+            " game, once.",
         )._repr_html_()
+
+    def __bool__(self) -> bool:
+        return bool(self._note())
 
     async def begin(self, seed: int | str) -> None:
         """Plant the faults of a seed in a tenant that is in order, or go on with the same game."""
@@ -110,20 +124,21 @@ class Game:
         calls, ids, store = list(self._tenant.calls), SetUp(self._directory).ids(), await self._store()
         _set_store(store, up=True)
         self._snapshots.take(_KEPT)
-        self._keep({"seed": seed, "began": time.time(), "looks": 0, "hints": 0, "store": str(store)})
+        note = {"seed": seed, "began": time.time(), "store": str(store)}
+        self._keep({**note, "looks": {}, "hints": 0, "wrong": [], "repaired": []})
         try:
-            for fault in planted(seed):
-                await self._plant(fault, ids, store)
+            made = [await self._plant(fault, ids, store) for fault in planted(seed)]
+            self._directory.set_meta(_MADE, json.dumps(made))
         except BaseException:
             await self._restore()
             raise
         self._tenant.calls.clear()  # they would show what was planted
         self._tenant.calls.extend(calls)
 
-    def looked(self) -> None:
-        """Count a look, if a game is on."""
-        if on := self._note():
-            self._keep({**on, "looks": on["looks"] + 1})
+    def looked(self, what: str) -> None:
+        """Count a look, if a game is on; to sign people in is none."""
+        if what != _FREE and (on := self._note()):
+            self._keep({**on, "looks": {**on["looks"], what: on["looks"].get(what, 0) + 1}})
 
     def hint(self) -> Card:
         """Name the area of a fault, then of the next one; when all areas are named, where each fault shows."""
@@ -134,40 +149,69 @@ class Game:
         self._keep({**on, "hints": given})
         return Card(title=f"Hint {given} of {len(hints)}", status=hints[given - 1])
 
+    async def repair(self, name: str) -> Card:
+        """Undo a fault that is named rightly, so that what stands behind it shows; a wrong name costs points.
+
+        Args:
+            name: a name from the game's list. What the players changed stays as it is.
+
+        Raises:
+            KitError: the name is not in the list.
+        """
+        on, (given,) = self._required(), _known(name)
+        names = [each.name for each in planted(on["seed"])]
+        if given not in names:
+            self._keep({**on, "wrong": sorted({*on["wrong"], given})})
+            return Card(title=given, status="is not what is wrong here", facts={"It costs": f"{_WRONG} points"})
+        take_back(self._directory, json.loads(self._directory.meta(_MADE) or "[]")[names.index(given)])
+        if given == "store-down":
+            self.put_store_back()
+        elif given == "tunnel-closed":
+            await self._session["start_endpoint"]()
+        self._keep({**on, "repaired": sorted({*on["repaired"], given})})
+        return Card(title=given, status="was there, and is undone", facts={"Next": "sign somebody in again"})
+
     async def solve(self, *names: str) -> Card:
         """End the game: score the names given, say what it was, and bring the tenant back as it was before.
 
         Args:
-            names: names from the game's list; none to give up.
+            names: names from the game's list; what was repaired counts as named.
 
         Raises:
-            KitError: a name is not in the list; the game goes on.
+            KitError: no name is given, or one is not in the list; the game goes on.
         """
-        on = self._required()
-        given = {"-".join(name.lower().split()) for name in names}
-        if unknown := sorted(given - FAULTS.keys()):
+        on, given = self._required(), _known(*names)
+        if not given and not on["repaired"]:
             raise KitError(
-                f"No fault is called {', '.join(unknown)}; the game goes on.",
-                next_step=f"Choose from {', '.join(sorted(FAULTS))}.",
+                "No name was given; the game goes on.",
+                next_step='Name what you found, as in `await game.solve("flag-misspelt")`, or run'
+                " `await game.give_up()`.",
             )
-        there = {each.name for each in planted(on["seed"])}
-        found, wrong, minutes = given & there, given - there, int(time.time() - on["began"]) // 60
-        lost = _WRONG * len(wrong) + _HINT * on["hints"] + on["looks"] + minutes
-        return Card(
+        return await self._end(given)
+
+    async def _end(self, named: set[str]) -> Card:
+        on = self._required()
+        there, given = {each.name for each in planted(on["seed"])}, {*named, *on["repaired"]}
+        found, wrong, minutes = given & there, (given - there).union(on["wrong"]), int(time.time() - on["began"]) // 60
+        lost = _WRONG * len(wrong) + _HINT * on["hints"] + _spent(on["looks"]) + minutes
+        looks = ", ".join(f"{what} {count}" for what, count in on["looks"].items())
+        self._last = Card(
             title=f"Mystery {on['seed']}: {len(found)} of {len(there)} found",
             status=f"{max(0, round(100 * len(found) / len(there)) - lost)} points of 100",
             facts={
                 "Found": _words(found),
                 "Missed": _words(there - given),
                 "Wrong": ", ".join(sorted(wrong)) or "none",
-                "It took": f"{minutes} minutes, {on['looks']} looks, {on['hints']} hints",
+                "It took": f"{_count(minutes, 'minute')}, {_words_of_looks(on)}, {_count(on['hints'], 'hint')}",
+                "Looks": looks or "none",
                 "The tenant": await self._restore(),
             },
         )
+        return self._last
 
     async def give_up(self) -> Card:
         """End the game without an answer: say what it was, and bring the tenant back as it was before."""
-        return await self.solve()
+        return await self._end(set())
 
     def put_store_back(self) -> None:
         """Put back what a game took from the legacy store, before the tenant that notes the game is replaced."""
@@ -183,20 +227,29 @@ class Game:
             return f"as it was before the game, but the endpoint does not run. {problem}"
         return "as it was before the game"
 
-    async def _plant(self, fault: Fault, ids: Mapping[str, str], store: Path) -> None:
+    async def _plant(self, fault: Fault, ids: Mapping[str, str], store: Path) -> list[Made]:
+        """Plant a fault and return what was changed for it in the directory."""
         if fault.name == "store-down":
             _set_store(store, up=False)
         elif fault.name == "tunnel-closed":
             self._directory.publish(ids["host"], None)
         elif not fault.send:
-            misconfigure(self._directory, fault.name, noted=False)
+            return make(self._directory, fault.name)
         else:
+            before = self._objects()
             token = (await self._tenant.credential().get_token()).token
             base, headers = "https://graph.microsoft.com/v1.0", {"Authorization": f"Bearer {token}"}
             async with httpx.AsyncClient(transport=self._tenant.transport(), base_url=base, headers=headers) as graph:
                 for method, path, body in fault.send:
                     path, body = (Template(each).substitute(ids) for each in (path, body))
                     (await graph.request(method, path, json=json.loads(body or "null"))).raise_for_status()
+            return _differences(before, self._objects())
+        return []
+
+    def _objects(self) -> dict[tuple[str, str], dict[str, Any]]:
+        whole = "json_patch(body, json_object('parent', parent))"
+        rows = self._directory.rows(f"SELECT kind, id, {whole} AS body FROM objects WHERE deleted IS NULL")  # noqa: S608
+        return {(row["kind"], row["id"]): json.loads(row["body"]) for row in rows}
 
     async def _store(self) -> Path:
         address = (await self._session["endpoint_settings"]())["LegacyApiConnectionString"]
@@ -227,6 +280,40 @@ def _set_store(path: Path, *, up: bool) -> None:
     with contextlib.closing(sqlite3.connect(path)) as store, store:
         if store.execute("SELECT 1 FROM sqlite_master WHERE name = ?", names[:1]).fetchone():
             store.execute(f"ALTER TABLE {names[0]} RENAME TO {names[1]}")
+
+
+def _differences(before: Mapping[tuple[str, str], Any], after: Mapping[tuple[str, str], Any]) -> list[Made]:
+    made: list[Made] = []
+    for thing in {**before, **after}:
+        old, new = before.get(thing), after.get(thing)
+        if old is None or new is None:
+            made.append((*thing, WHOLE, old, new))
+        else:
+            made += [(*thing, name, old.get(name), new.get(name)) for name in {**old, **new}]
+    return [each for each in made if each[3] != each[4]]
+
+
+def _known(*names: str) -> set[str]:
+    given = {"-".join(name.lower().split()) for name in names}
+    if unknown := sorted(given - FAULTS.keys()):
+        raise KitError(
+            f"No fault is called {', '.join(unknown)}; the game goes on.",
+            next_step=f"Choose from {', '.join(sorted(FAULTS))}.",
+        )
+    return given
+
+
+def _spent(looks: Mapping[str, int]) -> int:
+    return sum(count * _LOOKS.get(what, 1) for what, count in looks.items())
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _words_of_looks(on: Mapping[str, Any]) -> str:
+    looks = on["looks"]
+    return f"{_count(sum(looks.values()), 'look')} for {_count(_spent(looks), 'point')}"
 
 
 def _words(names: Collection[str]) -> str:
