@@ -1,7 +1,6 @@
 """Try a room before the day: many people run the notebooks at once on this machine, each in a folder of their own.
 
-    python benchmarks/room.py --people 20                              # can this machine carry twenty?
-    python benchmarks/room.py --people 20 --until 06 --into /srv/room  # and keep their folders, ready for notebook 07
+    python benchmarks/room.py --people 20
 
 Each person has a folder with a copy of the notebooks, the sample data and a state folder `.kit`; the installed kit is
 one for all. Kernels are started anew, one for each notebook, as JupyterLab starts them.
@@ -102,7 +101,7 @@ def try_room(into: Path, people: int, until: str) -> dict[str, Any]:
         "slowest notebook, s": {number: max(each["taken"][number] for each in done) for number in done[0]["taken"]}
         if done
         else {},
-        "memory at most, GB": round((before - least) / 1e9, 1),
+        "less memory free on this machine, GB": round((before - least) / 1e9, 1),
         "cores here": os.cpu_count(),
         "highest load": round(load, 1),
         "ports of their endpoints": len({port for each in done for port in each["ports"]}),
@@ -120,16 +119,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--people", type=int, default=20, metavar="N")
     parser.add_argument("--until", default="07", metavar="NUMBER", help="the last notebook: 07")
-    parser.add_argument("--into", type=Path, metavar="DIR", help="a new folder for the people's folders, to keep them")
     parser.add_argument("--person", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.person:
         one_person(chosen.person, chosen.until)
         return 0
-    if chosen.into and chosen.into.exists() and any(chosen.into.iterdir()):
-        parser.error(f"{chosen.into} is not empty: give a new folder, or delete that one")
     with tempfile.TemporaryDirectory(prefix="room-") as folder:
-        figures = try_room(chosen.into or Path(folder), chosen.people, chosen.until)
+        figures = try_room(Path(folder), chosen.people, chosen.until)
     print(json.dumps(figures, indent=2))
     return 0 if figures["went through"] == chosen.people else 1
 

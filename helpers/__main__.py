@@ -61,6 +61,10 @@ def _parser() -> argparse.ArgumentParser:
         " its first notebook, with a fresh tenant.",
     )
 
+    prepare = commands.add_parser("prepare", help="make a rehearsal tenant that is ready for a notebook")
+    prepare.add_argument("notebook", metavar="NOTEBOOK", help="its two digits, such as 07: those before it are run")
+    prepare.set_defaults(run=_prepare, stopped="Delete the state folder, then run the same command again.")
+
     lab = commands.add_parser(
         "lab",
         help="open JupyterLab at the first notebook; further arguments go to Jupyter",
@@ -242,6 +246,12 @@ def _rehearse(chosen: argparse.Namespace) -> None:
     from helpers.run_notebooks import rehearse
 
     rehearse(html=chosen.html)
+
+
+def _prepare(chosen: argparse.Namespace) -> None:
+    from helpers.run_notebooks import prepare
+
+    prepare(chosen.notebook)
 
 
 def _lab(chosen: argparse.Namespace) -> None:

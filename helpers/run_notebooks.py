@@ -29,7 +29,18 @@ from tqdm import tqdm
 from helpers import settings
 from jitkit.errors import KitError
 
-__all__ = ["NOTEBOOKS", "Result", "in_order", "play", "rehearse", "run", "run_all", "write_html", "write_index"]
+__all__ = [
+    "NOTEBOOKS",
+    "Result",
+    "in_order",
+    "play",
+    "prepare",
+    "rehearse",
+    "run",
+    "run_all",
+    "write_html",
+    "write_index",
+]
 
 DAYS: Final = 90
 NOTEBOOKS: Final = Path(__file__).resolve().parents[1] / "notebooks"
@@ -348,6 +359,30 @@ Report     {result.report}{pages}
 Tenant     JIT_KIT_HOME={result.home} jitkit rehearsal    serves it for a closer look
 Next       jitkit lab    and do it by hand, with an untouched tenant"""
     )
+
+
+def prepare(notebook: str) -> None:
+    """Make a rehearsal tenant in the kit's state folder that is ready for a notebook, by running those before it.
+
+    Args:
+        notebook: its two digits.
+
+    Raises:
+        KitError: there is no such notebook, a tenant is there already, or a cell failed.
+    """
+    home, paths = settings.home(), in_order()
+    before = [path for path in paths if path.stem[:2] < notebook]
+    if notebook not in (numbers := [path.stem[:2] for path in paths]) or not before:
+        raise KitError(f"Nothing leads to a notebook {notebook}.", next_step=f"Choose one of {', '.join(numbers[1:])}.")
+    if (home / "rehearsal.sqlite3").exists() or settings.has_real_tenant(home):
+        raise KitError(
+            f"There is a tenant in {home} already. Nothing was changed.",
+            next_step="Shut all kernels down and delete that folder; if it holds a real tenant's key, set JIT_KIT_HOME"
+            " to a new folder instead.",
+        )
+    with tqdm(total=len(before), desc="Notebooks", unit="notebook", ncols=88) as bar:
+        run_all(before, home=home, each=lambda *_: bar.update())
+    tqdm.write(f"\nReady for notebook {notebook}: {home}\nNext       jitkit lab    and open {paths[len(before)].name}")
 
 
 def play(home: Path, *, html: Path | None = None, export: Path | None = None) -> Result:

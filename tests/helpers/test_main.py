@@ -37,7 +37,7 @@ def test_help_names_every_command_of_the_read_me(capsys: pytest.CaptureFixture[s
         main(["--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    for command in ("rehearse", "lab", "endpoint", "report", "rehearsal"):
+    for command in ("rehearse", "prepare", "lab", "endpoint", "report", "rehearsal"):
         assert f"`jitkit {command}" in (ROOT / "README.md").read_text(encoding="utf-8")
         assert command in shown
 
