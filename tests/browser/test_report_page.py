@@ -19,6 +19,10 @@ BEYOND = """() => [...document.querySelectorAll("main *")].filter(each => {
     const box = each.getBoundingClientRect();
     return box.width && box.right > document.documentElement.clientWidth + 1 && !each.closest("details:not([open])");
 }).map(each => each.outerHTML.slice(0, 80))"""
+OPEN_ALL = "document.querySelectorAll('details').forEach(each => { each.open = true; })"
+WIDER = """() => [...document.querySelectorAll("table")].filter(each =>
+    each.getBoundingClientRect().right > each.parentElement.getBoundingClientRect().right + 1
+).map(each => each.caption.innerText)"""
 SIZES = """() => [...document.querySelectorAll("svg text")].map(each => each.getBoundingClientRect().height)"""
 COLOURS = """() => ["svg text", "body"].map(each => getComputedStyle(document.querySelector(each))).map(
     (style, place) => place ? style.backgroundColor : style.fill)"""
@@ -59,13 +63,23 @@ def test_nothing_lies_beyond_the_screen_no_label_is_tiny_and_nothing_is_loaded(
     page.close()
 
 
+@pytest.mark.parametrize("width", [390, 768, 900, 1280])
+def test_with_all_numbers_open_no_table_is_wider_than_its_place(browser: Browser, report: Path, width: int) -> None:
+    page, _ = opened(browser, report, width)
+    page.evaluate(OPEN_ALL)
+    assert page.evaluate(WIDER) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.evaluate(BEYOND) == []
+    page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_keeps_people_from_reading_it(
     browser: Browser, report: Path, serious: Callable[..., list[str]], width: int, scheme: str
 ) -> None:
     page, _ = opened(browser, report, width, scheme)
-    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    page.evaluate(OPEN_ALL)
     assert serious(page) == []
     page.close()
 
