@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -245,13 +246,29 @@ def _check(chosen: argparse.Namespace) -> int:
 def _rehearse(chosen: argparse.Namespace) -> None:
     from helpers.run_notebooks import rehearse
 
+    _end_as_after_ctrl_c()
     rehearse(html=chosen.html)
 
 
 def _prepare(chosen: argparse.Namespace) -> None:
     from helpers.run_notebooks import prepare
 
+    _end_as_after_ctrl_c()
     prepare(chosen.notebook)
+
+
+def _end_as_after_ctrl_c() -> None:
+    for name in ("SIGHUP", "SIGTERM"):  # a closed terminal, which Windows does not signal; `kill`
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores it on purpose
+            signal.signal(number, _stop)
+
+
+def _stop(*_: object) -> None:
+    """End as after Ctrl-C, also where a script started this in the background, which ignores Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 def _lab(chosen: argparse.Namespace) -> None:

@@ -214,9 +214,17 @@ def _run_kernel(arguments: Sequence[str], folder: str, environment: Mapping[str,
     os.setsid()
     os.chdir(folder)
     os.environ.clear()
-    # The kernel ends when its parent does, which is the process that forks.
+    # The kernel ends with the process that forks, and with the one that runs the notebooks, however that ends.
     os.environ.update({**environment, "JPY_PARENT_PID": str(os.getppid())})
+    Thread(target=_end_with_parent, daemon=True).start()
     IPKernelApp.launch_instance(list(arguments))
+
+
+def _end_with_parent() -> None:
+    runner = multiprocessing.parent_process()
+    if runner is not None:
+        runner.join()
+        os._exit(1)
 
 
 # What nbconvert's own style lacks: contrast, links that are seen without colour, lines that fit a phone.

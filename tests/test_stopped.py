@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of a whole rehearsal, and notebooks whose kernels give up."""
+"""Ctrl-C, `kill` and a closed terminal in the middle of a whole rehearsal, and notebooks whose kernels give up."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -26,8 +27,8 @@ def notebook(folder: Path, source: str) -> Path:
     return path
 
 
-def test_ctrl_c_ends_a_rehearsal_at_once_and_leaves_nobody_behind(tmp_path: Path) -> None:
-    home = tmp_path / "home"
+def rehearsing(home: Path) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+    """Start a rehearsal; return it when a kernel has opened the tenant, with all processes below it."""
     run = subprocess.Popen(
         [sys.executable, "-m", "helpers", "rehearse"],
         env={**os.environ, "JIT_KIT_HOME": str(home), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"},
@@ -40,14 +41,36 @@ def test_ctrl_c_ends_a_rehearsal_at_once_and_leaves_nobody_behind(tmp_path: Path
     while not (home / "rehearse" / "rehearsal.sqlite3").exists():
         assert run.poll() is None and time.monotonic() < until, "no kernel opened the tenant"
         time.sleep(0.05)
-    children = psutil.Process(run.pid).children(recursive=True)
-    os.killpg(run.pid, signal.SIGINT)
+    return run, psutil.Process(run.pid).children(recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("send", "number"),
+    [
+        pytest.param(os.killpg, signal.SIGINT, id="Ctrl-C"),
+        pytest.param(os.kill, signal.SIGTERM, id="kill"),
+        # The terminal signals everything that it started, so also the process that forks kernels.
+        pytest.param(os.killpg, signal.SIGHUP, id="closed terminal"),
+    ],
+)
+def test_a_signal_ends_a_rehearsal_at_once_and_leaves_nobody_behind(
+    tmp_path: Path, send: Callable[[int, int], None], number: int
+) -> None:
+    run, children = rehearsing(tmp_path / "home")
+    send(run.pid, number)
     _, said = run.communicate(timeout=30)
     assert run.returncode == 130, said
     assert "Stopped by you. What you set up by hand is untouched" in said
     assert said.rstrip().endswith("The next rehearsal starts at its first notebook, with a fresh tenant.")
     assert "Traceback" not in said
     assert children and psutil.wait_procs(children, timeout=10)[1] == []
+
+
+def test_not_even_a_killed_rehearsal_leaves_anybody_behind(tmp_path: Path) -> None:
+    run, children = rehearsing(tmp_path / "home")
+    run.kill()
+    assert children and psutil.wait_procs(children, timeout=30)[1] == []
+    run.communicate(timeout=30)
 
 
 def test_a_kernel_that_dies_is_named(tmp_path: Path) -> None:
