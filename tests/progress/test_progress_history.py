@@ -38,9 +38,13 @@ def at(days: float) -> Figures:
     return Figures(migration().until(START + days * DAY))
 
 
-def test_the_first_report_says_that_it_is_the_first_and_all_that_is_open_needs_action(tmp_path: Path) -> None:
+def test_the_first_report_and_its_repetition_have_nothing_earlier_and_all_that_is_open_needs_action(
+    tmp_path: Path,
+) -> None:
     changes = at(15).changes(tmp_path)
-    assert changes.since is None and "the first report in this folder" in str(changes)
+    assert changes.since is None and str(changes).startswith("This folder holds no report of an earlier moment")
+    at(15).report(tmp_path)
+    assert at(15).changes(tmp_path) == changes
     assert "Lagging: app “Dealers”" in changes.trouble
 
 

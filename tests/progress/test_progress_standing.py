@@ -98,6 +98,16 @@ def test_a_groups_reasons_are_compared_with_those_of_the_others(figures: Figures
     assert next(iter(found)) == "By app, “Dealers”"  # more can be done than to remind
 
 
+def test_what_to_do_next_says_how_many_people_each_of_several_causes_has(figures: Figures) -> None:
+    """Waiting people of one action have causes of their own, which sum to its people."""
+    for step in do_next(figures.tables).itertuples():
+        causes = step.because.split("; ")
+        counts = [int(each.split()[0].replace(",", "")) for each in causes if each[0].isdigit()]
+        assert counts == sorted(counts, reverse=True)
+        assert sum(counts) == step.people if len(causes) > 1 else not counts
+    assert do_next(figures.tables)["because"].str.match(r"\d+ .+; \d+ .+").any()
+
+
 def test_what_to_do_next_names_owner_people_and_the_list(figures: Figures, tmp_path: Path) -> None:
     steps = do_next(figures.tables)
     assert steps["people"].sum() == figures.counts["remaining"]

@@ -147,12 +147,18 @@ def do_next(tables: Tables) -> pd.DataFrame:
     cause = waiting(tables)["cause"]
     frame = pd.DataFrame({"action": cause.map(advice), "owner": cause.map(states.owner), "why": cause.map(in_words)})
     by_step = frame.groupby(["action", "owner"])["why"]
-    found = by_step.agg(because=lambda words: words.mode()[0], people="size").reset_index()
+    found = by_step.agg(because=_in_parts, people="size").reset_index()
     effects = [each.effect for each in campaigns(tables) if each.effect and each.effect.by_lot]
     share = float(-np.diff(effects[-1].cells["share"])[0]) if effects else np.nan
     reminded = found["action"].isin([advice(each) for each in states.UNSEEN])
     found["brings"] = found["people"].where(~reminded, (found["people"] * max(share, 0.0)).round()).astype("Int64")
     return found.sort_values(["brings", "people", "action"], ascending=[False, False, True], ignore_index=True)
+
+
+def _in_parts(causes: pd.Series) -> str:
+    """Name the causes of one action, the most frequent first, each with its people where there are several."""
+    counts = causes.value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    return "; ".join(f"{count:,} {cause}" if len(counts) > 1 else str(cause) for cause, count in counts.items())
 
 
 @once
