@@ -620,8 +620,9 @@ async def switch_off(s: Steps, *, told: bool | None = None) -> Table:
         caption=f"May the old system be switched off? {'Yes' if may else 'Not yet'}",
         columns=("What", "So", "Found"),
         rows=rows,
-        note="First take the flag off everybody, so that nobody is sent to an endpoint that cannot ask any more; then"
-        " the listener, the extension and the endpoint; the old system last, with a backup that somebody can restore.",
+        note="Then as notebook 99 says: the listener first, so that no sign-in asks the endpoint; the extension and the"
+        " registrations; the people's flag, `await s.users.unmark()`, and its definition; the endpoint's host; the old"
+        " system last. A password that has not moved is lost with it, unless somebody can restore a backup.",
     )
 
 

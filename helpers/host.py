@@ -166,7 +166,9 @@ class Host(Step):
             caption=f"Waves for the {left:,} users who still have to migrate",
             columns=("Wave", "Users", "Meanwhile"),
             rows=rows,
-            note="A wave is whoever carries the flag: `s.users.mark(plan)` sets it for the people of one export file.",
+            note="They all carry the flag, so each of them moves at the next sign-in at an application of the listener."
+            " Who is without it is not counted. A wave gets it by an export file of its own: notebook 09 says how, also"
+            " where everybody has it.",
         )
 
     async def outages(self) -> Table:

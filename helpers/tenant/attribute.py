@@ -138,8 +138,8 @@ class MigrationFlag(ObjectStep[Application, ExtensionProperty, Flag]):
                 f"{waiting:,} users still carry the flag {self._name!r} with the value true: none of them could be"
                 " migrated afterwards.",
                 found=f"{full_name} (definition id {found.id})",
-                next_step="Let them sign in, or run `await s.users.remove()`, which takes the flag off those that the"
-                " kit marked. Then run this cell again.",
+                next_step="Let them sign in, or take the flag off all of them: `await s.users.unmark()`. Then run this"
+                " cell again.",
             )
 
     async def _count_surely(self, full_name: str) -> int:

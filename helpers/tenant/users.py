@@ -301,7 +301,7 @@ class Users(Step):
             asks=_NUMBER,
         )
         changes = {user_id: (name, {plan.flag: True}) for user_id, name in plan.mark.items()}
-        return await self._change("marked", "mark(plan", change, changes, confirm)
+        return await self._change("marked", "mark(plan, ", change, changes, confirm)
 
     async def update(self, plan: Plan, *, confirm: int | None = None) -> Card:
         """Change users who have not migrated to what a newer export says; who is disabled or gone there, is disabled.
@@ -324,14 +324,14 @@ class Users(Step):
             "the people whom the plan lists; accountEnabled takes their sign-in away",
             asks=_NUMBER,
         )
-        return await self._change("updated", "update(plan", change, plan.change, confirm)
+        return await self._change("updated", "update(plan, ", change, plan.change, confirm)
 
     async def _change(
         self, done: str, call: str, change: Change, changes: Mapping[str, Changed], confirm: int | None
     ) -> Card:
         count = len(changes)
-        if not _confirmed(count, confirm, done, f"{call})"):
-            facts = {"To do it": f"await s.users.{call}, confirm={count})"} if count else {}
+        if not _confirmed(count, confirm, done, f"{call.removesuffix(', ')})"):
+            facts = {"To do it": f"await s.users.{call}confirm={count})"} if count else {}
             return Card(title="Users", status=f"would be {done}" if count else "nothing to do", facts=facts)
         with recording_errors("change the users") as sent:
             writer = self._writer(await self._flag(), await self._issuer())
@@ -450,6 +450,34 @@ class Users(Step):
                 facts["Left after all"] = f"{writer.stayed:,} who have migrated since they were counted"
             facts["Where they are now"] = "Deleted users are in the recycle bin for 30 days."
             return Card(title="Users", status="removed", facts=facts, sent=tuple(sent[: before + 1]))
+
+    async def unmark(self, *, confirm: int | None = None) -> Card:
+        """Take the flag off everybody who has not migrated, whoever set it: their sign-ins lead to no call any more.
+
+        No user and no password is removed, and who has migrated stays so. `mark` sets the flag again; who gets it again
+        counts as there before the kit, so that `remove` does not delete them, nor `update` disable who is gone.
+
+        Args:
+            confirm: how many that is. Without it, nothing is written and the card says the number.
+
+        Returns:
+            A card; status `would be unmarked`, `unmarked`, `refused in part` or `nothing to do`.
+
+        Raises:
+            KitError: the number is not the one that the tenant has now.
+            WriteNotConfirmed: the person at the keyboard did not allow it.
+        """
+        with recording_errors("read who carries the flag"):
+            flag = await self._flag()
+            flagged = [row["id"] for row in await self._read("id", flag) if row.get(flag) is True]
+        change = Change(
+            "Take the migration flag off users who have not migrated",
+            [("Migration flag", "true", "")],
+            "everybody who carries it: their old password does not sign them in any more, they need a new one",
+            asks=_NUMBER,
+        )
+        changes: dict[str, Changed] = {each: (each, {flag: None}) for each in flagged}
+        return await self._change("unmarked", "unmark(", change, changes, confirm)
 
     async def _flag(self) -> str:
         return (await self._other(MigrationFlag).show()).full_name

@@ -133,6 +133,44 @@ async def test_whoever_has_migrated_since_the_plan_is_never_marked_again(ready: 
     assert (await ready.users.find("ada@shop.example")).flag is False
 
 
+async def test_the_flag_is_taken_off_everybody_who_has_not_moved_and_only_after_their_number(
+    ready: Kit, between: Between
+) -> None:
+    theirs = await made_by_hand(ready, "cleo@shop.example")
+    await set_flag(ready, theirs, True)
+    people = [person("ada@shop.example"), person("ben@shop.example"), person("dora@shop.example")]
+    await ready.users.apply(await ready.users.plan(users=people))
+    ada, ben, dora = [(await ready.users.find(each.username)).user_id for each in people]
+    await set_flag(ready, ada, False)
+
+    asked = await ready.users.unmark()
+    assert (asked.status, asked.facts["To do it"]) == ("would be unmarked", "await s.users.unmark(confirm=3)")
+    with pytest.raises(KitError, match="3 users would be unmarked, not 4") as wrong:
+        await ready.users.unmark(confirm=4)
+    assert "`await s.users.unmark()`" in wrong.value.next_step
+    assert (await ready.users.counts()).to_migrate == 3
+
+    async def ben_moves(request: httpx.Request, forward: Forward) -> httpx.Response | None:
+        if not request.url.path.endswith("/users"):
+            return None
+        answer = await forward()
+        between.interfere = None
+        await set_flag(ready, ben, False)
+        return answer
+
+    between.interfere = ben_moves
+    done = await ready.users.unmark(confirm=3)
+    assert (done.status, done.facts["Unmarked"], done.facts["Left after all"][:1]) == ("unmarked", "2", "1")
+    counts = await ready.users.counts()
+    assert (counts.to_migrate, counts.migrated) == (0, 2)
+    assert (await ready.users.unmark()).status == "nothing to do"
+
+    wave = await ready.users.plan(users=people)
+    assert list(wave.mark) == [dora]
+    assert (await ready.users.mark(wave, confirm=1)).facts["Marked"] == "1"
+    assert (await ready.users.find("dora@shop.example")).flag is True
+
+
 async def test_a_limit_leaves_the_rest_for_later(ready: Kit) -> None:
     plan = await ready.users.plan(users=PEOPLE[:30])
     first = await ready.users.apply(plan, limit=7)
@@ -161,7 +199,7 @@ async def test_applying_a_plan_marks_nobody_and_marking_takes_their_number(ready
 async def test_what_can_hurt_people_is_asked_about_with_a_number_that_the_question_does_not_name(
     ready: Kit, tmp_path: Path
 ) -> None:
-    """H4: creating is ordinary; marking, updating and removing each take the number of people."""
+    """H4: creating is ordinary; marking, updating, removing and unmarking each take the number of people."""
     seen: list[Change] = []
 
     async def note(change: Change) -> None:
@@ -176,11 +214,14 @@ async def test_what_can_hurt_people_is_asked_about_with_a_number_that_the_questi
     await users.mark(plan, confirm=1)
     await users.update(plan, confirm=25)
     await users.remove(confirm=26)
-    assert [(each.answer, bool(each.asks)) for each in seen] == [("", False), ("1", True), ("25", True), ("26", True)]
+    await set_flag(ready, await made_by_hand(ready, "ben@shop.example"), True)
+    await users.unmark(confirm=1)
+    asked = [(each.answer, bool(each.asks)) for each in seen]
+    assert asked == [("", False), ("1", True), ("25", True), ("26", True), ("1", True)]
     assert "25 people" in str(seen[0])
     for each in seen[1:]:
         assert each.answer not in each.asks + each.what + each.affected
-    assert len(await everybody(ready)) == 1
+    assert len(await everybody(ready)) == 2
     await gated.close()
 
 
