@@ -59,13 +59,12 @@ def row(
     counts = {name: int({**counted, **whole}.get(name, 0)) for name in _COUNTED}
     for name in _ESTIMATED:
         counts |= {f"{name}_{end}": number for end, number in whole.get(name, {}).items()}
+    gaps = [Finding("incomplete", "", subject=TEXTS["coverage"]["names"][table]) for table in incomplete]
     entries = [
         {"kind": each.kind, "name": each.name, "since": _iso(each.since), "until": _iso(each.until)}
         | {"over": is_over(each, as_of)}
-        for each in found
+        for each in (*found, *gaps)
     ]
-    names = [f"Incomplete: {TEXTS['coverage']['names'][table]}" for table in incomplete]
-    entries += [{"kind": "incomplete", "name": name, "since": None, "until": None, "over": False} for name in names]
     held, listed = (json.dumps(each, ensure_ascii=False) for each in (whole["held_back_by"], entries))
     return {"as_of": _iso(as_of), **counts, "held_back_by": held, "findings": listed}
 

@@ -75,8 +75,7 @@ def _fill(sheet: WriteOnlyWorksheet, frame: pd.DataFrame) -> None:
         widest = max((len(str(value)) for value in frame[name].head(_MEASURED)), default=0)
         sheet.column_dimensions[get_column_letter(number)].width = min(max(widest, len(name)) + 2, _WIDEST)
     sheet.append([*_cells(sheet, pd.Series([*map(str, frame)]))])
-    columns = [list(_cells(sheet, frame[name])) for name in frame]
-    for cells in zip(*columns, strict=True):
+    for cells in zip(*(_cells(sheet, frame[name]) for name in frame), strict=True):
         sheet.append(cells)
 
 

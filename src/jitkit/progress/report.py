@@ -322,10 +322,11 @@ class Figures:
         changes = self.changes(folder)
         if as_of is not None:
             files[history.FILE] = as_csv(history.added(history.read(folder), self._row()))
-        files["metrics.json"] = (
-            json.dumps(self._metrics(frames, changes), indent=2, allow_nan=False, default=figures.iso) + "\n"
+        numbers = self._metrics(frames, changes)
+        files["metrics.json"] = json.dumps(numbers, indent=2, allow_nan=False, default=figures.iso) + "\n"
+        files["report.html"] = self._page(
+            frames, title=title, numbers=numbers, changes=changes, export_problems=export_problems
         )
-        files["report.html"] = self._page(title, frames, changes, export_problems)
         write_all(folder, files)
         return folder / "report.html"
 
@@ -343,29 +344,20 @@ class Figures:
         as_of = self.tables.as_of if self.tables.as_of is not None else pd.Timestamp(0, tz="UTC")
         return history.row(as_of, self.counts, self.everybody, self.findings, incomplete)
 
-    def _page(
-        self, title: str, frames: dict[str, pd.DataFrame], changes: Changes, export_problems: pd.DataFrame | None
-    ) -> str:
-        tables, differ = self.tables, frames["reconciliation"].query("not agree")
+    def _page(self, frames: dict[str, pd.DataFrame], **given: Any) -> str:
+        differ = frames["reconciliation"].query("not agree")
         said = "flag " + differ["flag"] + ", log: " + differ["log"] + ", ledger: " + differ["ledger"]
         causes = differ.assign(said=said).groupby(["cause", "remedy"], sort=False)
         differ = causes.agg(users=("users", "sum"), said=("said", "; ".join)).reset_index()
         return template("report.html.jinja").render(
-            title=title,
             figures=self,
             frames=frames,
-            changes=changes,
-            tables=tables,
             parts=TEXTS["standing"],
-            past=[stands_out.is_over(each, tables.as_of) for each in self.findings],
-            campaigns=cohorts.campaigns(tables),
-            latency=figures.latency(tables),
-            retries=figures.retries(tables),
-            busy_seconds=len(figures.busy_seconds(tables)),
+            past=[stands_out.is_over(each, self.tables.as_of) for each in self.findings],
+            campaigns=cohorts.campaigns(self.tables),
             calls_per_second=CALLS_PER_SECOND,
             differ=differ.sort_values("users", ascending=False)[["cause", "users", "said", "remedy"]],
-            abuse=attacks(tables),
-            export_problems=export_problems,
+            **given,
         )
 
     def _metrics(self, frames: dict[str, pd.DataFrame], changes: Changes) -> dict[str, Any]:
