@@ -80,7 +80,6 @@ _NAME, _SHORT_NAME = 28, 20  # characters of a group's name, in a notebook and i
 _WIDEST: Final = 30  # characters of a bar's name on one line: longer ones would take half of the picture
 _YOUNG: Final = "too young to compare"
 _TIMES: Final = (1, 5, 10, 50, 100, 500, TIMEOUT_MS, 10_000, 60_000)  # milliseconds
-_CONFIDENCE: Final = 0.95
 _NUMBERS: Final = 4  # that stand next to each other under a narrow picture
 _AT_END: Final[dict[str, Any]] = {"xycoords": ("axes fraction", "data"), "va": "center"}
 
@@ -398,7 +397,7 @@ def campaign_chart(tables: Tables, campaign: Campaign) -> Chart:
         for name, line in _GROUP_LINES.items():
             users = np.array([len(getattr(campaign, name))])
             if users[0]:
-                low, high = wilson(both[name].to_numpy() * users, users, quantile(_CONFIDENCE))
+                low, high = wilson(both[name].to_numpy() * users, users, quantile())
                 ax.fill_between(ends, low, high, color=line["color"], alpha=0.25, linewidth=0)
             ax.plot(ends, both[name], markersize=4, linewidth=2, **line)
             last, words = both[name].iloc[-1], f"{line['label']} {100 * both[name].iloc[-1]:.0f} %"

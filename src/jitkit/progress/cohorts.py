@@ -20,7 +20,6 @@ COLUMN: Final = "campaign"
 """The column of users with who was reminded: `reached 2026-07-21`, and `control 2026-07-21` for who was not."""
 
 _DAY: Final = pd.Timedelta(days=1)
-_CONFIDENCE: Final = 0.95
 
 _MOST: Final = 40  # cohorts; the smaller ones are put together
 _JUDGED: Final = 20  # users from which on a cohort is called lagging
@@ -62,10 +61,10 @@ def cohorts(tables: Tables, by: str) -> pd.DataFrame:
     codes, names = pd.factorize(grouped(tables.users[by]), sort=True)
     moved = tables.users["migrated_at"].notna().to_numpy()
     whole, hits = np.bincount(codes, minlength=len(names)), np.bincount(codes[moved], minlength=len(names))
-    low, high = wilson(hits, np.maximum(whole, 1), quantile(_CONFIDENCE))
+    low, high = wilson(hits, np.maximum(whole, 1), quantile())
     plain = pd.DataFrame({"cohort": names.astype("str"), "users": whole, "migrated": hits, "remaining": whole - hits})
     plain = plain.assign(share=hits / np.maximum(whole, 1), share_low=low, share_high=high)
-    fair = _fair(tables, codes, len(names), moved, quantile(_CONFIDENCE, max(len(names), 1)))
+    fair = _fair(tables, codes, len(names), moved, quantile(max(len(names), 1)))
     result = pd.concat([plain, fair], axis=1)
     result["lagging"] = (result["fair_high"] < result["others"]) & (result["users"] >= _JUDGED)
     gap = (result["others"] - result["fair_share"]) * result["users"]
@@ -172,14 +171,14 @@ def campaigns(tables: Tables) -> list[Campaign]:
     if COLUMN not in tables.users:
         return []
     cells = tables.users[COLUMN].astype("str").fillna("")
-    filled = cells[cells != ""]
+    filled = cells[cells != ""].drop_duplicates()
     if not (fits := filled.str.fullmatch(_CELL)).all():
         raise BadTable(
             f"The column {COLUMN} of users holds “{filled[~fits].iloc[0]}”.",
             next_step="Write `reached 2026-07-21` for who was reminded then, `control 2026-07-21` for who was not.",
         )
     sent = []
-    for date in sorted(filled.str[-10:].unique()):
+    for date in sorted({*filled.str[-10:]}):
         at = pd.Timestamp(date, tz="UTC")
         if tables.as_of is None or at > tables.as_of:
             continue
@@ -267,7 +266,7 @@ def _by_shares(parts: list[pd.DataFrame], at: pd.Timestamp, days: int) -> tuple[
         rows.append((group, "after", len(waiting), moved, moved / len(waiting)))
     cells = pd.DataFrame(rows, columns=["group", "period", "users", "migrated", "share"])
     whole, share = cells["users"].to_numpy(), cells["share"].to_numpy()
-    low, high = wilson(cells["migrated"].to_numpy(), whole, quantile(_CONFIDENCE))
+    low, high = wilson(cells["migrated"].to_numpy(), whole, quantile())
     apart = share[0] - share[1]
     below = np.hypot(share[0] - low[0], high[1] - share[1])
     above = np.hypot(high[0] - share[0], share[1] - low[1])
@@ -294,7 +293,7 @@ def _by_change(parts: list[pd.DataFrame], at: pd.Timestamp, days: int) -> tuple[
     # Half a migration more keeps a cell without any from looking certain.
     by_counts = ((cells["migrated"] + 0.5) / cells["user_days"] ** 2).sum()
     by_days = sum(side.var() / max(len(side), 1) for side in (apart[:days].dropna(), apart[days:].dropna()))
-    effect, half = (rate[1] - rate[0]) - (rate[3] - rate[2]), quantile(_CONFIDENCE) * max(by_counts, by_days) ** 0.5
+    effect, half = (rate[1] - rate[0]) - (rate[3] - rate[2]), quantile() * max(by_counts, by_days) ** 0.5
     extra, low, high = (exposure * float(each) for each in (effect, effect - half, effect + half))
     return extra, low, high, cells
 

@@ -125,9 +125,9 @@ def share_of(given: float | str) -> float:
     return share
 
 
-def quantile(confidence: float, comparisons: int = 1) -> float:
-    """Return the normal quantile of a two-sided interval, wide enough for several at once (Bonferroni)."""
-    return NormalDist().inv_cdf(1 - (1 - confidence) / 2 / comparisons)
+def quantile(comparisons: int = 1) -> float:
+    """Return the normal quantile of a two-sided 95 % interval, wide enough for several at once (Bonferroni)."""
+    return NormalDist().inv_cdf(1 - (1 - 0.95) / 2 / comparisons)
 
 
 def wilson(hits: np.ndarray, whole: np.ndarray, z: float) -> tuple[np.ndarray, np.ndarray]:
@@ -303,10 +303,12 @@ def busy_seconds(tables: Tables) -> pd.DataFrame:
     there is none, in the sign-in log, by the second in which the sign-in began. The busiest come first.
     """
     asked = tables.ledger.assign(attempts=1) if len(tables.ledger) else tables.sign_ins[tables.asked]
-    counts = asked["attempts"].fillna(1).astype("int64").groupby(asked["time"].dt.floor("s")).sum()
-    busy = counts[counts >= _NEAR].rename("calls").reset_index()
-    busy["over"] = busy["calls"] > CALLS_PER_SECOND
-    return busy.sort_values(["calls", "time"], ascending=[False, True], ignore_index=True)
+    seconds, starts = np.unique(micros(asked["time"]) // 1_000_000, return_index=True)
+    counts = np.add.reduceat(asked["attempts"].fillna(1).to_numpy(dtype="int64"), starts) if len(starts) else starts
+    busy = counts >= _NEAR
+    time = pd.to_datetime(seconds[busy], unit="s", utc=True)
+    frame = pd.DataFrame({"time": time, "calls": counts[busy], "over": counts[busy] > CALLS_PER_SECOND})
+    return frame.sort_values(["calls", "time"], ascending=[False, True], ignore_index=True)
 
 
 def last_success(tables: Tables, *, called: bool = False) -> np.ndarray:

@@ -77,7 +77,7 @@ def _asked(tables: Tables) -> pd.DataFrame:
     own = called["cause"].where(called["cause"].isin(OUTAGE))
     times, people, cause = called["time"], called["row"].to_numpy(), pd.Series(own.to_numpy())
     if tables.asked.any():
-        rows = tables.sign_ins[tables.asked]
+        rows = tables.sign_ins.loc[tables.asked, ["time", "correlation_id", "callout_error"]]
         times, people, codes = rows["time"], tables.people[tables.asked], rows["callout_error"].to_numpy(dtype="int64")
         # The endpoint's own cause says more than the error that Entra made of it.
         known = np.append(own.to_numpy(dtype=object), np.array([None], dtype=object))

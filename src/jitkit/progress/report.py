@@ -140,8 +140,7 @@ class Figures:
         ends = figures.time_of(certificate_ends, "The certificate's end") if certificate_ends else None
         sent = tuple(figures.time_of(mail, "A reminder's day") for mail in mails)
         last = figures.time_of(deadline, "The deadline") if deadline else None
-        share = figures.share_of(target)
-        return replace(self, target=share, certificate_ends=ends, mails=sent, deadline=last)
+        return replace(self, target=figures.share_of(target), certificate_ends=ends, mails=sent, deadline=last)
 
     def only(self, **values: str) -> Figures:
         """Select some of the people.

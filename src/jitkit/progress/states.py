@@ -71,10 +71,9 @@ def remaining(tables: Tables) -> pd.DataFrame:
     frame = reasons(tables).value_counts().rename_axis("cause").rename("users").reset_index()
     frame = frame.assign(reason=frame["cause"].map(in_words), fix=frame["cause"].map(advice))
     # Causes that mean the same are one reason.
-    users = frame.groupby("reason")["users"].sum()
-    fixes = frame.sort_values(["users", "fix"], ascending=[False, True]).drop_duplicates("reason").set_index("reason")
-    result = figures.counted(users, "reason").rename(columns={"count": "users"})
-    return result.assign(fix=result["reason"].map(fixes["fix"]).astype("str"))
+    by_reason = frame.sort_values(["users", "fix"], ascending=[False, True]).groupby("reason", as_index=False)
+    result = by_reason.agg(users=("users", "sum"), fix=("fix", "first")).astype({"reason": "str", "fix": "str"})
+    return result.sort_values(["users", "reason"], ascending=[False, True], ignore_index=True)
 
 
 def in_words(reason: str) -> str:
