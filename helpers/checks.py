@@ -769,10 +769,17 @@ async def require_all(s: Steps, checkpoints: list[Checkpoint], caption: str) -> 
             else:
                 missing.append((each, problem))
     if missing:
+        cause = missing[0][1]
+        step = cause.next_step
+        # The endpoint needs no run of its own: its check starts it once the key is there.
+        first, *others = dict.fromkeys(each.notebook for each, _ in missing if each.notebook != "05") or [""]
+        if others and isinstance(cause, NotReady):
+            rest = " and ".join(filter(None, (", ".join(others[:-1]), others[-1])))
+            step = f"Run notebook {first} first, then {rest}, each from its first cell, then this cell again."
         raise NotReady(
             "Not there yet: " + "; ".join(f"{each.what} ({problem.happened})" for each, problem in missing),
             service=next((problem.service for _, problem in missing if problem.service), None),
-            next_step=missing[0][1].next_step,
+            next_step=step,
         )
     return Table(caption=caption, columns=("What", "Ready", "Found"), rows=rows, note=_UNREAD if unread else "")
 

@@ -47,7 +47,7 @@ async def test_an_untouched_tenant_names_everything_that_is_missing(tmp_path: Pa
         await s.require("07")
     for each in needs_of("07")[1:]:
         assert each.what in caught.value.happened
-    assert "01" in caught.value.next_step
+    assert "Run notebook 01 first, then 02, 03, 04 and 06, each from its first cell" in caught.value.next_step
 
 
 async def test_sign_in_before_users_says_which_notebook(home: Path, opening: Opening) -> None:
