@@ -403,8 +403,8 @@ class EncryptionKey(ObjectStep[Application, _Pair, Key]):
     def _get_it_here(self) -> str:
         return (
             f"Copy the key file from the machine that made it to {self.private_key_path}. Or run"
-            " `await s.key.ensure(replace=True)`: it makes a new key next to that one and switches to it; an endpoint"
-            " that has only the old key then fails."
+            " `await s.key.ensure(replace=True)`: it adds a new key next to that one, and switches to it once"
+            " the endpoint has it."
         )
 
     def _require_valid(self, local: Certificate) -> None:
@@ -444,7 +444,7 @@ def read_pair(path: Path) -> Certificate | None:
         raise SettingsError(
             f"The key file {path} cannot be used: {words}.",
             next_step="Put a good copy back, or move the file away and run `await s.key.ensure(replace=True)`, which"
-            " makes a new key and switches the tenant to it.",
+            " adds a new key and switches the tenant to it once the endpoint has it.",
         ) from None
     return certificate
 

@@ -226,8 +226,8 @@ class VaultKey(EncryptionKey):
     def _get_it_here(self) -> str:
         return (
             "Choose the vault that has it in notebook 09, or enable that version again. Or run"
-            " `await s.key.ensure(replace=True)`: it makes a new version and switches to it; an endpoint that has only"
-            " the old key then fails."
+            " `await s.key.ensure(replace=True)`: it makes a new version, and switches to it once the endpoint has"
+            " it."
         )
 
 

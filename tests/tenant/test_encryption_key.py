@@ -162,6 +162,7 @@ async def test_a_key_whose_private_half_is_elsewhere_is_replaced_only_on_request
         with pytest.raises(NotReady, match=made.thumbprint) as refused:
             await verb()
         assert "replace=True" in refused.value.next_step
+        assert "switches to it once the endpoint has it" in refused.value.next_step
     assert await registered(ready) == before
     assert not ready.key.private_key_path.exists()
 
