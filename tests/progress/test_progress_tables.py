@@ -34,6 +34,28 @@ def test_one_user_is_one_row_the_one_that_knows_the_earliest_migration() -> None
         assert found["migrated_at"][0] == pd.Timestamp("2026-11-02", tz="UTC")
 
 
+def test_a_log_that_is_sorted_piece_by_piece_keeps_each_row_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jitkit.progress.tables._PIECE", 5)
+    second = pd.Series(range(40)) // 4
+    frame = pd.DataFrame(
+        {
+            "time": pd.Timestamp("2026-11-02", tz="UTC") + pd.to_timedelta(second, unit="s"),
+            "user_id": [f"u{9 - number % 4}" for number in range(40)],
+            "result_code": range(40),
+            "correlation_id": [f"c{number}" if number % 7 else None for number in range(40)],
+        }
+    )
+    in_parts = pd.concat([frame[:15], frame[15:]], ignore_index=True)
+    expected = frame.sort_values(["time", "user_id"])
+    for given in (in_parts, in_parts.sample(frac=1, random_state=1)):  # near its order, and far from it
+        found = tidy(given, "sign_ins")
+        assert found["result_code"].tolist() == expected["result_code"].tolist()
+        assert (
+            found["correlation_id"].astype("object").fillna("").tolist()
+            == expected["correlation_id"].fillna("").tolist()
+        )
+
+
 def test_dimensions_are_kept() -> None:
     assert list(tidy(users(), "users")["country"]) == ["DE", "DE", "FR", "FR", "FR", "IT"]
 

@@ -23,8 +23,6 @@ from jitkit.progress.tables import (
     Remark,
     Tables,
     in_utc,
-    index_in,
-    isin,
     micros,
     once,
     plain_text,
@@ -221,13 +219,12 @@ def waves(tables: Tables) -> pd.Series:
 def calls(tables: Tables) -> pd.DataFrame:
     """Return one row of the ledger for each password that was asked about, without Entra's repeated attempts.
 
-    Its further column `row` is the row of the user; -1 for a user who is not in scope.
+    Its further columns are the `row` of the user, -1 for one who is not in scope, and the `number` of `Tables.joined`.
     """
-    ledger = tables.ledger
-    codes, _ = pd.factorize(ledger["correlation_id"])
+    ledger, (_, codes) = tables.ledger, tables.joined
     fresh = (ledger["attempt"].fillna(1) <= 1).astype("int64")
     repeated = pd.DataFrame({"id": codes, "asked": fresh.groupby(codes).cumsum()}).duplicated(keep="last")
-    return ledger.assign(row=tables.callers)[~(repeated & (codes >= 0))]
+    return ledger.assign(row=tables.callers, number=codes)[~(repeated & (codes >= 0))]
 
 
 @once
@@ -239,8 +236,8 @@ def trials(tables: Tables) -> np.ndarray:
     covered = ledger["time"].between(log.since, log.until).to_numpy()
     marked: np.ndarray = ledger["user_id"].notna().to_numpy() & (tables.callers < 0) & covered
     if marked.any():
-        ids, called = tables.sign_ins["correlation_id"], ledger["correlation_id"][marked]
-        marked[marked] = ~isin(called, ids[isin(ids, called)])
+        logged, lines = tables.joined
+        marked &= ~np.isin(lines, logged[logged >= 0])
     return marked
 
 
@@ -261,9 +258,9 @@ def failures(tables: Tables) -> pd.DataFrame:
     own = answered[answered["action"].isna() | (answered["action"] == BLOCK)]
     if len(tables.sign_ins):
         own = own[own["correlation_id"].notna()]
-    broken = tables.sign_ins[(tables.sign_ins["callout_error"] > 0).fillna(False)]
-    entra = broken[~isin(broken["correlation_id"], own["correlation_id"])]
-    codes = entra["callout_error"].value_counts()
+    broken = (tables.sign_ins["callout_error"] > 0).to_numpy(dtype=bool, na_value=False)
+    broken[broken] = ~np.isin(tables.joined[0][broken], own["number"])
+    codes = tables.sign_ins.loc[broken, "callout_error"].value_counts()
     codes.index = pd.Index([callout_cause(int(code)) for code in codes.index], dtype="str")
     counts = pd.concat([own["cause"].fillna("no cause given").value_counts(), codes])
     frame = counted(counts.groupby(level=0).sum(), "cause")
@@ -325,11 +322,13 @@ def last_success(tables: Tables, *, called: bool = False) -> np.ndarray:
 @once
 def _ahead(tables: Tables) -> np.ndarray:
     """Return the microseconds from each sign-in to its call, where both logs have it."""
-    asked = tables.sign_ins.loc[tables.asked, ["correlation_id", "time"]]
-    asked = asked.dropna().drop_duplicates("correlation_id")
-    called = calls(tables)[["correlation_id", "time"]].dropna().drop_duplicates("correlation_id")
-    rows = index_in(called["correlation_id"], asked["correlation_id"])
-    ahead: np.ndarray = micros(called["time"])[rows >= 0] - micros(asked["time"])[rows[rows >= 0]]
+    called = calls(tables)[["number", "time"]].query("number >= 0").drop_duplicates("number")
+    both = tables.asked & (tables.joined[0] >= 0)
+    number, began = tables.joined[0][both], micros(tables.sign_ins["time"])[both]
+    first = np.full(len(tables.ledger), NEVER)
+    first[number[::-1]] = began[::-1]  # in the reverse order of time: of several the first one stays
+    since = first[called["number"]]
+    ahead: np.ndarray = (micros(called["time"]) - since)[since != NEVER]
     return ahead
 
 
@@ -370,8 +369,9 @@ def _zone_minutes(tables: Tables) -> int:
 def quality(tables: Tables) -> pd.DataFrame:
     """List what does not fit in the tables, and what the collector noticed: `finding`, `rows`, `cause`, `remedy`."""
     users, asked, tried = tables.users, tables.sign_ins[tables.asked], trials(tables)
-    called = tables.ledger["correlation_id"][~tried].dropna()
-    answered, ids = asked.loc[asked["callout_error"] == 0, "correlation_id"], tables.sign_ins["correlation_id"]
+    logged, lines = tables.joined
+    called = lines[~tried & (lines >= 0)]
+    answered = logged[tables.asked][(asked["callout_error"] == 0).to_numpy(dtype=bool)]
     moved, missing, ahead = users["migrated_at"].notna(), missing_days(tables), skew(tables).total_seconds()
     later = users["migrated_at"] > tables.as_of if tables.as_of is not None else moved
     both = len(tables.sign_ins) and len(tables.ledger)
@@ -382,8 +382,8 @@ def quality(tables: Tables) -> pd.DataFrame:
         remark("strange_ids", strange_rows(tables)),
         remark("out_of_scope", int((tables.asked & (tables.people < 0)).sum())),
         remark("trials", int(tried.sum())),
-        remark("unmatched_calls", int((~isin(called, ids[isin(ids, called)])).sum()) if both else 0),
-        remark("unmatched_callouts", int((~isin(answered, called)).sum()) if both else 0),
+        remark("unmatched_calls", int((~np.isin(called, logged)).sum()) if both else 0),
+        remark("unmatched_callouts", int((~np.isin(answered, called)).sum()) if both else 0),
         remark("missing_days", len(missing), ", ".join(missing[:7])),
         remark("skew", round(abs(ahead)), "ahead" if ahead > 0 else "behind"),
         remark("other_clocks", _other_clocks(tables)),

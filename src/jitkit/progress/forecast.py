@@ -41,7 +41,7 @@ from jitkit.progress.survival import (
     fit_survival,
     times_of,
 )
-from jitkit.progress.tables import Tables
+from jitkit.progress.tables import Tables, micros, once
 from jitkit.progress.wording import say
 
 __all__ = ["LINES", "Forecast", "constant_hazard", "exponential", "forecast", "interval", "straight_line"]
@@ -197,7 +197,7 @@ def forecast(
     mails, effect = sorted(mails), _effect(tables)
     people = users.assign(row=np.arange(in_scope))
     held = people[~here & np.append(held_back, later)] if held_back is not None else people[:0]
-    case = _Case(people[here], held, [*windows, *_known_windows(tables, mails, deadline)], _visits(tables))
+    case = _Case(people[here], held, [*windows, *_known_windows(tables, mails, deadline)], tables)
     weights, error, backtest = _try_on_the_past(case, as_of, history) if with_backtest else _UNTRIED
     played = _play(case, as_of, days)
     sizes = played.sizes.tolist()
@@ -270,7 +270,7 @@ class _Case(NamedTuple):
     users: pd.DataFrame
     held: pd.DataFrame
     windows: list[Window]
-    visits: pd.DataFrame
+    tables: Tables
 
 
 class _Played(NamedTuple):
@@ -292,11 +292,14 @@ def _known_windows(tables: Tables, mails: list[pd.Timestamp], deadline: pd.Times
     return [*((at, at + _AFTER_MAIL) for at in sent), *zip(long["since"], long["until"], strict=True), *last]
 
 
+@once
 def _visits(tables: Tables) -> pd.DataFrame:
     """List when users came to the new system: `row` of the user and `time`, the last of each day."""
-    rows = tables.people
-    found = pd.DataFrame({"row": rows[rows >= 0], "time": tables.sign_ins["time"][rows >= 0]})
-    return found.groupby(["row", found["time"].dt.floor("D")])["time"].max().reset_index(level=0)
+    known = np.flatnonzero(tables.people >= 0)
+    row, times = tables.people[known], tables.sign_ins["time"].iloc[known]
+    day_of_user = micros(times) // 86_400_000_000 * len(tables.users) + row
+    last = ~pd.Series(day_of_user).duplicated(keep="last").to_numpy()
+    return pd.DataFrame({"row": row[last], "time": times.array[last]})
 
 
 def _effect(tables: Tables) -> tuple[float, float] | None:
@@ -337,8 +340,9 @@ def _play(case: _Case, as_of: pd.Timestamp, days: int) -> _Played:
         people = fit_survival(history, times, rhythm, 0, _DRAWS)
     else:
         silent, seen = known
-        row = pd.Index(users["row"]).get_indexer(case.visits["row"])
-        at = np.asarray((case.visits["time"] - times.origin).dt.total_seconds(), dtype=float) / DAY.total_seconds()
+        visits = _visits(case.tables)
+        row = pd.Index(users["row"]).get_indexer(visits["row"])
+        at = np.asarray((visits["time"] - times.origin).dt.total_seconds(), dtype=float) / DAY.total_seconds()
         row, at = row[row >= 0], at[row >= 0]
         if len(seen):
             later = np.flatnonzero((seen > times.flagged + 1) & (seen <= times.now))

@@ -12,7 +12,7 @@ import pandas as pd
 
 from jitkit.explanations import callout_cause, fix, meaning
 from jitkit.progress.figures import busy_seconds, calls, latency, retries
-from jitkit.progress.tables import NEVER, Tables, in_utc, index_in, micros, moments, once
+from jitkit.progress.tables import NEVER, Tables, in_utc, micros, moments, once
 from jitkit.protocol import CALLS_PER_SECOND
 
 OUTAGE: Final = ("down", "legacy_timeout", "breaker_open", "throttled", "busy", "unexpected", "no_signing_keys")
@@ -80,8 +80,9 @@ def _asked(tables: Tables) -> pd.DataFrame:
         rows = tables.sign_ins.loc[tables.asked, ["time", "correlation_id", "callout_error"]]
         times, people, codes = rows["time"], tables.people[tables.asked], rows["callout_error"].to_numpy(dtype="int64")
         # The endpoint's own cause says more than the error that Entra made of it.
-        known = np.append(own.to_numpy(dtype=object), np.array([None], dtype=object))
-        said = pd.Series(known[index_in(rows["correlation_id"], called["correlation_id"])])
+        known = pd.Series(own.to_numpy(dtype=object), called["number"])
+        known = known[(known.index >= 0) & ~known.index.duplicated()]
+        said = known.reindex(tables.joined[0][tables.asked]).reset_index(drop=True)
         named = {code: callout_cause(code) for code in np.unique(codes).tolist() if code}
         cause = said.fillna(pd.Series(codes).map(named))
     return pd.DataFrame({"time": micros(times), "row": people, "broken": cause.notna(), "cause": cause})

@@ -52,6 +52,7 @@ QUIET: Final = pd.Timedelta(days=2)
 _ROUND: Final = 10_000  # portals and tools stop an export at a multiple of this many rows
 
 _LARGEST: Final = 2**31 - 1
+_PIECE: Final = 250_000  # rows of texts that are sorted at a time
 _SPELLED: Final = (
     r"^(\d{1,2})([./])(\d{1,2})[./](\d{4})(?:,?\s+(\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:\s?[AaPp][Mm])?))?$"
 )
@@ -215,6 +216,12 @@ class Tables:
         return self._rows_of_users(self.ledger["user_id"])
 
     @cached_property
+    def joined(self) -> tuple[np.ndarray, np.ndarray]:
+        """Number the ledger's correlation ids: for each sign-in and each line its number; -1 without, or elsewhere."""
+        lines, known = pd.factorize(self.ledger["correlation_id"])
+        return index_in(self.sign_ins["correlation_id"], known), lines
+
+    @cached_property
     def asked(self) -> np.ndarray:
         """Marks the sign-ins that ran a callout."""
         return self.sign_ins["callout_error"].notna().to_numpy()
@@ -370,7 +377,7 @@ def _cell(frame: pd.DataFrame, name: str, at: int) -> str:
 
 def index_in(texts: pd.Series | pd.Index, known: pd.Series | pd.Index) -> np.ndarray:
     """Find the first position of each text in `known`, by Apache Arrow; -1 where it is not there, or missing."""
-    found = pc.index_in(_arrow(texts), value_set=_arrow(known), skip_nulls=True)
+    found = pc.index_in(_arrow(texts), value_set=_arrow(known).combine_chunks(), skip_nulls=True)
     rows: np.ndarray = found.fill_null(-1).to_numpy()
     return rows
 
@@ -381,9 +388,9 @@ def isin(texts: pd.Series, known: pd.Series) -> np.ndarray:
     return found
 
 
-def _arrow(column: pd.Series | pd.Index) -> pa.Array:
+def _arrow(column: pd.Series | pd.Index) -> pa.ChunkedArray:
     texts = pa.array(column.astype("str").array, pa.large_string())
-    return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+    return texts if isinstance(texts, pa.ChunkedArray) else pa.chunked_array([texts])
 
 
 def tidy(frame: pd.DataFrame, kind: str, spelling: Spelling = _AS_WRITTEN) -> pd.DataFrame:
@@ -466,9 +473,23 @@ def _in_order(columns: dict[str, pd.Series]) -> pd.DataFrame:
 
 
 def _take(columns: dict[str, pd.Series], rows: np.ndarray) -> None:
-    """Replace each column by some of its rows: no more than one column exists twice at a time."""
-    for name in columns:
-        columns[name] = pd.Series(columns[name].array.take(rows))
+    """Replace each column by some of its rows: no more than one column exists twice at a time, of texts a piece."""
+    near = len(rows) > 0 and np.abs(rows - np.arange(len(rows))).max() < _PIECE
+    for name in [*columns]:
+        if near and columns[name].dtype == "str":
+            columns[name] = pd.Series(_take_near(_arrow(columns.pop(name)), rows), dtype="str")
+        else:
+            columns[name] = pd.Series(columns.pop(name).array.take(rows))
+
+
+def _take_near(texts: pa.ChunkedArray, rows: np.ndarray) -> pa.ChunkedArray:
+    """Take rows that all lie near their new places: what no later row needs is freed on the way."""
+    pieces, gone = [], 0
+    for begin in range(0, len(rows), _PIECE):
+        first = max(begin - _PIECE, 0)
+        texts, gone = texts.slice(first - gone), first
+        pieces += texts.slice(0, 3 * _PIECE).take(pa.array(rows[begin : begin + _PIECE] - first)).chunks
+    return pa.chunked_array(pieces, pa.large_string())
 
 
 def without_names(tables: Tables) -> Tables:
@@ -494,8 +515,9 @@ def without_names(tables: Tables) -> Tables:
 
 def _is_banded(texts: pd.Series) -> bool:
     """Return whether the texts are numbers or dates, of which figures show bands alone."""
-    dates = pd.to_datetime(texts, errors="coerce", utc=True, format="ISO8601")
-    return bool(pd.to_numeric(texts, errors="coerce").notna().all() or dates.notna().all())
+    different = pd.Series(texts.unique())
+    dates = pd.to_datetime(different, errors="coerce", utc=True, format="ISO8601")
+    return bool(pd.to_numeric(different, errors="coerce").notna().all() or dates.notna().all())
 
 
 def _one_row_per_user(users: pd.DataFrame) -> pd.DataFrame:
