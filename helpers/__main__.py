@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen, further = parser.parse_known_args(arguments)
     if further and chosen.run is not _lab:
         parser.error(f"unrecognized arguments: {' '.join(further)}")
+    if chosen.run is None:
+        parser.exit(2, parser.format_help())
     chosen.further = further
     try:
         code = int(chosen.run(chosen) or 0)
@@ -51,8 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jitkit", description="Set up, rehearse and follow a just-in-time password migration to Entra External ID."
     )
-    parser.set_defaults(stopped="Run the same command again; nothing is lost.")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    parser.set_defaults(run=None, stopped="Run the same command again; nothing is lost.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     rehearse = commands.add_parser("rehearse", help="run every notebook and 90 days of sign-ins against a fresh tenant")
     rehearse.add_argument("--html", type=Path, metavar="DIR", help="also write the executed notebooks as HTML here")

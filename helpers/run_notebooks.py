@@ -364,7 +364,8 @@ Blocked    {result.blocked:>6,} of the remaining: they cannot move until an admi
 Took       {minutes} min {seconds} s
 
 Report     {result.report}{pages}
-Tenant     JIT_KIT_HOME={result.home} jitkit rehearsal    serves it for a closer look
+Tenant     {result.home}
+Look at it JIT_KIT_HOME={result.home} jitkit rehearsal    serves that tenant
 Next       jitkit lab    and do it by hand, with an untouched tenant"""
     )
 

@@ -23,13 +23,21 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["bogus"], ["rehearsal", "--port", "x"], ["rehearse", "--html"], ["report", "--target"]]
+    "words", [["bogus"], ["--bogus"], ["rehearsal", "--port", "x"], ["rehearse", "--html"], ["report", "--target"]]
 )
 def test_mistyped_commands_show_how_it_is_used(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert ended.value.code == 2
     assert "usage: jitkit" in capsys.readouterr().err
+
+
+def test_the_command_alone_lists_what_it_can_do(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    shown = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert "usage: jitkit" in shown and "run every notebook" in shown and "required" not in shown
 
 
 def test_help_names_every_command_of_the_read_me(capsys: pytest.CaptureFixture[str]) -> None:
