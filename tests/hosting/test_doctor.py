@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -276,7 +277,8 @@ def test_what_was_not_read_cannot_be_told_and_says_how_to_read_it() -> None:
     unknown = {each.what: each.found for each in by_verdict(findings, CANNOT_TELL)}
     assert "az keyvault show -n kv-jit" in unknown["the vault's firewall"]
     assert "az resource show -g rg-jit -n func-jit" in unknown["HTTPS only"]
-    assert "appsettings list" in unknown["JIT_PROFILE"]
+    assert "appsettings list -g rg-jit -n func-jit" in unknown["JIT_PROFILE"]
+    assert [each.found for each in findings if re.search(r"\{\w+\}", each.found + each.fix)] == []
     assert len(by_verdict(findings, PASS)) < 8
 
 
@@ -458,8 +460,21 @@ async def test_a_tenant_in_order_passes_and_nothing_is_written(home: Path, openi
         *("that vault and tenant hold the same certificate", "where else that key's private half is"),
     ):
         assert rows[what] == PASS
-    assert rows["the vault's firewall"] == CANNOT_TELL
+    assert rows["what only Azure shows"] == CANNOT_TELL and "the vault's firewall" not in rows
     assert [each for each in checked.sent if each.method != "GET" and "/validate" not in each.url] == []
+
+
+async def test_the_rehearsal_says_in_one_row_what_only_azure_shows(home: Path, opening: Opening) -> None:
+    s, _ = await hosted(opening, home)
+    checked = await s.check("go-live")
+    [found] = [row for row in checked.rows if row[0] == "what only Azure shows"]
+    without = [
+        each for each in examine(replace(good(), settings=None, azure={})) if each.unread not in ("", "versions")
+    ]
+    assert re.match(rf"{len(without)} settings of the app", str(found[2]))
+    assert 'resource_group="rg-jit-migration", app="func-jit-migration"' in str(found[3])
+    unknown = {row[0] for row in checked.rows if row[1] == CANNOT_TELL}
+    assert unknown <= {found[0], "the applications whose users migrate"} | NEVER_KNOWN
 
 
 async def test_a_forgotten_switch_is_found_while_sign_ins_still_work(home: Path, opening: Opening) -> None:

@@ -64,6 +64,7 @@ class Finding:
     verdict: str  # PASS, FAIL or CANNOT_TELL
     found: str
     fix: str = ""  # empty when it passed
+    unread: str = ""  # what would show it and was not read: a name of [read] in doctor.toml
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Evidence:
 
 
 class _Unknown(Exception):
-    """Something is not shown; the text says what."""
+    """Something is not shown: the words, and the name of the document of Azure that would show it, if it is one."""
 
 
 _Verdict = tuple[bool, str]
@@ -120,7 +121,7 @@ def _judge(look: Callable[[Evidence], _Verdict], evidence: Evidence) -> Finding:
     try:
         good, found = look(evidence)
     except _Unknown as unknown:
-        return Finding(what, CANNOT_TELL, str(unknown), advice)
+        return Finding(what, CANNOT_TELL, unknown.args[0], advice, *unknown.args[1:])
     return Finding(what, PASS, found) if good else Finding(what, FAIL, found, advice)
 
 
@@ -305,7 +306,7 @@ def _sign_in_log(e: Evidence) -> _Verdict:
 
 def _settings(e: Evidence) -> Mapping[str, str]:
     if e.settings is None:
-        raise _Unknown(f"The endpoint's settings were not read: {_COMMANDS['settings']}")
+        raise _Unknown(f"The endpoint's settings were not read: {_filled(_COMMANDS['settings'], e)}", "settings")
     return e.settings
 
 
@@ -459,7 +460,7 @@ def _storage_settings(e: Evidence) -> _Verdict:
 
 def _document(e: Evidence, name: str) -> Any:
     if name not in e.azure:
-        raise _Unknown(f"It was not read: {_filled(_COMMANDS[name], e)}")
+        raise _Unknown(f"It was not read: {_filled(_COMMANDS[name], e)}", name)
     return e.azure[name]
 
 
