@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from helpers import run_notebooks
+from helpers.__main__ import _stop
 from jitkit.errors import KitError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,6 +65,16 @@ def test_a_signal_ends_a_rehearsal_at_once_and_leaves_nobody_behind(
     assert said.rstrip().endswith("The next rehearsal starts at its first notebook, with a fresh tenant.")
     assert "Traceback" not in said
     assert children and psutil.wait_procs(children, timeout=10)[1] == []
+
+
+@pytest.mark.parametrize("before", [signal.default_int_handler, signal.SIG_IGN])
+def test_kill_also_ends_a_rehearsal_that_a_script_started_without_ctrl_c(before: signal._HANDLER) -> None:
+    kept = signal.signal(signal.SIGINT, before)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _stop(signal.SIGTERM, None)
+    finally:
+        signal.signal(signal.SIGINT, kept)
 
 
 def test_not_even_a_killed_rehearsal_leaves_anybody_behind(tmp_path: Path) -> None:
