@@ -47,6 +47,12 @@ def test_every_planted_story_stands_out_before_the_first_figure(out: Path, story
     assert found.startswith("<strong>")
 
 
+def test_it_names_the_day_of_the_cost_and_the_people_of_each_cause(out: Path) -> None:
+    page = html.unescape((out / "report.html").read_text(encoding="utf-8"))
+    assert "If it is switched off on 29 Sep 2026, the last day of these figures, about" in page
+    assert re.search(r"\d+ signed in without the endpoint being asked, and the flag is still set; \d+ of a group", page)
+
+
 def test_what_stands_out_and_was_not_planted_lies_in_how_people_are(out: Path) -> None:
     """Whoever was seen long ago comes seldom: that is true of the people of any plan."""
     found = json.loads((out / "metrics.json").read_text())["findings"]
