@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -260,6 +261,8 @@ def _prepare(chosen: argparse.Namespace) -> None:
 
 
 def _end_as_after_ctrl_c() -> None:
+    if threading.current_thread() is not threading.main_thread():  # only that one is sent signals
+        return
     for name in ("SIGHUP", "SIGTERM"):  # a closed terminal, which Windows does not signal; `kill`
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores it on purpose
