@@ -15,15 +15,15 @@ ENGINES = ("endpoint", "rehearsal", "conformance", "progress", "hosting")
 # Package: (files, lines), at most. `jitkit` stands for its own modules, without the engines. Lower a number when its
 # package gets smaller; a change that needs a higher one says in its commit what users get for it.
 BUDGETS = {
-    "helpers": (29, 9_300),
-    "jitkit": (12, 1_200),
+    "helpers": (29, 9_245),
+    "jitkit": (11, 1_030),
     "jitkit.endpoint": (21, 4_415),
     "jitkit.rehearsal": (33, 8_100),
     "jitkit.conformance": (20, 2_800),
-    "jitkit.progress": (26, 6_800),
+    "jitkit.progress": (23, 6_665),
     "jitkit.hosting": (6, 1_410),
 }
-MOST_FILES = 150
+MOST_FILES = 143
 
 # The endpoint is deployed alone; the rehearsal tenant and the suite are its independent witnesses.
 OF_THE_ENDPOINT = {"jitkit.protocol", "jitkit.errors"}
