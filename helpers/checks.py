@@ -777,8 +777,7 @@ async def require_all(s: Steps, checkpoints: list[Checkpoint], caption: str) -> 
             else:
                 missing.append((each, problem))
     if missing:
-        cause = missing[0][1]
-        step = cause.next_step
+        step = (cause := missing[0][1]).next_step
         # The endpoint needs no run of its own: its check starts it once the key is there.
         first, *others = dict.fromkeys(each.notebook for each, _ in missing if each.notebook != "05") or [""]
         if others and isinstance(cause, NotReady):

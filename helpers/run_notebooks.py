@@ -389,8 +389,7 @@ def prepare(notebook: str) -> None:
             next_step="Shut all kernels down and delete that folder; if it holds a real tenant's key, set JIT_KIT_HOME"
             " to a new folder instead.",
         )
-    with tqdm(total=len(before), desc="Notebooks", unit="notebook", ncols=88) as bar:
-        run_all(before, home=home, each=lambda *_: bar.update())
+    _run_with_bar(before, home)
     tqdm.write(f"\nReady for notebook {notebook}: {home}\nNext       jitkit lab    and open {paths[len(before)].name}")
 
 
@@ -411,6 +410,14 @@ def play(home: Path, *, html: Path | None = None, export: Path | None = None) ->
     _fresh(home, export)
     # The days after the notebooks need the same imports here; meanwhile there is only to wait for kernels.
     Thread(target=_import_what_follows, daemon=True).start()
+    _run_with_bar(paths, home, html)
+    result = asyncio.run(_play_and_report(home))
+    if html is not None:
+        write_index(html, result.report)
+    return result
+
+
+def _run_with_bar(paths: Sequence[Path], home: Path, html: Path | None = None) -> None:
     with tqdm(total=len(paths), desc="Notebooks", unit="notebook", ncols=88) as bar:
 
         def ran(path: Path, executed: Any) -> None:
@@ -419,10 +426,6 @@ def play(home: Path, *, html: Path | None = None, export: Path | None = None) ->
                 write_html(executed, html / f"{path.stem}.html")
 
         run_all(paths, home=home, each=ran)
-    result = asyncio.run(_play_and_report(home))
-    if html is not None:
-        write_index(html, result.report)
-    return result
 
 
 def _import_what_follows() -> None:

@@ -92,7 +92,11 @@ class World(ABC):
 
     def password_of(self, username: str) -> str | None:
         """Return what an invented person types, by the name in any case; None for all other names."""
-        return {normalise(name): password for name, password in self.people.items()}.get(normalise(username))
+        return self._passwords.get(normalise(username))
+
+    @cached_property
+    def _passwords(self) -> dict[str, str]:
+        return {normalise(name): password for name, password in self.people.items()}
 
     @abstractmethod
     def export(self) -> Path:

@@ -668,11 +668,7 @@ def _person(found: Any, flag: str, sent: list[Sent], *, hide: bool) -> Person:
             "Object id": found.id or "",
             "Flag": "not set" if value is None else str(value).lower(),
             "May sign in": "yes" if found.account_enabled else "no, the account is disabled",
-            "Must choose a new password": "the tenant does not show it"
-            if forced is None
-            else "yes"
-            if forced
-            else "no",
+            "Must choose a new password": {None: "the tenant does not show it", True: "yes", False: "no"}[forced],
             "Created": made.strftime("%Y-%m-%d %H:%M UTC") if made else "",
         },
         sent=tuple(sent),

@@ -123,22 +123,23 @@ def page(browser: Browser) -> Iterator[Page]:
     page.close()
 
 
+def ran(browser: Browser, lab: dict[str, Any], name: str) -> Iterator[Page]:
+    page = opened(browser)
+    assert set(run_all(page, lab, name)) == {"127.0.0.1"}
+    yield page
+    page.close()
+
+
 @pytest.fixture(scope="module")
 def sign_in(browser: Browser, lab: dict[str, Any]) -> Iterator[Page]:
     """Notebook 07, run to its end."""
-    page = opened(browser)
-    assert set(run_all(page, lab, "07-sign-in")) == {"127.0.0.1"}
-    yield page
-    page.close()
+    yield from ran(browser, lab, "07-sign-in")
 
 
 @pytest.fixture(scope="module")
 def progress(browser: Browser, lab: dict[str, Any]) -> Iterator[Page]:
     """Notebook 08, run to its end."""
-    page = opened(browser)
-    assert set(run_all(page, lab, "08-migration-progress")) == {"127.0.0.1"}
-    yield page
-    page.close()
+    yield from ran(browser, lab, "08-migration-progress")
 
 
 def open_notebook(page: Page, lab: dict[str, Any], name: str) -> None:

@@ -23,6 +23,7 @@ from jitkit.errors import BadTable
 from jitkit.progress import states
 from jitkit.progress.command import read
 from jitkit.progress.figures import coverage, quality
+from jitkit.progress.tables import Tables
 
 Row = dict[str, Any]
 FLAG = "extension_0123456789abcdef0123456789abcdef_toBeMigrated"
@@ -290,17 +291,15 @@ LEDGERS: dict[str, Callable[[Path], Any]] = {
 }
 
 
-def summary_of(folder: Path) -> Row:
-    found = states.summary(read(folder))
+def summary_of(tables: Tables) -> Row:
+    found = states.summary(tables)
     found["latency_ms"] = {name: round(took) for name, took in found["latency_ms"].items()}
     return {name: found[name] for name in ("in_scope", "migrated", "by_path", "states", "failures", "latency_ms")}
 
 
 @pytest.fixture(scope="module")
 def known() -> Row:
-    found = states.summary(told())
-    found["latency_ms"] = {name: round(took) for name, took in found["latency_ms"].items()}
-    return {name: found[name] for name in ("in_scope", "migrated", "by_path", "states", "failures", "latency_ms")}
+    return summary_of(told())
 
 
 @pytest.mark.parametrize("shape", SIGN_INS)
@@ -308,7 +307,7 @@ def test_a_sign_in_log_of_every_shape_gives_the_same_figures(shape: str, tmp_pat
     USERS["own CSV"](tmp_path)
     LEDGERS["own"](tmp_path)
     SIGN_INS[shape](tmp_path)
-    assert summary_of(tmp_path) == known
+    assert summary_of(read(tmp_path)) == known
 
 
 @pytest.mark.parametrize("shape", USERS)
@@ -316,7 +315,7 @@ def test_users_of_every_shape_give_the_same_figures(shape: str, tmp_path: Path, 
     SIGN_INS["Graph lines"](tmp_path)
     LEDGERS["own"](tmp_path)
     USERS[shape](tmp_path)
-    assert summary_of(tmp_path) == known
+    assert summary_of(read(tmp_path)) == known
 
 
 @pytest.mark.parametrize("shape", LEDGERS)
@@ -324,7 +323,7 @@ def test_a_ledger_of_every_shape_gives_the_same_figures(shape: str, tmp_path: Pa
     SIGN_INS["Graph lines"](tmp_path)
     USERS["own CSV"](tmp_path)
     LEDGERS[shape](tmp_path)
-    assert summary_of(tmp_path) == known
+    assert summary_of(read(tmp_path)) == known
 
 
 def test_users_of_the_directory_bring_columns_to_group_by_and_no_names(tmp_path: Path) -> None:

@@ -165,6 +165,20 @@ async def everybody(kit: Kit) -> list[dict[str, Any]]:
     return [row async for row in kit.graph.pages(f"/users?$select={select}&$top=999")]
 
 
+def moves_once_listed(kit: Kit, between: Between, user_id: str) -> None:
+    """Let a user migrate right after the next list of users is read."""
+
+    async def move(request: httpx.Request, forward: Forward) -> httpx.Response | None:
+        if not request.url.path.endswith("/users"):
+            return None
+        answer = await forward()
+        between.interfere = None
+        await set_flag(kit, user_id, False)
+        return answer
+
+    between.interfere = move
+
+
 async def set_flag(kit: Kit, user_id: str, value: bool | None) -> None:
     """Set the flag as a sign-in does."""
     await kit.send("PATCH", f"/users/{user_id}", {await flag_of(kit): value})

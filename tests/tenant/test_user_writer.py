@@ -27,9 +27,9 @@ from tenant.support import (
     everybody,
     journal_of,
     made_by_hand,
+    moves_once_listed,
     narrow,
     person,
-    set_flag,
 )
 
 
@@ -88,15 +88,7 @@ async def test_whoever_moves_while_users_are_removed_stays(ready: Kit, between: 
     await ready.users.apply(await ready.users.plan(users=PEOPLE[:3]))
     moves = (await ready.users.find("person1@shop.example")).user_id
 
-    async def move(request: httpx.Request, forward: Forward) -> httpx.Response | None:
-        if not request.url.path.endswith("/users"):
-            return None
-        answer = await forward()
-        between.interfere = None
-        await set_flag(ready, moves, False)
-        return answer
-
-    between.interfere = move
+    moves_once_listed(ready, between, moves)
     removed = await ready.users.remove(confirm=3)
     assert [each["id"] for each in await everybody(ready)] == [moves]
     assert (removed.status, removed.facts["Left after all"][:1]) == ("removed", "1")

@@ -21,6 +21,7 @@ from tenant.support import (
     flag_of,
     journal_of,
     made_by_hand,
+    moves_once_listed,
     person,
     set_flag,
 )
@@ -150,15 +151,7 @@ async def test_the_flag_is_taken_off_everybody_who_has_not_moved_and_only_after_
     assert "`await s.users.unmark()`" in wrong.value.next_step
     assert (await ready.users.counts()).to_migrate == 3
 
-    async def ben_moves(request: httpx.Request, forward: Forward) -> httpx.Response | None:
-        if not request.url.path.endswith("/users"):
-            return None
-        answer = await forward()
-        between.interfere = None
-        await set_flag(ready, ben, False)
-        return answer
-
-    between.interfere = ben_moves
+    moves_once_listed(ready, between, ben)
     done = await ready.users.unmark(confirm=3)
     assert (done.status, done.facts["Unmarked"], done.facts["Left after all"][:1]) == ("unmarked", "2", "1")
     counts = await ready.users.counts()

@@ -189,10 +189,9 @@ def forecast(
     as_of, in_scope, later = tables.as_of, len(users), np.zeros(len(tables.planned), dtype=bool)
     here = np.ones(in_scope, dtype=bool) if outside is None or outside.all() else ~np.append(outside, later)
     history = None if as_of is None else count_history(users[here], as_of)
-    reason = _too_early(history, in_scope)
+    reason, now = _too_early(history, in_scope), 0 if as_of is None else int((users["migrated_at"] <= as_of).sum())
     if history is None or as_of is None or reason:
-        moved = 0 if as_of is None else int((users["migrated_at"] <= as_of).sum())
-        return Forecast(as_of, in_scope, moved, too_early=reason)
+        return Forecast(as_of, in_scope, now, too_early=reason)
 
     mails, effect = sorted(mails), _effect(tables)
     people = users.assign(row=np.arange(in_scope))
@@ -205,7 +204,6 @@ def forecast(
         _calibrated(part, size, error, played.kind)
         for part, size in zip(_mixed(played.members, weights), sizes, strict=True)
     )
-    now = int((users["migrated_at"] <= as_of).sum())
     ahead = [(mail - as_of) / DAY for mail in mails if mail > as_of]
     lines = {
         "do_nothing": now + _reminded(present + planned, sum(sizes[:2]), ahead, effect),

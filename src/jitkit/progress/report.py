@@ -318,9 +318,10 @@ class Figures:
         folder, frames, as_of = Path(out), self._frames(), self.tables.as_of
         files: dict[str, str | bytes] = {f"{name}.csv": as_csv(frame) for name, frame in frames.items()}
         files[WORKBOOK] = as_workbook(frames, as_of)
-        changes = self.changes(folder)
+        past, row = history.read(folder), self._row()
+        changes = history.compare(past, row)
         if as_of is not None:
-            files[history.FILE] = as_csv(history.added(history.read(folder), self._row()))
+            files[history.FILE] = as_csv(history.added(past, row))
         numbers = self._metrics(frames, changes)
         files["metrics.json"] = json.dumps(numbers, indent=2, allow_nan=False, default=figures.iso) + "\n"
         files["report.html"] = self._page(

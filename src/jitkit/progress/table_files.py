@@ -32,7 +32,7 @@ from pyarrow import parquet
 
 from jitkit.errors import BadTable
 from jitkit.progress.log_analytics import SHAPES, plain_name, refuse_local, shape_of, translate
-from jitkit.progress.tables import KINDS, NEEDED, Source, Spelling, plain_text, tidy, united
+from jitkit.progress.tables import AS_WRITTEN, KINDS, NEEDED, Source, Spelling, plain_text, tidy, united
 
 _MOST_ROWS: Final = 100_000_000  # a few kilobytes of Parquet may say that they are more
 _AT_ONCE: Final = 1_000_000  # rows
@@ -82,7 +82,7 @@ class Found:
         return united(self.parts.get(kind, []))
 
 
-def read_table(path: Path | str, kind: str, spelling: Spelling | None = None) -> pd.DataFrame:
+def read_table(path: Path | str, kind: str, spelling: Spelling = AS_WRITTEN) -> pd.DataFrame:
     """Read one of the tables from a file.
 
     Exports of Microsoft's logs are recognised by their columns.
@@ -100,7 +100,7 @@ def read_table(path: Path | str, kind: str, spelling: Spelling | None = None) ->
         BadTable: the file is missing, is of another kind, or does not fit.
     """
     found = Found()
-    _read(Path(path), kind, spelling or Spelling(), found)
+    _read(Path(path), kind, spelling, found)
     if kind not in found.parts:
         raise BadTable(
             f"{Path(path).name} is no table of {kind}: it is taken for {found.sources[0].taken_for}.",
@@ -112,7 +112,7 @@ def read_table(path: Path | str, kind: str, spelling: Spelling | None = None) ->
 def gather(
     files: Mapping[str, Path],
     inputs: Sequence[Path],
-    spelling: Spelling | None = None,
+    spelling: Spelling = AS_WRITTEN,
     *,
     without: Path | None = None,
 ) -> Found:
@@ -129,9 +129,9 @@ def gather(
     """
     found = Found()
     for kind, path in files.items():
-        _read(path, kind, spelling or Spelling(), found)
+        _read(path, kind, spelling, found)
     for path in (each for given in inputs for each in _files_in(given, without)):
-        _read(path, "", spelling or Spelling(), found)
+        _read(path, "", spelling, found)
     return found
 
 

@@ -85,7 +85,8 @@ class Spelling(NamedTuple):
     """The time zone of times that name none, such as Europe/Berlin."""
 
 
-_AS_WRITTEN: Final = Spelling()
+AS_WRITTEN: Final = Spelling()
+"""Nothing is said about times."""
 
 
 class Extent(NamedTuple):
@@ -286,7 +287,7 @@ class _Unfit(ValueError):
         self.at = int(np.flatnonzero(unfit)[0])
 
 
-def times(column: pd.Series, spelling: Spelling = _AS_WRITTEN) -> pd.Series:
+def times(column: pd.Series, spelling: Spelling = AS_WRITTEN) -> pd.Series:
     """Read times: in ISO 8601, or in a spelling of which the rows show what is the month; UTC if nothing else is said.
 
     Raises ValueError for numbers, which name no moment, and for dates that could be read in two ways.
@@ -393,7 +394,7 @@ def _arrow(column: pd.Series | pd.Index) -> pa.ChunkedArray:
     return texts if isinstance(texts, pa.ChunkedArray) else pa.chunked_array([texts])
 
 
-def tidy(frame: pd.DataFrame, kind: str, spelling: Spelling = _AS_WRITTEN) -> pd.DataFrame:
+def tidy(frame: pd.DataFrame, kind: str, spelling: Spelling = AS_WRITTEN) -> pd.DataFrame:
     """Bring rows in any order, as text or as types, into a table's columns and types, sorted and each row once.
 
     Times that name no zone are in that of `spelling`. Of several rows about one user, the one that knows the earliest
