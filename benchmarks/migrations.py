@@ -4,6 +4,10 @@ Each person has a habit (comes daily, weekly, monthly, yearly or never again) an
 old system saw them by that habit too, and exported the day of their last sign-in at the first flag: one record in ten
 is empty, one in twelve wrong. There is a weekly rhythm, people mistype, answer mails, and fail during outages; half of
 the migrations set their flags on the evening before, and then nobody comes until the morning.
+
+The six kinds in `UNSEEN` serve the judgement alone: an author who had not seen the model wrote them. Six earlier kinds
+(yearly returners to seasonal business) had been kept apart in this way, were judged once, and then became part of the
+building.
 """
 
 from __future__ import annotations
@@ -46,6 +50,12 @@ _EMPTY, _WRONG = 0.1, 0.08  # shares of the records of last sign-ins
 #   launch        a new offer makes people come more often, and brings some back
 #   deadline      a last day after the cut, known to the people, that more and more of them hurry to meet
 #   support       from some day on, the service desk moves people one by one, whoever they are
+#   terms         a school year: few come in the breaks of weeks between two terms, many in the first weeks of a term
+#   organisations how many people an organisation has on average; they come together when it has something to do
+#   sessions      the share of people who use an app that asks for the password 30, 60 or 90 days after the last time
+#   fading        the share of customers whose visits become rare after they joined, until they stop
+#   countries     how many countries follow each other, each with its own habits, week, holidays and share of never
+#   voucher       shortly before the start, a voucher brought this share of all people; some of them come to use it
 KINDS: dict[str, dict[str, Any]] = {
     "mixed habits": {},
     "office hours": {"weights": (4, 2, 1, 0.5), "week": _OFFICE / _OFFICE.mean()},
@@ -66,8 +76,21 @@ KINDS: dict[str, dict[str, Any]] = {
     "launch": {"launch": True},
     "support-driven": {"support": True},
     "seasonal business": {"weights": (0.5, 1.5, 4, 2), "season": (0.4, 0.9)},
+    "school year": {"weights": (1, 3, 3, 1), "never": (0.1, 0.45), "terms": True},
+    "organisations": {"never": (0, 0.3), "week": _OFFICE / _OFFICE.mean(), "organisations": (8, 40)},
+    "long sessions": {"weights": (3, 3, 1.5, 0.5), "sessions": (0.5, 0.95)},
+    "fading customers": {"weights": (1, 3, 3, 0.5), "never": (0, 0.1), "fading": (0.3, 0.8)},
+    "country by country": {"countries": (3, 8), "holidays": True},
+    "voucher before the start": {"weights": (0.5, 1.5, 3, 3), "week": _SHOP / _SHOP.mean(), "voucher": (0.2, 0.6)},
 }
-UNSEEN = ("yearly returners", "two populations", "payday", "launch", "support-driven", "seasonal business")
+UNSEEN = (
+    "school year",
+    "organisations",
+    "long sessions",
+    "fading customers",
+    "country by country",
+    "voucher before the start",
+)
 """Kinds that neither the model nor its calibration was made with."""
 
 
@@ -106,10 +129,24 @@ def migration(kind: str, seed: int, cut: int) -> Migration:
     if "closed" in world:
         first = int(rng.integers(2, cut - 2))
         closed = (first, first + int(rng.integers(1, 5)), world["closed"])
-    last, moved = _visits(rng, _busy(rng, world, cut), gap, flagged, regular, closed, "payday" in world)
+    busy, left = _busy(rng, world, cut), np.zeros(size, dtype=bool)
+    clock = np.append(0, np.cumsum(busy))
+    if "organisations" in world:
+        last, moved, left = _organisations(rng, world, clock, flagged)
+    elif "sessions" in world:
+        last, moved = _sessions(rng, world, clock, gap, flagged)
+    elif "fading" in world:
+        last, moved, left = _fading(rng, world, clock, gap, flagged)
+    elif "countries" in world:
+        last, moved, flagged, gone = _countries(rng, world, cut, gap, regular)
+    else:
+        last, moved = _visits(rng, busy, gap, flagged, regular, closed, "payday" in world)
     ends = np.floor(rng.uniform(0, 1_400, size))
     last[gone] -= ends[gone]
     moved[gone] = np.inf
+    gone |= left
+    if "voucher" in world:
+        last, moved = _voucher(rng, world, gone, last, moved)
     moved, sent, windows, planned = _mails(rng, world, cut, habit, flagged, moved)
     moved, deadline = _events(rng, world, cut, habit, flagged, moved)
     wrong = rng.random(size) < _WRONG
@@ -154,6 +191,8 @@ def _busy(rng: np.random.Generator, world: dict[str, Any], cut: int) -> np.ndarr
     days = np.arange(-_BEFORE, _PLAYED)
     week = (np.ones(7), _OFFICE, _SHOP)[rng.choice([0, 1, 2])] * np.exp(rng.normal(0, 0.05, 7))
     week = world.get("week", week / week.mean())
+    if "countries" in world:
+        week = np.roll(week, -rng.choice([0, 0, 1]))  # in some countries the weekend begins on Friday
     busy = week[days % 7] * np.exp(rng.normal(0, rng.uniform(0.02, 0.2), len(days)))
     if "holidays" in world:
         for _ in range(2):
@@ -161,6 +200,11 @@ def _busy(rng: np.random.Generator, world: dict[str, Any], cut: int) -> np.ndarr
             busy[(days >= first) & (days < first + rng.integers(7, 21))] *= rng.uniform(0.25, 0.6)
     if "season" in world:
         busy *= np.exp(rng.uniform(*world["season"]) * np.sin(2 * np.pi * (days / 365 + rng.random())))
+    if "terms" in world:
+        year = (days + rng.integers(365)) % 365
+        for rest, weeks in ((130, rng.integers(3, 7)), (280, rng.integers(6, 13))):
+            busy[(year >= rest) & (year < rest + 7 * weeks)] *= rng.uniform(0.05, 0.25)
+            busy *= 1 + rng.uniform(0.5, 1.5) * np.exp(-((year - rest - 7 * weeks) % 365) / 10)
     if "growth" in world:
         busy *= np.exp(rng.uniform(*world["growth"]) * np.clip(days, 0, 60))
     if "launch" in world:
@@ -206,6 +250,97 @@ def _visits(
             at[trying] += gap[trying] * rng.gamma(regular, 1 / regular, len(trying))
             trying = trying[at[trying] < ends]
     return last, moved
+
+
+def _countries(
+    rng: np.random.Generator, world: dict[str, Any], cut: int, gap: np.ndarray, regular: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Follow one country after the other: returns the last visits, the moves, the flags, and who never comes."""
+    count, size = rng.integers(*world["countries"]), len(gap)
+    country = rng.choice(count, size, p=rng.dirichlet(np.full(count, 2.0)))
+    flagged = np.append(0.0, np.cumsum(rng.integers(4, 18, count - 1)))[country]
+    gap = gap * np.exp(rng.normal(0, 0.5, count))[country]
+    last, moved = np.full(size, np.nan), np.full(size, np.inf)
+    for here in (country == number for number in range(count)):
+        busy = _busy(rng, world, cut)
+        last[here], moved[here] = _visits(rng, busy, gap[here], flagged[here], regular, (0, 0, 0.0), False)
+    return last, moved, flagged, rng.random(size) < rng.uniform(0, 0.6, count)[country]
+
+
+def _organisations(
+    rng: np.random.Generator, world: dict[str, Any], clock: np.ndarray, flagged: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Follow organisations, some of which left: each has occasions, and some of its people come on each of them."""
+    size, days = len(flagged), np.arange(-_BEFORE, _PLAYED + 1)
+    count = int(size / rng.uniform(*world["organisations"]))
+    member = rng.choice(count, size, p=rng.dirichlet(np.full(count, 0.4)))
+    pace = np.clip(rng.uniform(7, 40) * np.exp(rng.normal(0, 0.8, count)), 3, 365)
+    steps = rng.gamma(rng.uniform(1.5, 5), 1, (count, 700))
+    steps[:, 0] *= rng.random(count)
+    occasions = np.cumsum(pace[:, None] * steps / steps.mean(), axis=1)
+    # All organisations in one sorted row, each in its own stretch: another's occasion is outside the play.
+    stretches = np.arange(count) * (occasions.max() + clock[-1] + 1)
+    row, stretch = np.append((occasions + stretches[:, None]).ravel(), np.inf), stretches[member]
+    joins = 0.98 * np.clip(rng.beta(1.5, 1.5, size), 0.05, 1)
+    ended = np.where(rng.random(count) < rng.uniform(0, 0.4), rng.uniform(0, 1_400, count), 0)[member]
+    until, late = np.interp(-ended, days, clock), rng.exponential(1, size)
+    before = np.searchsorted(row, stretch + until - late) - rng.geometric(joins)
+    after = np.searchsorted(row, stretch + np.interp(flagged, days, clock) - late) + rng.geometric(joins) - 1
+    last = np.where(before < 0, -1, row[before] - stretch + late)
+    moved = row[np.minimum(after, len(row) - 1)] - stretch + late
+    last = np.interp(last, clock, days, left=-_BEFORE - 1)
+    return last, np.where(ended > 0, np.inf, np.interp(moved, clock, days, right=np.inf)), ended > 0
+
+
+def _sessions(
+    rng: np.random.Generator, world: dict[str, Any], clock: np.ndarray, gap: np.ndarray, flagged: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Follow users of an app and of a web page: the app asks for the password only when a session has ended."""
+    size, days = len(gap), np.arange(-_BEFORE, _PLAYED + 1)
+    length = np.where(rng.random(size) < rng.uniform(*world["sessions"]), rng.choice([30, 60, 90]), 0)
+    lost = rng.uniform(200, 600)  # mean days until a new telephone or a sign-out ends a session
+    release = rng.choice([-np.inf, rng.uniform(-80, -5)])  # some companies sign all people out with a new version
+    cycle = length + gap
+    day = np.maximum(-np.minimum(5 * cycle, 1_000) - cycle * rng.random(size), -_BEFORE)
+    last = np.full(size, np.nan)
+    while (day < flagged).any():
+        here = np.flatnonzero(day < flagged)
+        last[here] = np.where(day[here] < 0, day[here], last[here])
+        ended = day[here] + np.minimum(length[here], rng.exponential(lost, len(here)))
+        ended = np.where(day[here] < release, np.minimum(ended, release), ended)
+        tries = rng.gamma(rng.geometric(0.98, len(here)))
+        day[here] = np.interp(np.interp(ended, days, clock) + gap[here] * tries, clock, days, right=np.inf)
+    return last, day
+
+
+def _fading(
+    rng: np.random.Generator, world: dict[str, Any], clock: np.ndarray, gap: np.ndarray, flagged: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Follow customers who joined at any time: the visits of most of them become fewer, until no other one comes."""
+    size, days = len(gap), np.arange(-_BEFORE, _PLAYED + 1)
+    joined = np.interp(-rng.uniform(0, _BEFORE, size), days, clock)
+    fades = rng.random(size) < rng.uniform(*world["fading"])
+    loses = np.where(fades, rng.uniform(60, 300) * np.exp(rng.normal(0, 0.5, size)), 1e6)
+    # The rate of visits falls exponentially: its integral from a moment on is this share of loses / gap.
+    start, flag = (np.exp((joined - np.interp(moment, days, clock)) / loses) for moment in (0, flagged))
+    before = np.minimum(start + rng.exponential(1, size) * gap / loses, 1)
+    after = flag - rng.gamma(rng.geometric(0.98, size)) * gap / loses
+    stays = after > 0
+    moved = joined - loses * np.log(np.where(stays, after, 1))
+    moved = np.where(stays, np.interp(moved, clock, days, right=np.inf), np.inf)
+    return np.interp(joined - loses * np.log(before), clock, days), moved, ~stays
+
+
+def _voucher(
+    rng: np.random.Generator, world: dict[str, Any], gone: np.ndarray, last: np.ndarray, moved: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bring people to the old system shortly before the start, and some of them again to use their voucher."""
+    size = len(gone)
+    seen = rng.uniform(-45, -5) + rng.exponential(5, size)
+    brought = (rng.random(size) < rng.uniform(*world["voucher"])) & (seen < 0)
+    used = np.where(~gone & (rng.random(size) < rng.uniform(0.1, 0.4)), seen + rng.exponential(25, size), np.inf)
+    last = np.where(brought, np.fmax(last, np.where(used < 0, used, seen)), last)
+    return last, np.where(brought & (used >= 0), np.minimum(moved, used), moved)
 
 
 def _mails(
