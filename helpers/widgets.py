@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 from html import escape
 from itertools import islice
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import ipywidgets as ui
 
 from helpers.kit import Session
 from jitkit.display import Card
 from jitkit.errors import KitError
-from jitkit.progress.report import Figures
+
+if TYPE_CHECKING:
+    from jitkit.progress.report import Figures
 
 __all__ = ["FiguresFilter", "ProgressBar", "SignInBox"]
 
@@ -181,8 +183,7 @@ class FiguresFilter(_Widget):
 
     def _draw(self) -> None:
         chosen = self.value
-        counts = chosen.counts
-        self.status.value = _status(f"{counts['migrated']:,} of {counts['in_scope']:,} people are moved.")
+        self.status.value = _status("{migrated:,} of {in_scope:,} people are moved.".format(**chosen.counts))
         self.shown.value = _in_lines(chosen.curve()._repr_html_() + chosen.remaining()._repr_html_())
 
 
@@ -196,5 +197,4 @@ def _in_lines(page: str) -> str:
 
 
 def _status(text: str) -> str:
-    lines = "<br>".join(escape(line) for line in text.splitlines())
-    return f'<div role="status">{lines}</div>'
+    return f'<div role="status">{"<br>".join(map(escape, text.splitlines()))}</div>'
