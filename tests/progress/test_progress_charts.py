@@ -208,7 +208,7 @@ def test_the_line_of_those_in_scope_steps_with_waves_and_who_waits_is_written_be
     (ax,) = charts.curve_chart(tables).picture().axes
     steps = next(line for line in ax.lines if max(line.get_ydata()) == 160)
     assert {*steps.get_ydata()} == {100, 160}
-    waiting = [text.get_text() for text in ax.texts if text.get_color() == charts._GREY]
+    waiting = [text.get_text() for text in ax.texts if text.get_color() == charts._INK["grey"]]
     assert "waiting" in waiting and len(waiting) > 3
 
 

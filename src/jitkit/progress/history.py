@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +11,10 @@ from typing import Any, Final
 import pandas as pd
 
 from jitkit.errors import BadTable
+from jitkit.progress.figures import coverage
 from jitkit.progress.findings import Finding, is_over
-from jitkit.progress.tables import TEXTS, in_utc, records
+from jitkit.progress.tables import TEXTS, Tables, records
 from jitkit.progress.wording import say
-
-__all__ = ["FILE", "Changes", "added", "compare", "read", "row"]
 
 FILE: Final = "history.csv"
 _COUNTED: Final = ("in_scope", "migrated", "confirmed", "unconfirmed", "not_covered", "held_back", "waiting", "blocked")
@@ -26,47 +24,38 @@ _WELCOME: Final = ("campaign", "rush")
 
 @dataclass(frozen=True)
 class Changes:
-    """What changed since the last report of an earlier moment; in the first one, everything is new.
+    """What changed since the last report of an earlier moment; in the first one, everything is new."""
 
-    Args:
-        since: the moment of the last report; None in the first one.
-        counts: by how much each count of the bar differs.
-        held_back_by: the same, by what holds people back; only what differs.
-        new: what stands out now and did not then.
-        gone: what stood out then, and is over or no longer there.
-        trouble: of what is new, what is not over and asks for somebody to act.
-    """
-
-    since: pd.Timestamp | None
-    counts: dict[str, int]
-    held_back_by: dict[str, int]
-    new: tuple[str, ...]
-    gone: tuple[str, ...]
-    trouble: tuple[str, ...]
+    since: pd.Timestamp | None  # the moment of the last report; None in the first one
+    counts: dict[str, int]  # by how much each count of the bar differs
+    held_back_by: dict[str, int]  # the same, by what holds people back; only what differs
+    new: tuple[str, ...]  # what stands out now and did not then
+    gone: tuple[str, ...]  # what stood out then, and is over or no longer there
+    trouble: tuple[str, ...]  # of what is new, what is not over and asks for somebody to act
 
     def __str__(self) -> str:
         return say("changes", found=self)
 
 
-def row(
-    as_of: pd.Timestamp,
-    counted: Mapping[str, int],
-    whole: Mapping[str, Any],
-    found: Sequence[Finding],
-    incomplete: Sequence[str],
-) -> dict[str, Any]:
+def row(tables: Tables, counted: Mapping[str, Any], found: Sequence[Finding]) -> dict[str, Any]:
     """Make a report's row: the parts of its bar, what stands out, and which tables do not cover the whole time."""
-    counts = {name: int({**counted, **whole}.get(name, 0)) for name in _COUNTED}
+    counts = {name: int(counted.get(name, 0)) for name in _COUNTED}
     for name in _ESTIMATED:
-        counts |= {f"{name}_{end}": number for end, number in whole.get(name, {}).items()}
-    gaps = [Finding("incomplete", "", subject=TEXTS["coverage"]["names"][table]) for table in incomplete]
+        counts |= {f"{name}_{end}": number for end, number in counted.get(name, {}).items()}
+    covered, names = coverage(tables), TEXTS["coverage"]["names"]
+    gaps = [Finding("incomplete", "", subject=names[table]) for table in covered["table"][~covered["complete"]]]
     entries = [
         {"kind": each.kind, "name": each.name, "since": _iso(each.since), "until": _iso(each.until)}
-        | {"over": is_over(each, as_of)}
+        | {"over": is_over(each, tables.as_of)}
         for each in (*found, *gaps)
     ]
-    held, listed = (json.dumps(each, ensure_ascii=False) for each in (whole["held_back_by"], entries))
-    return {"as_of": _iso(as_of), **counts, "held_back_by": held, "findings": listed}
+    held, listed = (json.dumps(each, ensure_ascii=False) for each in (counted["held_back_by"], entries))
+    return {
+        "as_of": _iso(tables.as_of or pd.Timestamp(0, tz="UTC")),
+        **counts,
+        "held_back_by": held,
+        "findings": listed,
+    }
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -77,12 +66,10 @@ def read(folder: Path) -> pd.DataFrame:
     """
     path = folder / FILE
     try:
-        frame = pd.read_csv(io.StringIO(path.read_text(encoding="utf-8-sig")), dtype="str", keep_default_na=False)
-        frame["as_of"] = frame["as_of"].map(lambda text: _iso(in_utc(pd.Timestamp(text))))
-        for name in _COUNTED:
-            frame[name] = frame[name].astype("int64")
-        for name in ("held_back_by", "findings"):
-            frame[name].map(json.loads)
+        frame = pd.read_csv(path, encoding="utf-8-sig", dtype="str", keep_default_na=False)
+        frame["as_of"] = pd.to_datetime(frame["as_of"], utc=True, format="mixed").map(_iso)
+        frame = frame.astype(dict.fromkeys(_COUNTED, "int64"))
+        frame[["held_back_by", "findings"]].map(json.loads)
     except (FileNotFoundError, NotADirectoryError):
         return pd.DataFrame(columns=["as_of"])
     except (OSError, ValueError, KeyError, AttributeError):

@@ -5,14 +5,10 @@ from __future__ import annotations
 from email.message import EmailMessage
 from email.policy import SMTP
 
-from jitkit.progress import findings
-from jitkit.progress.figures import day
+from jitkit.progress.figures import moment
 from jitkit.progress.history import Changes
 from jitkit.progress.report import Figures
-from jitkit.progress.tables import TEXTS
-from jitkit.progress.wording import moment, template
-
-__all__ = ["as_mail"]
+from jitkit.progress.wording import say, template
 
 
 def as_mail(figures: Figures, changes: Changes, title: str = "Password migration") -> bytes:
@@ -20,26 +16,13 @@ def as_mail(figures: Figures, changes: Changes, title: str = "Password migration
 
     Pictures are parts of the mail, which programs show that load nothing from outside and no data URLs.
     """
-    tables, counts, charts = figures.tables, figures.counts, {"curve": figures.curve(), "course": figures.course()}
-    share = f" ({100 * counts['migrated_share']:.0f} %)" if counts["in_scope"] else ""
-    subject = f"{title}: {counts['migrated']:,} of {counts['in_scope']:,} moved{share}"
-    if tables.as_of is not None:
-        subject += f" on {day(tables.as_of)}"
-    if changes.trouble:
-        subject += f", {len(changes.trouble)} new to act on"
+    tables, charts = figures.tables, {"curve": figures.curve(), "course": figures.course()}
+    subject = say("subject", title=title, counts=figures.counts, as_of=tables.as_of, trouble=changes.trouble)
     message = EmailMessage(policy=SMTP.clone(max_line_length=160))
     message["Subject"], message["X-Unsent"] = subject, "1"
     message.set_content(f"{title}, as of {moment(tables.as_of)}\n\n{changes}\n\n{figures.in_words()}\n")
-    page = template("mail.html.jinja").render(
-        title=title,
-        subject=subject,
-        changes=changes,
-        figures=figures,
-        parts=TEXTS["standing"],
-        do_next=findings.do_next(tables).head(5),
-        found=[each for each in figures.findings if not findings.is_over(each, tables.as_of)],
-        charts=charts,
-    )
+    given = {"title": title, "subject": subject, "changes": changes, "figures": figures, "charts": charts}
+    page = template("mail.html.jinja").render(given)
     message.add_alternative(page, subtype="html")
     body = message.get_payload()[1]  # type: ignore[index]
     for name, chart in charts.items():

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 
 from jitkit.display import Table
@@ -22,35 +23,22 @@ from jitkit.progress.forecast import Forecast, forecast, interval
 from jitkit.progress.history import Changes
 from jitkit.progress.outages import interruptions
 from jitkit.progress.output_files import WORKBOOK, as_csv, as_workbook, write_all
-from jitkit.progress.tables import TEXTS, Tables
-from jitkit.progress.wording import moment, say, table_of, template
-from jitkit.protocol import CALLS_PER_SECOND
+from jitkit.progress.tables import Tables
+from jitkit.progress.wording import say, table_of, template
 
-__all__ = ["Figures"]
-
-_LISTED: Final = (*("do_next", "daily", "interruptions", "reconciliation", "cohorts", "legacy_data", "quality"),)
-_MEASURED: Final = ("extra", "low", "high", "days", "by_lot")
 SCHEMA_VERSION: Final = 1
 """Of `metrics.json`; it grows when a field changes its meaning or goes, and not when one is added."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What the tables say, one question a method.
-
-    Args:
-        tables: users, sign-ins and ledger.
-        target: which share of the users (0 to 1) is to be moved before the old system is switched off.
-        certificate_ends: until when the certificate is valid; None if that is not known.
-        mails: days of reminders to everybody who waits, past and planned.
-        deadline: the last day that people were told; None if there is none.
-    """
+    """What the tables say, one question a method."""
 
     tables: Tables = field(repr=False)
-    target: float = 0.95
-    certificate_ends: pd.Timestamp | None = None
-    mails: tuple[pd.Timestamp, ...] = ()
-    deadline: pd.Timestamp | None = None
+    target: float = 0.95  # which share of the users is to be moved before the old system is switched off
+    certificate_ends: pd.Timestamp | None = None  # until when the certificate is valid, if that is known
+    mails: tuple[pd.Timestamp, ...] = ()  # days of reminders to everybody who waits, past and planned
+    deadline: pd.Timestamp | None = None  # the last day that people were told, if there is one
 
     def __repr__(self) -> str:
         counts = self.counts
@@ -61,7 +49,7 @@ class Figures:
 
     @property
     def _as_of(self) -> str:
-        return f"as of {moment(self.tables.as_of)}"
+        return f"as of {figures.moment(self.tables.as_of)}"
 
     @cached_property
     def counts(self) -> dict[str, Any]:
@@ -88,14 +76,11 @@ class Figures:
     @cached_property
     def everybody(self) -> dict[str, Any]:
         """How many users are in each part of the whole; of those who may come, with the ends of the 80 % interval."""
-        parts, left = stands_out.standing(self.tables).value_counts(), waiting(self.tables)
-        count: dict[str, Any] = {
-            part: int(parts.get(part, 0))
-            for part in ("confirmed", "unconfirmed", "not_covered", "held_back", "blocked")
-        }
-        whole, made = int(parts.get("waiting", 0)), self.forecast
-        causes = left.loc[left["held"], "cause"].map(states.in_words).value_counts()
-        count["held_back_by"] = {name: int(number) for name, number in causes.items()}
+        parts, left, made = stands_out.standing(self.tables).value_counts(), waiting(self.tables), self.forecast
+        names = ("confirmed", "unconfirmed", "not_covered", "held_back", "blocked", "waiting")
+        count: dict[str, Any] = {part: int(parts.get(part, 0)) for part in names}
+        count["held_back_by"] = left.loc[left["held"], "cause"].map(states.in_words).value_counts().to_dict()
+        whole = count.pop("waiting")
         if made.too_early or not len(made.paths):
             return count | {"waiting": whole}
         low, middle, high = (min(int(end), whole) for end in interval(made.coming))
@@ -123,16 +108,18 @@ class Figures:
         """What stands out."""
         return findings(self.tables, self.certificate_ends)
 
+    @property
+    def current(self) -> list[Finding]:
+        """What stands out and is not over."""
+        return [each for each in self.findings if not stands_out.is_over(each, self.tables.as_of)]
+
     def aim(
         self, target: float | str, certificate_ends: str = "", mails: Sequence[str] = (), deadline: str = ""
     ) -> Figures:
-        """Set what the figures are judged by, and what the forecast is to know.
+        """Set what the figures are judged by, and what the forecast is to know, as people type it.
 
-        Args:
-            target: which share of the users is to be moved before the old system is switched off: 0.95, 95 or `95 %`.
-            certificate_ends: until when the certificate is valid, such as `2027-01-31`; empty if that is not known.
-            mails: days of reminders to everybody who waits, past and planned.
-            deadline: the last day that people were told.
+        A target is 0.95, 95 or `95 %`, a time `2027-01-31`. `mails` are reminders to everybody who waits, past and
+        planned, and the `deadline` the last day that people were told.
 
         Raises:
             BadTable: the target or a time makes no sense.
@@ -143,14 +130,7 @@ class Figures:
         return replace(self, target=figures.share_of(target), certificate_ends=ends, mails=sent, deadline=last)
 
     def only(self, **values: str) -> Figures:
-        """Select some of the people.
-
-        Args:
-            values: a dimension and what it has to be, such as `country="DE"`, or one of its groups; an empty text
-                selects everybody.
-
-        Returns:
-            The figures of these people, as of the same moment.
+        """Select some of the people, by a column and its value or group, such as `country="DE"`; empty ones select all.
 
         Raises:
             BadTable: the users have no such column.
@@ -165,8 +145,8 @@ class Figures:
                 chosen = (whole.astype("str") == value) | (cohorts.grouped(whole) == value)
                 users = users[chosen[users.index]]
                 planned = planned[planned[name].astype("str") == value] if len(planned) else planned
-        sign_ins = tables.sign_ins[pd.Series(tables.people, tables.sign_ins.index).isin(users.index)]
-        ledger = tables.ledger[pd.Series(tables.callers, tables.ledger.index).isin(users.index)]
+        sign_ins = tables.sign_ins[np.isin(tables.people, users.index)]
+        ledger = tables.ledger[np.isin(tables.callers, users.index)]
         return replace(self, tables=replace(tables, users=users, sign_ins=sign_ins, ledger=ledger, planned=planned))
 
     def totals(self) -> Table:
@@ -208,12 +188,7 @@ class Figures:
 
     def failures(self) -> Chart:
         """Draw what made sign-ins fail, with what fixes it."""
-        failures = figures.failures(self.tables)
-        coded = failures["meaning"] + " (" + failures["cause"].str.split(" ").str[0] + ")"
-        names = [*failures["meaning"].where(failures["meaning"] == failures["cause"], coded)]
-        seen = " that the logs show" if self.tables.blind else ""
-        subject = f"Causes of {failures['count'].sum():,} failed sign-ins{seen}"
-        return charts.bar_chart(self.tables, failures, names, subject, "Sign-ins")
+        return charts.bar_chart(self.tables, "failures")
 
     def latency(self) -> Chart:
         """Draw how long the endpoint took, against the time that Entra waits."""
@@ -221,40 +196,32 @@ class Figures:
 
     def outcomes(self) -> Chart:
         """Draw what the endpoint answered."""
-        found = figures.outcomes(self.tables)
-        subject = f"Answers of the endpoint to {found['count'].sum():,} calls"
-        return charts.bar_chart(self.tables, found, [*found["action"]], subject, "Calls")
+        return charts.bar_chart(self.tables, "outcomes")
 
     def remaining(self) -> Chart:
         """Draw why people are not moved yet, with what to do about it."""
-        left = states.remaining(self.tables)
-        subject = f"Reasons why {left['users'].sum():,} users are not moved yet"
-        return charts.bar_chart(self.tables, left, [*left["reason"]], subject, "Users")
+        return charts.bar_chart(self.tables, "remaining")
 
     def course(self) -> Chart:
         """Draw how the number of migrated users is likely to go on."""
         return charts.forecast_chart(self.forecast, self.tables)
 
     def cut_over(self, target: float | None = None) -> CutOver:
-        """Weigh the days on which the old system could be switched off.
+        """Weigh the days on which the old system could be switched off, with a share (0 to 1) of the users moved."""
+        return self.choice if target is None else cut_over(self.forecast, round(1 - target, 9))
 
-        Args:
-            target: which share of the users (0 to 1) has to be moved; that of these figures if left out.
-        """
-        return cut_over(self.forecast, round(1 - (self.target if target is None else target), 9))
+    @cached_property
+    def choice(self) -> CutOver:
+        """The days on which the old system could be switched off, for the target of these figures."""
+        return self.cut_over(self.target)
 
     def cohorts(self, by: str) -> Chart:
-        """Draw how far groups of users are, after the same time.
-
-        Args:
-            by: a column of users, such as country or app.
-        """
+        """Draw how far groups of users are, after the same time, by a column such as country or app."""
         return charts.cohort_chart(self.tables, by)
 
     def campaigns(self) -> Charts:
         """Draw what each reminder did: who got it next to who did not."""
-        drawn = (charts.campaign_chart(self.tables, sent) for sent in cohorts.campaigns(self.tables))
-        return Charts(tuple(drawn), f"The users have no column {cohorts.COLUMN} that says who was reminded.")
+        return charts.campaign_charts(self.tables)
 
     def agreement(self) -> Table:
         """Compare the flag, the sign-in log and the ledger: where they disagree, and why that may be."""
@@ -271,7 +238,7 @@ class Figures:
         whole = daily["moved"].iloc[began:-1]
         return {"all": whole, "first_7_days": whole.head(7), "last_7_days": whole.tail(7)}
 
-    @property
+    @cached_property
     def answers(self) -> dict[str, str]:
         """The five questions that everybody asks, each with a sentence or two made of numbers."""
         tables, counts, made = self.tables, self.counts, self.forecast
@@ -283,19 +250,12 @@ class Figures:
             "How fast?": say("how_fast", days=len(pace(tables)), whole=whole, unmoved=not counts["migrated"]),
             "Who is stuck, and why?": say("who_is_left", counts=counts, tried=tried, never=never, counted=counted),
             "Who never comes back?": say("who_never_comes", forecast=made, whole=self.everybody, blind=tables.blind),
-            "When may the old system be switched off?": say(
-                "when_to_switch_off", forecast=made, choice=self.cut_over()
-            ),
+            "When may the old system be switched off?": say("when_to_switch_off", forecast=made, choice=self.choice),
         }
 
     def in_words(self) -> str:
         """Answer the five questions in lines for a screen, with what stands out below."""
-        lines = [f"{question}\n  {answer}" for question, answer in self.answers.items()]
-        unknown = [f"  {sentence}" for sentence in self.unknown]
-        lines = ["What is not known", *unknown, *lines] if unknown else lines
-        found = [f"  {each.label}: {each.words}" for each in self.findings]
-        found += [f"  Data: {each.rows:,} {each.finding}." for each in self.tables.remarks if each.rows]
-        return "\n".join([*lines, "What stands out", *(found or ["  Nothing."])])
+        return template("summary.jinja").render(figures=self).rstrip()
 
     def report(
         self, out: Path | str, *, title: str = "Password migration", export_problems: pd.DataFrame | None = None
@@ -315,20 +275,25 @@ class Figures:
         Raises:
             BadTable: the folder cannot be written to, or the tables hold something that no figure can be made of.
         """
-        folder, frames, as_of = Path(out), self._frames(), self.tables.as_of
-        files: dict[str, str | bytes] = {f"{name}.csv": as_csv(frame) for name, frame in frames.items()}
-        files[WORKBOOK] = as_workbook(frames, as_of)
+        self.write(Path(out), title, export_problems)
+        return Path(out) / "report.html"
+
+    def write(
+        self, folder: Path, title: str = "Password migration", export_problems: pd.DataFrame | None = None
+    ) -> Changes:
+        """Write the report, as `report` does, and return what changed since the last one of an earlier moment."""
         past, row = history.read(folder), self._row()
         changes = history.compare(past, row)
-        if as_of is not None:
+        numbers = self._metrics(changes)
+        files: dict[str, str | bytes] = {f"{name}.csv": as_csv(frame) for name, frame in self.frames.items()}
+        files[WORKBOOK] = as_workbook(self.frames, self.tables.as_of)
+        if self.tables.as_of is not None:
             files[history.FILE] = as_csv(history.added(past, row))
-        numbers = self._metrics(frames, changes)
-        files["metrics.json"] = json.dumps(numbers, indent=2, allow_nan=False, default=figures.iso) + "\n"
-        files["report.html"] = self._page(
-            frames, title=title, numbers=numbers, changes=changes, export_problems=export_problems
-        )
+        files["metrics.json"] = json.dumps(numbers, indent=2, allow_nan=False, default=_plain) + "\n"
+        given = {"title": title, "numbers": numbers, "changes": changes, "export_problems": export_problems}
+        files["report.html"] = self._page(given)
         write_all(folder, files)
-        return folder / "report.html"
+        return changes
 
     def changes(self, folder: Path | str) -> Changes:
         """Compare with the last report of an earlier moment in a folder.
@@ -339,39 +304,31 @@ class Figures:
         return history.compare(history.read(Path(folder)), self._row())
 
     def _row(self) -> dict[str, Any]:
-        covered = figures.coverage(self.tables)
-        incomplete = covered.loc[~covered["complete"], "table"].tolist()
-        as_of = self.tables.as_of if self.tables.as_of is not None else pd.Timestamp(0, tz="UTC")
-        return history.row(as_of, self.counts, self.everybody, self.findings, incomplete)
+        return history.row(self.tables, self.counts | self.everybody, self.findings)
 
-    def _page(self, frames: dict[str, pd.DataFrame], **given: Any) -> str:
-        differ = frames["reconciliation"].query("not agree")
+    def _page(self, given: dict[str, Any]) -> str:
+        differ = self.frames["reconciliation"].query("not agree")
         said = "flag " + differ["flag"] + ", log: " + differ["log"] + ", ledger: " + differ["ledger"]
         causes = differ.assign(said=said).groupby(["cause", "remedy"], sort=False)
         differ = causes.agg(users=("users", "sum"), said=("said", "; ".join)).reset_index()
-        return template("report.html.jinja").render(
-            figures=self,
-            frames=frames,
-            parts=TEXTS["standing"],
-            past=[stands_out.is_over(each, self.tables.as_of) for each in self.findings],
-            campaigns=cohorts.campaigns(self.tables),
-            calls_per_second=CALLS_PER_SECOND,
-            differ=differ.sort_values("users", ascending=False)[["cause", "users", "said", "remedy"]],
-            **given,
-        )
+        differ = differ.sort_values("users", ascending=False)[["cause", "users", "said", "remedy"]]
+        given |= {"figures": self, "campaigns": cohorts.campaigns(self.tables), "differ": differ}
+        return template("report.html.jinja").render(given)
 
-    def _metrics(self, frames: dict[str, pd.DataFrame], changes: Changes) -> dict[str, Any]:
-        tables, choice = self.tables, self.cut_over()
-        names = ("kind", "name", "words", "since", "until", "users")
+    def _metrics(self, changes: Changes) -> dict[str, Any]:
+        tables, frames, choice = self.tables, self.frames, self.choice
+        listed = ("do_next", "daily", "interruptions", "reconciliation", "cohorts", "legacy_data", "quality")
+        measured = ("extra", "low", "high", "days", "by_lot")
+        named = ("kind", "name", "words", "since", "until", "users")
         agree = frames["reconciliation"].groupby("agree")["users"].sum()
         return {
             "schema_version": SCHEMA_VERSION,
             "since_last": asdict(changes),
             "everybody": self.everybody,
-            **{name: _rows(frames[name]) for name in _LISTED},
+            **{name: frames[name] for name in listed},
             "campaigns": [
-                {"at": f"{each.at:%Y-%m-%d}", "reached": len(each.reached), "control": len(each.control)}
-                | ({name: getattr(each.effect, name) for name in _MEASURED} if each.effect else {})
+                {"at": _date(each.at), "reached": len(each.reached), "control": len(each.control)}
+                | ({name: getattr(each.effect, name) for name in measured} if each.effect else {})
                 for each in cohorts.campaigns(tables)
             ],
             **states.summary(tables, self.certificate_ends),
@@ -379,22 +336,28 @@ class Figures:
             "pace": {
                 name: round(float(part.mean()), 2) if len(part) else None for name, part in self._whole_days.items()
             },
-            "remaining_by_reason": _rows(frames["remaining"][["reason", "users"]]),
-            "answers": _rows(frames["outcomes"]),
-            "calls": figures.latency(tables) | {"steps": _rows(frames["latency"])},
+            "remaining_by_reason": frames["remaining"][["reason", "users"]],
+            "answers": frames["outcomes"],
+            "calls": figures.latency(tables) | {"steps": frames["latency"]},
             "retries": figures.retries(tables),
             "agreement": {"agree": int(agree.get(True, 0)), "differ": int(agree.get(False, 0))},
-            "abuse": attacks(tables) | {"accounts_by_tries": _rows(frames["abuse"])},
-            "cut_over": {"target_share": self.target, "target": choice.target, "dates": _rows(choice.dates)}
-            | {"date": None if choice.date is None else f"{choice.date:%Y-%m-%d}", "reason": choice.reason}
-            | {"settled": None if choice.settled is None else f"{choice.settled:%Y-%m-%d}"}
-            | {"left_in_the_end": choice.left},
-            "findings": [{name: getattr(each, name) for name in names} for each in self.findings],
+            "abuse": attacks(tables) | {"accounts_by_tries": frames["abuse"]},
+            "cut_over": {
+                "target_share": self.target,
+                "target": choice.target,
+                "dates": choice.dates,
+                "date": _date(choice.date),
+                "reason": choice.reason,
+                "settled": _date(choice.settled),
+                "left_in_the_end": choice.left,
+            },
+            "findings": [{name: getattr(each, name) for name in named} for each in self.findings],
         }
 
-    def _frames(self) -> dict[str, pd.DataFrame]:
-        tables = self.tables
-        listed = states.stragglers(tables)
+    @cached_property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """The tables of a report, each by the name of its file; `dictionary.toml` says what they hold."""
+        tables, listed = self.tables, states.stragglers(self.tables)
         compared = [cohorts.cohorts(tables, by).assign(dimension=by) for by in self.dimensions]
         measured = [each.effect.cells.assign(campaign=each.at) for each in cohorts.campaigns(tables) if each.effect]
         return {
@@ -408,7 +371,7 @@ class Figures:
             "interruptions": interruptions(tables),
             "forecast": self.forecast.days,
             "forecast_lines": self.forecast.lines,
-            "cut_over": self.cut_over().dates,
+            "cut_over": self.choice.dates,
             "reconciliation": states.matrix(tables),
             "cohorts": pd.concat(compared) if compared else pd.DataFrame(columns=["dimension", "cohort"]),
             "campaigns": pd.concat(measured) if measured else pd.DataFrame(columns=["campaign", "group"]),
@@ -421,7 +384,12 @@ class Figures:
         }
 
 
-def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Give the rows of a table as JSON has them: times in ISO 8601, nothing for what is missing or infinite."""
-    found: list[dict[str, Any]] = json.loads(frame.to_json(orient="records", date_format="iso", date_unit="s"))
-    return found
+def _date(time: pd.Timestamp | None) -> str | None:
+    return None if time is None else f"{time:%Y-%m-%d}"
+
+
+def _plain(value: Any) -> Any:
+    """Give JSON what it does not know: the rows of a table, and times in ISO 8601; nothing for what is missing."""
+    if isinstance(value, pd.DataFrame):
+        return json.loads(value.to_json(orient="records", date_format="iso", date_unit="s"))
+    return figures.iso(value)

@@ -9,14 +9,14 @@ import pandas as pd
 
 from jitkit.display import Table
 from jitkit.progress.figures import day, days, moment
-
-__all__ = ["moment", "say", "table_of", "template"]
+from jitkit.progress.tables import TEXTS
+from jitkit.protocol import CALLS_PER_SECOND
 
 
 def say(sentence: str, **figures: object) -> str:
     """Write one of the sentences of `sentences.jinja`, on one line."""
-    words = getattr(template("sentences.jinja").module, sentence)(**figures)
-    return " ".join(words.split())
+    macro = getattr(template("sentences.jinja").module, sentence)
+    return " ".join(macro(**{name: figures[name] for name in macro.arguments}).split())
 
 
 @cache
@@ -31,6 +31,7 @@ def template(name: str) -> jinja2.Template:
     )
     environment.filters |= {"count": "{:,}".format, "pace": _pace, "day": day, "days": days, "moment": moment}
     environment.filters |= {"headings": headings_of, "rows": rows_of, "scaled": _scaled}
+    environment.globals |= {"parts": TEXTS["standing"], "calls_per_second": CALLS_PER_SECOND}
     environment.filters |= {
         "number": lambda value, digits=0: f"{value:,.{digits}f}",
         "percent": lambda share, digits=0: f"{100 * share:.{digits}f} %",
