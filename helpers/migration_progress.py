@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from helpers.graph import Graph, explained
 
@@ -31,7 +31,7 @@ class Progress:
         self._graph, self._flag, self._ledger = graph, flag, ledger  # the ledger may be missing
 
     async def figures(
-        self, files: Path | str | Sequence[Path | str] = "", dimensions: pd.DataFrame | None = None, **reading: str
+        self, files: Path | str | Sequence[Path | str] = "", dimensions: pd.DataFrame | None = None, **reading: Any
     ) -> Figures:
         """Take the tables of files where some are named, and collect them from the tenant where none is.
 
