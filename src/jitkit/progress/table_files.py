@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -461,30 +462,60 @@ def _in_types(rows: _Rows, kind: str) -> pd.DataFrame | None:
     names = [name for name in rows.texts if kind == "users" or name in known]
     typed = {name: _typed(rows, name, known.get(name, "")) for name in names}
     odd = [f"(nullif({rows.texts[name]}, '') IS NOT NULL AND {typed[name]} IS NULL)" for name in names if name in known]
+    numbered = {name: _Numbered() for name in names if known.get(name) == "category"}
     chosen = [f"{typed[name]} AS {_quoted(name)}" for name in names]
-    relation = rows.relation.project(", ".join([*chosen, f"{' OR '.join(odd)} AS odd"]))
-    categories = [name for name in names if known.get(name) == "category"]
-    batches = []
-    for batch in relation.to_arrow_reader(_AT_ONCE):
-        if pc.any(batch.column(len(names))).as_py():
+    chosen += [f"hash({typed[name]}) AS {_quoted(f'hash of {name}')}" for name in numbered]
+    kept: dict[str, list[pa.Array]] = {name: [] for name in names if name not in numbered}
+    for batch in rows.relation.project(", ".join([*chosen, f"{' OR '.join(odd)} AS odd"])).to_arrow_reader(_AT_ONCE):
+        if pc.any(batch.column("odd")).as_py():
             return None
-        columns = {name: batch.column(number) for number, name in enumerate(names)}
-        # Copies: one column that is used as it is would keep all those of DuckDB's batch in memory.
-        columns = {
-            name: each.dictionary_encode() if name in categories else pa.concat_arrays([each, each[:0]])
-            for name, each in columns.items()
-        }
-        batches.append(pa.RecordBatch.from_pydict(columns))
-    if not batches:
+        for name, texts in numbered.items():
+            texts.add(batch.column(name), batch.column(f"hash of {name}"))
+        for name, parts in kept.items():
+            # A copy: one column that is used as it is would keep all those of DuckDB's batch in memory.
+            parts.append(pa.concat_arrays([batch.column(name), batch.column(name)[:0]]))
+        del batch
+    if not all(kept.values()):
         return _as_texts(rows, {name: name for name in names})
-    table = pa.Table.from_batches(batches).unify_dictionaries()
-    del batches, batch, columns  # else nothing of them is freed while it becomes a frame
-    frame: pd.DataFrame = table.to_pandas(
-        types_mapper={pa.int32(): pd.Int32Dtype()}.get, self_destruct=True, split_blocks=True, ignore_metadata=True
-    )
+    columns = {}
+    for name in names:
+        if name in numbered:
+            columns[name] = numbered.pop(name).column()
+        else:
+            table = pa.table({name: pa.chunked_array(kept.pop(name))})
+            columns[name] = table.to_pandas(types_mapper={pa.int32(): pd.Int32Dtype()}.get, self_destruct=True)[name]
+            del table
     # What was parsed is freed; the pool would keep it for later.
     pa.default_memory_pool().release_unused()
-    return frame
+    return pd.DataFrame(columns, copy=False)
+
+
+class _Numbered:
+    """Numbers the texts of a column that comes in parts: each by its hash of 64 bits, which is quicker than by text."""
+
+    def __init__(self) -> None:
+        self._known: pd.Index[Any] = pd.Index([], dtype="uint64")
+        self._texts, self._codes = list[pa.Array](), list[np.ndarray]()
+
+    def add(self, texts: pa.Array, hashes: pa.Array) -> None:
+        numbers = hashes.to_numpy()
+        codes = self._known.get_indexer(numbers).astype("int32")
+        unknown = np.flatnonzero(codes < 0)
+        further, new = pd.factorize(numbers[unknown])
+        first = np.empty(len(new), dtype="int64")
+        first[further[::-1]] = unknown[::-1]
+        self._texts.append(texts.take(pa.array(first)))
+        codes[unknown] = further + len(self._known)
+        self._codes.append(codes)
+        self._known = self._known.append(pd.Index(new))
+
+    def column(self) -> pd.Series:
+        texts, codes = pa.chunked_array(self._texts), np.concatenate(self._codes)
+        # The categories lack the missing value, whose number may be any.
+        present = texts.is_valid().to_numpy()
+        places = np.where(present, np.cumsum(present) - 1, -1).astype("int32")
+        categories = pd.Index(texts.drop_null().to_pandas(), dtype="str")
+        return pd.Series(pd.Categorical.from_codes(places[codes], categories))
 
 
 def _typed(rows: _Rows, name: str, type_: str) -> str:

@@ -453,44 +453,52 @@ def _in_order(columns: dict[str, pd.Series]) -> pd.DataFrame:
     if (unknown := columns["time"].isna()).any():
         _take(columns, np.flatnonzero(~unknown))
     time, user = micros(columns["time"]), columns["user_id"].cat.codes.to_numpy()
-    ahead = np.diff(time)
-    if not ((ahead > 0) | ((ahead == 0) & (np.diff(user) >= 0))).all():
-        # Of a log in the order of time, users of the same moment are sorted, which is quick.
-        moment = np.append(0, np.cumsum(ahead > 0)) * (int(user.max()) + 2) + user
-        order = np.lexsort((user, time)) if (ahead < 0).any() else np.argsort(moment, kind="stable")
-        time, user = time[order], user[order]
+    order = np.arange(len(time))
+    if (np.diff(time) < 0).any():
+        order = np.lexsort((user, time))
+    else:
+        # Of a log in the order of time, only users of the same moment are sorted.
+        rows = _next_to_alike(time[1:] == time[:-1])
+        moment = np.cumsum(np.diff(time[rows], prepend=0) > 0) * (int(user.max(initial=0)) + 2) + user[rows]
+        order[rows] = rows[np.argsort(moment, kind="stable")]
+    if not (np.diff(order) > 0).all():
         _take(columns, order)
-    events = pd.DataFrame({name: column.array for name, column in columns.items()}, copy=False)
-    as_before = np.append(False, (np.diff(time) == 0) & (np.diff(user) == 0))[: len(time)]
-    alike = np.flatnonzero(as_before | np.append(as_before[1:], False)[: len(time)])
+        time, user = time[order], user[order]
+    alike = _next_to_alike((time[1:] == time[:-1]) & (user[1:] == user[:-1]))
     # By codes, where a missing user comes first, as above.
-    by = ["time", "user_id", *events.columns.drop(["time", "user_id"])]
-    found = events.iloc[alike].assign(user_id=user[alike]).sort_values(by, kind="stable")
-    order, keep = np.arange(len(events)), np.ones(len(events), dtype=bool)
+    by = ["time", "user_id", *(name for name in columns if name not in ("time", "user_id"))]
+    found = pd.DataFrame({name: columns[name].array[alike] for name in by}).assign(user_id=user[alike])
+    found = found.set_index(alike).sort_values(by, kind="stable")
+    order, keep = np.arange(len(time)), np.ones(len(time), dtype=bool)
     order[alike], keep[alike] = found.index, ~found.duplicated()
-    if keep.all() and (order[alike] == alike).all():
-        return events
-    return events.take(order[keep]).reset_index(drop=True)
+    if not keep.all() or (order[alike] != alike).any():
+        _take(columns, order[keep])
+    return pd.DataFrame({name: column.array for name, column in columns.items()}, copy=False)
+
+
+def _next_to_alike(as_next: np.ndarray) -> np.ndarray:
+    """Find the rows that are as the next one or as the one before."""
+    return np.flatnonzero(np.append(as_next, False) | np.append(False, as_next))
 
 
 def _take(columns: dict[str, pd.Series], rows: np.ndarray) -> None:
     """Replace each column by some of its rows: no more than one column exists twice at a time, of texts a piece."""
-    near = len(rows) > 0 and np.abs(rows - np.arange(len(rows))).max() < _PIECE
     for name in [*columns]:
-        if near and columns[name].dtype == "str":
-            columns[name] = pd.Series(_take_near(_arrow(columns.pop(name)), rows), dtype="str")
+        if columns[name].dtype == "str":
+            columns[name] = pd.Series(_taken(_arrow(columns.pop(name)), rows), dtype="str")
         else:
             columns[name] = pd.Series(columns.pop(name).array.take(rows))
 
 
-def _take_near(texts: pa.ChunkedArray, rows: np.ndarray) -> pa.ChunkedArray:
-    """Take rows that all lie near their new places: what no later row needs is freed on the way."""
-    pieces, gone = [], 0
-    for begin in range(0, len(rows), _PIECE):
-        first = max(begin - _PIECE, 0)
+def _taken(texts: pa.ChunkedArray, rows: np.ndarray) -> pa.ChunkedArray:
+    """Take rows a piece at a time: what no later piece needs is freed on the way."""
+    pieces = [rows[begin : begin + _PIECE] for begin in range(0, len(rows), _PIECE)]
+    needed = np.minimum.accumulate([int(piece.min()) for piece in pieces[::-1]])[::-1]
+    found, gone = list[pa.Array](), 0
+    for piece, first in zip(pieces, needed.tolist(), strict=True):
         texts, gone = texts.slice(first - gone), first
-        pieces += texts.slice(0, 3 * _PIECE).take(pa.array(rows[begin : begin + _PIECE] - first)).chunks
-    return pa.chunked_array(pieces, pa.large_string())
+        found += texts.slice(0, piece.max() + 1 - gone).take(pa.array(piece - gone)).chunks
+    return pa.chunked_array(found, pa.large_string())
 
 
 def without_names(tables: Tables) -> Tables:
