@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -19,10 +18,12 @@ from jitkit.progress.tables import (
     NEVER,
     Extent,
     Tables,
+    in_utc,
     index_in,
     micros,
     moments,
     remark,
+    tidy,
     times,
     without_names,
 )
@@ -187,7 +188,8 @@ def assemble(
     if dimensions is not None:
         extra = dimensions.assign(user_id=dimensions["user_id"].astype("str").str.lower()).drop_duplicates("user_id")
         result = result.merge(extra, on="user_id", how="left")
-    return without_names(replace(known, users=result, as_of=seen_at))
+    known.users, known.as_of = tidy(result, "users"), in_utc(seen_at)
+    return without_names(known)
 
 
 def _moment(audits: pd.DataFrame, event: str, users: pd.DataFrame, which: str) -> pd.Series:
@@ -210,10 +212,10 @@ def _first_success(known: Tables, after: pd.Series) -> pd.Series:
 def _paths(at: pd.Series, known: Tables, audits: pd.DataFrame) -> pd.Series:
     """Find how each user was moved, from the sign-in that happened when the flag changed."""
     good = known.succeeded & (known.people >= 0)
-    signed_in = known.sign_ins.loc[good, ["time", "correlation_id", "callout_error"]]
-    answers = known.ledger[["correlation_id", "action"]].dropna().drop_duplicates("correlation_id", keep="last")
-    line = index_in(signed_in["correlation_id"], answers["correlation_id"])
-    action = answers["action"].reset_index(drop=True).reindex(line).to_numpy(dtype=object)
+    logged, lines = known.joined
+    answers = known.ledger["action"].set_axis(lines)[lines >= 0].dropna()
+    action = answers[~answers.index.duplicated(keep="last")].reindex(logged[good]).to_numpy(dtype=object)
+    signed_in = known.sign_ins.loc[good, ["time", "callout_error"]]
     signed_in = signed_in.assign(action=action, row=known.people[good].astype("int64"))
     near = _nearest(at, signed_in[["time", "row", "callout_error", "action"]], _SIGN_IN_APART)
     found, called = near["found"].notna(), near["callout_error"].notna()
