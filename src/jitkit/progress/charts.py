@@ -347,7 +347,7 @@ def campaign_chart(tables: Tables, campaign: Campaign) -> Chart:
                 _draw_range(ax, name, shares.index, shares[name], 100 * low, 100 * high)
         ax.axvline(0, color=_INK["black"], linestyle=":", linewidth=1.2)
         top = max(float(shares.max().max()) * 1.2, 1)
-        ax.set(ylim=(0, top), xlabel="Days since the campaign", ylabel="Share moved", xmargin=0.02)
+        ax.set(ylim=(0, top), xlabel="Days since the campaign", ylabel="Share moved")
         ax.yaxis.set_major_formatter("{x:.0f}%")
         _label_ends(ax, wide, {name: shares[name].iloc[-1] for name in names}, "{:.0f} %")
 

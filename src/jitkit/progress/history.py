@@ -18,8 +18,6 @@ from jitkit.progress.wording import say
 
 FILE: Final = "history.csv"
 _COUNTED: Final = ("in_scope", "migrated", "confirmed", "unconfirmed", "not_covered", "held_back", "waiting", "blocked")
-_ESTIMATED: Final = ("coming", "unlikely")
-_WELCOME: Final = ("campaign", "rush")
 
 
 @dataclass(frozen=True)
@@ -39,9 +37,10 @@ class Changes:
 
 def row(tables: Tables, counted: Mapping[str, Any], found: Sequence[Finding]) -> dict[str, Any]:
     """Make a report's row: the parts of its bar, what stands out, and which tables do not cover the whole time."""
-    counts = {name: int(counted.get(name, 0)) for name in _COUNTED}
-    for name in _ESTIMATED:
-        counts |= {f"{name}_{end}": number for end, number in counted.get(name, {}).items()}
+    numbers: dict[str, Any] = {"as_of": _iso(tables.as_of or pd.Timestamp(0, tz="UTC"))}
+    numbers |= {name: int(counted.get(name, 0)) for name in _COUNTED}
+    for name in ("coming", "unlikely"):
+        numbers |= {f"{name}_{end}": number for end, number in counted.get(name, {}).items()}
     covered, names = coverage(tables), TEXTS["coverage"]["names"]
     gaps = [Finding("incomplete", "", subject=names[table]) for table in covered["table"][~covered["complete"]]]
     entries = [
@@ -49,13 +48,8 @@ def row(tables: Tables, counted: Mapping[str, Any], found: Sequence[Finding]) ->
         | {"over": is_over(each, tables.as_of)}
         for each in (*found, *gaps)
     ]
-    held, listed = (json.dumps(each, ensure_ascii=False) for each in (counted["held_back_by"], entries))
-    return {
-        "as_of": _iso(tables.as_of or pd.Timestamp(0, tz="UTC")),
-        **counts,
-        "held_back_by": held,
-        "findings": listed,
-    }
+    listed = {"held_back_by": counted["held_back_by"], "findings": entries}
+    return numbers | {name: json.dumps(each, ensure_ascii=False) for name, each in listed.items()}
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -103,7 +97,7 @@ def compare(history: pd.DataFrame, now: Mapping[str, Any]) -> Changes:
         held_back_by={cause: number for cause, number in causes.items() if number},
         new=tuple(each["name"] for each in new),
         gone=tuple(each["name"] for each in gone),
-        trouble=tuple(each["name"] for each in new if not each["over"] and each["kind"] not in _WELCOME),
+        trouble=tuple(each["name"] for each in new if not each["over"] and each["kind"] not in ("campaign", "rush")),
     )
 
 

@@ -24,16 +24,15 @@ if TYPE_CHECKING:
 WORKBOOK: Final = "report.xlsx"
 _OF_THE_OWNER: Final = ("stragglers.csv", WORKBOOK)  # they list people by their ids
 _MOST_ROWS: Final = 20_000  # of a sheet; longer tables are in their CSV alone
-_WIDEST, _MEASURED = 60, 200  # characters of a column, and rows that say how wide it is
 _NOTE: Final = ".collected.json"
 _ACTS: Final = ("=", "#", "+", "-", "@")  # what a spreadsheet reads, or would on the next edit, as more than text
-_FORMULA: Final = r"^([=+\-@\t\r])"
 
 
 def as_csv(frame: pd.DataFrame) -> str:
     """Write a table as CSV that a spreadsheet opens: with its mark of UTF-8, times in UTC, and nothing that acts."""
     texts = frame.select_dtypes(["str", "object", "category"]).astype("str")
-    inert = frame.assign(**{name: texts[name].str.replace(_FORMULA, r"'\1", regex=True) for name in texts.columns})
+    texts = texts.apply(lambda column: column.str.replace(r"^([=+\-@\t\r])", r"'\1", regex=True))
+    inert = frame.assign(**dict(texts.items()))
     return "\ufeff" + inert.to_csv(index=False, lineterminator="\n", date_format="%Y-%m-%d %H:%M:%S")
 
 
@@ -55,8 +54,8 @@ def as_workbook(frames: Mapping[str, pd.DataFrame], as_of: pd.Timestamp | None) 
         sheet = book.create_sheet(name)
         sheet.freeze_panes = "A2"
         for number, column in enumerate(map(str, frame), start=1):
-            widest = max(map(len, [column, *frame[column].head(_MEASURED).map(str)]))
-            sheet.column_dimensions[get_column_letter(number)].width = min(widest + 2, _WIDEST)
+            widest = max(map(len, [column, *frame[column].head(200).map(str)]))
+            sheet.column_dimensions[get_column_letter(number)].width = min(widest + 2, 60)  # characters
         sheet.append([*_cells(sheet, pd.Series([*map(str, frame)]))])
         for cells in zip(*(_cells(sheet, frame[column]) for column in frame), strict=True):
             sheet.append(cells)
@@ -86,7 +85,7 @@ def _cells(sheet: WriteOnlyWorksheet, column: pd.Series) -> Iterator[Any]:
             yield cell if text.startswith(_ACTS) else text
 
 
-def write_all(folder: Path, files: Mapping[str, str | bytes]) -> None:
+def write_all(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write files into a folder, which is made if it is not there; lists of people are their owner's alone.
 
     Each is replaced in one step, so that no reader sees half of it.
@@ -97,7 +96,7 @@ def write_all(folder: Path, files: Mapping[str, str | bytes]) -> None:
             part, mode = folder / f".{name}.{os.getpid()}", 0o600 if name in _OF_THE_OWNER else 0o666
             try:
                 with open(part, "xb", opener=partial(os.open, mode=mode)) as file:
-                    file.write(content if isinstance(content, bytes) else content.encode())
+                    file.write(content)
                 part.replace(folder / name)
             finally:
                 part.unlink(missing_ok=True)

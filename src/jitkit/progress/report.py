@@ -285,13 +285,13 @@ class Figures:
         past, row = history.read(folder), self._row()
         changes = history.compare(past, row)
         numbers = self._metrics(changes)
-        files: dict[str, str | bytes] = {f"{name}.csv": as_csv(frame) for name, frame in self.frames.items()}
+        files = {f"{name}.csv": as_csv(frame).encode() for name, frame in self.frames.items()}
         files[WORKBOOK] = as_workbook(self.frames, self.tables.as_of)
         if self.tables.as_of is not None:
-            files[history.FILE] = as_csv(history.added(past, row))
-        files["metrics.json"] = json.dumps(numbers, indent=2, allow_nan=False, default=_plain) + "\n"
-        given = {"title": title, "numbers": numbers, "changes": changes, "export_problems": export_problems}
-        files["report.html"] = self._page(given)
+            files[history.FILE] = as_csv(history.added(past, row)).encode()
+        files["metrics.json"] = json.dumps(numbers, indent=2, allow_nan=False, default=_plain).encode() + b"\n"
+        page = self._page(title=title, numbers=numbers, changes=changes, export_problems=export_problems)
+        files["report.html"] = page.encode()
         write_all(folder, files)
         return changes
 
@@ -306,14 +306,14 @@ class Figures:
     def _row(self) -> dict[str, Any]:
         return history.row(self.tables, self.counts | self.everybody, self.findings)
 
-    def _page(self, given: dict[str, Any]) -> str:
+    def _page(self, **given: Any) -> str:
         differ = self.frames["reconciliation"].query("not agree")
         said = "flag " + differ["flag"] + ", log: " + differ["log"] + ", ledger: " + differ["ledger"]
         causes = differ.assign(said=said).groupby(["cause", "remedy"], sort=False)
         differ = causes.agg(users=("users", "sum"), said=("said", "; ".join)).reset_index()
         differ = differ.sort_values("users", ascending=False)[["cause", "users", "said", "remedy"]]
-        given |= {"figures": self, "campaigns": cohorts.campaigns(self.tables), "differ": differ}
-        return template("report.html.jinja").render(given)
+        campaigns = cohorts.campaigns(self.tables)
+        return template("report.html.jinja").render(figures=self, campaigns=campaigns, differ=differ, **given)
 
     def _metrics(self, changes: Changes) -> dict[str, Any]:
         tables, frames, choice = self.tables, self.frames, self.choice

@@ -29,10 +29,12 @@ def template(name: str) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": "{:,}".format, "pace": _pace, "day": day, "days": days, "moment": moment}
-    environment.filters |= {"headings": headings_of, "rows": rows_of, "scaled": _scaled}
     environment.globals |= {"parts": TEXTS["standing"], "calls_per_second": CALLS_PER_SECOND}
+    environment.filters |= {"day": day, "days": days, "moment": moment, "pace": _pace, "headings": headings_of}
     environment.filters |= {
+        "rows": rows_of,
+        "scaled": _scaled,
+        "count": "{:,}".format,
         "number": lambda value, digits=0: f"{value:,.{digits}f}",
         "percent": lambda share, digits=0: f"{100 * share:.{digits}f} %",
         "numeric": lambda frame: [*map(pd.api.types.is_numeric_dtype, frame.dtypes)],
