@@ -19,7 +19,7 @@ from pyarrow import parquet
 from jitkit.errors import BadTable
 from jitkit.progress.command import read, report
 from jitkit.progress.report import Figures
-from jitkit.progress.table_files import read_table
+from jitkit.progress.table_files import gather, read_table
 from jitkit.progress.tables import Tables
 
 ESCAPE = "\x1b]0;owned\x07\x1b[31mred\u202e"
@@ -160,16 +160,30 @@ def test_json_that_is_nested_too_deeply_is_refused_in_a_sentence(tmp_path: Path,
         read_table(tmp_path / name, "sign_ins")
 
 
-def test_a_nested_column_that_is_too_deep_is_not_read(tmp_path: Path) -> None:
-    deep = "[" * 100_000 + "]" * 100_000
-    pd.DataFrame(
-        {"TimeGenerated": ["2026-06-03T10:00:00Z"], "UserId": ["u0001"], "AppliedEventListeners": [deep]}
-    ).to_csv(tmp_path / "sign_ins.csv", index=False)
+DEEP = ["[" * 100_000 + "]" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000]
+
+
+@pytest.mark.parametrize("deep", [*DEEP, *(f"[{each}]" for each in DEEP)], ids=["lists", "objects", "1", "2"])
+@pytest.mark.parametrize(
+    ("column", "row"),
+    [
+        ("AppliedEventListeners", {"TimeGenerated": "2026-06-03T10:00:00Z", "UserId": "u0001", "ResultType": "0"}),
+        ("TargetResources", {"TimeGenerated": "2026-06-03T10:00:00Z", "ActivityDisplayName": "Update user"}),
+        ("Message", {"TimeGenerated": "2026-06-03T10:00:00Z"}),
+        ("Properties", {"TimeGenerated": "2026-06-03T10:00:00Z", "Message": "x"}),
+        ("properties", {"time": "2026-06-03T10:00:00Z", "category": "SignInLogs"}),
+    ],
+    ids=["listeners", "targets", "message", "properties", "record"],
+)
+def test_a_nested_column_that_is_too_deep_is_not_read(
+    tmp_path: Path, column: str, row: dict[str, str], deep: str
+) -> None:
+    pd.DataFrame([row | {column: deep}]).to_csv(tmp_path / "export.csv", index=False)
     try:
-        table = read_table(tmp_path / "sign_ins.csv", "sign_ins")
+        found = gather({}, [tmp_path / "export.csv"])
     except BadTable:
         return
-    assert len(table) <= 1
+    assert [len(table) for tables in found.parts.values() for table in tables] in ([0], [1])
 
 
 def test_a_small_file_with_absurdly_many_rows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,6 +135,22 @@ def audits() -> list[Row]:
     return rows
 
 
+def downloaded_audits() -> pd.DataFrame:
+    """Write audits as the admin center downloads them: targets and their changes in columns of their own."""
+    rows = []
+    for row in audits():
+        flat = {"Date (UTC)": row["activityDateTime"], "CorrelationId": row["id"], "Service": "Core Directory"}
+        flat |= {"Activity": row["activityDisplayName"], "Result": "success", "ActorType": "Application"}
+        (target,) = row["targetResources"]
+        for number in (1, 2, 3):
+            flat[f"Target{number}ObjectId"] = target["id"] if number == 2 else ""
+            for place, change in enumerate([{}, *target["modifiedProperties"], {}, {}], 1):
+                name = f"Target{number}ModifiedProperty{place}"
+                flat |= {f"{name}Name": change.get("displayName"), f"{name}NewValue": change.get("newValue")}
+        rows.append(flat)
+    return pd.DataFrame(rows)
+
+
 def audit_logs() -> list[Row]:
     return [
         {name[0].upper() + name[1:]: value for name, value in row.items()} | {"TimeGenerated": row["activityDateTime"]}
@@ -261,6 +277,7 @@ USERS: dict[str, Callable[[Path], Any]] = {
         migrated_at=users()["migrated_at"].str.replace("T09:", "T10:").str.replace("Z", "+01:00")
     ).to_csv(path / "u.csv", index=False),
     "AuditLogs": lambda path: as_text(audit_logs()).to_csv(path / "u.csv", index=False),
+    "audits of the admin center": lambda path: downloaded_audits().to_csv(path / "u.csv", index=False),
     "audits of Graph": lambda path: graph_pages(path, audits(), "auditLogs/directoryAudits"),
     "audits and users": lambda path: [
         graph_pages(path, audits(), "auditLogs/directoryAudits"),
@@ -376,6 +393,40 @@ REFUSED: dict[str, tuple[str, str | list[Row], list[str]]] = {
         "a.jsonl",
         [*log_analytics()[:2], log_analytics()[2] | {"AppliedEventListeners": "[object Object]"}],
         ["row 3 of a.jsonl", "AppliedEventListeners"],
+    ),
+    "listeners cut by depth": (
+        "a.jsonl",
+        [log_analytics()[0], log_analytics()[1] | {"AppliedEventListeners": ["@{eventType=passwordSubmit}"]}],
+        ["row 2 of a.jsonl", "AppliedEventListeners"],
+    ),
+    "callouts cut by depth": (
+        "a.jsonl",
+        [
+            graph_sign_ins()[0]
+            | {"appliedEventListeners": [{"eventType": "passwordSubmit", "handlerResult": "@{errorCode=0}"}]}
+        ],
+        ["row 1 of a.jsonl", "AppliedEventListeners"],
+    ),
+    "changes cut by depth": (
+        "a.jsonl",
+        [audits()[0], audits()[1] | {"targetResources": [{"id": "a", "modifiedProperties": "System.Object[]"}]}],
+        ["row 2 of a.jsonl", "TargetResources"],
+    ),
+    "unreadable records": (
+        "PT1H.json",
+        [
+            {"time": "2026-11-02T09:00:00Z", "category": "RiskyUsers", "properties": {"id": "x"}},
+            record(graph_sign_ins()[0], "SignInLogs", "createdDateTime") | {"properties": "torn {"},
+        ],
+        ["row 2 of PT1H.json", "properties"],
+    ),
+    "odd time in an archive": (
+        "PT1H.json",
+        [
+            {"time": "2026-11-02T09:00:00Z", "category": "RiskyUsers", "properties": {"id": "x"}},
+            record(graph_sign_ins()[0] | {"createdDateTime": "2206-11-02T09:00:00Z"}, "SignInLogs", "createdDateTime"),
+        ],
+        ["2206 in row 2 of PT1H.json"],
     ),
     "unreadable targets": (
         "a.jsonl",

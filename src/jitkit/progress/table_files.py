@@ -32,7 +32,16 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from jitkit.errors import BadTable
-from jitkit.progress.log_analytics import SHAPES, plain_name, refuse_local, shape_of, translate
+from jitkit.progress.log_analytics import (
+    SHAPES,
+    by_place,
+    connected,
+    finished,
+    plain_name,
+    refuse_local,
+    shape_of,
+    translate,
+)
 from jitkit.progress.tables import AS_WRITTEN, KINDS, NEEDED, Source, Spelling, plain_text, tidy, united
 
 _MOST_ROWS: Final = 100_000_000  # a few kilobytes of Parquet may say that they are more
@@ -45,7 +54,7 @@ _HEAD: Final = 1 << 20  # characters in which the first object ends
 _PAGES: Final = ("value", "records")  # what holds the rows of a page of Graph, and of a message of an event hub
 # Which exports a named option takes.
 _GIVES: Final = {
-    "users": ("directory", "audits"),
+    "users": ("directory", "audits", "downloaded_audits"),
     "sign_ins": ("sign_ins", "archive", "downloaded"),
     "ledger": ("traces", "requests"),
 }
@@ -64,6 +73,7 @@ class _Rows(NamedTuple):
     relation: duckdb.DuckDBPyRelation
     texts: dict[str, str]
     types: dict[str, str]  # of columns that hold something else than text, and no list or object
+    translated: bool = False  # whether it is an export's, with `place` and `problem`
 
 
 @dataclass
@@ -149,8 +159,7 @@ def _files_in(given: Path, without: Path | None) -> list[Path]:
 
 def _read(path: Path, kind: str, spelling: Spelling, found: Found) -> None:
     """Add what a file holds. A file that DuckDB refuses is read again with care: a torn line costs that line alone."""
-    with _explained(path), tempfile.TemporaryDirectory() as scratch, closing(duckdb.connect()) as database:
-        database.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+    with _explained(path), tempfile.TemporaryDirectory() as scratch, closing(connected()) as database:
         plain = _unpacked(path, Path(scratch))
         for careful in (False, True):
             part = Found()
@@ -408,21 +417,22 @@ def _add(rows: _Rows, kind: str, spelling: Spelling, found: Found) -> None:
     if kind and (shape is None or shape.by not in _GIVES[kind]):
         own, shape = kind, None
     if own:
-        table = _own(rows, own, spelling)
-        found.parts.setdefault(own, []).append(table)
-        found.sources.append(Source(rows.name, f"the kit's table {own}", (own,), table.attrs["rows"]))
+        found.parts.setdefault(own, []).append(_own(rows, own, spelling))
+        found.sources.append(Source(rows.name, f"the kit's table {own}", (own,)))
     elif shape:
         plain = {plain_name(name): name for name in reversed(names)}
         wanted = {name: plain[name] for name in reversed(shape.wants(plain))}
         refuse_local(wanted.values(), spelling)
-        frame = _as_texts(rows, wanted)
-        parts = translate(frame, shape, spelling)
-        for each, table in parts.items():
-            table.attrs["rows"] = len(frame)
-            found.parts.setdefault(each, []).append(tidy(table, each, spelling) if each in KINDS else table)
-        found.sources.append(Source(rows.name, shape.name, tuple(parts), len(frame)))
+        chosen = ", ".join(f"{rows.texts[old]} AS {_quoted(new)}" for new, old in wanted.items())
+        parts = translate(rows.relation.project(chosen), shape)
+        for each, relation in parts.items():
+            texts = {name: _quoted(name) for name in relation.columns if name not in ("place", "problem")}
+            part = _Rows(rows.name, relation, texts, {}, translated=True)
+            table = _own(part, each, spelling) if each in KINDS else finished(_as_texts(part, texts), each, spelling)
+            found.parts.setdefault(each, []).append(table)
+        found.sources.append(Source(rows.name, shape.name, tuple(parts)))
     elif not names:
-        found.sources.append(Source(rows.name, "an empty file", (), 0))
+        found.sources.append(Source(rows.name, "an empty file", ()))
     else:
         known = [each.name for each in SHAPES]
         known += [f"the kit's table {each} ({', '.join(needed)})" for each, needed in NEEDED.items()]
@@ -443,17 +453,18 @@ def _own(rows: _Rows, kind: str, spelling: Spelling) -> pd.DataFrame:
         fast.attrs |= {"rows": len(fast), "typed": True}
         return fast
     names = [name for name in rows.texts if kind == "users" or name in KINDS[kind]]
-    read = _as_texts(rows, {name: name for name in names})
+    read = _as_texts(rows, names)
     read.attrs["rows"] = len(read)
     return tidy(read, kind, spelling)
 
 
-def _as_texts(rows: _Rows, names: Mapping[str, str]) -> pd.DataFrame:
-    """Read some columns as text, each under another name."""
-    chosen = (f"{rows.texts[old]} AS {_quoted(new)}" for new, old in names.items())
+def _as_texts(rows: _Rows, names: Iterable[str]) -> pd.DataFrame:
+    """Read some columns as text."""
+    chosen = [f"{rows.texts[name]} AS {_quoted(name)}" for name in names]
+    chosen += ["place", "problem"] if rows.translated else []
     frame: pd.DataFrame = rows.relation.project(", ".join(chosen)).to_arrow_table().to_pandas()
     frame.attrs["file"] = rows.name
-    return frame
+    return by_place(frame) if rows.translated else frame
 
 
 def _in_types(rows: _Rows, kind: str) -> pd.DataFrame | None:
@@ -462,6 +473,8 @@ def _in_types(rows: _Rows, kind: str) -> pd.DataFrame | None:
     names = [name for name in rows.texts if kind == "users" or name in known]
     typed = {name: _typed(rows, name, known.get(name, "")) for name in names}
     odd = [f"(nullif({rows.texts[name]}, '') IS NOT NULL AND {typed[name]} IS NULL)" for name in names if name in known]
+    if rows.translated:  # a time that cannot be is refused by its row
+        odd.append(f"problem IS NOT NULL OR {typed['time']} NOT BETWEEN '2000-01-01' AND now() + INTERVAL 4 YEAR")
     numbered = {name: _Numbered() for name in names if known.get(name) == "category"}
     chosen = [f"{typed[name]} AS {_quoted(name)}" for name in names]
     chosen += [f"hash({typed[name]}) AS {_quoted(f'hash of {name}')}" for name in numbered]
@@ -476,7 +489,7 @@ def _in_types(rows: _Rows, kind: str) -> pd.DataFrame | None:
             parts.append(pa.concat_arrays([batch.column(name), batch.column(name)[:0]]))
         del batch
     if not all(kept.values()):
-        return _as_texts(rows, {name: name for name in names})
+        return _as_texts(rows, names)
     columns = {}
     for name in names:
         if name in numbered:

@@ -100,12 +100,11 @@ class Extent(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A file that was read: what it was taken for, what kinds of rows it gave, and how many rows it has."""
+    """A file that was read: what it was taken for, and what kinds of rows it gave."""
 
     file: str
     taken_for: str
     gives: tuple[str, ...]
-    rows: int
 
 
 class Remark(NamedTuple):
