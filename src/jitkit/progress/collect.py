@@ -6,7 +6,6 @@ Sources: Microsoft Graph, "List users", "List signIns" (beta), "List directoryAu
 
 from __future__ import annotations
 
-import io
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -33,18 +32,14 @@ _AT_ONCE: Final = 20_000  # rows that an interruption can cost
 _LONG: Final = 2.0  # seconds after which a bar shows how far it is
 _FORBIDDEN: Final = 403
 _REFUSED: Final = (400, 404, 410)  # the link of the next page cannot be followed any more
+_BEGINNING: Final = pd.Timestamp(0, tz="UTC")
 
-_COLUMNS: Final = {
-    "sign_ins": ["id", *KINDS["sign_ins"]],
-    "audits": ["id", "time", "user_id", "event"],
-    "ledger": [*KINDS["ledger"]],
-}
-_UTC: Final = pd.DatetimeTZDtype("us", "UTC")
+_AUDITS: Final = ("id", "time", "user_id", "event")
 _USERS: Final = {"user_id": "str", "flag": "boolean", "again": "bool"} | dict.fromkeys(
-    ("created_at", "true_at", "false_at", "gone_at", "seen_at"), _UTC
+    ("created_at", "true_at", "false_at", "gone_at", "seen_at"), "datetime64[us, UTC]"
 )
-# What Graph lists: the path, the property with a row's time, and which rows.
 _DIRECTORY: Final = "/users?$top=999&$select=id,createdDateTime,"
+# Graph's logs: the path, the property with a row's time, and which rows.
 _LOGS: Final = {
     "sign_ins": ("/auditLogs/signIns", "createdDateTime", [USER_SIGN_INS]),
     "audits": ("/auditLogs/directoryAudits", "activityDateTime", []),
@@ -64,7 +59,7 @@ class Archive:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self._noted = folder, folder / "state.json"
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -88,8 +83,7 @@ class Archive:
 
     def append(self, kind: str, rows: pd.DataFrame) -> None:
         """Add rows to a log; one that is there already, known by its id or by all columns, is replaced."""
-        rows = rows.reindex(columns=_COLUMNS[kind]).dropna(subset="time")
-        for day, part in rows.groupby(rows["time"].dt.strftime("%Y-%m-%d")):
+        for day, part in rows.dropna(subset="time").groupby(rows["time"].dt.strftime("%Y-%m-%d")):
             path = self.folder / kind / f"{day}.parquet"
             whole = pd.concat([_read(path), part], ignore_index=True) if path.exists() else part
             whole = whole.drop_duplicates("id" if "id" in whole else None, keep="last")
@@ -98,77 +92,79 @@ class Archive:
     def read(self, kind: str) -> pd.DataFrame:
         """Read a whole log, in the order of time."""
         parts = [_read(path) for path in sorted((self.folder / kind).glob("*.parquet"))]
-        if not parts:
-            return pd.DataFrame({name: [] for name in _COLUMNS[kind]})
-        return pd.concat(parts, ignore_index=True).sort_values("time", kind="stable", ignore_index=True)
+        whole = pd.concat(parts) if parts else pd.DataFrame(columns=[*KINDS.get(kind, _AUDITS)])
+        return whole.sort_values("time", kind="stable", ignore_index=True)
 
     def users(self) -> pd.DataFrame:
         """Read the users as they were last seen, as `users_from_graph` describes them."""
         path = self.folder / "users.parquet"
-        return _read(path) if path.exists() else users_from_graph((), "", pd.Timestamp(0, tz="UTC"))
+        return _read(path) if path.exists() else users_from_graph((), "", _BEGINNING)
+
+    def see(self, users: pd.DataFrame, *, begun: pd.Timestamp, last: bool) -> None:
+        """Bring the users up to what a page shows; after the last one, who was not seen since `begun` is gone."""
+        whole = _merged(self.users(), users)
+        if last:
+            unseen = (whole["seen_at"] < begun) & whole["gone_at"].isna()
+            whole["gone_at"] = whole["gone_at"].mask(unseen, users["seen_at"].max())
+        _write(self.folder / "users.parquet", whole)
 
     def note(self, kind: str, **values: Any) -> None:
         """Remember something about a log, such as the link of its next page; None forgets it."""
         state = self._state()
         merged = state.get(kind, {}) | values
         state[kind] = {name: value for name, value in merged.items() if value is not None}
-        write_private(self.folder / "state.json", json.dumps(state, indent=2).encode())
+        write_private(self._noted, json.dumps(state, indent=2, default=pd.Timestamp.isoformat).encode())
 
     def noted(self, kind: str) -> dict[str, Any]:
         """Return what is remembered about a log."""
         return dict(self._state().get(kind, {}))
 
     def cover(self, kind: str, since: pd.Timestamp, until: pd.Timestamp) -> None:
-        """Note that a log was read whole between two moments."""
-        joined: list[list[pd.Timestamp]] = []
-        for begin, end in sorted([*self.windows(kind), (since, until)]):
-            if joined and begin <= joined[-1][1]:
-                joined[-1][1] = max(end, joined[-1][1])
-            else:
-                joined.append([begin, end])
-        self.note(kind, covered=[[moment.isoformat() for moment in window] for window in joined])
+        """Note that a log was read whole between two moments, which are later than most of the last window."""
+        windows = self.windows(kind)
+        if windows and since <= windows[-1][1]:
+            begin, end = windows.pop()
+            since, until = min(since, begin), max(until, end)
+        self.note(kind, covered=[*windows, (since, until)])
 
     def missing_days(self, kind: str, since: pd.Timestamp, until: pd.Timestamp) -> list[str]:
         """Name the days (UTC) between two moments of which a log was not read whole."""
-        missing = []
-        for day in pd.date_range(since.floor("D"), until, freq="D"):
-            begin, end = max(day, since), min(day + pd.Timedelta(days=1), until)
-            if begin < end and not any(left <= begin and end <= right for left, right in self.windows(kind)):
-                missing.append(f"{day:%Y-%m-%d}")
-        return missing
+        days = pd.date_range(since.floor("D"), until, freq="D", inclusive="left")
+        spans = ((max(day, since), min(day + pd.Timedelta(days=1), until)) for day in days)
+        windows = self.windows(kind)
+        return [
+            f"{begin:%Y-%m-%d}"
+            for begin, end in spans
+            if not any(left <= begin and end <= right for left, right in windows)
+        ]
 
     def windows(self, kind: str) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
         """Return the spans of time, ascending, of which a log was read whole."""
         return [(pd.Timestamp(begin), pd.Timestamp(end)) for begin, end in self.noted(kind).get("covered", [])]
 
     def _state(self) -> dict[str, Any]:
-        path = self.folder / "state.json"
-        try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, TypeError):
-            raise _damaged(path) from None
+        with _undamaged(self._noted):
+            return dict(json.loads(self._noted.read_text(encoding="utf-8"))) if self._noted.exists() else {}
 
 
 def _read(path: Path) -> pd.DataFrame:
-    try:
+    with _undamaged(path):
         return pd.read_parquet(path)
-    except (OSError, ValueError):
-        raise _damaged(path) from None
 
 
 def _write(path: Path, rows: pd.DataFrame) -> None:
-    content = io.BytesIO()
-    rows.to_parquet(content, index=False)
-    write_private(path, content.getvalue())
+    write_private(path, rows.to_parquet(index=False))
 
 
-def _damaged(path: Path) -> BadTable:
-    return BadTable(
-        f"{path} cannot be read: what was collected of it is lost.",
-        next_step="Delete that file and collect again; the service still has the last seven days.",
-    )
+@contextmanager
+def _undamaged(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, TypeError):
+        raise BadTable(
+            f"{path} cannot be read: what was collected of it is lost.",
+            next_step="Delete that file and collect again; the service still has the last seven days.",
+        ) from None
 
 
 def users_from_graph(rows: Iterable[Row], flag: str, at: pd.Timestamp) -> pd.DataFrame:
@@ -183,17 +179,15 @@ def users_from_graph(rows: Iterable[Row], flag: str, at: pd.Timestamp) -> pd.Dat
         `user_id`, `flag`, `again` (whether it became true once more), `created_at`, `true_at` (last seen true),
         `false_at` (first seen false since), `gone_at`, `seen_at`; of several rows about one user the last one counts.
     """
-    found = [(row["id"].lower(), row.get("createdDateTime"), row.get(flag)) for row in rows if row.get("id")]
-    frame = pd.DataFrame(found, columns=["user_id", "created_at", "flag"]).drop_duplicates("user_id", keep="last")
-    value, moment = frame["flag"].astype("boolean"), pd.Series(at, index=frame.index)
+    found = {row["id"].lower(): (row.get("createdDateTime"), row.get(flag)) for row in rows if row.get("id")}
+    frame = pd.DataFrame([*found.values()], columns=["created_at", "flag"]).assign(user_id=[*found], seen_at=at)
+    value = frame["flag"].astype("boolean")
     return frame.assign(
-        flag=value,
         again=False,
         created_at=times(frame["created_at"]),
-        true_at=moment.where(value.fillna(False)),
-        false_at=moment.where((~value).fillna(False)),
+        true_at=frame["seen_at"].where(value.fillna(False)),
+        false_at=frame["seen_at"].where((~value).fillna(False)),
         gone_at=None,
-        seen_at=moment,
     )[[*_USERS]].astype(_USERS)
 
 
@@ -228,19 +222,15 @@ async def collect(send: Send, flag: str, archive: Archive, now: pd.Timestamp, *,
         httpx.HTTPStatusError: Graph refused the users, or failed; what was read until then is kept.
     """
     if not logs_only:
-        noted = archive.noted("users")
-        if "next" not in noted or not await _resume(
-            _read_users(send, flag, archive, noted["next"], pd.Timestamp(noted["begun"]), now)
-        ):
-            await _read_users(send, flag, archive, f"{_DIRECTORY}{flag}", now, now)
-    for kind in _LOGS:
+        await _bring_up(send, flag, archive, "users", now)
+    for kind, (path, *_) in _LOGS.items():
         try:
-            await _read_new(send, flag, archive, kind, now)
+            await _bring_up(send, flag, archive, kind, now)
         except httpx.HTTPStatusError as error:
             if error.response.status_code != _FORBIDDEN:
                 raise
             # No licence or no role for this log: the others, and the flags, still say how many were moved.
-            archive.note(kind, refused=_why(error.response, f"GET {_LOGS[kind][0]}"))
+            archive.note(kind, refused=_why(error.response, f"GET {path}"))
         else:
             archive.note(kind, refused=None)
 
@@ -254,58 +244,44 @@ def _why(answer: httpx.Response, call: str) -> list[str]:
     return list(refused(answer.status_code, str(error.get("code", "")), str(error.get("message", "")), call))
 
 
-async def _read_new(send: Send, flag: str, archive: Archive, kind: str, now: pd.Timestamp) -> None:
+async def _bring_up(send: Send, flag: str, archive: Archive, kind: str, now: pd.Timestamp) -> None:
+    """Finish a reading that was interrupted, unless its link is no longer valid, and read what is new in a log."""
     noted = archive.noted(kind)
-    if "next" in noted:
-        since = pd.Timestamp(noted["since"]) if "since" in noted else None
-        await _resume(_read_log(send, flag, archive, kind, noted["next"], since, pd.Timestamp(noted["until"])))
-    path, time, which = _LOGS[kind]
-    windows = archive.windows(kind)
-    since = windows[-1][1] - _OVERLAP if windows else None
-    which = which + ([f"{time} ge {since:%Y-%m-%dT%H:%M:%SZ}"] if since is not None else [])
-    chosen = f"&$filter={' and '.join(which)}" if which else ""
-    await _read_log(send, flag, archive, kind, f"{path}?$top=999{chosen}", since, now)
+    if {"next", "since", "until"} <= noted.keys():
+        since, until = (pd.Timestamp(noted[name]) for name in ("since", "until"))
+        try:
+            await _read_on(send, flag, archive, kind, noted["next"], since, now if kind == "users" else until)
+            if kind == "users":
+                return
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code not in _REFUSED:
+                raise
+    link, since = f"{_DIRECTORY}{flag}", now
+    if kind in _LOGS:
+        path, time, which = _LOGS[kind]
+        windows = archive.windows(kind)
+        since = windows[-1][1] - _OVERLAP if windows else _BEGINNING
+        which = [*which, *([f"{time} ge {since:%Y-%m-%dT%H:%M:%SZ}"] if windows else [])]
+        link = f"{path}?$top=999" + (f"&$filter={' and '.join(which)}" if which else "")
+    await _read_on(send, flag, archive, kind, link, since, now)
 
 
-async def _resume(reading: Awaitable[None]) -> bool:
-    """Go on with a reading that was interrupted; False if the link at which it stopped is no longer valid."""
-    try:
-        await reading
-    except httpx.HTTPStatusError as error:
-        if error.response.status_code not in _REFUSED:
-            raise
-        return False
-    return True
-
-
-async def _read_users(
-    send: Send, flag: str, archive: Archive, link: str, begun: pd.Timestamp, now: pd.Timestamp
+async def _read_on(
+    send: Send, flag: str, archive: Archive, kind: str, link: str, since: pd.Timestamp, until: pd.Timestamp
 ) -> None:
-    async for rows, following in _pages(send, "users", link):
-        users = _merged(archive.users(), users_from_graph(rows, flag, now))
-        if following is None:
-            unseen = (users["seen_at"] < begun) & users["gone_at"].isna()
-            users = users.assign(gone_at=users["gone_at"].mask(unseen, now))
-        _write(archive.folder / "users.parquet", users)
-        archive.note("users", next=following, begun=begun.isoformat() if following else None)
-
-
-async def _read_log(
-    send: Send, flag: str, archive: Archive, kind: str, link: str, since: pd.Timestamp | None, until: pd.Timestamp
-) -> None:
-    first: pd.Timestamp | None = None
+    """Read from a page to the last one; `since` is when users began to be read, and from when a log is."""
+    firsts: list[pd.Timestamp] = []
     async for rows, following in _pages(send, kind, link):
-        archive.append(kind, sign_ins_from_graph(rows) if kind == "sign_ins" else audits_from_graph(rows, flag))
-        found = times(pd.Series([row.get(_LOGS[kind][1]) for row in rows], dtype="str")).dropna()
-        if len(found):
+        if kind == "users":
+            archive.see(users_from_graph(rows, flag, until), begun=since, last=following is None)
+        else:
+            archive.append(kind, sign_ins_from_graph(rows) if kind == "sign_ins" else audits_from_graph(rows, flag))
+            found = times(pd.Series([row.get(_LOGS[kind][1]) for row in rows], dtype="str")).dropna()
             # A tenant may keep more than promised, and its clock may be ahead.
-            first, until = min(first or found.min(), found.min()), max(until, found.max())
-        if following is not None:
-            begun = since.isoformat() if since is not None else None
-            archive.note(kind, next=following, since=begun, until=until.isoformat())
-    kept_from = min(until - KEPT, first or until)
-    archive.cover(kind, max(since, kept_from) if since is not None else kept_from, until)
-    archive.note(kind, next=None, since=None, until=None)
+            firsts, until = [*firsts, *found.nsmallest(1)], max([until, *found.nlargest(1)])
+        archive.note(kind, next=following, since=since, until=until)
+    if kind != "users":
+        archive.cover(kind, max(since, min([until - KEPT, *firsts])), until)
 
 
 async def _pages(send: Send, kind: str, link: str) -> AsyncIterator[tuple[list[Row], str | None]]:
