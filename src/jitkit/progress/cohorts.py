@@ -58,22 +58,25 @@ def cohorts(tables: Tables, by: str) -> pd.DataFrame:
             f"The table users has no column {by} to group by.",
             next_step=f"Use {', '.join(known)}." if known else "Add columns such as country or app to the users table.",
         )
-    codes, names = pd.factorize(grouped(tables.users[by]), sort=True)
+    codes, names = groups_of(tables, by)
     moved = tables.users["migrated_at"].notna().to_numpy()
-    whole, hits = np.bincount(codes, minlength=len(names)), np.bincount(codes[moved], minlength=len(names))
-    low, high = wilson(hits, np.maximum(whole, 1), quantile())
-    plain = pd.DataFrame({"cohort": names.astype("str"), "users": whole, "migrated": hits, "remaining": whole - hits})
-    plain = plain.assign(share=hits / np.maximum(whole, 1), share_low=low, share_high=high)
-    fair = _fair(tables, codes, len(names), moved, quantile(max(len(names), 1)))
-    result = pd.concat([plain, fair], axis=1)
+    users, hits = (np.bincount(each, minlength=len(names)) for each in (codes, codes[moved]))
+    low, high = wilson(hits, np.maximum(users, 1), quantile())
+    plain = {"cohort": names, "users": users, "migrated": hits, "remaining": users - hits}
+    plain |= {"share": hits / np.maximum(users, 1), "share_low": low, "share_high": high}
+    result = pd.DataFrame(plain).join(_fair(tables, codes, len(names), moved))
     result["lagging"] = (result["fair_high"] < result["others"]) & (result["users"] >= _JUDGED)
     gap = (result["others"] - result["fair_share"]) * result["users"]
     result["behind"] = gap.clip(lower=0).round().fillna(0).astype("int64")
-    young, order = result["fair_share"].isna(), ["young", "lagging", "behind", "share", "cohort"]
-    result = result.assign(young=young).sort_values(
-        order, ascending=[True, False, False, True, True], ignore_index=True
-    )
-    return result.drop(columns="young")
+    result = result.sort_values(["lagging", "behind", "share", "cohort"], ascending=[False, False, True, True])
+    # Those that are too young come last.
+    return result.sort_values("fair_share", key=pd.isna, kind="stable", ignore_index=True)
+
+
+@once
+def groups_of(tables: Tables, by: str) -> tuple[np.ndarray, pd.Index]:
+    """Number the groups by a column in alphabetical order: the number of each user's, and their names."""
+    return pd.factorize(grouped(tables.users[by]), sort=True)
 
 
 def grouped(column: pd.Series) -> pd.Series:
@@ -113,31 +116,34 @@ def _in_bands(column: pd.Series) -> pd.Series:
     return bands.cat.rename_categories(words) if len(set(words)) == len(words) else bands
 
 
-def _fair(tables: Tables, codes: np.ndarray, groups: int, moved: np.ndarray, z: float) -> pd.DataFrame:
+def _fair(tables: Tables, codes: np.ndarray, groups: int, moved: np.ndarray) -> pd.DataFrame:
     names = ["days", "fair_share", "fair_low", "fair_high", "others"]
-    flagged = tables.users["flagged_at"]
-    seen = flagged.notna().to_numpy()
-    if not seen.any() or tables.as_of is None:
+    flagged, as_of = tables.users["flagged_at"], tables.as_of
+    known = int(flagged.notna().sum())
+    if not known or as_of is None:
         return pd.DataFrame(np.nan, index=range(groups), columns=names)
-    watched = (tables.as_of - flagged).to_numpy() / _DAY.to_numpy()
-    days = np.maximum((tables.users["migrated_at"].fillna(tables.as_of) - flagged).to_numpy() / _DAY.to_numpy(), 0)
-    # Sorted once here, the estimates of all the groups find them in order.
-    order = np.argsort(days, kind="stable")
-    days, watched, seen, codes, moved = days[order], watched[order], seen[order], codes[order], moved[order]
-    longest = [watched[seen & (codes == code)].max(initial=0.0) for code in range(groups)]
-    sizes = np.bincount(codes[seen], minlength=groups)
-    judged = [group for group in zip(longest, sizes, strict=True) if group[1] >= _JUDGED]
-    judged = judged or list(zip(longest, sizes, strict=True))
-    most = max(judged, key=lambda group: group[0] * sum(size for exposure, size in judged if exposure >= group[0]))
-    old = _YOUNG * most[0]
-    at = min(exposure for exposure, _ in judged if exposure >= old)
+    watched = _in_days(as_of - flagged)
+    days = np.maximum(_in_days(tables.users["migrated_at"].fillna(as_of) - flagged), 0)
+    # In the order that `kaplan_meier` needs; those without a flag come last, and are left out.
+    order = np.lexsort((~moved, days))[:known]
+    days, watched, codes, moved = days[order], watched[order], codes[order], moved[order]
+    sizes, longest = np.bincount(codes, minlength=groups), np.zeros(groups)
+    np.maximum.at(longest, codes, watched)
+    judged = sizes >= (_JUDGED if sizes.max() >= _JUDGED else 0)
+    exposure, users = longest[judged], sizes[judged]
+    old = _YOUNG * exposure[np.argmax(exposure * ((exposure >= exposure[:, None]) @ users))]
+    at, z = exposure[exposure >= old].min(), quantile(groups)
     rows = []
     for code in range(groups):
-        own, rest = seen & (codes == code) & (longest[code] >= old), seen & (codes != code)
-        others = kaplan_meier(days[rest], moved[rest], at, z)[0] if rest.any() else np.nan
-        shares = kaplan_meier(days[own], moved[own], at, z) if own.any() else (np.nan,) * 3
+        own = codes == code
+        shares = kaplan_meier(days[own], moved[own], at, z) if sizes[code] and longest[code] >= old else (np.nan,) * 3
+        others = kaplan_meier(days[~own], moved[~own], at, z)[0] if sizes[code] < known else np.nan
         rows.append((at, *shares, others))
     return pd.DataFrame(rows, columns=names)
+
+
+def _in_days(lengths: pd.Series) -> np.ndarray:
+    return lengths.to_numpy() / _DAY.to_numpy()
 
 
 class Effect(NamedTuple):
@@ -217,7 +223,8 @@ def _measure(tables: Tables, at: pd.Timestamp, groups: dict[str, pd.Series]) -> 
         raise BadTable(
             "The users have no flagged_at.", next_step="Give the column: it says since when users could move."
         )
-    unlike = _unlike(tables.users, at, groups)
+    parts = {name: tables.users.loc[ids.index] for name, ids in groups.items()}
+    unlike = _unlike(pd.concat(parts, names=["group"]), at)
     days = min((tables.as_of - at) // _DAY, _COMPARED)
     days = min(days, (at - flagged) // _DAY) if unlike else days
     if days < _DAYS:
@@ -225,7 +232,6 @@ def _measure(tables: Tables, at: pd.Timestamp, groups: dict[str, pd.Series]) -> 
             f"There are {max(days, 0)} whole days to compare, before or after the campaign.",
             next_step=f"Wait until there are {_DAYS} on both sides.",
         )
-    parts = [tables.users.loc[ids.index] for ids in groups.values()]
     extra, low, high, cells = (_by_change if unlike else _by_shares)(parts, at, days)
     said = TEXTS["campaign"]["more" if low > 0 else "fewer" if high < 0 else "unclear"].format(abs(extra))
     how = TEXTS["campaign"]["by_change" if unlike else "by_lot"].format(unlike)
@@ -233,65 +239,56 @@ def _measure(tables: Tables, at: pd.Timestamp, groups: dict[str, pd.Series]) -> 
     return Effect(extra, low, high, days, cells, words, not unlike)
 
 
-def _unlike(users: pd.DataFrame, at: pd.Timestamp, groups: dict[str, pd.Series]) -> str:
+def _unlike(users: pd.DataFrame, at: pd.Timestamp) -> str:
     """Name the column in which the groups, as they were before a campaign, differ by more than a lot explains."""
-    both = users.loc[np.concatenate([ids.index for ids in groups.values()])]
-    moved, group = (both["migrated_at"] < at).to_numpy(), both.index.isin(groups["reached"].index)
-    traits: dict[str, Any] = {"flagged at": both["flagged_at"].dt.floor("D").astype("str")}
+    moved, group = (users["migrated_at"] < at).to_numpy(), users.index.get_level_values("group")
+    traits = {"flagged at": users["flagged_at"].dt.floor("D").astype("str")}
+    traits |= {str(name): grouped(users[name]) for name in users if name not in KINDS["users"] and name != COLUMN}
+    counts = {name: pd.crosstab(values.to_numpy()[~moved], group[~moved]) for name, values in traits.items()}
     # Who was chosen among those still waiting has not moved before: that is no difference between people.
-    if moved[group].any() and moved[~group].any():
-        traits["moved before"] = moved
-    waiting = ~moved
-    traits |= {name: grouped(both[name]) for name in users.columns if name not in KINDS["users"] and name != COLUMN}
-    chances = {}
-    for name, values in traits.items():
-        some = slice(None) if name == "moved before" else waiting
-        counts = pd.crosstab(np.asarray(values)[some], group[some]).to_numpy()
-        if min(counts.shape, default=0) > 1:
-            chances[name] = chi2_contingency(counts).pvalue
+    if group[moved].nunique() > 1:
+        counts["moved before"] = pd.crosstab(moved, group)
+    chances = {name: chi2_contingency(each).pvalue for name, each in counts.items() if min(each.shape, default=0) > 1}
     least = min(chances, key=lambda name: chances[name], default="")
     return least.replace("_", " ") if least and chances[least] < _BY_LOT / len(chances) else ""
 
 
-def _by_shares(parts: list[pd.DataFrame], at: pd.Timestamp, days: int) -> tuple[float, float, float, pd.DataFrame]:
+def _by_shares(parts: dict[str, pd.DataFrame], at: pd.Timestamp, days: int) -> tuple[float, float, float, pd.DataFrame]:
     """Subtract the shares of those still waiting that moved within so many days, with the interval of Newcombe (1998).
 
     Everybody is watched for all of the days, so these shares are those of Kaplan and Meier.
     """
     rows = []
-    for group, users in zip(_NAMES, parts, strict=True):
+    for group, users in parts.items():
         waiting = users[(users["flagged_at"] <= at) & ~(users["migrated_at"] < at)]
-        moved = int((waiting["migrated_at"] < at + days * _DAY).sum())
         _require(group, len(waiting))
-        rows.append((group, "after", len(waiting), moved, moved / len(waiting)))
-    cells = pd.DataFrame(rows, columns=["group", "period", "users", "migrated", "share"])
-    whole, share = cells["users"].to_numpy(), cells["share"].to_numpy()
+        rows.append((group, "after", len(waiting), int((waiting["migrated_at"] < at + days * _DAY).sum())))
+    cells = pd.DataFrame(rows, columns=["group", "period", "users", "migrated"])
+    whole, share = cells["users"].to_numpy(), (cells["migrated"] / cells["users"]).to_numpy()
     low, high = wilson(cells["migrated"].to_numpy(), whole, quantile())
+    below, above = np.hypot(share - low, (high - share)[::-1])[0], np.hypot(high - share, (share - low)[::-1])[0]
     apart = share[0] - share[1]
-    below = np.hypot(share[0] - low[0], high[1] - share[1])
-    above = np.hypot(high[0] - share[0], share[1] - low[1])
     extra, least, most = (float(whole[0] * each) for each in (apart, apart - below, apart + above))
-    return extra, least, most, cells.assign(share_low=low, share_high=high)
+    return extra, least, most, cells.assign(share=share, share_low=low, share_high=high)
 
 
-def _by_change(parts: list[pd.DataFrame], at: pd.Timestamp, days: int) -> tuple[float, float, float, pd.DataFrame]:
+def _by_change(parts: dict[str, pd.DataFrame], at: pd.Timestamp, days: int) -> tuple[float, float, float, pd.DataFrame]:
     """Subtract how the daily hazard changed in both groups (difference in differences).
 
     The hazard is the number of migrations for each day that a flagged user was not yet moved. The interval takes the
     wider of two spreads: that of the counts (Poisson) and that of the days.
     """
-    rows, rates = [], []
-    for group, users in zip(_NAMES, parts, strict=True):
-        daily = _daily(users, at, days)
-        for period, part in (("before", daily[:days]), ("after", daily[days:])):
-            moved, at_risk, most = part["migrated"].sum(), float(part["user_days"].sum()), int(part["users"].max())
-            rows.append((group, period, most, moved, at_risk, moved / at_risk if at_risk else np.nan))
-        _require(group, min(row[2] for row in rows[-2:]), int(rows[-1][3] + rows[-2][3]))
-        rates.append(daily["migrated"] / daily["user_days"].where(daily["user_days"] > 0))
-    cells = pd.DataFrame(rows, columns=["group", "period", "users", "migrated", "user_days", "hazard"])
-    rate, exposure, apart = cells["hazard"].to_numpy(), float(cells["user_days"][1]), rates[0] - rates[1]
+    daily = pd.concat([_daily(users, at, days).assign(group=group) for group, users in parts.items()])
+    sums = {"users": ("users", "max"), "migrated": ("migrated", "sum"), "user_days": ("user_days", "sum")}
+    cells = daily.groupby(["group", "period"], sort=False).agg(**sums).reset_index()
+    for group, part in cells.groupby("group", sort=False):
+        _require(str(group), int(part["users"].min()), int(part["migrated"].sum()))
+    cells["hazard"] = cells["migrated"] / cells["user_days"]
+    rate, exposure = cells["hazard"].to_numpy(), float(cells["user_days"][1])
     # Half a migration more keeps a cell without any from looking certain.
     by_counts = ((cells["migrated"] + 0.5) / cells["user_days"] ** 2).sum()
+    rates = daily["migrated"] / daily["user_days"].where(daily["user_days"] > 0)
+    apart = rates[daily["group"] == _NAMES[0]] - rates[daily["group"] == _NAMES[1]]
     by_days = sum(side.var() / max(len(side), 1) for side in (apart[:days].dropna(), apart[days:].dropna()))
     effect, half = (rate[1] - rate[0]) - (rate[3] - rate[2]), quantile() * max(by_counts, by_days) ** 0.5
     extra, low, high = (exposure * float(each) for each in (effect, effect - half, effect + half))
@@ -308,12 +305,11 @@ def _require(group: str, users: int, moved: int = _EVENTS) -> None:
 
 def _daily(users: pd.DataFrame, at: pd.Timestamp, days: int) -> pd.DataFrame:
     """Count migrations and the days at risk of a group, for each day around the campaign."""
-    start = ((users["flagged_at"] - at) / _DAY).to_numpy(dtype="float64")
-    end = ((users["migrated_at"] - at) / _DAY).to_numpy(dtype="float64")
-    left = np.where(np.isnan(end), np.inf, end)
+    start, end = (_in_days(users[name] - at) for name in ("flagged_at", "migrated_at"))
     found = []
     for day in range(-days, days):
-        at_risk = np.clip(np.minimum(left, day + 1) - np.maximum(start, day), 0, None)
+        at_risk = np.clip(np.fmin(end, day + 1) - np.maximum(start, day), 0, None)
         moved = (end >= day) & (end < day + 1) & (start <= end)
-        found.append((int(moved.sum()), float(np.nansum(at_risk)), int((at_risk > 0).sum())))
-    return pd.DataFrame(found, columns=["migrated", "user_days", "users"])
+        period = "before" if day < 0 else "after"
+        found.append((period, int(moved.sum()), float(np.nansum(at_risk)), int((at_risk > 0).sum())))
+    return pd.DataFrame(found, columns=["period", "migrated", "user_days", "users"])

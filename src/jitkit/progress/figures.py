@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from statistics import NormalDist
 from typing import Any, Final
 
@@ -14,27 +15,12 @@ import pandas as pd
 from jitkit.errors import BadTable
 from jitkit.explanations import callout_cause, fix, meaning
 from jitkit.progress.log_analytics import ANSWERED
-from jitkit.progress.tables import (
-    LOGS,
-    NEVER,
-    PATHS,
-    QUIET,
-    TEXTS,
-    Remark,
-    Tables,
-    in_utc,
-    micros,
-    once,
-    plain_text,
-    remark,
-    times,
-)
+from jitkit.progress.tables import NEVER, PATHS, QUIET, TEXTS, Tables, in_utc, micros, once, plain_text, remark, times
 from jitkit.protocol import BLOCK, CALLS_PER_SECOND, TIMEOUT_MS
 
 UNKNOWN: Final = "unknown"
 """The path of users who are moved and no log shows how."""
 
-_YEAR_FIRST: Final = re.compile(r"\d{4}")
 _WAVE: Final = 0.05  # of the users: a day on which at least so many were flagged is a wave
 _NEAR: Final = 45  # calls from which on a second counts as near the limit of `protocol.CALLS_PER_SECOND`
 # Upper ends of the steps of the latency chart, milliseconds; the last step has none.
@@ -94,19 +80,18 @@ def time_of(given: Any, name: str) -> pd.Timestamp:
     A time that begins with its year is read so. Any other has to mean the same whether day or month comes first.
     """
     text = str(given).strip()
-    try:
-        with warnings.catch_warnings(action="ignore"):  # about the order of day and month, which is looked at here
-            found = [pd.Timestamp(text), pd.to_datetime(text, dayfirst=not _YEAR_FIRST.match(text))]
-    except ValueError:
-        found = []
-    if not found or pd.isna(found[0]):
+    year_first, nothing = re.match(r"\d{4}", text), pd.Timestamp("NaT")
+    found = other = nothing
+    with suppress(ValueError), warnings.catch_warnings(action="ignore"):  # about the order of day and month
+        found, other = pd.Timestamp(text), pd.to_datetime(text, dayfirst=not year_first)
+    if pd.isna(found):
         raise BadTable(f"{name} {text} is no time.", next_step="Write it as 2026-09-29 or 2026-09-29T08:00Z.")
-    if found[0].date() != found[1].date():
+    if found.date() != other.date():
         raise BadTable(
-            f"{name} {text} may be {day(found[0])} or {day(found[1])}.",
-            next_step=f"Write the year first: {found[0]:%Y-%m-%d} or {found[1]:%Y-%m-%d}.",
+            f"{name} {text} may be {day(found)} or {day(other)}.",
+            next_step=f"Write the year first: {found:%Y-%m-%d} or {other:%Y-%m-%d}.",
         )
-    return in_utc(found[0])
+    return in_utc(found)
 
 
 def share_of(given: float | str) -> float:
@@ -139,29 +124,26 @@ def wilson(hits: np.ndarray, whole: np.ndarray, z: float) -> tuple[np.ndarray, n
 def kaplan_meier(watched: np.ndarray, moved: np.ndarray, at: float, z: float) -> tuple[float, float, float]:
     """Estimate the share that has moved `at` so many days after the start, when some were watched for less time.
 
-    `watched` are each user's days up to the migration, if it ended in one (`moved`). Returns the share with the ends of
-    its interval: Greenwood's variance on the log-log scale, for the normal quantile `z`.
+    `watched` are each user's days up to the migration, if it ended in one (`moved`); in order, and of equal days those
+    first that did. Returns the share with the ends of its interval: Greenwood's variance on the log-log scale, for the
+    normal quantile `z`.
     """
-    order = np.argsort(watched, kind="stable")
-    watched, moved = watched[order], moved[order]
-    times, starts = np.unique(watched, return_index=True)
-    events = np.add.reduceat(moved.astype("int64"), starts) if len(starts) else np.zeros(0, dtype="int64")
-    seen = (times <= at) & (events > 0)
-    risk, died = (len(watched) - starts)[seen], events[seen]
-    left = float(np.prod(1 - died / risk))
-    if not len(died) or left <= 0:
+    died = moved & (watched <= at)
+    first = np.flatnonzero(np.diff(watched[died], prepend=-1))  # of each day
+    events, at_risk = np.diff(first, append=died.sum()), len(watched) - np.flatnonzero(died)[first]
+    left = float(np.prod(1 - events / at_risk))
+    if not 0 < left < 1:
         whole = np.array([max(len(watched), 1)])
-        low, high = wilson(whole * len(died[:1]), whole, z)
-        return float(len(died) > 0), float(low[0]), float(high[0])
-    spread = z * np.sqrt(np.sum(died / (risk * (risk - died)))) / abs(np.log(left))
-    low, high = 1 - left ** np.exp(-spread), 1 - left ** np.exp(spread)
-    return 1 - left, float(min(low, high)), float(max(low, high))
+        low, high = wilson(whole * (1 - left), whole, z)
+        return 1 - left, float(low[0]), float(high[0])
+    spread = z * np.sqrt(np.sum(events / (at_risk * (at_risk - events)))) / abs(np.log(left))
+    return 1 - left, float(1 - left ** np.exp(-spread)), float(1 - left ** np.exp(spread))
 
 
 def counted(counts: pd.Series, name: str) -> pd.DataFrame:
     """Turn counts into a table of `name` and `count`, the most frequent first and equals in alphabetical order."""
     frame = counts.rename_axis(name).rename("count").reset_index()
-    return frame.sort_values(["count", name], ascending=[False, True], kind="stable").reset_index(drop=True)
+    return frame.sort_values(["count", name], ascending=[False, True], ignore_index=True)
 
 
 def totals(tables: Tables) -> dict[str, Any]:
@@ -182,23 +164,21 @@ def totals(tables: Tables) -> dict[str, Any]:
     }
 
 
+@once
 def curve(tables: Tables) -> pd.DataFrame:
     """Follow the number of migrated users through time, in all and for each path, cumulative.
 
     A row stands for a second, minute, hour or day in which a user was moved or flagged, from the first flag to `as_of`.
     `in_scope` grows with the waves; a user without a time of flagging counts from the start.
     """
-    columns = [*PATHS, UNKNOWN, "in_scope"]
-    users = tables.users
-    moved = users[users["migrated_at"].notna()]
-    starts = [column.min() for column in (users["flagged_at"], users["migrated_at"]) if column.notna().any()]
-    if not starts or tables.as_of is None:
+    columns, users = [*PATHS, UNKNOWN, "in_scope"], tables.users
+    start, end = users[["flagged_at", "migrated_at"]].min().min(), tables.as_of
+    if pd.isna(start) or end is None:
         return pd.DataFrame({"time": pd.to_datetime([], utc=True), "migrated": []} | {path: [] for path in columns})
-    start, end = min(starts), tables.as_of
     grain = next((grain for limit, grain in _GRAINS if end - start <= pd.Timedelta(limit)), "1D")
     # A step is counted at its end, so that no point of the curve shows more than had happened by then.
-    at = moved["migrated_at"].dt.ceil(grain).clip(upper=end).rename("time")
-    counts = at.groupby([at, moved["path"].fillna(UNKNOWN)]).size().unstack(fill_value=0)
+    at = users["migrated_at"].dropna().dt.ceil(grain).clip(upper=end).rename("time")
+    counts = at.groupby([at, users["path"].fillna(UNKNOWN)]).size().unstack(fill_value=0)
     grown = counts.reindex(columns=columns[:-1], fill_value=0).sort_index().cumsum()
     flags = users["flagged_at"].fillna(start).dt.floor(grain).clip(lower=start, upper=end).value_counts()
     whole = grown.reindex(sorted({*grown.index, *flags.index, start, end})).ffill().fillna(0).astype("int64")
@@ -216,15 +196,22 @@ def waves(tables: Tables) -> pd.Series:
 
 
 @once
-def calls(tables: Tables) -> pd.DataFrame:
-    """Return one row of the ledger for each password that was asked about, without Entra's repeated attempts.
+def broken(tables: Tables) -> np.ndarray:
+    """Mark the sign-ins whose call broke: Entra logged an error of the extension."""
+    return (tables.sign_ins["callout_error"] > 0).to_numpy(dtype=bool, na_value=False)
 
-    Its further columns are the `row` of the user, -1 for one who is not in scope, and the `number` of `Tables.joined`.
+
+@once
+def calls(tables: Tables) -> pd.DataFrame:
+    """List the passwords that were asked about, without Entra's repeated attempts: a line of the ledger each.
+
+    Columns are `time`, `user_id`, `action`, `cause`, the `row` of the user, -1 for one who is not in scope, and the
+    `number` of `Tables.joined`.
     """
-    ledger, (_, codes) = tables.ledger, tables.joined
-    fresh = (ledger["attempt"].fillna(1) <= 1).astype("int64")
-    repeated = pd.DataFrame({"id": codes, "asked": fresh.groupby(codes).cumsum()}).duplicated(keep="last")
-    return ledger.assign(row=tables.callers, number=codes)[~(repeated & (codes >= 0))]
+    ledger, numbers = tables.ledger, tables.joined[1]
+    asked = (ledger["attempt"].fillna(1) <= 1).groupby(numbers).cumsum()
+    repeated = pd.DataFrame({"number": numbers, "asked": asked}).duplicated(keep="last") & (numbers >= 0)
+    return ledger[["time", "user_id", "action", "cause"]].assign(row=tables.callers, number=numbers)[~repeated]
 
 
 @once
@@ -233,11 +220,9 @@ def trials(tables: Tables) -> np.ndarray:
     ledger, log = tables.ledger, tables.extents["sign_ins"]
     if log.since is None or log.until is None or not len(tables.sign_ins):
         return np.zeros(len(ledger), dtype=bool)
-    covered = ledger["time"].between(log.since, log.until).to_numpy()
-    marked: np.ndarray = ledger["user_id"].notna().to_numpy() & (tables.callers < 0) & covered
-    if marked.any():
-        logged, lines = tables.joined
-        marked &= ~np.isin(lines, logged[logged >= 0])
+    covered, (logged, lines) = ledger["time"].between(log.since, log.until), tables.joined
+    marked: np.ndarray = (ledger["user_id"].notna() & covered).to_numpy() & (tables.callers < 0)
+    marked[marked] = ~np.isin(lines[marked], logged[logged >= 0])
     return marked
 
 
@@ -254,19 +239,18 @@ def failures(tables: Tables) -> pd.DataFrame:
     Nor do trials of the endpoint count.
     """
     answered = calls(tables)
-    answered = answered[~trials(tables)[tables.ledger.index.get_indexer(answered.index)]]
-    own = answered[answered["action"].isna() | (answered["action"] == BLOCK)]
+    own = answered[(answered["action"].isna() | (answered["action"] == BLOCK)) & ~trials(tables)[answered.index]]
     if len(tables.sign_ins):
-        own = own[own["correlation_id"].notna()]
-    broken = (tables.sign_ins["callout_error"] > 0).to_numpy(dtype=bool, na_value=False)
-    broken[broken] = ~np.isin(tables.joined[0][broken], own["number"])
-    codes = tables.sign_ins.loc[broken, "callout_error"].value_counts()
+        own = own[own["number"] >= 0]
+    errors = tables.sign_ins["callout_error"][broken(tables)]
+    codes = errors[~np.isin(tables.joined[0][broken(tables)], own["number"])].value_counts()
     codes.index = pd.Index([callout_cause(int(code)) for code in codes.index], dtype="str")
     counts = pd.concat([own["cause"].fillna("no cause given").value_counts(), codes])
     frame = counted(counts.groupby(level=0).sum(), "cause")
     return frame.assign(meaning=frame["cause"].map(meaning), fix=frame["cause"].map(fix))
 
 
+@once
 def latency(tables: Tables) -> dict[str, Any]:
     """Measure how many milliseconds the calls of the ledger took; `over_limit` took longer than Entra waits."""
     took = tables.ledger["duration_ms"].dropna()
@@ -276,59 +260,56 @@ def latency(tables: Tables) -> dict[str, Any]:
 
 def durations(tables: Tables) -> pd.DataFrame:
     """Count the calls of the ledger by how long they took: `step`, `up_to_ms` (infinite for the last), `count`."""
-    ends = [*_STEPS, float("inf")]
-    words = [f"≤ {end:,} ms" for end in _STEPS] + [f"> {TIMEOUT_MS:,} ms"]
-    steps = pd.cut(tables.ledger["duration_ms"].dropna(), [-float("inf"), *ends], labels=words)
-    counts = steps.value_counts().reindex(words, fill_value=0)
-    return pd.DataFrame({"step": words, "up_to_ms": ends, "count": counts.to_numpy(dtype="int64")})
+    words = [*(f"≤ {end:,} ms" for end in _STEPS), f"> {TIMEOUT_MS:,} ms"]
+    steps = np.searchsorted(_STEPS, tables.ledger["duration_ms"].dropna())
+    counts = np.bincount(steps, minlength=len(words))
+    return pd.DataFrame({"step": words, "up_to_ms": [*_STEPS, float("inf")], "count": counts})
 
 
 def retries(tables: Tables) -> dict[str, Any]:
     """Count the sign-ins that ran a callout and those for which Entra called again; from the ledger if no log does."""
     if tables.asked.any():
-        whole, again = int(tables.asked.sum()), int((tables.sign_ins.loc[tables.asked, "attempts"] > 1).sum())
+        whole, again = int(tables.asked.sum()), int((tables.sign_ins["attempts"][tables.asked] > 1).sum())
     else:
         again = int((tables.ledger["attempt"] > 1).sum())
         whole = int(tables.ledger["action"].notna().sum()) - again
     return {"calls": whole, "retried": again, "share": round(again / whole, 6) if whole > 0 else None}
 
 
+@once
 def busy_seconds(tables: Tables) -> pd.DataFrame:
     """Find the seconds in which the tenant's callouts came near their limit.
 
     Every attempt counts, for it is calls that are limited. They are counted in the ledger, by their arrival; where
     there is none, in the sign-in log, by the second in which the sign-in began. The busiest come first.
     """
-    asked = tables.ledger.assign(attempts=1) if len(tables.ledger) else tables.sign_ins[tables.asked]
-    seconds, starts = np.unique(micros(asked["time"]) // 1_000_000, return_index=True)
-    counts = np.add.reduceat(asked["attempts"].fillna(1).to_numpy(dtype="int64"), starts) if len(starts) else starts
-    busy = counts >= _NEAR
-    time = pd.to_datetime(seconds[busy], unit="s", utc=True)
-    frame = pd.DataFrame({"time": time, "calls": counts[busy], "over": counts[busy] > CALLS_PER_SECOND})
-    return frame.sort_values(["calls", "time"], ascending=[False, True], ignore_index=True)
+    asked = tables.ledger[["time"]].assign(attempts=1)
+    if asked.empty:
+        asked = tables.sign_ins.loc[tables.asked, ["time", "attempts"]].fillna({"attempts": 1})
+    seconds, number = np.unique(micros(asked["time"]) // 1_000_000, return_inverse=True)
+    counts = np.bincount(number, asked["attempts"]).astype("int64")
+    frame = pd.DataFrame({"time": pd.to_datetime(seconds, unit="s", utc=True), "calls": counts})
+    busy = frame[counts >= _NEAR].assign(over=counts[counts >= _NEAR] > CALLS_PER_SECOND)
+    return busy.sort_values(["calls", "time"], ascending=[False, True], ignore_index=True)
 
 
-def last_success(tables: Tables, *, called: bool = False) -> np.ndarray:
-    """Find each user's last sign-in (`micros`) that succeeded, of all or of those that `called` the endpoint."""
-    good = tables.succeeded & (tables.people >= 0)
-    if called:
-        good &= tables.sign_ins["callout_error"].eq(0).to_numpy(dtype=bool, na_value=False)
-    last = np.full(len(tables.users), NEVER)
+def last_sign_in(tables: Tables, some: np.ndarray | slice) -> np.ndarray:
+    """Find each user's last one of some sign-ins, as `micros` gives times."""
+    last = np.full(len(tables.users) + 1, NEVER)  # with a place for those who are not in scope
     # In the order of time: of several the last one stays.
-    last[tables.people[good]] = micros(tables.sign_ins["time"])[good]
-    return last
+    last[tables.people[some]] = micros(tables.sign_ins["time"])[some]
+    return last[:-1]
 
 
 @once
 def _ahead(tables: Tables) -> np.ndarray:
     """Return the microseconds from each sign-in to its call, where both logs have it."""
-    called = calls(tables)[["number", "time"]].query("number >= 0").drop_duplicates("number")
-    both = tables.asked & (tables.joined[0] >= 0)
-    number, began = tables.joined[0][both], micros(tables.sign_ins["time"])[both]
-    first = np.full(len(tables.ledger), NEVER)
-    first[number[::-1]] = began[::-1]  # in the reverse order of time: of several the first one stays
-    since = first[called["number"]]
-    ahead: np.ndarray = (micros(called["time"]) - since)[since != NEVER]
+    number = tables.joined[0]
+    both = tables.asked & (number >= 0)
+    began = pd.DataFrame({"number": number[both], "began": micros(tables.sign_ins["time"])[both]})
+    called = calls(tables)[["number", "time"]].drop_duplicates("number")
+    pairs = called.merge(began.drop_duplicates("number"), on="number")
+    ahead: np.ndarray = micros(pairs["time"]) - pairs["began"].to_numpy()
     return ahead
 
 
@@ -350,17 +331,14 @@ def _other_clocks(tables: Tables) -> int:
 
 
 def _zone_minutes(tables: Tables) -> int:
-    """Measure by how many minutes the users' times differ from the sign-in log's, for users moved by a call.
-
-    Zero when it is within ten minutes, when fewer than five users were moved so, or when half of them or more differ
-    otherwise, as days without a time of day do.
-    """
-    last = last_success(tables, called=True)
+    """Measure by how many minutes, ten at least, the users' times differ from the log's, for most moved by a call."""
+    last = last_sign_in(tables, tables.succeeded & tables.asked & ~broken(tables))
     moved = tables.users["migrated_at"].notna().to_numpy() & (last != NEVER)
     ahead = micros(tables.users["migrated_at"])[moved] - last[moved]
     if len(ahead) < _PAIRS:
         return 0
     median = np.median(ahead)
+    # Days without a time of day differ each otherwise.
     alike = (np.abs(ahead - median) <= _MINUTE_US).mean()
     return round(abs(median) / _MINUTE_US) if abs(median) > 10 * _MINUTE_US and alike > 0.5 else 0
 
@@ -368,29 +346,29 @@ def _zone_minutes(tables: Tables) -> int:
 @once
 def quality(tables: Tables) -> pd.DataFrame:
     """List what does not fit in the tables, and what the collector noticed: `finding`, `rows`, `cause`, `remedy`."""
-    users, asked, tried = tables.users, tables.sign_ins[tables.asked], trials(tables)
-    logged, lines = tables.joined
-    called = lines[~tried & (lines >= 0)]
-    answered = logged[tables.asked][(asked["callout_error"] == 0).to_numpy(dtype=bool)]
+    users, tried, (logged, lines) = tables.users, trials(tables), tables.joined
+    called, answered = lines[~tried & (lines >= 0)], logged[tables.asked & ~broken(tables)]
     moved, missing, ahead = users["migrated_at"].notna(), missing_days(tables), skew(tables).total_seconds()
-    later = users["migrated_at"] > tables.as_of if tables.as_of is not None else moved
-    both = len(tables.sign_ins) and len(tables.ledger)
-    found = [
-        remark("moved_before_flag", int((users["migrated_at"] < users["flagged_at"]).sum())),
-        remark("unknown_path", int((moved & users["path"].isna()).sum())),
-        remark("in_the_future", int(later.sum())),
-        remark("strange_ids", strange_rows(tables)),
-        remark("out_of_scope", int((tables.asked & (tables.people < 0)).sum())),
-        remark("trials", int(tried.sum())),
-        remark("unmatched_calls", int((~np.isin(called, logged)).sum()) if both else 0),
-        remark("unmatched_callouts", int((~np.isin(answered, called)).sum()) if both else 0),
-        remark("missing_days", len(missing), ", ".join(missing[:7])),
-        remark("skew", round(abs(ahead)), "ahead" if ahead > 0 else "behind"),
-        remark("other_clocks", _other_clocks(tables)),
-        remark("zone", _zone_minutes(tables)),
-        *tables.remarks,
-    ]
-    return pd.DataFrame([each for each in found if each.rows], columns=[*Remark._fields])
+    both = bool(len(tables.sign_ins) and len(tables.ledger))
+    rows = {
+        "moved_before_flag": (users["migrated_at"] < users["flagged_at"]).sum(),
+        "unknown_path": (moved & users["path"].isna()).sum(),
+        "in_the_future": 0 if tables.as_of is None else (users["migrated_at"] > tables.as_of).sum(),
+        "strange_ids": strange_rows(tables),
+        "out_of_scope": (tables.asked & (tables.people < 0)).sum(),
+        "trials": tried.sum(),
+        "unmatched_calls": both and (~np.isin(called, logged)).sum(),
+        "unmatched_callouts": both and (~np.isin(answered, called)).sum(),
+        "missing_days": len(missing),
+        "skew": round(abs(ahead)),
+        "other_clocks": _other_clocks(tables),
+        "zone": _zone_minutes(tables),
+    }
+    details = {"missing_days": ", ".join(missing[:_NAMED]), "skew": "ahead" if ahead > 0 else "behind"}
+    found = [remark(name, int(count), details.get(name, "")) for name, count in rows.items()]
+    return pd.DataFrame(
+        [each for each in (*found, *tables.remarks) if each.rows], columns=["finding", "rows", "cause", "remedy"]
+    )
 
 
 def strange_rows(tables: Tables) -> int:
@@ -398,6 +376,12 @@ def strange_rows(tables: Tables) -> int:
     named = int(tables.sign_ins["user_id"].notna().sum() + tables.ledger["user_id"].notna().sum())
     known = (tables.people >= 0).any() or (tables.callers >= 0).any()
     return named if named >= _MANY and len(tables.users) and not known else 0
+
+
+def runs(marked: np.ndarray, least: int) -> list[tuple[int, int]]:
+    """Find the runs of marked rows that are long enough: the first and the last row of each."""
+    edges = np.flatnonzero(np.diff(marked.astype("int8"), prepend=0, append=0)).reshape(-1, 2).tolist()
+    return [(begin, end - 1) for begin, end in edges if end - begin >= least]
 
 
 @once
@@ -408,30 +392,18 @@ def missing_days(tables: Tables) -> list[str]:
     """
     if not len(tables.sign_ins):
         return []
-    numbers = micros(tables.sign_ins["time"]) // 86_400_000_000
-    counts = np.bincount(numbers - numbers[0])
-    empty = np.flatnonzero(counts == 0)
-    runs = np.split(empty, np.flatnonzero(np.diff(empty) > 1) + 1)
-    first = tables.sign_ins["time"].iloc[0].floor("D")
-    missing = [each for run in runs if _usual(counts, run, first.day_of_week) >= _USUAL for each in run]
-    return [f"{first + pd.Timedelta(days=int(each)):%Y-%m-%d}" for each in missing]
-
-
-def _usual(counts: np.ndarray, run: np.ndarray, first: int) -> float:
-    """Sum up how many rows the same days of the weeks around a run of days have: the median, which no attack moves."""
-    if not len(run):
-        return 0.0
-    around = np.arange(max(run[0] - _AROUND, 0), min(run[-1] + _AROUND + 1, len(counts)))
-    around = around[(around < run[0]) | (around > run[-1])]
-    usual = 0.0
-    for each in run:
-        alike = around[(around - each) % 7 == 0]
-        if not len(alike):
-            if (first + each) % 7 in _OFF:
-                continue
-            alike = around
-        usual += float(np.quantile(counts[alike], 0.5, method="lower"))
-    return usual
+    numbers, first = micros(tables.sign_ins["time"]) // 86_400_000_000, tables.sign_ins["time"].iloc[0].floor("D")
+    counts, missing = np.bincount(numbers - numbers[0]), []
+    for begin, end in runs(counts == 0, 1):
+        around = np.r_[max(begin - _AROUND, 0) : begin, end + 1 : min(end + 1 + _AROUND, len(counts))]
+        usual = 0.0
+        for each in range(begin, end + 1):
+            alike = around[(around - each) % 7 == 0]
+            if len(alike) or (first.day_of_week + each) % 7 not in _OFF:
+                # The median, which no attack moves.
+                usual += float(np.quantile(counts[alike if len(alike) else around], 0.5, method="lower"))
+        missing += [*range(begin, end + 1)] * (usual >= _USUAL)
+    return [f"{first + pd.Timedelta(days=each):%Y-%m-%d}" for each in missing]
 
 
 def covered(tables: Tables, since: pd.Series) -> np.ndarray:
@@ -443,7 +415,7 @@ def covered(tables: Tables, since: pd.Series) -> np.ndarray:
         return np.zeros(len(since), dtype=bool)
     # Where no table says when a flag was set, all of the log counts.
     since = since.fillna(tables.as_of if tables.began is None else tables.began)
-    missing = since.dt.strftime("%Y-%m-%d").isin(_holes(tables))
+    missing = since.dt.floor("D").isin(pd.to_datetime(_holes(tables), utc=True))
     result: np.ndarray = ((since >= tables.watched_since) & ~missing).to_numpy(dtype=bool)
     return result
 
@@ -457,17 +429,16 @@ def coverage(tables: Tables) -> pd.DataFrame:
     `complete` is whether the table reaches from the first flag to `as_of`, without a missing day and uncut. The
     ledger only has to reach as far as the sign-in log shows calls, where that is known.
     """
-    users, missing = tables.users, _holes(tables)
-    moves = users["migrated_at"].max() if len(users) else pd.NaT
-    rows = [("users", len(users), tables.began, moves, True, "")]
-    for kind in LOGS:
-        log, gaps = tables.extents[kind], missing if kind == "sign_ins" else []
+    rows = [("users", len(tables.users), tables.began, tables.users["migrated_at"].max(), "")]
+    for kind in ("sign_ins", "ledger"):
+        log = tables.extents[kind]
         words = [tables.unread[kind]] if kind in tables.unread else [*_gaps(tables, kind)]
-        if gaps:
-            more = " and more" if len(gaps) > _NAMED else ""
-            words.append(TEXTS["coverage"]["days"].format(days(len(gaps)), ", ".join(gaps[:_NAMED]) + more))
-        rows.append((kind, log.rows, log.since, log.until, not words, " ".join(words)))
-    frame = pd.DataFrame(rows, columns=["table", "rows", "since", "until", "complete", "unknown"])
+        if kind == "sign_ins" and (missing := _holes(tables)):
+            more = " and more" if len(missing) > _NAMED else ""
+            words.append(TEXTS["coverage"]["days"].format(days(len(missing)), ", ".join(missing[:_NAMED]) + more))
+        rows.append((kind, log.rows, log.since, log.until, " ".join(words)))
+    frame = pd.DataFrame(rows, columns=["table", "rows", "since", "until", "unknown"])
+    frame.insert(4, "complete", frame["unknown"] == "")
     frame["files"] = [_files(tables, kind) for kind in frame["table"]]
     return frame.assign(since=times(frame["since"]), until=times(frame["until"]))
 
@@ -475,12 +446,14 @@ def coverage(tables: Tables) -> pd.DataFrame:
 def _files(tables: Tables, kind: str) -> str:
     """Name the files of a table, by what they were taken for."""
     made_of = {kind} if kind != "users" or any("users" in each.gives for each in tables.sources) else _USERS
-    used = [each for each in tables.sources if made_of & {*each.gives}]
+    files: dict[str, list[str]] = {}
+    for each in tables.sources:
+        if made_of & {*each.gives}:
+            files.setdefault(each.taken_for, []).append(each.file)
     words = []
-    for name in dict.fromkeys(each.taken_for for each in used):
-        files = [each.file for each in used if each.taken_for == name]
-        more = f" and {len(files) - _FILES:,} more" * (len(files) > _FILES)
-        words.append(f"{', '.join(files[:_FILES])}{more} ({name})")
+    for name, named in files.items():
+        more = f" and {len(named) - _FILES:,} more" * (len(named) > _FILES)
+        words.append(f"{', '.join(named[:_FILES])}{more} ({name})")
     return "; ".join(words)
 
 
@@ -492,12 +465,11 @@ def _gaps(tables: Tables, kind: str) -> Iterator[str]:
     """Say where a log does not reach from the first flag to the report's last moment."""
     log, words = tables.extents[kind], TEXTS["coverage"]
     name, unknown = words["names"][kind], words["unknown"][kind]
-    first, last = tables.began, tables.as_of
+    first, last, actions = tables.began, tables.as_of, tables.ledger["action"].dropna()
     if kind == "ledger" and not tables.blind:
         # The sign-in log shows from when to when there are calls to expect.
         called = tables.sign_ins.loc[tables.asked, "time"]
         first, last = (called.iloc[0], called.iloc[-1]) if len(called) else (None, None)
-    actions = tables.ledger["action"].dropna()
     if kind == "ledger" and len(actions) and (actions == ANSWERED).all():
         yield words["bare"].format(name)
     if log.flaw == "cut":
@@ -520,13 +492,12 @@ def legacy_data(tables: Tables) -> pd.DataFrame:
     asked = calls(tables)
     asked = asked[asked["action"].notna()]
     whole, people = asked["user_id"].nunique(), asked.groupby("cause")["user_id"].nunique()
-    found = {name: int(people.get(name, 0)) for name in _STORE}
-    rows = [(meaning(name), count, count / max(whole, 1), fix(name)) for name, count in found.items()]
+    rows = [(meaning(name), int(people.get(name, 0)), whole, fix(name)) for name in _STORE]
     if "identity" in tables.users:
         federated = tables.users["identity"].astype("str").str.lower().isin(("federated", "social"))
         count = int((federated & tables.users["migrated_at"].isna()).sum())
         words = "the user signs in with another identity provider: there is no password here, and no call is ever made"
-        rows.append((words, count, count / max(len(federated), 1), "Take these users out of scope: clear their flag."))
-    frame = pd.DataFrame(rows, columns=["finding", "users", "share", "remedy"])
-    frame = frame[frame["users"] > 0]
+        rows.append((words, count, len(federated), "Take these users out of scope: clear their flag."))
+    frame = pd.DataFrame(rows, columns=["finding", "users", "share", "remedy"]).query("users > 0")
+    frame["share"] = frame["users"] / frame["share"]
     return frame.sort_values(["users", "finding"], ascending=[False, True], ignore_index=True)

@@ -13,10 +13,21 @@ import numpy as np
 import pandas as pd
 
 from jitkit.progress import silence, states
-from jitkit.progress.cohorts import COLUMN, campaigns, cohorts, dimensions, grouped
-from jitkit.progress.figures import busy_seconds, calls, day, days, latency, missing_days, moment, span, strange_rows
-from jitkit.progress.outages import OUTAGE, interruptions, runs
-from jitkit.progress.states import advice, in_words, reasons
+from jitkit.progress.cohorts import COLUMN, campaigns, cohorts, dimensions, groups_of
+from jitkit.progress.figures import (
+    busy_seconds,
+    calls,
+    day,
+    days,
+    latency,
+    missing_days,
+    moment,
+    runs,
+    span,
+    strange_rows,
+)
+from jitkit.progress.outages import OUTAGE, interruptions
+from jitkit.progress.states import REASONS, UNSEEN, advice, in_words, reasons
 from jitkit.progress.survival import DAY, count_history, find_rhythm
 from jitkit.progress.tables import TEXTS, Tables, micros, moments, once, records
 from jitkit.protocol import CALLS_PER_SECOND, RETRY, TIMEOUT_MS
@@ -92,7 +103,11 @@ def findings(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> li
 
 def is_over(found: Finding, as_of: pd.Timestamp | None) -> bool:
     """Whether a finding is history: what ended more than a week before `as_of`."""
-    return found.until is not None and as_of is not None and found.until < as_of - _NOW
+    return _is_past(found.until, as_of)
+
+
+def _is_past(until: pd.Timestamp | None, as_of: pd.Timestamp | None) -> bool:
+    return until is not None and as_of is not None and until < as_of - _NOW
 
 
 @once
@@ -102,63 +117,61 @@ def waiting(tables: Tables) -> pd.DataFrame:
     Held back are those whom our own configuration leaves out, those whose attempt broke on our side within the last
     week, and all of a group of which nobody moves because it is left out; `column` is then what the group is made by.
     """
-    unmoved = tables.users["migrated_at"].isna().to_numpy()
-    users, cause = tables.users[unmoved], reasons(tables).reset_index(drop=True)
-    if tables.users["flagged_at"].notna().any():
-        cause = cause.mask(users["flagged_at"].isna().to_numpy(), states.HELD_BACK[3])
-    last = states.stragglers(tables).set_index("user_id")["last_attempt"].reindex(users["user_id"])
-    ours = cause.str.startswith(("failed: ", "refused: ")) | cause.isin([states.BLOCKED + each for each in OUTAGE])
-    blocked = (states.states(tables)[unmoved] == "blocked").to_numpy()
-    column, unseen = np.full(len(users), "", dtype=object), cause.isin(states.UNSEEN).to_numpy()
-    out = cause.isin(states.LEFT_OUT).to_numpy()
+    users = tables.users
+    left, flagged = users["migrated_at"].isna().to_numpy(), users["flagged_at"].notna().to_numpy()
+    cause = reasons(tables)
+    cause = cause.mask(~flagged[left], REASONS["staged"]) if flagged.any() else cause
+    unseen, column = cause.isin(UNSEEN).to_numpy(), np.full(len(cause), "", dtype=object)
+    gone, tried, left_out = ~left, left.copy(), left.copy()
+    tried[left], left_out[left] = ~unseen, cause.isin(states.LEFT_OUT)
     for by in dimensions(tables):
-        if by == COLUMN:
-            continue
-        codes, names = pd.factorize(grouped(tables.users[by]))
-        left = codes[unmoved]
-        size, gone, tried, left_out = (
-            np.bincount(some, minlength=len(names)) for some in (codes, codes[~unmoved], left[~unseen], left[out])
-        )
-        others = (gone.sum() - gone) / np.maximum(size.sum() - size, 1)
-        closed = (size >= _GROUP) & (left_out >= np.maximum(_LEFT, tried / 2)) & (gone <= _NOBODY * size)
-        column[(closed & (others > _NOBODY * 5))[left]] = by
-    cause = cause.mask((column != "") & unseen, states.HELD_BACK[2])
-    recent = False if tables.as_of is None else (last >= tables.as_of - _NOW).to_numpy()
-    held = (cause.isin(states.HELD_BACK) | (ours & recent)) & ~blocked
-    found = {"cause": cause, "held": held, "blocked": blocked, "column": column}
-    return pd.DataFrame(found).set_index(pd.Index(users["user_id"]))
+        if by != COLUMN:
+            codes, names = groups_of(tables, by)
+            size, moved, seen, out = (np.bincount(codes, each, len(names)) for each in (None, gone, tried, left_out))
+            others = (moved.sum() - moved) / np.maximum(len(users) - size, 1)
+            closed = (size >= _GROUP) & (out >= np.maximum(_LEFT, seen / 2)) & (moved <= _NOBODY * size)
+            column[(closed & (others > _NOBODY * 5))[codes[left]]] = by
+    cause = cause.mask((column != "") & unseen, REASONS["group"])
+    ours = cause.str.startswith((states.BROKEN, "refused: ")) | cause.isin([states.BLOCKED + each for each in OUTAGE])
+    if tables.as_of is not None:
+        ours &= (moments(states.last_attempts(tables)[left]) >= tables.as_of - _NOW).to_numpy()
+    blocked = states.states(tables).to_numpy()[left] == "blocked"
+    held = (cause.isin(states.HELD_BACK) | ours) & ~blocked
+    return pd.DataFrame({"cause": cause, "held": held, "blocked": blocked, "column": column})
 
 
 @once
 def standing(tables: Tables) -> pd.Series:
     """Give each user a part of the whole: confirmed, unconfirmed, not_covered, held_back, blocked or waiting."""
-    moved, left = tables.users["migrated_at"].notna().to_numpy(), waiting(tables)
-    state = states.states(tables)
+    left, state = waiting(tables), states.states(tables)
     result = np.where(state.isin(states.CONFIRMED), "confirmed", state.astype("object"))
-    result[~moved] = np.select([left["blocked"], left["held"]], ["blocked", "held_back"], "waiting")
-    return pd.Series(result, index=pd.Index(tables.users["user_id"]))
+    parts = np.select([left["blocked"], left["held"]], ["blocked", "held_back"], "waiting")
+    result[tables.users["migrated_at"].isna()] = parts
+    return pd.Series(result, index=state.index)
 
 
+@once
 def do_next(tables: Tables) -> pd.DataFrame:
     """List what to do about those who are left: `action`, `owner`, why, `people`, and how many it `brings` at most.
 
     The one that brings most comes first. What a reminder brings is known where a campaign by lot measured it.
     """
-    cause = waiting(tables)["cause"]
-    frame = pd.DataFrame({"action": cause.map(advice), "owner": cause.map(states.owner), "why": cause.map(in_words)})
-    by_step = frame.groupby(["action", "owner"])["why"]
-    found = by_step.agg(because=_in_parts, people="size").reset_index()
+    causes = waiting(tables)["cause"].value_counts().rename("people").reset_index()
+    for name, words in (("action", advice), ("owner", states.owner), ("why", in_words)):
+        causes[name] = causes["cause"].map(words).astype("str")
+    causes = causes.groupby(["action", "owner", "why"])[["people"]].sum().reset_index()
+    causes = causes.sort_values(["people", "why"], ascending=[False, True])
+    # The most frequent cause first, each with its people where an action has several.
+    several = causes.duplicated(["action", "owner"], keep=False)
+    rows = zip(several, causes["people"], causes["why"], strict=True)
+    causes["because"] = [f"{people:,} {why}" if more else why for more, people, why in rows]
+    by_step = causes.groupby(["action", "owner"], as_index=False)
+    found = by_step.agg(because=("because", "; ".join), people=("people", "sum"))
     effects = [each.effect for each in campaigns(tables) if each.effect and each.effect.by_lot]
     share = float(-np.diff(effects[-1].cells["share"])[0]) if effects else np.nan
-    reminded = found["action"].isin([advice(each) for each in states.UNSEEN])
+    reminded = found["action"].isin([advice(each) for each in UNSEEN])
     found["brings"] = found["people"].where(~reminded, (found["people"] * max(share, 0.0)).round()).astype("Int64")
     return found.sort_values(["brings", "people", "action"], ascending=[False, False, True], ignore_index=True)
-
-
-def _in_parts(causes: pd.Series) -> str:
-    """Name the causes of one action, the most frequent first, each with its people where there are several."""
-    counts = causes.value_counts().sort_index().sort_values(ascending=False, kind="stable")
-    return "; ".join(f"{count:,} {cause}" if len(counts) > 1 else str(cause) for cause, count in counts.items())
 
 
 @once
@@ -184,6 +197,7 @@ def pace(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame({"day": starts, "moved": moved.astype("int64"), "usual": usual})
 
 
+@once
 def attacks(tables: Tables) -> dict[str, int]:
     """Count what points to guessing, to stolen lists of passwords, and to calls that were recorded and sent again.
 
@@ -191,16 +205,16 @@ def attacks(tables: Tables) -> dict[str, int]:
     a name that no user has; `replays` calls that came before; `strangers` calls without a token of Entra.
     """
     found, cause = _wrong_passwords(tables), tables.ledger["cause"]
-    unknown = (tables.sign_ins["result_code"] == _UNKNOWN_NAME).sum() + (calls(tables)["cause"] == "unknown_user").sum()
-    strangers = (cause.eq("no_token") | cause.str.startswith("token_")).fillna(False).sum()
-    return {
-        "wrong": int(found.sum()),
-        "accounts": int((found > 0).sum()),
-        "most": int(found.max(initial=0)),
-        "unknown": int(unknown),
-        "replays": int(cause.isin(("nonce_replayed", "nonce_reused")).sum()),
-        "strangers": int(strangers),
+    unknown = len(_with_code(tables, _UNKNOWN_NAME)) + (calls(tables)["cause"] == "unknown_user").sum()
+    counts = {
+        "wrong": found.sum(),
+        "accounts": (found > 0).sum(),
+        "most": found.max(initial=0),
+        "unknown": unknown,
+        "replays": cause.isin(("nonce_replayed", "nonce_reused")).sum(),
+        "strangers": (cause.eq("no_token") | cause.str.startswith("token_")).fillna(False).sum(),
     }
+    return {name: int(count) for name, count in counts.items()}
 
 
 def wrong_passwords(tables: Tables) -> pd.DataFrame:
@@ -211,19 +225,26 @@ def wrong_passwords(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame({"tries": [*_TRIES], "at_least": least, "accounts": accounts, "wrong": wrong})
 
 
+@once
 def _wrong_passwords(tables: Tables) -> np.ndarray:
     """Count the wrong passwords at each user: in the log or in the ledger, whichever has more.
 
     About a user who waits, only the endpoint knows. Where it was not asked, Entra refuses the right one too.
     """
-    users, called, people = tables.users, calls(tables), tables.people
+    called, log = calls(tables), tables.sign_ins
     callers = called.loc[(called["action"] == RETRY) & (called["cause"] == "wrong"), "row"].to_numpy()
-    wrong = tables.sign_ins["result_code"].eq(_WRONG_PASSWORD).to_numpy(dtype=bool, na_value=False)
+    wrong = _with_code(tables, _WRONG_PASSWORD)
+    people, moved = tables.people[wrong], tables.users["migrated_at"]
     if tables.asked.any():
-        since = np.append(micros(users["migrated_at"].fillna(pd.Timestamp("2200-01-01", tz="UTC"))), 0)
-        wrong &= tables.asked | (micros(tables.sign_ins["time"]) >= since[people])
-    counts = [np.bincount(found[found >= 0], minlength=len(users)) for found in (callers, people[wrong])]
+        since = moved.reindex(people).array  # missing for those who wait, and for who is not in scope
+        people = people[tables.asked[wrong] | (log["time"].array[wrong] >= since)]
+    counts = [np.bincount(found[found >= 0], minlength=len(moved)) for found in (callers, people)]
     return np.maximum(*counts)
+
+
+@once
+def _with_code(tables: Tables, code: int) -> np.ndarray:
+    return np.flatnonzero((tables.sign_ins["result_code"] == code).to_numpy(dtype=bool, na_value=False))
 
 
 def _words(name: str, **values: Any) -> tuple[str, str]:
@@ -232,50 +253,51 @@ def _words(name: str, **values: Any) -> tuple[str, str]:
     return text["words"].format(**values), text["next"].format(**values)
 
 
+def _finding(
+    kind: str, name: str = "", *, since: Any = None, until: Any = None, users: int = 0, subject: str = "", **values: Any
+) -> Finding:
+    times = {"since": moment(since), "until": moment(until), "users": users}
+    words, step = _words(name or kind.replace(" ", "_"), **times, **values)
+    return Finding(kind, words, step, since, until, users, subject)
+
+
 def _interruptions(tables: Tables, certificate_ends: pd.Timestamp | None) -> Iterator[Finding]:
     found = interruptions(tables)
     largest = found.nlargest(_MOST, "failed").sort_index()
     for row in records(largest):
         since, until, before = row["since"], row["until"], row["good_before"]
-        written = {"since": moment(since), "until": moment(until), "lasted": span(until - since)}
-        words, step = _words("outage", **row | written)
-        more = "", step
-        if tables.as_of is not None and until < tables.as_of - _NOW:
-            more = "", f"It is over. If it comes back: {step}"
+        more, step = _words("outage_before" if _is_past(until, tables.as_of) else "outage_now", **row)
         if certificate_ends is not None and abs(since - certificate_ends) <= DAY:
-            more = _words("outage_by_certificate", ends=day(certificate_ends))
+            more, step = _words("outage_by_certificate", ends=day(certificate_ends))
         elif row["cause"].startswith(_UNREACHED) and before < since.normalize():
-            more = _words("outage_since_midnight", good_before=moment(before))
-        yield Finding("interruption", words + more[0], more[1], since, until, row["users"])
+            more, step = _words("outage_since_midnight", good_before=moment(before))
+        yield _finding("interruption", "outage", lasted=span(until - since), more=more, step=step, **row)
     if len(found) > len(largest):
         rest = found.drop(largest.index)
-        yield Finding("interruption", *_words("more_outages", windows=len(rest), failed=rest["failed"].sum()))
+        yield _finding("interruption", "more_outages", windows=len(rest), failed=rest["failed"].sum())
 
 
 def _odd_days(tables: Tables) -> Iterator[Finding]:
-    table, broken = pace(tables), interruptions(tables)
+    table, broken, log = pace(tables), interruptions(tables), tables.extents["sign_ins"]
     explained = [bool(((broken["since"] < start + DAY) & (broken["until"] >= start)).any()) for start in table["day"]]
     slow = (table["moved"] <= _STALL * table["usual"]) & ~np.array(explained, dtype=bool)
     for first, last in runs(slow.to_numpy(), _STALL_DAYS):
-        length = last + 1 - first
-        words, _, since, until = _unusual(table[first : last + 1], f" ({days(length)})")
-        before, during = _came(tables, since - length * DAY, since), _came(tables, since, until)
-        log = tables.extents["sign_ins"]
+        since, until = table["day"][first], table["day"][last] + DAY
+        before, during = _came(tables, since - (until - since), since), _came(tables, since, until)
         known = before and log.until is not None and log.until >= until - DAY and log.flaw != "cut"
         name = "stall_of_visits" if during <= _STALL * before else "stall_of_moves"
         why, step = _words(name if known else "stall_without_log", before=before, during=during)
-        yield Finding("stall", words + why, step, since, until)
-    sent = [each.at for each in campaigns(tables)]
+        yield _unusual("stall", table[first : last + 1], length=f" ({days(last + 1 - first)})", more=why, step=step)
+    sent, step = [each.at for each in campaigns(tables)], TEXTS["findings"]["rush"]["next"]
     for first, last in runs((table["moved"] > table["usual"]).to_numpy(), _RUSH_DAYS):
-        words, step, since, until = _unusual(table[first : last + 1])
-        if not any(since - _AFTER_MAIL <= at < until for at in sent):
-            yield Finding("rush", words, step, since, until)
+        if not any(table["day"][first] - _AFTER_MAIL <= at < table["day"][last] + DAY for at in sent):
+            yield _unusual("rush", table[first : last + 1], length="", more="", step=step)
 
 
-def _unusual(part: pd.DataFrame, length: str = "") -> tuple[str, str, pd.Timestamp, pd.Timestamp]:
+def _unusual(kind: str, part: pd.DataFrame, **values: Any) -> Finding:
     first, last, moved, usual = part["day"].iloc[0], part["day"].iloc[-1], part["moved"].sum(), part["usual"].sum()
-    words = _words("odd_days", first=day(first), last=day(last), length=length, moved=moved, usual=usual)
-    return *words, first, last + DAY
+    values |= {"first": day(first), "last": day(last)}
+    return _finding(kind, "odd_days", since=first, until=last + DAY, moved=moved, usual=usual, **values)
 
 
 def _came(tables: Tables, since: pd.Timestamp, until: pd.Timestamp) -> int:
@@ -287,9 +309,10 @@ def _came(tables: Tables, since: pd.Timestamp, until: pd.Timestamp) -> int:
 
 def _campaigns(tables: Tables) -> Iterator[Finding]:
     for each in campaigns(tables):
-        words, step = _words("campaign", at=day(each.at), reached=len(each.reached), words=each.words)
         until = each.at + each.effect.days * DAY if each.effect else None
-        yield Finding("campaign", words, step, each.at, until, len(each.reached))
+        yield _finding(
+            "campaign", since=each.at, until=until, users=len(each.reached), at=day(each.at), words=each.words
+        )
 
 
 def _lagging(tables: Tables, columns: list[str]) -> Iterator[Finding]:
@@ -300,26 +323,25 @@ def _lagging(tables: Tables, columns: list[str]) -> Iterator[Finding]:
     told = [(row, *_why(tables, row["by"], row["cohort"])) for row in sorted(found, key=lambda each: -each["behind"])]
     # Those about whom more can be done than to remind them come first.
     for row, why, step in sorted(told[:_MOST], key=lambda each: each[2] == _REMIND):
-        shares = {"share": 100 * row["fair_share"], "others": 100 * row["others"]}
-        words = _words("lagging", **row | shares | {"column": row["by"].replace("_", " "), "why": why, "step": step})
-        subject = f"{row['by'].replace('_', ' ')} “{row['cohort']}”"
-        yield Finding("lagging", *words, users=int(row["remaining"]), subject=subject)
+        values = {"column": row["by"].replace("_", " "), "people": row.pop("users"), "why": why, "step": step}
+        values = row | values | {"share": 100 * row["fair_share"], "others": 100 * row["others"]}
+        subject = f"{values['column']} “{row['cohort']}”"
+        yield _finding("lagging", users=int(row["remaining"]), subject=subject, **values)
 
 
 def _why(tables: Tables, by: str, cohort: str) -> tuple[str, str]:
     """Say what hindered most of those who tried, or that few tried."""
     # People of another group that is left out say nothing about this one.
-    left = waiting(tables)
-    of_group = (grouped(tables.users[by])[tables.users["migrated_at"].isna()] == cohort).to_numpy()
+    left, (codes, names) = waiting(tables), groups_of(tables, by)
+    of_group = (names == cohort)[codes[tables.users["migrated_at"].isna()]]
     rest = left["column"].isin(["", by]).to_numpy()
     found, others = (reasons(tables)[some & rest] for some in (of_group, ~of_group))
-    tried = found[~found.isin(states.UNSEEN)]
-    if len(tried) < 0.1 * len(found) and found.isin(states.UNSEEN[1:]).any():
-        return "Whether those who are left have tried is not known.", _REMIND
-    if not len(tried) or len(tried) < 0.1 * len(found):
-        share = 100 * len(tried) / max(len(found), 1)
-        return f"{share:.0f} % of those who are left have tried.", _REMIND
-    counts, elsewhere = tried.value_counts(), others[~others.isin(states.UNSEEN)].value_counts(normalize=True)
+    tried = found[~found.isin(UNSEEN)]
+    if len(tried) < 0.1 * max(len(found), 1):
+        if found.isin(UNSEEN[1:]).any():
+            return "Whether those who are left have tried is not known.", _REMIND
+        return f"{100 * len(tried) / max(len(found), 1):.0f} % of those who are left have tried.", _REMIND
+    counts, elsewhere = tried.value_counts(), others[~others.isin(UNSEEN)].value_counts(normalize=True)
     more = counts - len(tried) * elsewhere.reindex(counts.index).fillna(0)
     reason = str(more.idxmax())
     if more[reason] < max(0.2 * len(tried), 3 * np.sqrt(counts[reason])):
@@ -328,45 +350,35 @@ def _why(tables: Tables, by: str, cohort: str) -> tuple[str, str]:
 
 
 def _attacks(tables: Tables) -> Iterator[Finding]:
-    """Find the hours in which many sign-ins used names that no user has: ten or more, and a quarter of all.
-
-    Hours with at most one other between them are one burst.
-    """
-    codes, times = tables.sign_ins["result_code"], micros(tables.sign_ins["time"])
-    unknown = (codes == _UNKNOWN_NAME).fillna(False).to_numpy(dtype=bool)
-    wrong = (codes == _WRONG_PASSWORD).fillna(False).to_numpy(dtype=bool)
-    of_row, hours = pd.factorize(times // _HOUR_US)  # in the order of time, as the log is
-    names, whole = np.bincount(of_row[unknown], minlength=len(hours)), np.bincount(of_row, minlength=len(hours))
+    """Find bursts of hours in which ten or more sign-ins, and a quarter of all, used names that no user has."""
+    times = micros(tables.sign_ins["time"])
+    unknown, wrong = (times[_with_code(tables, each)] for each in (_UNKNOWN_NAME, _WRONG_PASSWORD))
+    hours, names = np.unique(unknown // _HOUR_US, return_counts=True)
+    whole = np.diff(np.searchsorted(times, np.array([hours, hours + 1]) * _HOUR_US), axis=0)[0]
     marked = (names >= _FEWEST) & (names >= _SHARE * whole)
-    burst = np.zeros(len(hours), dtype="int64")
-    burst[marked] = np.cumsum(np.diff(hours[marked], prepend=-10) > _APART)
-    sizes = np.bincount(burst, names).astype("int64") if len(hours) else np.zeros(1, dtype="int64")
-    largest = 1 + np.argsort(-sizes[1:], kind="stable")[:_MOST]
-    for number in sorted(largest.tolist()):
-        inside = burst[of_row] == number
-        since, until = moments(times[inside & unknown][[0, -1]])
-        numbers = {"unknown": int(sizes[number]), "wrong": int((inside & wrong).sum())}
-        words = _words("guessing", since=moment(since), until=moment(until), **numbers)
-        yield Finding("guessing", *words, since, until)
+    hours, names = hours[marked], names[marked]
+    bursts = np.split(np.arange(len(hours)), np.flatnonzero(np.diff(hours) > _APART) + 1) if len(hours) else []
+    largest = sorted(bursts, key=lambda burst: -names[burst].sum())[:_MOST]
+    for burst in sorted(largest, key=lambda burst: burst[0]):
+        inside = [each[np.isin(each // _HOUR_US, hours[burst])] for each in (unknown, wrong)]
+        since, until = moments(inside[0][[0, -1]])
+        yield _finding("guessing", since=since, until=until, unknown=len(inside[0]), wrong=len(inside[1]))
 
 
 def _certificate(tables: Tables, ends: pd.Timestamp | None) -> Iterator[Finding]:
-    if ends is None or tables.as_of is None:
-        return
-    left = (ends - tables.as_of) // DAY
-    if left < _CERTIFICATE_DAYS:
+    left = None if ends is None or tables.as_of is None else (ends - tables.as_of) // DAY
+    if left is not None and left < _CERTIFICATE_DAYS:
         when = f"ends on {day(ends)}, in {days(left)}" if left >= 0 else f"ended on {day(ends)}"
-        yield Finding("certificate", *_words("certificate", ends=when))
+        yield _finding("certificate", ends=when)
 
 
 def _endpoint_and_logs(tables: Tables) -> Iterator[Finding]:
     took, busy, missing, strange = latency(tables), busy_seconds(tables), missing_days(tables), strange_rows(tables)
-    late, called = took["over_limit"], took["calls"]
-    if late > _LATE * called:
-        yield Finding("slow", *_words("slow", late=late, calls=called, timeout=TIMEOUT_MS))
+    if took["over_limit"] > _LATE * took["calls"]:
+        yield _finding("slow", late=took["over_limit"], calls=took["calls"], timeout=TIMEOUT_MS)
     if len(busy):
-        yield Finding("limit", *_words("limit", seconds=len(busy), limit=CALLS_PER_SECOND))
+        yield _finding("limit", seconds=len(busy), limit=CALLS_PER_SECOND)
     if missing:
-        yield Finding("missing days", *_words("missing_days", count=days(len(missing)), days=", ".join(missing[:7])))
+        yield _finding("missing days", count=days(len(missing)), days=", ".join(missing[:7]))
     if strange:
-        yield Finding("strange ids", *_words("strange_ids", rows=strange))
+        yield _finding("strange ids", rows=strange)

@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 
 from jitkit.explanations import callout_cause, fix, meaning
-from jitkit.progress.figures import busy_seconds, calls, latency, retries
-from jitkit.progress.tables import NEVER, Tables, in_utc, micros, moments, once
-from jitkit.protocol import CALLS_PER_SECOND
+from jitkit.progress.figures import broken, busy_seconds, calls, latency, retries, runs
+from jitkit.progress.tables import Tables, in_utc, once
 
 OUTAGE: Final = ("down", "legacy_timeout", "breaker_open", "throttled", "busy", "unexpected", "no_signing_keys")
 """Causes in the ledger that lie in the legacy system or the endpoint and hit everybody who comes at that time."""
@@ -22,10 +21,9 @@ OUTAGE: Final = ("down", "legacy_timeout", "breaker_open", "throttled", "busy", 
 _IN_A_ROW: Final = 5
 _PEOPLE: Final = 3
 # A call that gets through meanwhile does not end an outage; an hour without a break does.
-_APART: Final = 3600 * 1_000_000
-_TIMES: Final = ("good_before", "since", "until")
+_APART: Final = pd.Timedelta(hours=1)
 _COLUMNS: Final = (
-    dict.fromkeys(_TIMES, pd.DatetimeTZDtype("us", "UTC"))
+    dict.fromkeys(("good_before", "since", "until"), pd.DatetimeTZDtype("us", "UTC"))
     | dict.fromkeys(("failed", "users", "came_back"), "int64")
     | dict.fromkeys(("cause", "meaning", "fix"), "str")
 )
@@ -42,50 +40,34 @@ def interruptions(tables: Tables) -> pd.DataFrame:
     `good_before` is the last call before that got through, `since` and `until` are the first and the last broken call,
     `failed` counts sign-ins, `users` people in scope, and `came_back` those of them who moved after it.
     """
-    asked = _asked(tables)
-    times = asked["time"].to_numpy(dtype="int64")
-    joined: list[tuple[int, int]] = []
-    for begin, end in runs(asked["broken"].to_numpy(), _IN_A_ROW):
-        if joined and times[begin] - times[joined[-1][1]] < _APART:
-            joined[-1] = (joined[-1][0], end)
-        else:
-            joined.append((begin, end))
-    rows = []
-    for begin, end in joined:
-        bad = asked.iloc[begin : end + 1].query("broken")
+    asked, rows = _asked(tables), []
+    time, windows = asked["time"], list[tuple[int, int]]()
+    for begin, end in runs(asked["cause"].notna().to_numpy(), _IN_A_ROW):
+        near = windows and time[begin] - time[windows[-1][1]] < _APART
+        windows.append((windows.pop()[0] if near else begin, end))
+    for begin, end in windows:
+        bad = asked[begin : end + 1].dropna(subset="cause")
         hit = np.unique(bad["row"][bad["row"] >= 0])
-        if len(hit) < _PEOPLE:
-            continue
-        before = times[begin - 1] if begin else NEVER
-        came_back = int((micros(tables.users["migrated_at"])[hit] > times[end]).sum())
-        cause = str(bad["cause"].mode()[0])
-        span = (before, times[begin], times[end])
-        rows.append((*span, len(bad), len(hit), came_back, cause, meaning(cause), fix(cause)))
-    found = pd.DataFrame(rows, columns=[*_COLUMNS])
-    return found.assign(**{name: moments(found[name].to_numpy("int64")) for name in _TIMES}).astype(_COLUMNS)
-
-
-def runs(marked: np.ndarray, least: int) -> list[tuple[int, int]]:
-    """Find the runs of marked rows that are long enough: the first and the last row of each."""
-    edges = np.flatnonzero(np.diff(marked.astype("int8"), prepend=0, append=0)).reshape(-1, 2).tolist()
-    return [(begin, end - 1) for begin, end in edges if end - begin >= least]
+        if len(hit) >= _PEOPLE:
+            came_back, cause = (tables.users["migrated_at"].iloc[hit] > time[end]).sum(), bad["cause"].mode()[0]
+            counts = (len(bad), len(hit), came_back)
+            rows.append((time.get(begin - 1), time[begin], time[end], *counts, cause, meaning(cause), fix(cause)))
+    return pd.DataFrame(rows, columns=[*_COLUMNS]).astype(_COLUMNS)
 
 
 def _asked(tables: Tables) -> pd.DataFrame:
-    """Return each sign-in that asked the endpoint: `time` (microseconds), `row` of the user, `broken`, `cause`."""
-    called = calls(tables)
+    """Return each sign-in that asked the endpoint: its `time`, the `row` of the user, and the `cause` if it broke."""
+    called, log, asked = calls(tables), tables.sign_ins, tables.asked
     own = called["cause"].where(called["cause"].isin(OUTAGE))
-    times, people, cause = called["time"], called["row"].to_numpy(), pd.Series(own.to_numpy())
-    if tables.asked.any():
-        rows = tables.sign_ins.loc[tables.asked, ["time", "correlation_id", "callout_error"]]
-        times, people, codes = rows["time"], tables.people[tables.asked], rows["callout_error"].to_numpy(dtype="int64")
-        # The endpoint's own cause says more than the error that Entra made of it.
-        known = pd.Series(own.to_numpy(dtype=object), called["number"])
-        known = known[(known.index >= 0) & ~known.index.duplicated()]
-        said = known.reindex(tables.joined[0][tables.asked]).reset_index(drop=True)
-        named = {code: callout_cause(code) for code in np.unique(codes).tolist() if code}
-        cause = said.fillna(pd.Series(codes).map(named))
-    return pd.DataFrame({"time": micros(times), "row": people, "broken": cause.notna(), "cause": cause})
+    if not asked.any():
+        return called[["time", "row"]].assign(cause=own).reset_index(drop=True)
+    rows = log.loc[asked, ["time"]].assign(row=tables.people[asked])
+    # The endpoint's own cause says more than the error that Entra made of it.
+    known = pd.Series(own.to_numpy(dtype=object), called["number"])
+    known = known[(known.index >= 0) & ~known.index.duplicated()]
+    rows["cause"] = known.reindex(tables.joined[0][asked]).array
+    rows["cause"] = rows["cause"].fillna(log["callout_error"][broken(tables)].map(callout_cause))
+    return rows.reset_index(drop=True)
 
 
 def health(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dict[str, Any]:
@@ -96,7 +78,7 @@ def health(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dict
     and `certificate_days` the whole days from `as_of` until the certificate ends.
     """
     took, busy, windows = latency(tables), busy_seconds(tables), interruptions(tables)
-    minutes = (micros(windows["until"]) - micros(windows["since"])).sum() / 60_000_000
+    minutes = (windows["until"] - windows["since"]).dt.total_seconds().sum() / 60
     left = None
     if certificate_ends is not None and tables.as_of is not None:
         left = (in_utc(certificate_ends) - tables.as_of).days
@@ -104,7 +86,7 @@ def health(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dict
         "over_limit_share": round(took["over_limit"] / took["calls"], 6) if took["calls"] else None,
         "retry_share": retries(tables)["share"],
         "near_limit_seconds": len(busy),
-        "over_limit_seconds": int((busy["calls"] > CALLS_PER_SECOND).sum()),
+        "over_limit_seconds": int(busy["over"].sum()),
         "outages": None if tables.blind else len(windows),
         "outages_at_least": len(windows),
         "outage_minutes": None if tables.blind else round(float(minutes), 1),

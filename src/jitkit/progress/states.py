@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -11,42 +12,49 @@ import pandas as pd
 from jitkit.explanations import callout_cause, fix, meaning, sign_in_result
 from jitkit.progress import figures
 from jitkit.progress.outages import health
-from jitkit.progress.tables import COLUMNS, KINDS, NEVER, PATHS, TEXTS, Tables, isin, micros, moments, once, records
+from jitkit.progress.tables import COLUMNS, KINDS, PATHS, TEXTS, Tables, micros, moments, once, records
 from jitkit.protocol import BLOCK, MIGRATE, RETRY, UPDATE
 
 BLOCKED: Final = "blocked: "
 BROKEN: Final = "failed: "
-_REASONS: Final[dict[str, str]] = {name: words for name, (words, _) in TEXTS["reasons"].items()}
-_LOCKED, _DISABLED = sign_in_result(50053), sign_in_result(50057)
-_ADVICE: Final[dict[str, str]] = dict([*TEXTS["reasons"].values(), _LOCKED, _DISABLED])
-NEVER_TRIED: Final = _REASONS["never_tried"]
-LEFT_OUT: Final = (_REASONS["not_asked"], _REASONS["came_in"])
-"""Reasons of users whom Entra let in, or turned away, without asking the endpoint."""
-HELD_BACK: Final = (*LEFT_OUT, _REASONS["group"], _REASONS["staged"], _REASONS[MIGRATE], _REASONS["flag_left"])
-"""Reasons that lie in our own configuration."""
-_OWNERS: Final[dict[str, str]] = {_REASONS.get(name, name): owner for name, owner in TEXTS["owners"].items()}
-UNSEEN: Final = (NEVER_TRIED, _REASONS["unread"], _REASONS["untold"])
-"""Reasons of users about whom no log has a row; only the first one says that they did not try."""
-# Codes of the sign-in log that come before any call.
-_STOPPED: Final = {0: _REASONS["came_in"], 50053: _LOCKED[0], 50057: _DISABLED[0]}
+CANNOT: Final = ("ambiguous", "disabled", "locked", "malformed", "mfa")
+"""Causes of a Block that lie in the account: waiting fixes none of them. The others lie in the legacy system."""
 
+REASONS: Final[dict[str, str]] = {name: rule["words"] for name, rule in TEXTS["reasons"].items() if "words" in rule}
+"""Why a user is not moved, in words, by name."""
+
+(_LOCKED, _WAIT), (_DISABLED, _ENABLE) = sign_in_result(50053), sign_in_result(50057)
+_RULES: Final[dict[str, dict[str, Any]]] = {
+    **{words: TEXTS["reasons"][name] for name, words in REASONS.items()},
+    _LOCKED: {"next": _WAIT},
+    _DISABLED: {"next": _ENABLE, "state": "blocked"},
+}
+# Codes of the sign-in log that come before any call.
+_STOPPED: Final = {0: REASONS["came_in"], 50053: _LOCKED, 50057: _DISABLED}
+NEVER_TRIED: Final = REASONS["never_tried"]
+UNSEEN: Final = (NEVER_TRIED, REASONS["unread"], REASONS["untold"])
+"""Reasons of users about whom no log has a row; only the first one says that they did not try."""
+LEFT_OUT: Final = (REASONS["not_asked"], REASONS["came_in"])
+"""Reasons of users whom Entra let in, or turned away, without asking the endpoint."""
+HELD_BACK: Final = tuple(words for words, rule in _RULES.items() if rule.get("ours"))
+"""Reasons that lie in our own configuration."""
+
+STATES: Final[dict[str, str]] = TEXTS["states"]
+"""Every state, in the order in which a user may pass through them, and what it means."""
 CONFIRMED: Final = ("migrated_by_call", "migrated_silently", "migrated_by_reset", "migrated_unknown")
 MOVED: Final = (*CONFIRMED, "unconfirmed", "not_covered")
 """States of users whose flag is false."""
 
-STATES: Final[dict[str, str]] = TEXTS["states"]
-"""Every state, in the order in which a user may pass through them, and what it means."""
-
-CANNOT: Final = ("ambiguous", "disabled", "locked", "malformed", "mfa")
-"""Causes of a Block that lie in the account: waiting fixes none of them. The others lie in the legacy system."""
-
 # A sign-in is logged when it begins, the flag a moment later, and not by the same clock.
 _APART: Final = pd.Timedelta(minutes=5)
+_NO_MORE: Final = np.iinfo("int64").max  # a moment after all others
 
 
 def summary(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dict[str, Any]:
     """Gather the figures that `metrics.json` holds for other programs."""
     causes, took = figures.failures(tables), figures.latency(tables)
+    covered = records(figures.coverage(tables).drop(columns=[] if tables.sources else ["files"]))
+    ends = ("since", "until")
     return {
         "as_of": figures.iso(tables.as_of),
         **figures.totals(tables),
@@ -56,16 +64,11 @@ def summary(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dic
         "health": health(tables, certificate_ends),
         "missing_days": None if tables.blind else figures.missing_days(tables),
         "not_read": dict(tables.unread),
-        "coverage": _coverage(tables),
+        "coverage": {each.pop("table"): each | {end: figures.iso(each[end]) for end in ends} for each in covered},
     }
 
 
-def _coverage(tables: Tables) -> dict[str, Any]:
-    covered = figures.coverage(tables).drop(columns=[] if tables.sources else ["files"])
-    ends = ("since", "until")
-    return {each.pop("table"): each | {end: figures.iso(each[end]) for end in ends} for each in records(covered)}
-
-
+@once
 def remaining(tables: Tables) -> pd.DataFrame:
     """Count `users` by `reason` why they are not moved, one a user, with its `fix`; the most frequent first."""
     frame = reasons(tables).value_counts().rename_axis("cause").rename("users").reset_index()
@@ -76,20 +79,26 @@ def remaining(tables: Tables) -> pd.DataFrame:
     return result.sort_values(["users", "reason"], ascending=[False, True], ignore_index=True)
 
 
+@cache
 def in_words(reason: str) -> str:
     """Put one of `reasons` into words that fit after a person: `blocked: the legacy account is locked`."""
     kind, colon, cause = reason.partition(": ")
     return f"{kind}: {meaning(cause)}" if colon else reason
 
 
+def _rule(reason: str) -> dict[str, Any]:
+    return _RULES.get(reason) or TEXTS["reasons"].get(reason.partition(": ")[0], {})
+
+
+@cache
 def advice(reason: str) -> str:
     """Say what to do about one of `reasons`."""
-    return _ADVICE.get(reason) or fix(reason.partition(": ")[2])
+    return _rule(reason).get("next") or fix(reason.partition(": ")[2])
 
 
 def owner(reason: str) -> str:
     """Say who acts on one of `reasons`."""
-    return _OWNERS.get(reason) or _OWNERS.get(reason.partition(": ")[0], "administrator of the tenant")
+    return str(_rule(reason).get("owner", "administrator of the tenant"))
 
 
 @once
@@ -98,56 +107,52 @@ def reasons(tables: Tables) -> pd.Series:
 
     It is a sentence, or `blocked`, `refused` or `failed`, a colon and the cause.
     """
-    waiting = tables.users["migrated_at"].isna().to_numpy()
-    unseen = _REASONS["unread" if "sign_ins" in tables.unread else "untold"]
-    result = np.where(figures.covered(tables, tables.users["flagged_at"]), NEVER_TRIED, unseen).astype(object)
-    logged, answered = _logged(tables, waiting), _answered(tables, waiting)
-    # A sign-in that both logs have counts once: the ledger says what the endpoint refused or blocked, the sign-in log
-    # what broke on the way, and the ledger the rest.
-    final = answered.loc[answered["final"], "correlation_id"].dropna()
-    broken = logged.loc[logged["broken"] & ~isin(logged["correlation_id"], final), "correlation_id"].dropna()
-    answered = answered[answered["final"] | ~isin(answered["correlation_id"], broken)]
-    logged = logged[~isin(logged["correlation_id"], answered["correlation_id"])]
-    latest = pd.concat([part[["row", "time", "reason"]] for part in (logged, answered)])
-    latest = latest.sort_values(["time", "reason"], kind="stable").drop_duplicates("row", keep="last")
-    result[latest["row"].to_numpy(dtype="int64")] = latest["reason"].to_numpy(dtype=object)
-    return pd.Series(result[waiting], index=pd.Index(tables.users["user_id"][waiting]), dtype="object")
-
-
-def _logged(tables: Tables, waiting: np.ndarray) -> pd.DataFrame:
-    which = _about(tables, waiting, tables.people, tables.sign_ins["time"])
-    rows = tables.sign_ins[["time", "correlation_id", "result_code", "callout_error"]][which]
-    codes, errors, asked = rows["result_code"], rows["callout_error"], tables.asked[which]
-    reason = _each(codes, lambda code: _STOPPED.get(code, _REASONS["not_asked"]), _REASONS["not_asked"])
-    reason[asked] = np.where(tables.succeeded[which], _REASONS["flag_left"], _REASONS["no_ledger"])[asked]
-    broken = (errors > 0).fillna(False).to_numpy()
-    reason[broken] = _each(errors[broken], lambda code: BROKEN + callout_cause(code), "")
-    return rows.assign(row=tables.people[which], reason=reason, broken=broken)
-
-
-def _answered(tables: Tables, waiting: np.ndarray) -> pd.DataFrame:
-    called = figures.calls(tables)
+    users, log, called = tables.users, tables.sign_ins, figures.calls(tables)
+    waiting = users["migrated_at"].isna().to_numpy()
+    unseen = REASONS["unread" if "sign_ins" in tables.unread else "untold"]
+    result = np.where(figures.covered(tables, users["flagged_at"]), NEVER_TRIED, unseen).astype(object)
     times = called["time"] - figures.skew(tables)  # on Entra's clock
-    which = _about(tables, waiting, called["row"].to_numpy(), times)
-    rows = called.loc[which, ["correlation_id", "action", "cause", "row"]].assign(time=times[which])
-    decided = rows["action"].isin((RETRY, UPDATE, MIGRATE))
-    kinds = rows["action"].map({BLOCK: BLOCKED}).astype("object").fillna("refused: ")
-    cause = kinds + rows["cause"].fillna("no cause given").astype("object")
-    return rows.assign(reason=cause.mask(decided, rows["action"].map(_REASONS)), final=~decided)
+    logged = _rows(tables, log["time"], tables.people, log[["result_code", "callout_error"]], _of_sign_in)
+    answered = _rows(tables, times, called["row"].to_numpy(), called[["action", "cause"]], _of_call)
+    numbers = np.append(tables.joined[0][logged["at"]], called["number"].to_numpy()[answered["at"]])
+    rows = pd.concat([logged, answered]).assign(number=numbers)
+    # A sign-in that both logs have counts once: as the ledger tells it where its greatest weight is odd.
+    odd = rows.groupby("number")["weight"].transform("max") % 2
+    rows = rows[(rows["number"] < 0) | (rows["weight"] % 2 == odd)]
+    codes, words = pd.factorize(rows["reason"], sort=True)
+    order = np.lexsort((codes, rows["time"]))
+    result[rows["row"].to_numpy()[order]] = words.to_numpy(dtype=object)[codes[order]]  # of several the last one stays
+    return pd.Series(result[waiting], index=pd.Index(users["user_id"][waiting]), dtype="object")
 
 
-def _about(tables: Tables, waiting: np.ndarray, people: np.ndarray, times: pd.Series) -> np.ndarray:
-    """Mark the rows about users who wait, from the time on when their flag was set."""
-    marked: np.ndarray = np.append(waiting, False)[people]
+def _rows(
+    tables: Tables, times: pd.Series, people: np.ndarray, said: pd.DataFrame, reason: Callable[..., tuple[str, int]]
+) -> pd.DataFrame:
+    """List the rows `at` which a log says why users wait, from the time on when their flag was set."""
     since = micros(tables.users["flagged_at"] - _APART)
-    marked[marked] = micros(times)[marked] >= since[people[marked]]
-    return marked
+    since[tables.users["migrated_at"].notna()] = _NO_MORE
+    at = np.flatnonzero(micros(times) >= np.append(since, _NO_MORE)[people])
+    said = said.iloc[at]
+    known = said.drop_duplicates()
+    words = pd.DataFrame([reason(*each) for each in known.itertuples(index=False)], known.index, ["reason", "weight"])
+    found = said.merge(known.join(words), how="left")[["reason", "weight"]].astype({"weight": "int8"})
+    return found.assign(at=at, row=people[at], time=micros(times)[at])
 
 
-def _each(codes: pd.Series, words: Callable[[int], str], nothing: str) -> np.ndarray:
-    """Put each code into words, each different one once."""
-    numbers, found = pd.factorize(codes)
-    return np.array([*(words(int(code)) for code in found), nothing], dtype="O")[numbers]
+def _of_sign_in(code: Any, error: Any) -> tuple[str, int]:
+    """Give the reason and the weight of a sign-in: 2 where the call broke, which the endpoint does not know."""
+    if pd.isna(error):
+        return _STOPPED.get(code, REASONS["not_asked"]), 0
+    if error > 0:
+        return BROKEN + callout_cause(error), 2
+    return REASONS["flag_left" if pd.notna(code) and code == 0 else "no_ledger"], 0
+
+
+def _of_call(action: Any, cause: Any) -> tuple[str, int]:
+    """Give the reason and the weight of a call: 3 where the endpoint refused or blocked, which is final."""
+    if action in (RETRY, UPDATE, MIGRATE):
+        return REASONS[action], 1
+    return (BLOCKED if action == BLOCK else "refused: ") + ("no cause given" if pd.isna(cause) else cause), 3
 
 
 @once
@@ -170,39 +175,36 @@ def states(tables: Tables) -> pd.Series:
     | never_seen | true | no row, and the sign-in log covers the time since the flag was set |
     | flagged | true | no row, and it does not |
     """
-    users = tables.users
-    moved = users["migrated_at"].notna().to_numpy()
-    since = users["migrated_at"] - _APART
+    users, until = tables.users, tables.extents["sign_ins"].until
+    moved, since, flagged = users["migrated_at"].notna(), users["migrated_at"] - _APART, users["flagged_at"]
+    how = _each(users["path"], lambda path: CONFIRMED[PATHS.index(path)], CONFIRMED[-1])
+    confirmed = figures.last_sign_in(tables, tables.succeeded) >= micros(since)
     result = np.where(figures.covered(tables, since), "unconfirmed", "not_covered").astype(object)
-    confirmed = moved & (figures.last_success(tables) >= micros(since))
-    paths = users["path"].map(dict(zip(PATHS, MOVED, strict=False))).astype("object").fillna("migrated_unknown")
-    result[confirmed] = paths.to_numpy()[confirmed]
-    result[~moved] = _waiting(tables, users[~moved])
+    result[confirmed] = how[confirmed]
+    result[~moved] = _each(reasons(tables), _state_of)
+    unseen = ~moved & np.isin(result, ("never_seen", "flagged"))
+    if until is not None:
+        result[unseen & (flagged > until)] = "flagged"
+    if "status" in users:
+        locked_out = users["status"].astype("str").str.lower().isin(COLUMNS["straggler"]["blocked"])
+        result[unseen & locked_out] = "blocked"
+    if flagged.notna().any():
+        result[~moved & flagged.isna()] = "staged"
     return pd.Series(pd.Categorical(result, categories=[*STATES]), index=pd.Index(users["user_id"]), name="state")
 
 
-def _waiting(tables: Tables, users: pd.DataFrame) -> np.ndarray:
-    codes, words = pd.factorize(reasons(tables))
-    state = np.array([_state_of(word) for word in words], dtype=object)[codes]
-    unseen, end = reasons(tables).isin(UNSEEN).to_numpy(), tables.extents["sign_ins"].until
-    after = users["flagged_at"] > end if end is not None else True
-    state[unseen & (reasons(tables).ne(NEVER_TRIED).to_numpy() | after)] = "flagged"
-    if "status" in users:
-        locked_out = users["status"].astype("str").str.lower().isin(COLUMNS["straggler"]["blocked"])
-        state[unseen & locked_out.to_numpy()] = "blocked"
-    if tables.users["flagged_at"].notna().any():
-        state[users["flagged_at"].isna().to_numpy()] = "staged"
-    return state
+def _each(column: pd.Series, words: Callable[[Any], Any], nothing: Any = None) -> np.ndarray:
+    """Put each value into words, each different one once."""
+    codes, found = pd.factorize(column)
+    return np.array([*map(words, found), nothing], dtype=object)[codes]
 
 
 def _state_of(reason: str) -> str:
-    if reason in (_REASONS[MIGRATE], _REASONS["flag_left"]):
-        return "stuck"
-    if reason == _DISABLED[0] or reason.removeprefix(BLOCKED) in CANNOT:
-        return "blocked"
-    return "never_seen" if reason in UNSEEN else "attempted"
+    blocked = reason.removeprefix(BLOCKED) in CANNOT
+    return "blocked" if blocked else str(_rule(reason).get("state", "attempted"))
 
 
+@once
 def count_states(tables: Tables) -> dict[str, Any]:
     """Count the users in each state, those `confirmed` by a sign-in after the flag became false, and `cannot_migrate`.
 
@@ -210,27 +212,31 @@ def count_states(tables: Tables) -> dict[str, Any]:
     sign-in log does not reach from the first flag to `as_of`, both are None, and `confirmed_at_least` counts the former
     as far as it shows them.
     """
-    counts = states(tables).value_counts()
-    by_state = {state: int(counts.get(state, 0)) for state in STATES}
+    by_state = {state: int(count) for state, count in states(tables).value_counts(sort=False).items()}
     confirmed = sum(by_state[state] for state in CONFIRMED)
-    waiting = tables.users["migrated_at"].isna().to_numpy()
-    blocked = (states(tables)[waiting] == "blocked").to_numpy()
-    locked = (reasons(tables) == f"{BLOCKED}locked").to_numpy()
+    blocked = states(tables).to_numpy()[tables.users["migrated_at"].isna()] == "blocked"
+    locked = int((blocked & (reasons(tables) == f"{BLOCKED}locked").to_numpy()).sum())
     return {
         "states": by_state,
         "confirmed": None if tables.blind else confirmed,
         "confirmed_at_least": confirmed,
-        "cannot_migrate": int((blocked & ~locked).sum()) if not tables.blind else None,
-        "locked": int((blocked & locked).sum()),
+        "cannot_migrate": None if tables.blind else by_state["blocked"] - locked,
+        "locked": locked,
     }
 
 
 def state_table(tables: Tables) -> pd.DataFrame:
     """Put the states into words: `state`, `users`, `share` (0 to 1 of the users in scope), `meaning`; every state."""
-    counts = count_states(tables)["states"]
-    whole = max(sum(counts.values()), 1)
-    rows = [(state, count, count / whole, STATES[state]) for state, count in counts.items()]
-    return pd.DataFrame(rows, columns=["state", "users", "share", "meaning"])
+    frame = pd.DataFrame(count_states(tables)["states"].items(), columns=["state", "users"])
+    return frame.assign(share=frame["users"] / max(len(tables.users), 1), meaning=[*STATES.values()])
+
+
+@once
+def last_attempts(tables: Tables) -> np.ndarray:
+    """Find when each user was last seen in the sign-in log or the ledger, as `micros` gives times."""
+    called, last = figures.calls(tables), np.append(figures.last_sign_in(tables, slice(None)), 0)
+    np.maximum.at(last, called["row"].to_numpy(), micros(called["time"]))
+    return last[:-1]
 
 
 @once
@@ -241,25 +247,16 @@ def stragglers(tables: Tables) -> pd.DataFrame:
 
     `last_cause` is one of `reasons`, empty for the unconfirmed. The longest without an attempt come first, then by id.
     """
-    users, called = tables.users, figures.calls(tables)
-    state = states(tables).reset_index(drop=True)
-    cause, last = np.full(len(users), None, dtype=object), np.full(len(users), NEVER)
-    cause[users["migrated_at"].isna()] = reasons(tables).to_numpy()
-    for people, times in ((tables.people, tables.sign_ins["time"]), (called["row"].to_numpy(), called["time"])):
-        np.maximum.at(last, people[people >= 0], micros(times)[people >= 0])
+    users, state, cause = tables.users, states(tables), np.full(len(tables.users), None, dtype=object)
+    cause[users["migrated_at"].isna()] = reasons(tables)
     hidden = {*KINDS["users"], *COLUMNS["straggler"]["names"]}
     extra = [name for name in users.columns if name not in KINDS["users"] and name.lower() not in hidden]
-    frame = pd.DataFrame(
-        {
-            "user_id": users["user_id"],
-            "state": state.astype("str"),
-            "last_attempt": moments(last),
-            "last_cause": pd.Series(cause, dtype="str"),
-            "flagged_at": users["flagged_at"],
-            **{name: users[name] for name in extra},
-        }
-    )[~state.isin({*MOVED} - {"unconfirmed"})]
-    return frame.sort_values(["last_attempt", "user_id"], na_position="first", ignore_index=True)
+    some = ~state.isin({*MOVED} - {"unconfirmed"}).to_numpy()
+    listed = users.loc[some, ["user_id", "flagged_at", *extra]].reset_index(drop=True)
+    listed.insert(1, "state", pd.Series(state.to_numpy()[some], dtype="str"))
+    listed.insert(2, "last_attempt", moments(last_attempts(tables)[some]))
+    listed.insert(3, "last_cause", pd.Series(cause[some], dtype="str"))
+    return listed.sort_values("last_attempt", na_position="first", kind="stable", ignore_index=True)
 
 
 @once
@@ -268,17 +265,21 @@ def matrix(tables: Tables) -> pd.DataFrame:
 
     Disagreements come first, the largest first. Without the flag `not in scope`, `users` sums to the users in scope.
     """
-    said = {name: pd.Categorical.from_codes(codes, TEXTS["records"][name]) for name, codes in _said(tables).items()}
-    found = pd.DataFrame(said).value_counts().rename("users").reset_index()
-    found = found[found["users"] > 0].astype(dict.fromkeys(said, "str"))
+    names, said = TEXTS["records"], _said(tables)
+    shape = tuple(map(len, names.values()))
+    counts = np.bincount(np.ravel_multi_index(said, shape), minlength=1)
+    codes = zip(names, np.unravel_index(np.flatnonzero(counts), shape), strict=True)
+    found = pd.DataFrame({name: np.array(names[name], dtype=object)[each] for name, each in codes})
+    found["users"] = counts[counts > 0]
     # Ids that ran a callout and are not in scope, and those that only trials of the endpoint name.
     outside, tried = tables.callers < 0, figures.trials(tables)
-    asked = tables.sign_ins["user_id"][tables.asked & (tables.people < 0)].astype("str").dropna()
-    called, trial = (tables.ledger["user_id"][mask].astype("str").dropna() for mask in (outside & ~tried, tried))
-    strangers = {*asked.unique(), *called.unique()}
-    counts = [("a row", "or a call", len(strangers)), ("no sign-in", "a call", len({*trial.unique()} - strangers))]
-    others = pd.DataFrame([("not in scope", *each) for each in counts if each[-1]], columns=found.columns)
-    found = pd.concat([found, others], ignore_index=True) if len(others) else found
+    rows = ((tables.sign_ins, tables.asked & (tables.people < 0)), (tables.ledger, outside & ~tried))
+    called = {user for log, some in rows for user in log["user_id"][some].dropna().unique()}
+    trial = {*tables.ledger["user_id"][tried].dropna().unique()} - called
+    others = [("a row", "or a call", len(called)), ("no sign-in", "a call", len(trial))]
+    rows_of_others = [("not in scope", *each) for each in others if each[-1]]
+    found = pd.concat([found, pd.DataFrame(rows_of_others, columns=found.columns)], ignore_index=True)
+    found = found.astype(dict.fromkeys(names, "str") | {"users": "int64"})
     # Where a record does not reach, its silence contradicts nothing.
     for name, unknown in (("log", tables.blind), ("ledger", not figures.coverage(tables)["complete"].iloc[-1])):
         found[name] = found[name].replace({"nothing": "not collected"} if unknown else {})
@@ -289,19 +290,22 @@ def matrix(tables: Tables) -> pd.DataFrame:
     return found.join(words).sort_values(order, ascending=[True, False, True, True, True], ignore_index=True)
 
 
-def _said(tables: Tables) -> dict[str, np.ndarray]:
+def _said(tables: Tables) -> tuple[np.ndarray, ...]:
     """Give each user the number in `records` of `texts.toml` of what the flag, the sign-in log and the ledger say."""
-    users, asked, good, called = tables.users, tables.asked, tables.succeeded, figures.calls(tables)
-    known, broken = users["flagged_at"].notna().to_numpy(), (tables.sign_ins["callout_error"] > 0).fillna(False)
+    users, asked, called = tables.users, tables.asked, figures.calls(tables)
+    known = users["flagged_at"].notna()
     flag = np.where(users["migrated_at"].notna(), 0, np.where(known if known.any() else True, 1, 2))
-    logged = np.select([broken.to_numpy(), good & asked, good, asked], [3, 1, 2, 4], default=5)
-    numbers = {name: number for number, name in enumerate(TEXTS["records"]["ledger"])}
-    answered = called["action"].fillna("refused").map(numbers).fillna(numbers["another answer"]).to_numpy(dtype="int8")
-    result = {"flag": flag, "log": np.zeros(len(users), "int8"), "ledger": np.zeros(len(users), "int8")}
-    for name, codes, people in (("log", logged, tables.people), ("ledger", answered, called["row"].to_numpy())):
-        for code in range(len(numbers) - 1, 0, -1):  # the lowest one, which is the strongest, stays
-            result[name][people[(codes == code) & (people >= 0)]] = code
-    return result
+    came, away = np.where(asked, np.int8(1), np.int8(2)), np.where(asked, np.int8(4), np.int8(5))
+    log = np.where(tables.succeeded, came, away)
+    log[figures.broken(tables)] = 3
+    answers = TEXTS["records"]["ledger"]
+    ledger = _each(called["action"].fillna("refused"), lambda each: answers.index(each) if each in answers else -1)
+    result = [flag]
+    for codes, people, size in ((log, tables.people, 6), (ledger, called["row"], len(answers))):
+        seen = np.zeros((len(users) + 1, size), dtype=bool)  # with a place for those who are not in scope
+        seen[people, codes.astype("int8")] = True
+        result.append(seen[:-1].argmax(axis=1))  # the first one is the strongest
+    return tuple(result)
 
 
 def _judge(flag: str, log: str, ledger: str) -> tuple[str, str]:
