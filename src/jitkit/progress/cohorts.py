@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import chi2_contingency
 
 from jitkit.errors import BadTable
-from jitkit.progress.figures import kaplan_meier, quantile, wilson
+from jitkit.progress.figures import kaplan_meier, quantile, refusal, wilson
 from jitkit.progress.tables import KINDS, TEXTS, Tables, once
 
 NOTHING: Final = "(empty)"
@@ -52,12 +52,8 @@ def cohorts(tables: Tables, by: str) -> pd.DataFrame:
     `others` is the fair share of all other users, `days` the exposure, and `behind` how many more had moved if the
     group were like the others. `users` sums to the users in scope. Raises BadTable if users have no column `by`.
     """
-    known = dimensions(tables)
-    if by not in known:
-        raise BadTable(
-            f"The table users has no column {by} to group by.",
-            next_step=f"Use {', '.join(known)}." if known else "Add columns such as country or app to the users table.",
-        )
+    if by not in (known := dimensions(tables)):
+        raise refusal("no_column" if known else "no_columns", by=by, known=", ".join(known))
     codes, names = groups_of(tables, by)
     moved = tables.users["migrated_at"].notna().to_numpy()
     users, hits = (np.bincount(each, minlength=len(names)) for each in (codes, codes[moved]))
@@ -179,10 +175,7 @@ def campaigns(tables: Tables) -> list[Campaign]:
     cells = tables.users[COLUMN].astype("str").fillna("")
     filled = cells[cells != ""].drop_duplicates()
     if not (fits := filled.str.fullmatch(_CELL)).all():
-        raise BadTable(
-            f"The column {COLUMN} of users holds “{filled[~fits].iloc[0]}”.",
-            next_step="Write `reached 2026-07-21` for who was reminded then, `control 2026-07-21` for who was not.",
-        )
+        raise refusal("campaign_cell", column=COLUMN, cell=filled[~fits].iloc[0])
     sent = []
     for date in sorted({*filled.str[-10:]}):
         at = pd.Timestamp(date, tz="UTC")
@@ -214,24 +207,16 @@ def _measure(tables: Tables, at: pd.Timestamp, groups: dict[str, pd.Series]) -> 
     Raises BadTable if there is no control group, or users, migrations or days are too few.
     """
     if not len(groups["control"]):
-        raise BadTable(
-            "Without a control group it is not known what a campaign did and what would have happened anyway.",
-            next_step="Name users who did not get it, chosen by lot before; for the next one, hold some back.",
-        )
+        raise refusal("no_control")
     flagged = tables.users["flagged_at"].min()
     if pd.isna(flagged) or tables.as_of is None:
-        raise BadTable(
-            "The users have no flagged_at.", next_step="Give the column: it says since when users could move."
-        )
+        raise refusal("no_flags")
     parts = {name: tables.users.loc[ids.index] for name, ids in groups.items()}
     unlike = _unlike(pd.concat(parts, names=["group"]), at)
     days = min((tables.as_of - at) // _DAY, _COMPARED)
     days = min(days, (at - flagged) // _DAY) if unlike else days
     if days < _DAYS:
-        raise BadTable(
-            f"There are {max(days, 0)} whole days to compare, before or after the campaign.",
-            next_step=f"Wait until there are {_DAYS} on both sides.",
-        )
+        raise refusal("few_days", days=max(days, 0), needed=_DAYS)
     extra, low, high, cells = (_by_change if unlike else _by_shares)(parts, at, days)
     said = TEXTS["campaign"]["more" if low > 0 else "fewer" if high < 0 else "unclear"].format(abs(extra))
     how = TEXTS["campaign"]["by_change" if unlike else "by_lot"].format(unlike)
@@ -297,10 +282,7 @@ def _by_change(parts: dict[str, pd.DataFrame], at: pd.Timestamp, days: int) -> t
 
 def _require(group: str, users: int, moved: int = _EVENTS) -> None:
     if users < _USERS or moved < _EVENTS:
-        raise BadTable(
-            f"The group {group} is too small: {users:,} users still to move, or only {moved:,} migrations.",
-            next_step=f"An interval that says something takes {_USERS} users and {_EVENTS} migrations in each.",
-        )
+        raise refusal("few_users", group=group, users=users, moved=moved, needed=_USERS, events=_EVENTS)
 
 
 def _daily(users: pd.DataFrame, at: pd.Timestamp, days: int) -> pd.DataFrame:

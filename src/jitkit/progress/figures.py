@@ -74,23 +74,25 @@ def span(length: Any) -> str:
     return f"{minutes / 60:.0f} hours" if minutes < 72 * 60 else days(round(minutes / 60 / 24))
 
 
+def refusal(name: str, **values: Any) -> BadTable:
+    """Write a refusal of `texts.toml`: what happened, and what to do next."""
+    words = TEXTS["refusals"][name]
+    return BadTable(words["happened"].format(**values), next_step=words["next"].format(**values))
+
+
 def time_of(given: Any, name: str) -> pd.Timestamp:
     """Read a time that was typed, UTC if it names no zone; raises BadTable, which calls it by `name`.
 
     A time that begins with its year is read so. Any other has to mean the same whether day or month comes first.
     """
     text = str(given).strip()
-    year_first, nothing = re.match(r"\d{4}", text), pd.Timestamp("NaT")
-    found = other = nothing
+    found = other = pd.Timestamp("NaT")
     with suppress(ValueError), warnings.catch_warnings(action="ignore"):  # about the order of day and month
-        found, other = pd.Timestamp(text), pd.to_datetime(text, dayfirst=not year_first)
+        found, other = pd.Timestamp(text), pd.to_datetime(text, dayfirst=not re.match(r"\d{4}", text))
     if pd.isna(found):
-        raise BadTable(f"{name} {text} is no time.", next_step="Write it as 2026-09-29 or 2026-09-29T08:00Z.")
+        raise refusal("no_time", what=name, text=text)
     if found.date() != other.date():
-        raise BadTable(
-            f"{name} {text} may be {day(found)} or {day(other)}.",
-            next_step=f"Write the year first: {found:%Y-%m-%d} or {other:%Y-%m-%d}.",
-        )
+        raise refusal("two_days", what=name, text=text, days=(day(found), day(other)), found=found, other=other)
     return in_utc(found)
 
 
@@ -103,8 +105,7 @@ def share_of(given: float | str) -> float:
         number = -1.0
     share = number / 100 if text.endswith("%") or number > 1 else number
     if not 0 < share <= 1:
-        happened = f"A target of {plain_text(text[:20])} makes no sense."
-        raise BadTable(happened, next_step="Give a share such as 0.95 or 95 %.")
+        raise refusal("no_share", text=plain_text(text[:20]))
     return share
 
 
@@ -313,34 +314,31 @@ def _ahead(tables: Tables) -> np.ndarray:
     return ahead
 
 
+def _clocks(ahead: np.ndarray) -> tuple[int, int]:
+    """Return how far a clock is ahead in the median, and how many differ by more than a minute; 0 of too few."""
+    if len(ahead) < _PAIRS:
+        return 0, 0
+    median = int(np.median(ahead))
+    return median, int((np.abs(ahead - median) > _MINUTE_US).sum())
+
+
 @once
 def skew(tables: Tables) -> pd.Timedelta:
     """Measure how far the endpoint's clock is ahead of Entra's: the median of the sign-ins that both logs have.
 
     It is zero when it is within a minute, or when fewer than five sign-ins are in both.
     """
-    median = int(np.median(_ahead(tables))) if len(_ahead(tables)) >= _PAIRS else 0
+    median, _ = _clocks(_ahead(tables))
     return pd.Timedelta(median if abs(median) > _MINUTE_US else 0, unit="us")
-
-
-def _other_clocks(tables: Tables) -> int:
-    """Count the calls whose clock differs from that of most others by more than a minute."""
-    ahead = _ahead(tables)
-    off = int((np.abs(ahead - np.median(ahead)) > _MINUTE_US).sum()) if len(ahead) else 0
-    return off if off >= _PAIRS else 0
 
 
 def _zone_minutes(tables: Tables) -> int:
     """Measure by how many minutes, ten at least, the users' times differ from the log's, for most moved by a call."""
     last = last_sign_in(tables, tables.succeeded & tables.asked & ~broken(tables))
     moved = tables.users["migrated_at"].notna().to_numpy() & (last != NEVER)
-    ahead = micros(tables.users["migrated_at"])[moved] - last[moved]
-    if len(ahead) < _PAIRS:
-        return 0
-    median = np.median(ahead)
+    median, others = _clocks(micros(tables.users["migrated_at"])[moved] - last[moved])
     # Days without a time of day differ each otherwise.
-    alike = (np.abs(ahead - median) <= _MINUTE_US).mean()
-    return round(abs(median) / _MINUTE_US) if abs(median) > 10 * _MINUTE_US and alike > 0.5 else 0
+    return round(abs(median) / _MINUTE_US) if abs(median) > 10 * _MINUTE_US and 2 * others < moved.sum() else 0
 
 
 @once
@@ -349,7 +347,7 @@ def quality(tables: Tables) -> pd.DataFrame:
     users, tried, (logged, lines) = tables.users, trials(tables), tables.joined
     called, answered = lines[~tried & (lines >= 0)], logged[tables.asked & ~broken(tables)]
     moved, missing, ahead = users["migrated_at"].notna(), missing_days(tables), skew(tables).total_seconds()
-    both = bool(len(tables.sign_ins) and len(tables.ledger))
+    both, (_, others) = bool(len(tables.sign_ins) and len(tables.ledger)), _clocks(_ahead(tables))
     rows = {
         "moved_before_flag": (users["migrated_at"] < users["flagged_at"]).sum(),
         "unknown_path": (moved & users["path"].isna()).sum(),
@@ -361,7 +359,7 @@ def quality(tables: Tables) -> pd.DataFrame:
         "unmatched_callouts": both and (~np.isin(answered, called)).sum(),
         "missing_days": len(missing),
         "skew": round(abs(ahead)),
-        "other_clocks": _other_clocks(tables),
+        "other_clocks": others * (others >= _PAIRS),
         "zone": _zone_minutes(tables),
     }
     details = {"missing_days": ", ".join(missing[:_NAMED]), "skew": "ahead" if ahead > 0 else "behind"}
