@@ -266,7 +266,7 @@ def test_the_workbook_answers_every_question_about_a_migration(workspace: Worksp
     assert len(panels) == 7
     for panel in panels:
         assert workspace.answer(panel["query"]), panel["title"]
-    assert json.dumps(panels).count(monitoring.kql.EXAMPLE_FLAG) == 2
+    assert json.dumps(panels).count(monitoring.kql.EXAMPLE_FLAG) == 3, "of states, curve and failures"
 
 
 async def test_the_queries_read_what_the_endpoint_sends(insights: Insights, tmp_path: Path) -> None:

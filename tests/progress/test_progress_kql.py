@@ -220,6 +220,24 @@ def test_failures_are_the_reports_by_cause_and_code(recorded: Recorded, workspac
     assert asked_failures(workspace) == failures(recorded.tables)
 
 
+def test_trials_of_the_endpoint_are_no_failures(recorded: Recorded, workspace: Workspace, tmp_path: Path) -> None:
+    """As of notebook 05 and the conformance suite: the log knows no such sign-in, and nobody in scope was meant."""
+    blocked = recorded.ledger[len(recorded.ledger) // 2] | {"action": "Block", "cause": "disabled", "attempt": 1}
+    person = str(recorded.tables.users["user_id"].iloc[0])
+    whom = {"trial": "00000000-0000-4000-8000-00000000beef", "known": person, "nobody": None}
+    tried = [blocked | {"correlation_id": name, "user_id": user} for name, user in whom.items()]
+    tables = Tables(
+        recorded.tables.users,
+        recorded.tables.sign_ins,
+        pd.DataFrame([*recorded.ledger, *tried]),
+        as_of=recorded.tables.as_of,
+    )
+    traces = [{"TimeGenerated": line["time"], "Message": json.dumps(line), "ItemCount": 1} for line in tried]
+    other = Workspace(recorded.logs | {"AppTraces": [*recorded.logs["AppTraces"], *traces]}, recorded.flag, tmp_path)
+    before = asked_failures(workspace)
+    assert asked_failures(other) == failures(tables) == before | {"disabled": before.get("disabled", 0) + 2}
+
+
 def test_every_user_has_the_state_that_the_report_gives(recorded: Recorded, workspace: Workspace) -> None:
     expected = states.count_states(recorded.tables)["states"]
     assert {row["State"]: row["Users"] for row in workspace.ask("states")} == {
@@ -332,7 +350,7 @@ def test_each_query_is_shown_whole_behind_its_question(recorded: Recorded) -> No
     shown = queries(recorded.flag)._repr_html_()
     assert shown.count("?</summary>") == len(QUERIES)
     assert "<summary>Where does each user stand?</summary>" in shown
-    assert shown.count(recorded.flag) == 3, "the queries that read the audit log name the flag"
+    assert shown.count(recorded.flag) == 4, "the queries that read the audit log name the flag"
     assert "Attempts &gt; 1" in shown
 
 
