@@ -73,7 +73,7 @@ def _of_graph(rows: Iterable[Row], kind: str) -> pd.DataFrame:
     with connected() as database:
         given = database.from_arrow(pa.table({"properties": texts}))
         export = _whole(given.project(f"*, '{_CATEGORIES[kind][0]}' AS category"))
-        return by_place(_recorded(export, kind).to_arrow_table().to_pandas()).astype("str")
+        return by_place(_from(_inside(export, kind), f"{kind}('export')").to_arrow_table().to_pandas()).astype("str")
 
 
 class Shape(NamedTuple):
@@ -137,13 +137,15 @@ def translate(export: duckdb.DuckDBPyRelation, shape: Shape) -> dict[str, duckdb
             return {shape.by: _from(whole, f"{shape.by}('export')")}
         case "archive":
             held = {category.lower() for (category,) in whole.project("category").distinct().fetchall() if category}
-            kinds = [kind for kind, categories in _CATEGORIES.items() if held & {*categories}]
-            return {kind: _recorded(whole, kind, _SHOWS[kind]) for kind in kinds}
+            parts = {kind: _inside(whole, kind) for kind, each in _CATEGORIES.items() if held & {*each}}
+            if missing := [_SHOWS[kind] for kind, part in parts.items() if not _any(part, _SHOWS[kind])]:
+                raise _unread(missing[0])
+            return {kind: _from(part, f"{kind}('export')") for kind, part in parts.items()}
         case "downloaded_audits":
             return {"audits": _from(_from(whole, "downloaded('export')"), "audits('export')")}
         case "traces" | "requests":
             ledger = _from(whole, f"ledger('export', {shape.by == 'requests'})")
-            if not _any(ledger, "time") and (rows := len(whole)):
+            if shape.by == "traces" and not _any(ledger, "time") and (rows := len(whole)):
                 raise BadTable(
                     f"None of the {rows:,} traces is a line of the endpoint's ledger.",
                     next_step="Export the traces of the endpoint: its messages are JSON with time, action and cause.",
@@ -169,12 +171,9 @@ def _whole(export: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
     return numbered.project("*, CASE WHEN try_cast(itemcount AS DOUBLE) > 1 THEN itemcount END AS problem")
 
 
-def _recorded(export: duckdb.DuckDBPyRelation, kind: str, shows: str = "") -> duckdb.DuckDBPyRelation:
-    """Translate records of a kind; where none has the nested column that shows what is asked for, it is missing."""
-    inside = _from(export, f"recorded('export', {[*_CATEGORIES[kind]]})")
-    if shows and not _any(inside, shows):
-        raise _unread(shows)
-    return _from(inside, f"{kind}('export')")
+def _inside(export: duckdb.DuckDBPyRelation, kind: str) -> duckdb.DuckDBPyRelation:
+    """Read what records of a kind hold, as an export of that kind."""
+    return _from(export, f"recorded('export', {[*_CATEGORIES[kind]]})")
 
 
 def _any(rows: duckdb.DuckDBPyRelation, name: str) -> bool:
@@ -209,16 +208,18 @@ def by_place(rows: pd.DataFrame) -> pd.DataFrame:
         )
     unread = rows[rows["problem"].notna()]
     if len(unread):
-        name, row = str(unread["problem"].iloc[0]), f"row {int(unread['place'].iloc[0]) + 1:,}"
-        row += f" of {rows.attrs['file']}" if "file" in rows.attrs else ""
-        if FLAG.fullmatch(name):
-            raise BadTable(f"The flag {name} is neither true nor false in {row}.", next_step="Export the users again.")
-        raise _unread(name, row)
+        row = f"row {int(unread['place'].iloc[0]) + 1:,}" + (
+            f" of {rows.attrs['file']}" if "file" in rows.attrs else ""
+        )
+        raise _unread(str(unread["problem"].iloc[0]), row)
     return rows.drop(columns="problem").set_index("place").rename_axis(None)
 
 
-def _unread(nested: str, row: str = "") -> BadTable:
-    spelt, shows = _NESTED[nested]
+def _unread(name: str, row: str = "") -> BadTable:
+    """Say that a column is not there, or cannot be read in a row."""
+    if FLAG.fullmatch(name):
+        return BadTable(f"The flag {name} is neither true nor false in {row}.", next_step="Export the users again.")
+    spelt, shows = _NESTED[name]
     what = f"cannot be read in {row}: the column" if row else "has no column"
     return BadTable(
         f"The export {what} {spelt}, so it does not show {shows}.",

@@ -26,7 +26,9 @@ class Queries(dict[str, str]):
     """Queries by name, each shown whole behind the question that it answers."""
 
     def _repr_html_(self) -> str:
-        shown = (fold(_question(name), f"<pre>{html.escape(text)}</pre>") for name, text in self.items())
+        # The comment at the head of a query begins with its question.
+        questions = {name: kql.read(name).removeprefix("// ").partition("?")[0] + "?" for name in self}
+        shown = (fold(questions[name], f"<pre>{html.escape(text)}</pre>") for name, text in self.items())
         return "<p>Paste one into Log Analytics, and set the time range to the whole migration.</p>" + "".join(shown)
 
 
@@ -45,9 +47,3 @@ def query(name: str, flag: str) -> str:
 def queries(flag: str) -> Queries:
     """Write every query, by name, for the migration flag with this full name."""
     return Queries({name: query(name, flag) for name in QUERIES})
-
-
-def _question(name: str) -> str:
-    """Read the question in the comment at the head of a query."""
-    words = " ".join(line.removeprefix("// ") for line in kql.read(name).splitlines() if line.startswith("//"))
-    return words[: words.index("?") + 1]
