@@ -19,14 +19,12 @@ from textwrap import fill
 from typing import Any, Final
 from xml.etree import ElementTree
 
-import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib import dates, rc_context, ticker
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.dates import AutoDateLocator, num2date
 from matplotlib.figure import Figure
-from matplotlib.ticker import LinearLocator, MaxNLocator
 
 from jitkit.display import figure, fold
 from jitkit.progress import figures, states
@@ -82,7 +80,7 @@ class Chart:
 
     def picture(self, wide: bool = True) -> Figure:
         """Draw the chart without an idle frame; a narrow one, for a page, without its words."""
-        with matplotlib.rc_context(_LOOKS["style"]):
+        with rc_context(_LOOKS["style"]):
             picture = Figure(figsize=(_WIDE, self.height) if wide else (_NARROW, 0.75 * self.height))
             ax = picture.subplots()
             if self.draw is None:
@@ -123,7 +121,7 @@ class Chart:
     def _drawn(self, form: str, *unsaid: str, **options: Any) -> bytes:
         drawn = io.BytesIO()
         # In a page, no two pictures share a name.
-        with matplotlib.rc_context(_LOOKS["style"] | {"svg.hashsalt": self.title + self.note}):
+        with rc_context(_LOOKS["style"] | {"svg.hashsalt": self.title + self.note}):
             picture = self.picture(wide=form == "png")
             picture.savefig(drawn, format=form, metadata=dict.fromkeys(unsaid), **options)
         return drawn.getvalue()
@@ -415,7 +413,7 @@ def _time_axis(times: pd.Series) -> tuple[pd.Series, str]:
 
 def _count_in_whole_numbers(axis: Axis) -> None:
     """Mark an axis of counts at whole, round numbers only, and at so few that they stay apart."""
-    axis.set_major_locator(MaxNLocator(nbins=5, integer=True, steps=[1, 2, 5, 10]))
+    axis.set_major_locator(ticker.MaxNLocator(nbins=5, integer=True, steps=[1, 2, 5, 10]))
     axis.set_major_formatter("{x:,.0f}")
 
 
@@ -423,11 +421,11 @@ def _space_dates(axis: Axis, most: int) -> None:
     """Mark an axis of times at so few that they stay apart, and write them as people do. Call it after drawing."""
     first, last = axis.get_view_interval()
     if last - first < 3:  # days: a rehearsal lasts minutes, and clock times say more than dates then
-        axis.set_major_locator(LinearLocator(3))
-        axis.set_major_formatter(lambda number, _: f"{num2date(number):%H:%M:%S}")  # type: ignore[no-untyped-call]
+        axis.set_major_locator(ticker.LinearLocator(3))
+        axis.set_major_formatter(lambda number, _: f"{dates.num2date(number):%H:%M:%S}")  # type: ignore[no-untyped-call]
     else:
-        axis.set_major_locator(AutoDateLocator(minticks=3, maxticks=most))  # type: ignore[no-untyped-call]
-        axis.set_major_formatter(lambda number, _: _date(num2date(number)))  # type: ignore[no-untyped-call]
+        axis.set_major_locator(dates.AutoDateLocator(minticks=3, maxticks=most))  # type: ignore[no-untyped-call]
+        axis.set_major_formatter(lambda number, _: _date(dates.num2date(number)))  # type: ignore[no-untyped-call]
 
 
 def _date(time: Any) -> str:

@@ -19,9 +19,6 @@ from jitkit.progress.report import Figures
 from jitkit.progress.table_files import gather
 from jitkit.progress.tables import Spelling, Tables, remark, without_names
 
-DATES = ("day-first", "month-first", "excel")
-"""How dates may be written that could be read in two ways."""
-
 
 def report(
     files: Mapping[str, Path],
@@ -88,8 +85,8 @@ def read(
     Raises:
         BadTable: no file says who is in scope, a file does not fit, or no user was in scope by then.
     """
-    if dates not in ("", *DATES):
-        raise BadTable(f"Dates cannot be {dates}.", next_step=f"Say {', '.join(DATES)}.")
+    if dates not in ("", "day-first", "month-first", "excel"):
+        raise BadTable(f"Dates cannot be {dates}.", next_step="Say day-first, month-first, excel.")
     try:
         ZoneInfo(zone)
     except (ValueError, KeyError, OSError):

@@ -65,13 +65,9 @@ class Figures:
     def forecast(self) -> Forecast:
         """How many users will be moved on each coming day, and how many never."""
         part = stands_out.standing(self.tables)
-        return forecast(
-            self.tables,
-            mails=self.mails,
-            deadline=self.deadline,
-            outside=part.isin(("held_back", "blocked")).to_numpy(),
-            held_back=part.eq("held_back").to_numpy(),
-        )
+        held_back, outside = part.eq("held_back").to_numpy(), part.isin(("held_back", "blocked")).to_numpy()
+        told: dict[str, Any] = {"mails": self.mails, "deadline": self.deadline}
+        return forecast(self.tables, outside=outside, held_back=held_back, **told)
 
     @cached_property
     def everybody(self) -> dict[str, Any]:
@@ -206,14 +202,13 @@ class Figures:
         """Draw how the number of migrated users is likely to go on."""
         return charts.forecast_chart(self.forecast, self.tables)
 
-    def cut_over(self, target: float | None = None) -> CutOver:
-        """Weigh the days on which the old system could be switched off, with a share (0 to 1) of the users moved."""
-        return self.choice if target is None else cut_over(self.forecast, round(1 - target, 9))
+    def cut_over(self) -> CutOver:
+        """Weigh the days on which the old system could be switched off."""
+        return self._choice
 
     @cached_property
-    def choice(self) -> CutOver:
-        """The days on which the old system could be switched off, for the target of these figures."""
-        return self.cut_over(self.target)
+    def _choice(self) -> CutOver:
+        return cut_over(self.forecast, round(1 - self.target, 9))
 
     def cohorts(self, by: str) -> Chart:
         """Draw how far groups of users are, after the same time, by a column such as country or app."""
@@ -250,7 +245,7 @@ class Figures:
             "How fast?": say("how_fast", days=len(pace(tables)), whole=whole, unmoved=not counts["migrated"]),
             "Who is stuck, and why?": say("who_is_left", counts=counts, tried=tried, never=never, counted=counted),
             "Who never comes back?": say("who_never_comes", forecast=made, whole=self.everybody, blind=tables.blind),
-            "When may the old system be switched off?": say("when_to_switch_off", forecast=made, choice=self.choice),
+            "When may the old system be switched off?": say("when_to_switch_off", forecast=made, choice=self._choice),
         }
 
     def in_words(self) -> str:
@@ -316,7 +311,7 @@ class Figures:
         return template("report.html.jinja").render(figures=self, campaigns=campaigns, differ=differ, **given)
 
     def _metrics(self, changes: Changes) -> dict[str, Any]:
-        tables, frames, choice = self.tables, self.frames, self.choice
+        tables, frames, choice = self.tables, self.frames, self._choice
         listed = ("do_next", "daily", "interruptions", "reconciliation", "cohorts", "legacy_data", "quality")
         measured = ("extra", "low", "high", "days", "by_lot")
         named = ("kind", "name", "words", "since", "until", "users")
@@ -371,7 +366,7 @@ class Figures:
             "interruptions": interruptions(tables),
             "forecast": self.forecast.days,
             "forecast_lines": self.forecast.lines,
-            "cut_over": self.choice.dates,
+            "cut_over": self._choice.dates,
             "reconciliation": states.matrix(tables),
             "cohorts": pd.concat(compared) if compared else pd.DataFrame(columns=["dimension", "cohort"]),
             "campaigns": pd.concat(measured) if measured else pd.DataFrame(columns=["campaign", "group"]),
