@@ -11,7 +11,8 @@ import pytest
 
 from jitkit.errors import BadTable
 from jitkit.progress import table_files
-from jitkit.progress.table_files import read_table
+from jitkit.progress.log_analytics import SHAPES
+from jitkit.progress.table_files import gather, read_table
 
 
 def listeners(**result: Any) -> list[dict[str, Any]]:
@@ -68,6 +69,19 @@ def test_sign_ins_of_log_analytics_are_read_with_their_callouts(tmp_path: Path, 
     assert found["callout_error"].tolist() == [0, pd.NA]
     assert (found["callout_status"][0], found["attempts"][0]) == (200, 2)
     assert "ann@example.com" not in found.to_csv()
+
+
+def test_a_column_that_the_first_row_lacks_is_read(tmp_path: Path) -> None:
+    first = {name: value for name, value in SIGN_INS[1].items() if name != "AppliedEventListeners"}
+    found = read_table(written(tmp_path / "export.jsonl", [first, SIGN_INS[0]], dynamic=True), "sign_ins")
+    assert found["callout_error"].tolist() == [0, pd.NA]
+    (directory,) = [shape for shape in SHAPES if shape.by == "directory"]
+    user = {"id": "a", "userPrincipalName": "a@contoso.example"} | dict.fromkeys(directory.reads, "x")
+    user |= {"createddatetime": "2026-11-02", "accountenabled": "true"}
+    flag = f"extension_{32 * '0'}_tobemigrated"
+    rows = [user, {"id": "b", flag: False}]
+    table = gather({}, [written(tmp_path / "users.jsonl", rows, dynamic=True)]).table("directory")
+    assert table[flag].tolist() == [pd.NA, False]
 
 
 def test_another_casing_inside_the_dynamic_column_is_the_same(tmp_path: Path) -> None:

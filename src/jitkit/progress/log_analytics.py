@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final, NamedTuple, cast
 
@@ -88,6 +88,10 @@ class Shape(NamedTuple):
         """Choose the columns that are read, by their names in lower case and without a zone."""
         return [name for name in names if re.fullmatch("|".join([*self.needs, *self.reads]), name)]
 
+    def lacks(self, names: Iterable[str]) -> bool:
+        """Return whether further rows may have columns to read that are not among these; each flag is one."""
+        return self.by == "directory" or bool(_lacking([*self.needs, *self.reads], [*names]))
+
 
 SHAPES: Final = tuple(Shape(**each) for each in COLUMNS["shapes"])
 """What exports are; the first one that fits the columns of a file counts."""
@@ -95,9 +99,12 @@ SHAPES: Final = tuple(Shape(**each) for each in COLUMNS["shapes"])
 
 def shape_of(names: Iterable[str]) -> Shape | None:
     """Find what an export is by its columns (as `plain_name` writes them); None if it is none that is known."""
-    names = list(names)
-    fits = (shape for shape in SHAPES if all(any(re.fullmatch(need, name) for name in names) for need in shape.needs))
-    return next(fits, None)
+    names = [*names]
+    return next((shape for shape in SHAPES if not _lacking(shape.needs, names)), None)
+
+
+def _lacking(patterns: Iterable[str], names: Sequence[str]) -> list[str]:
+    return [each for each in patterns if not any(re.fullmatch(each, name) for name in names)]
 
 
 def plain_name(heading: str) -> str:

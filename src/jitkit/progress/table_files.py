@@ -281,7 +281,7 @@ def _json(database: duckdb.DuckDBPyConnection, path: Path, name: str, scratch: P
     options: dict[str, Any] = {"format": "array" if array else "newline_delimited", "maximum_object_size": _LARGEST}
     if own := next((kind for kind, needed in NEEDED.items() if kind != "users" and {*needed} <= {*names}), None):
         names = [*KINDS[own]]
-    else:
+    elif (shape := shape_of(map(plain_name, names))) is None or shape.lacks(map(plain_name, names)):
         every = database.sql(
             "SELECT DISTINCT unnest(json_keys(json)) FROM "
             "read_json_objects($path, format = $format, maximum_object_size = $most)",
