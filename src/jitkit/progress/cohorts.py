@@ -122,7 +122,7 @@ def _fair(tables: Tables, codes: np.ndarray, groups: int, moved: np.ndarray) -> 
     days = np.maximum(_in_days(tables.users["migrated_at"].fillna(as_of) - flagged), 0)
     # In the order that `kaplan_meier` needs; those without a flag come last, and are left out.
     order = np.lexsort((~moved, days))[:known]
-    days, watched, codes, moved = days[order], watched[order], codes[order], moved[order]
+    days, watched, codes, moved = (part[order] for part in (days, watched, codes, moved))
     sizes, longest = np.bincount(codes, minlength=groups), np.zeros(groups)
     np.maximum.at(longest, codes, watched)
     judged = sizes >= (_JUDGED if sizes.max() >= _JUDGED else 0)
@@ -202,10 +202,7 @@ def course(tables: Tables, sent: Campaign) -> pd.DataFrame:
 
 
 def _measure(tables: Tables, at: pd.Timestamp, groups: dict[str, pd.Series]) -> Effect:
-    """Measure a campaign: by shares if the groups are like ones drawn by lot, else by how their hazards changed.
-
-    Raises BadTable if there is no control group, or users, migrations or days are too few.
-    """
+    """Measure a campaign, or raise BadTable: by shares if the groups are as drawn by lot, else by how they changed."""
     if not len(groups["control"]):
         raise refusal("no_control")
     flagged = tables.users["flagged_at"].min()
@@ -239,10 +236,7 @@ def _unlike(users: pd.DataFrame, at: pd.Timestamp) -> str:
 
 
 def _by_shares(parts: dict[str, pd.DataFrame], at: pd.Timestamp, days: int) -> tuple[float, float, float, pd.DataFrame]:
-    """Subtract the shares of those still waiting that moved within so many days, with the interval of Newcombe (1998).
-
-    Everybody is watched for all of the days, so these shares are those of Kaplan and Meier.
-    """
+    """Subtract the shares of those still waiting that moved within the days, with the interval of Newcombe (1998)."""
     rows = []
     for group, users in parts.items():
         waiting = users[(users["flagged_at"] <= at) & ~(users["migrated_at"] < at)]
@@ -258,11 +252,7 @@ def _by_shares(parts: dict[str, pd.DataFrame], at: pd.Timestamp, days: int) -> t
 
 
 def _by_change(parts: dict[str, pd.DataFrame], at: pd.Timestamp, days: int) -> tuple[float, float, float, pd.DataFrame]:
-    """Subtract how the daily hazard changed in both groups (difference in differences).
-
-    The hazard is the number of migrations for each day that a flagged user was not yet moved. The interval takes the
-    wider of two spreads: that of the counts (Poisson) and that of the days.
-    """
+    """Subtract how the migrations a day at risk changed in both groups (difference in differences)."""
     daily = pd.concat([_daily(users, at, days).assign(group=group) for group, users in parts.items()])
     sums = {"users": ("users", "max"), "migrated": ("migrated", "sum"), "user_days": ("user_days", "sum")}
     cells = daily.groupby(["group", "period"], sort=False).agg(**sums).reset_index()
@@ -275,6 +265,7 @@ def _by_change(parts: dict[str, pd.DataFrame], at: pd.Timestamp, days: int) -> t
     rates = daily["migrated"] / daily["user_days"].where(daily["user_days"] > 0)
     apart = rates[daily["group"] == _NAMES[0]] - rates[daily["group"] == _NAMES[1]]
     by_days = sum(side.var() / max(len(side), 1) for side in (apart[:days].dropna(), apart[days:].dropna()))
+    # The wider of two spreads: that of the counts (Poisson) and that of the days.
     effect, half = (rate[1] - rate[0]) - (rate[3] - rate[2]), quantile() * max(by_counts, by_days) ** 0.5
     extra, low, high = (exposure * float(each) for each in (effect, effect - half, effect + half))
     return extra, low, high, cells

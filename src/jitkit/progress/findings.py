@@ -103,11 +103,7 @@ def findings(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> li
 
 def is_over(found: Finding, as_of: pd.Timestamp | None) -> bool:
     """Whether a finding is history: what ended more than a week before `as_of`."""
-    return _is_past(found.until, as_of)
-
-
-def _is_past(until: pd.Timestamp | None, as_of: pd.Timestamp | None) -> bool:
-    return until is not None and as_of is not None and until < as_of - _NOW
+    return found.until is not None and as_of is not None and found.until < as_of - _NOW
 
 
 @once
@@ -132,7 +128,8 @@ def waiting(tables: Tables) -> pd.DataFrame:
             closed = (size >= _GROUP) & (out >= np.maximum(_LEFT, seen / 2)) & (moved <= _NOBODY * size)
             column[(closed & (others > _NOBODY * 5))[codes[left]]] = by
     cause = cause.mask((column != "") & unseen, REASONS["group"])
-    ours = cause.str.startswith((states.BROKEN, "refused: ")) | cause.isin([states.BLOCKED + each for each in OUTAGE])
+    down, broke = {states.BLOCKED + each for each in OUTAGE}, (states.BROKEN, "refused: ")
+    ours = states.by_value(cause, lambda reason: reason in down or reason.startswith(broke)).astype(bool)
     if tables.as_of is not None:
         ours &= (moments(states.last_attempts(tables)[left]) >= tables.as_of - _NOW).to_numpy()
     blocked = states.states(tables).to_numpy()[left] == "blocked"
@@ -156,15 +153,13 @@ def do_next(tables: Tables) -> pd.DataFrame:
 
     The one that brings most comes first. What a reminder brings is known where a campaign by lot measured it.
     """
-    causes = waiting(tables)["cause"].value_counts().rename("people").reset_index()
-    for name, words in (("action", advice), ("owner", states.owner), ("why", in_words)):
-        causes[name] = causes["cause"].map(words).astype("str")
-    causes = causes.groupby(["action", "owner", "why"])[["people"]].sum().reset_index()
-    causes = causes.sort_values(["people", "why"], ascending=[False, True])
+    causes = states.counted(waiting(tables)["cause"]).rename(columns={"fix": "action", "users": "people"})
+    causes = causes.groupby(["action", "owner", "reason"])[["people"]].sum().reset_index()
+    causes = causes.sort_values(["people", "reason"], ascending=[False, True])
     # The most frequent cause first, each with its people where an action has several.
     several = causes.duplicated(["action", "owner"], keep=False)
-    rows = zip(several, causes["people"], causes["why"], strict=True)
-    causes["because"] = [f"{people:,} {why}" if more else why for more, people, why in rows]
+    rows = zip(several, causes["people"], causes["reason"], strict=True)
+    causes["because"] = [f"{people:,} {reason}" if more else reason for more, people, reason in rows]
     by_step = causes.groupby(["action", "owner"], as_index=False)
     found = by_step.agg(because=("because", "; ".join), people=("people", "sum"))
     effects = [each.effect for each in campaigns(tables) if each.effect and each.effect.by_lot]
@@ -266,7 +261,8 @@ def _interruptions(tables: Tables, certificate_ends: pd.Timestamp | None) -> Ite
     largest = found.nlargest(_MOST, "failed").sort_index()
     for row in records(largest):
         since, until, before = row["since"], row["until"], row["good_before"]
-        more, step = _words("outage_before" if _is_past(until, tables.as_of) else "outage_now", **row)
+        past = tables.as_of is not None and until < tables.as_of - _NOW
+        more, step = _words("outage_before" if past else "outage_now", **row)
         if certificate_ends is not None and abs(since - certificate_ends) <= DAY:
             more, step = _words("outage_by_certificate", ends=day(certificate_ends))
         elif row["cause"].startswith(_UNREACHED) and before < since.normalize():

@@ -71,12 +71,18 @@ def summary(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> dic
 @once
 def remaining(tables: Tables) -> pd.DataFrame:
     """Count `users` by `reason` why they are not moved, one a user, with its `fix`; the most frequent first."""
-    frame = reasons(tables).value_counts().rename_axis("cause").rename("users").reset_index()
-    frame = frame.assign(reason=frame["cause"].map(in_words), fix=frame["cause"].map(advice))
     # Causes that mean the same are one reason.
-    by_reason = frame.sort_values(["users", "fix"], ascending=[False, True]).groupby("reason", as_index=False)
-    result = by_reason.agg(users=("users", "sum"), fix=("fix", "first")).astype({"reason": "str", "fix": "str"})
+    by_reason = counted(reasons(tables)).groupby("reason", as_index=False)
+    result = by_reason.agg(users=("users", "sum"), fix=("fix", "first"))
     return result.sort_values(["users", "reason"], ascending=[False, True], ignore_index=True)
+
+
+def counted(causes: pd.Series) -> pd.DataFrame:
+    """Count the `users` of some `reasons`, the most first, with the `reason` in words, its `fix` and who acts."""
+    frame = causes.value_counts().rename_axis("cause").rename("users").reset_index()
+    for name, words in (("reason", in_words), ("fix", advice), ("owner", owner)):
+        frame[name] = frame["cause"].map(words).astype("str")
+    return frame.sort_values(["users", "fix"], ascending=[False, True])
 
 
 @cache
@@ -109,8 +115,8 @@ def reasons(tables: Tables) -> pd.Series:
     """
     users, log, called = tables.users, tables.sign_ins, figures.calls(tables)
     waiting = users["migrated_at"].isna().to_numpy()
-    unseen = REASONS["unread" if "sign_ins" in tables.unread else "untold"]
-    result = np.where(figures.covered(tables, users["flagged_at"]), NEVER_TRIED, unseen).astype(object)
+    result = np.full(len(users), REASONS["unread" if "sign_ins" in tables.unread else "untold"], dtype=object)
+    result[figures.covered(tables, users["flagged_at"])] = NEVER_TRIED
     times = called["time"] - figures.skew(tables)  # on Entra's clock
     logged = _rows(tables, log["time"], tables.people, log[["result_code", "callout_error"]], _of_sign_in)
     answered = _rows(tables, times, called["row"].to_numpy(), called[["action", "cause"]], _of_call)
@@ -177,11 +183,11 @@ def states(tables: Tables) -> pd.Series:
     """
     users, until = tables.users, tables.extents["sign_ins"].until
     moved, since, flagged = users["migrated_at"].notna(), users["migrated_at"] - _APART, users["flagged_at"]
-    how = _each(users["path"], lambda path: CONFIRMED[PATHS.index(path)], CONFIRMED[-1])
     confirmed = figures.last_sign_in(tables, tables.succeeded) >= micros(since)
-    result = np.where(figures.covered(tables, since), "unconfirmed", "not_covered").astype(object)
-    result[confirmed] = how[confirmed]
-    result[~moved] = _each(reasons(tables), _state_of)
+    result = np.full(len(users), "not_covered", dtype=object)
+    result[figures.covered(tables, since)] = "unconfirmed"
+    result[confirmed] = by_value(users["path"], lambda path: CONFIRMED[PATHS.index(path)], CONFIRMED[-1])[confirmed]
+    result[~moved] = by_value(reasons(tables), _state_of)
     unseen = ~moved & np.isin(result, ("never_seen", "flagged"))
     if until is not None:
         result[unseen & (flagged > until)] = "flagged"
@@ -193,10 +199,10 @@ def states(tables: Tables) -> pd.Series:
     return pd.Series(pd.Categorical(result, categories=[*STATES]), index=pd.Index(users["user_id"]), name="state")
 
 
-def _each(column: pd.Series, words: Callable[[Any], Any], nothing: Any = None) -> np.ndarray:
-    """Put each value into words, each different one once."""
+def by_value(column: pd.Series, judge: Callable[[Any], Any], nothing: Any = None) -> np.ndarray:
+    """Judge the values of a column, each different one once; a missing one is `nothing`."""
     codes, found = pd.factorize(column)
-    return np.array([*map(words, found), nothing], dtype=object)[codes]
+    return np.array([*map(judge, found), nothing], dtype=object)[codes]
 
 
 def _state_of(reason: str) -> str:
@@ -299,7 +305,7 @@ def _said(tables: Tables) -> tuple[np.ndarray, ...]:
     log = np.where(tables.succeeded, came, away)
     log[figures.broken(tables)] = 3
     answers = TEXTS["records"]["ledger"]
-    ledger = _each(called["action"].fillna("refused"), lambda each: answers.index(each) if each in answers else -1)
+    ledger = by_value(called["action"].fillna("refused"), lambda said: answers.index(said) if said in answers else -1)
     result = [flag]
     for codes, people, size in ((log, tables.people, 6), (ledger, called["row"], len(answers))):
         seen = np.zeros((len(users) + 1, size), dtype=bool)  # with a place for those who are not in scope
