@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import duckdb
 import pandas as pd
@@ -31,7 +31,8 @@ FLAG: Final = re.compile(r"extension_[0-9a-f]{32}_\w+", re.ASCII)
 """The full name of a migration flag, in lower case but for its last part."""
 
 # Categories of an archive's records, in lower case; Graph's rows are given the first.
-_CATEGORIES: Final = {"sign_ins": ("signinlogs", "noninteractiveusersigninlogs"), "audits": ("auditlogs",)}
+_CATEGORIES: Final = {"sign_ins": ["signinlogs", "noninteractiveusersigninlogs"], "audits": ["auditlogs"]}
+_INSIDE: Final = "FROM recorded('export', {})"
 _SHOWS: Final = {"sign_ins": "appliedeventlisteners", "audits": "targetresources"}
 _NESTED: Final[dict[str, tuple[str, str]]] = COLUMNS["nested"]  # how it is spelt, and what it shows
 
@@ -72,8 +73,9 @@ def _of_graph(rows: Iterable[Row], kind: str) -> pd.DataFrame:
     texts = pa.array((json.dumps(row) for row in rows), pa.string())
     with connected() as database:
         given = database.from_arrow(pa.table({"properties": texts}))
-        export = _whole(given.project(f"*, '{_CATEGORIES[kind][0]}' AS category"))
-        return by_place(_from(_inside(export, kind), f"{kind}('export')").to_arrow_table().to_pandas()).astype("str")
+        _view("export", _whole(given.project(f"*, '{_CATEGORIES[kind][0]}' AS category")))
+        _view("inside", database.sql(_INSIDE.format(_CATEGORIES[kind])))
+        return by_place(database.sql(f"FROM {kind}('inside')").to_arrow_table().to_pandas()).astype("str")
 
 
 class Shape(NamedTuple):
@@ -122,11 +124,14 @@ def refuse_local(headings: Iterable[str], spelling: Spelling) -> None:
         )
 
 
-def translate(export: duckdb.DuckDBPyRelation, shape: Shape) -> dict[str, duckdb.DuckDBPyRelation]:
+def translate(
+    database: duckdb.DuckDBPyConnection, export: duckdb.DuckDBPyRelation, shape: Shape
+) -> dict[str, duckdb.DuckDBPyRelation]:
     """Give an export's rows the columns of the tables.
 
     Args:
-        export: of a database of `connected`. Its columns are texts, named as `plain_name` writes them.
+        database: of `connected`.
+        export: of this database. Its columns are texts, named as `plain_name` writes them.
         shape: what it is.
 
     Returns:
@@ -136,56 +141,58 @@ def translate(export: duckdb.DuckDBPyRelation, shape: Shape) -> dict[str, duckdb
     Raises:
         BadTable: the export does not show which sign-ins ran a callout, or whose flag changed.
     """
-    whole = _whole(export)
+    whole, names = _whole(export), export.columns
+    _view("export", whole)
     match shape.by:
         case "sign_ins" | "audits":
-            if (nested := _SHOWS[shape.by]) not in export.columns:
+            if (nested := _SHOWS[shape.by]) not in names:
                 raise _unread(nested)
-            return {shape.by: _from(whole, f"{shape.by}('export')")}
+            return {shape.by: database.sql(f"FROM {shape.by}('export')")}
         case "archive":
-            held = {category.lower() for (category,) in whole.project("category").distinct().fetchall() if category}
-            parts = {kind: _inside(whole, kind) for kind, each in _CATEGORIES.items() if held & {*each}}
-            if missing := [_SHOWS[kind] for kind, part in parts.items() if not _any(part, _SHOWS[kind])]:
-                raise _unread(missing[0])
-            return {kind: _from(part, f"{kind}('export')") for kind, part in parts.items()}
+            found = database.sql("SELECT DISTINCT lower(category) FROM export").fetchall()
+            parts = {kind: each for kind, each in _CATEGORIES.items() if {*each} & {category for (category,) in found}}
+            for kind, categories in parts.items():
+                _view(f"{kind}_inside", database.sql(_INSIDE.format(categories)))
+                if not _any(database, f"{kind}_inside", _SHOWS[kind]):
+                    raise _unread(_SHOWS[kind])
+            return {kind: database.sql(f"FROM {kind}('{kind}_inside')") for kind in parts}
         case "downloaded_audits":
-            return {"audits": _from(_from(whole, "downloaded('export')"), "audits('export')")}
+            _view("inside", database.sql("FROM downloaded('export')"))
+            return {"audits": database.sql("FROM audits('inside')")}
         case "traces" | "requests":
-            ledger = _from(whole, f"ledger('export', {shape.by == 'requests'})")
-            if shape.by == "traces" and not _any(ledger, "time") and (rows := len(whole)):
+            source = f"ledger('export', {shape.by == 'requests'})"
+            if shape.by == "traces" and not _any(database, source, "time") and (rows := len(whole)):
                 raise BadTable(
                     f"None of the {rows:,} traces is a line of the endpoint's ledger.",
                     next_step="Export the traces of the endpoint: its messages are JSON with time, action and cause.",
                 )
-            return {"ledger": ledger}
+            return {"ledger": database.sql(f"FROM {source}")}
         case "directory":
-            return {"directory": _directory(whole, export.columns)}
+            return {"directory": _directory(whole, names)}
     raise BadTable(
         "This is the CSV that the admin center downloads: it does not show which sign-ins asked the endpoint.",
         next_step="Collect the log in notebook 08, or export SigninLogs from Log Analytics with AppliedEventListeners.",
     )
 
 
-def _from(rows: duckdb.DuckDBPyRelation, macro: str) -> duckdb.DuckDBPyRelation:
-    """Translate rows by a macro of `exports.sql`, which is told to read `export`."""
-    return cast(duckdb.DuckDBPyRelation, rows.query("export", f"FROM {macro}"))
+def _view(name: str, rows: duckdb.DuckDBPyRelation) -> None:
+    """Name rows for a macro of `exports.sql`."""
+    rows.create_view(name, replace=True)
 
 
 def _whole(export: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
     """Add the columns that an export lacks, without values, the number of each row, and what it stands for."""
-    lacking = [f'NULL::VARCHAR AS "{name}"' for name in COLUMNS["translated"] if name not in export.columns]
-    numbered = export.project(", ".join(["*", *lacking, "row_number() OVER () - 1 AS place"]))
-    return numbered.project("*, CASE WHEN try_cast(itemcount AS DOUBLE) > 1 THEN itemcount END AS problem")
+    held = export.columns
+    lacking = [f'NULL::VARCHAR AS "{name}"' for name in COLUMNS["translated"] if name not in held]
+    sample = "CASE WHEN try_cast(itemcount AS DOUBLE) > 1 THEN itemcount END" if "itemcount" in held else "NULL"
+    marks = ["row_number() OVER () - 1 AS place", f"{sample}::VARCHAR AS problem"]
+    return export.project(", ".join(["*", *lacking, *marks]))
 
 
-def _inside(export: duckdb.DuckDBPyRelation, kind: str) -> duckdb.DuckDBPyRelation:
-    """Read what records of a kind hold, as an export of that kind."""
-    return _from(export, f"recorded('export', {[*_CATEGORIES[kind]]})")
-
-
-def _any(rows: duckdb.DuckDBPyRelation, name: str) -> bool:
+def _any(database: duckdb.DuckDBPyConnection, source: str, name: str) -> bool:
     """Return whether a column holds anything, or a row cannot be taken."""
-    return bool(rows.filter(f"coalesce({name}, problem) IS NOT NULL").limit(1).fetchall())
+    rows = database.sql(f"FROM {source}").filter(f"{name} IS NOT NULL OR problem IS NOT NULL")
+    return bool(rows.limit(1).fetchall())
 
 
 def _directory(export: duckdb.DuckDBPyRelation, names: Iterable[str]) -> duckdb.DuckDBPyRelation:

@@ -111,7 +111,8 @@ def read_table(path: Path | str, kind: str, spelling: Spelling = AS_WRITTEN) -> 
         BadTable: the file is missing, is of another kind, or does not fit.
     """
     found = Found()
-    _read(Path(path), kind, spelling, found)
+    with closing(connected()) as database:
+        _read(database, Path(path), kind, spelling, found)
     if kind not in found.parts:
         raise BadTable(
             f"{Path(path).name} is no table of {kind}: it is taken for {found.sources[0].taken_for}.",
@@ -139,10 +140,10 @@ def gather(
         BadTable: as for `read_table`; or nothing that is known has the columns of a file.
     """
     found = Found()
-    for kind, path in files.items():
-        _read(path, kind, spelling, found)
-    for path in (each for given in inputs for each in _files_in(given, without)):
-        _read(path, "", spelling, found)
+    named = [*files.items(), *(("", path) for given in inputs for path in _files_in(given, without))]
+    with closing(connected()) as database:
+        for kind, path in named:
+            _read(database, path, kind, spelling, found)
     return found
 
 
@@ -157,15 +158,15 @@ def _files_in(given: Path, without: Path | None) -> list[Path]:
     raise BadTable(f"There is no file in {given}.", next_step="Give the folder in which the exports lie.")
 
 
-def _read(path: Path, kind: str, spelling: Spelling, found: Found) -> None:
+def _read(database: duckdb.DuckDBPyConnection, path: Path, kind: str, spelling: Spelling, found: Found) -> None:
     """Add what a file holds. A file that DuckDB refuses is read again with care: a torn line costs that line alone."""
-    with _explained(path), tempfile.TemporaryDirectory() as scratch, closing(connected()) as database:
+    with _explained(path), tempfile.TemporaryDirectory() as scratch:
         plain = _unpacked(path, Path(scratch))
         for careful in (False, True):
             part = Found()
             try:
                 for rows in _sources(database, plain, plain_text(path.name), Path(scratch), careful):
-                    _add(rows, kind, spelling, part)
+                    _add(database, rows, kind, spelling, part)
                 break
             except duckdb.Error:
                 if careful:
@@ -408,7 +409,7 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _add(rows: _Rows, kind: str, spelling: Spelling, found: Found) -> None:
+def _add(database: duckdb.DuckDBPyConnection, rows: _Rows, kind: str, spelling: Spelling, found: Found) -> None:
     """Find what some rows are, and read them as that. The portal adds the zone to the headings of times."""
     rows = rows._replace(texts={name.removesuffix(" [UTC]"): text for name, text in rows.texts.items()})
     names = [*rows.texts]
@@ -424,7 +425,7 @@ def _add(rows: _Rows, kind: str, spelling: Spelling, found: Found) -> None:
         wanted = {name: plain[name] for name in reversed(shape.wants(plain))}
         refuse_local(wanted.values(), spelling)
         chosen = ", ".join(f"{rows.texts[old]} AS {_quoted(new)}" for new, old in wanted.items())
-        parts = translate(rows.relation.project(chosen), shape)
+        parts = translate(database, rows.relation.project(chosen), shape)
         for each, relation in parts.items():
             texts = {name: _quoted(name) for name in relation.columns if name not in ("place", "problem")}
             part = _Rows(rows.name, relation, texts, {}, translated=True)
