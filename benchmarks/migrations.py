@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jitkit.progress.survival import Window
+from jitkit.progress.hazard import Window
 
 START = pd.Timestamp("2026-03-02T08:00Z")
 DAY = pd.Timedelta(days=1)

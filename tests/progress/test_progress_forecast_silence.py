@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from jitkit.progress.forecast import forecast
-from jitkit.progress.silence import days_silent, spells
+from jitkit.progress.silence import Times, days_silent, spells
 from jitkit.progress.tables import Tables
 
 START = pd.Timestamp("2026-03-02T08:00Z")
@@ -127,7 +127,8 @@ def test_people_without_any_record_are_expected_like_those_with_one() -> None:
 def test_a_sign_in_begins_a_new_silence_unless_it_belongs_to_the_move() -> None:
     """One waits and came twice, one moved on day 5 after a failure, one was flagged after a visit."""
     visits = np.array([0, 0, 1, 2]), np.array([2.0, 6.0, 4.99, 1.0])
-    cut = spells(np.array([9.0, 1.0, 3.0]), np.array([0.0, 0.0, 4.0]), np.array([np.nan, 5.0, np.nan]), 10.0, visits)
+    times = Times(START, 10.0, flagged=np.array([0.0, 0.0, 4.0]), moved=np.array([np.nan, 5.0, np.nan]))
+    cut = spells(np.array([9.0, 1.0, 3.0]), times, visits)
     assert cut.row.tolist() == [0, 0, 0, 1, 2]
     assert cut.start.tolist() == [0, 2, 6, 0, 4]
     assert cut.end.tolist() == [2, 6, 10, 5, 10]

@@ -21,21 +21,8 @@ _SURE: Final = 0.9
 _EVEN: Final = 0.5
 _SETTLED: Final = 0.95
 _LEFT: Final = {"left_low": "migrated_high", "left": "migrated", "left_high": "migrated_low"}
-_COLUMNS: Final = (
-    *(
-        "date",
-        "left_low",
-        "left",
-        "left_high",
-        "resets_low",
-        "resets",
-        "resets_high",
-        "tickets",
-        "come",
-        "chance",
-        "risk",
-    ),
-)
+_RANGES: Final = ("left_low", "left", "left_high", "resets_low", "resets", "resets_high")
+_COLUMNS: Final = ("date", *_RANGES, "tickets", "come", "chance", "risk")
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,9 +26,10 @@ from jitkit.progress.figures import (
     span,
     strange_rows,
 )
+from jitkit.progress.hazard import fit_hazard
 from jitkit.progress.outages import OUTAGE, interruptions
+from jitkit.progress.silence import DAY, spells, times_of
 from jitkit.progress.states import REASONS, UNSEEN, advice, in_words, reasons
-from jitkit.progress.survival import DAY, count_history, find_rhythm
 from jitkit.progress.tables import TEXTS, Tables, micros, moments, once, records
 from jitkit.protocol import CALLS_PER_SECOND, RETRY, TIMEOUT_MS
 
@@ -174,21 +175,20 @@ def pace(tables: Tables) -> pd.DataFrame:
     """Count the moves of each day, and estimate what a day unlike the others would otherwise have brought.
 
     What is usual follows from how many could still move, how long ago they were flagged and the day of the week: a day
-    is odd when chance and these explain its count too badly (`survival.find_rhythm`, which the forecast rests on).
+    is odd when chance and these explain its count too badly (`hazard`, which the forecast rests on).
     `usual` is NaN for a day like the others. The last day may not be over.
     """
-    history = None if tables.as_of is None else count_history(tables.users, tables.as_of)
-    if history is None:
+    times = None if tables.as_of is None else times_of(tables.users, tables.as_of)
+    if times is None:
         nothing = np.zeros(0)
         return pd.DataFrame({"day": pd.to_datetime([], utc=True), "moved": nothing.astype("int64"), "usual": nothing})
-    moved = history.moved.sum(axis=0)
+    moved = times.per_day
     usual = np.full(len(moved), np.nan)
-    if history.now >= _WEEK:
-        rhythm = find_rhythm(history)
-        odd = np.array(rhythm.odd, dtype=int)
-        share = rhythm.past[odd] / rhythm.week[(rhythm.first + odd) % 7] / rhythm.kept[odd]
-        usual[odd] = np.maximum((moved[odd] + 0.5) / share - 0.5, 0)
-    starts = history.origin + np.arange(len(moved)) * DAY
+    if times.now >= _WEEK:
+        unknown, none = np.zeros(len(times.flagged)), np.empty(0)
+        fitted = fit_hazard(spells(unknown, times, (none.astype(int), none)), none, times, set())
+        usual[list(fitted.odd)] = fitted.usual[list(fitted.odd)]
+    starts = times.origin + np.arange(len(moved)) * DAY
     return pd.DataFrame({"day": starts, "moved": moved.astype("int64"), "usual": usual})
 
 

@@ -1,9 +1,8 @@
 """Forecasts how many users are migrated on each coming day, how many never, and how sure that is.
 
-Two models play the coming days: what people did so far, by how long they have been silent (`silence`) or, where no
-table says that, by how long they have been flagged (`survival`), and a hazard that stays as it was on the last days.
-How well each would have done on days that have passed weighs them. `calibration.toml` widens the range to what it takes
-on kinds of migrations that the models were not made with.
+The coming days are played by what people did so far, by how long they have been silent or, where no table says that,
+how long they have been flagged (`hazard`). `calibration.toml` widens the range to what it takes on kinds of migrations
+that the model was not made with, and the more, the further it was off on days that have passed.
 """
 
 from __future__ import annotations
@@ -23,33 +22,19 @@ from scipy.optimize import OptimizeWarning, curve_fit
 from jitkit.display import Table
 from jitkit.progress.cohorts import campaigns
 from jitkit.progress.figures import day, span
+from jitkit.progress.hazard import DRAWS, NOISE, Window, days_of, fit_hazard
 from jitkit.progress.outages import interruptions
-from jitkit.progress.silence import Silence, days_silent, fit_silence, spells
-from jitkit.progress.survival import (
-    DAY,
-    LATER,
-    PACE,
-    Floats,
-    History,
-    Rhythm,
-    Survival,
-    Times,
-    Window,
-    count_history,
-    days_of,
-    find_rhythm,
-    fit_survival,
-    times_of,
-)
+from jitkit.progress.silence import DAY, Floats, Times, days_silent, days_since, spells, times_of
 from jitkit.progress.tables import Tables, micros, once
 from jitkit.progress.wording import say
 
-__all__ = ["LINES", "Forecast", "constant_hazard", "exponential", "forecast", "interval", "straight_line"]
+__all__ = ["LINES", "Forecast", "exponential", "forecast", "interval", "straight_line"]
 
 CALIBRATION: Final = tomllib.loads((files("jitkit.progress") / "calibration.toml").read_text(encoding="utf-8"))
 """How far the range is widened, and how often it held; `benchmarks/calibration.py` writes it."""
 
 HORIZONS: Final = (30, 90)  # days ahead that it was calibrated for
+SPREADS: Final = (0.3, 0.5)  # of a logarithm that any forecast has, and for each unit by which one of past days was off
 
 LINES: Final = ("do_nothing", "fix", "fix_and_remind")
 """What may be done: nothing, let in who is held back, and remind who waits too."""
@@ -58,15 +43,10 @@ _HORIZON: Final = 180  # days
 _EVENTS: Final = 30  # moves that a forecast needs
 _DAYS: Final = 7.0  # … and days since the first flag
 _SHOWN: Final = (7, 30, 90, 180)
-_RECENT: Final = 7  # days that the straight line goes through, and that the constant hazard is measured on
-_DRAWS: Final = 300  # courses that each model plays
-_MIXED: Final = 600  # courses of the forecast
-_CONSTANT: Final = 0.05  # what the constant hazard weighs where both do equally well
-_TRUST, _TIE = 2.0, 0.002  # how much a better score tells, and the share of users in which scores do not differ
+_RECENT: Final = 7  # days that the straight line goes through
 _AFTER_MAIL: Final = pd.Timedelta(days=3)  # how long a reminder makes days unlike the others
 _ANSWER: Final = 2.0  # mean days until a reminder is answered
 _ENDS: Final = ("migrated_low", "migrated", "migrated_high")
-_UNTRIED: Final = (1.0, 0.0), 0.0, None
 _LONG: Final = pd.Timedelta(hours=2)  # outages that a day's count shows
 
 
@@ -188,21 +168,20 @@ def forecast(
     users = pd.concat([tables.users, tables.planned], ignore_index=True) if len(tables.planned) else tables.users
     as_of, in_scope, later = tables.as_of, len(users), np.zeros(len(tables.planned), dtype=bool)
     here = np.ones(in_scope, dtype=bool) if outside is None or outside.all() else ~np.append(outside, later)
-    history = None if as_of is None else count_history(users[here], as_of)
-    reason, now = _too_early(history, in_scope), 0 if as_of is None else int((users["migrated_at"] <= as_of).sum())
-    if history is None or as_of is None or reason:
+    times = None if as_of is None else times_of(users[here], as_of)
+    reason, now = _too_early(times, in_scope), 0 if as_of is None else int((users["migrated_at"] <= as_of).sum())
+    if times is None or as_of is None or reason:
         return Forecast(as_of, in_scope, now, too_early=reason)
 
     mails, effect = sorted(mails), _effect(tables)
     people = users.assign(row=np.arange(in_scope))
     held = people[~here & np.append(held_back, later)] if held_back is not None else people[:0]
     case = _Case(people[here], held, [*windows, *_known_windows(tables, mails, deadline)], tables)
-    weights, error, backtest = _try_on_the_past(case, as_of, history) if with_backtest else _UNTRIED
+    error, backtest = _try_on_the_past(case, as_of, times) if with_backtest else (0.0, None)
     played = _play(case, as_of, days)
     sizes = played.sizes.tolist()
     present, planned, fixed = (
-        _calibrated(part, size, error, played.kind)
-        for part, size in zip(_mixed(played.members, weights), sizes, strict=True)
+        _calibrated(part, size, error, played.kind) for part, size in zip(played.parts, sizes, strict=True)
     )
     ahead = [(mail - as_of) / DAY for mail in mails if mail > as_of]
     lines = {
@@ -216,7 +195,10 @@ def forecast(
         line: pd.DataFrame({"date": dates} | dict(zip(_ENDS, interval(paths), strict=True)))
         for line, paths in lines.items()
     }
-    shares = np.quantile(played.never / in_scope, (0.1, 0.5, 0.9)).round(4).tolist()
+    waiting = sum(sizes[:2])
+    came = np.tile((waiting - played.never)[:, None], HORIZONS[-1] + 1)
+    never = waiting - _calibrated(came, waiting, error, played.kind)[:, -1] if waiting else played.never
+    shares = np.quantile(never / in_scope, (0.1, 0.5, 0.9)).round(4).tolist()
     return Forecast(
         as_of=as_of,
         in_scope=in_scope,
@@ -244,21 +226,22 @@ def interval(courses: np.ndarray) -> np.ndarray:
     return np.asarray(np.round(np.quantile(courses, (0.1, 0.5, 0.9), axis=0)).astype(int))
 
 
-def _too_early(history: History | None, in_scope: int) -> str:
+def _too_early(times: Times | None, in_scope: int) -> str:
     if not in_scope:
         return "no user is in scope."
-    if history is None:
+    if times is None:
         return "no user has been flagged yet, or no table says when."
-    if not history.waiting.sum() and not history.outside:
+    events = int(times.per_day.sum())
+    if events == len(times.moved) and not times.outside:
         return ""
-    if history.outside > in_scope / 2:
-        return f"of {history.outside:,} of {in_scope:,} users no table says when they were flagged."
-    elapsed = history.now - history.flagged.min()
+    if times.outside > in_scope / 2:
+        return f"of {times.outside:,} of {in_scope:,} users no table says when they were flagged."
+    elapsed = times.now - times.flagged.min()
     if elapsed < _DAYS:
         ago = span(pd.Timedelta(days=elapsed))
         return f"the first users were flagged {ago} ago; it takes {_DAYS:.0f} days to see a week."
-    if history.events < _EVENTS:
-        return f"{history.events:,} users have moved; it takes {_EVENTS} to see a course."
+    if events < _EVENTS:
+        return f"{events:,} users have moved; it takes {_EVENTS} to see a course."
     return ""
 
 
@@ -272,9 +255,9 @@ class _Case(NamedTuple):
 
 
 class _Played(NamedTuple):
-    """Courses of each model: further moves of those flagged, planned and held back."""
+    """Courses of further moves."""
 
-    members: list[list[Floats]]
+    parts: list[Floats]  # of those flagged, planned and held back
     sizes: npt.NDArray[np.int64]  # how many of each part wait
     never: Floats  # how many of the flagged and planned never come
     odd: tuple[pd.Timestamp, ...]
@@ -321,7 +304,7 @@ def _reminded(grown: Floats, total: int, ahead: list[float], effect: tuple[float
 
 
 def _play(case: _Case, as_of: pd.Timestamp, days: int) -> _Played:
-    """Play the coming days with each model."""
+    """Play the coming days."""
     held = case.held.assign(flagged_at=as_of + pd.Timedelta(seconds=1))  # nobody was let in before
     users = pd.concat([case.users, held]) if len(held) else case.users
     users = users[users["flagged_at"].notna()]
@@ -329,47 +312,32 @@ def _play(case: _Case, as_of: pd.Timestamp, days: int) -> _Played:
     part = np.where(users["row"].isin(held["row"]), 2, users["flagged_at"] > as_of)
     times = times_of(users, as_of)
     assert times is not None  # otherwise it is too early
-    history = count_history(users, as_of, times)
-    assert history is not None
-    rhythm = find_rhythm(history, case.windows)
     known = days_silent(users, times.flagged, times.origin)
-    people: Silence | Survival
-    if known is None:
-        people = fit_survival(history, times, rhythm, 0, _DRAWS)
-    else:
-        silent, seen = known
-        visits = _visits(case.tables)
-        row = pd.Index(users["row"]).get_indexer(visits["row"])
-        at = np.asarray((visits["time"] - times.origin).dt.total_seconds(), dtype=float) / DAY.total_seconds()
-        row, at = row[row >= 0], at[row >= 0]
-        if len(seen):
-            later = np.flatnonzero((seen > times.flagged + 1) & (seen <= times.now))
-            row, at = np.append(row, later), np.append(at, seen[later])
-        if len(seen) and len(row):
-            # Those who are held back wait from now on, but the records show when they came last.
-            last = np.where(seen <= times.now, seen, -np.inf)
-            np.maximum.at(last, row, np.where(at <= times.now, at, -np.inf))
-            silent = np.where((part == 2) & np.isfinite(last), times.now - last, silent)
-        cut = spells(silent, times.flagged, times.moved, times.now, (row, at))
-        people = fit_silence(cut, seen, times.origin, times.now, days_of(case.windows, history))
-    models = people, _constant(history, times, rhythm)
-    members, never = [], np.zeros(_DRAWS)
-    for model in models:
-        rng, courses = np.random.default_rng(0), []
-        pace = rng.normal(-(model.pace**2) / 2, model.pace, (_DRAWS, 1))
-        factor = np.exp(pace + rng.normal(-(model.noise**2) / 2, model.noise, (_DRAWS, days)))
-        for number in range(3):
-            rows = waits & (part == number)
-            if not rows.any():
-                courses.append(np.zeros((_DRAWS, days + 1)))
-                continue
-            expected, gone = model.expected(rows, days)
-            courses.append(_course(expected, int(rows.sum()), factor, rng))
-            never += gone if model is people and number < 2 else 0
-        members.append(courses)
-    odd = tuple(times.origin + number * DAY for number in people.odd)
-    kind = "survival" if known is None else "silence" if len(known[1]) else "words"
-    return _Played(members, np.bincount(part[waits], minlength=3), never, odd, kind)
+    silent, seen = known or (np.zeros(len(users)), np.empty(0))
+    visits = _visits(case.tables)
+    row = pd.Index(users["row"]).get_indexer(visits["row"])
+    row, at = row[row >= 0], days_since(times.origin, visits["time"])[row >= 0]
+    if len(seen):
+        later = np.flatnonzero((seen > times.flagged + 1) & (seen <= times.now))
+        row, at = np.append(row, later), np.append(at, seen[later])
+        # Those who are held back wait from now on, but the records show when they came last.
+        last = np.where(seen <= times.now, seen, -np.inf)
+        np.maximum.at(last, row, np.where(at <= times.now, at, -np.inf))
+        silent = np.where((part == 2) & np.isfinite(last), times.now - last, silent)
+    fitted = fit_hazard(spells(silent, times, (row, at)), seen, times, days_of(case.windows, times))
+    rng, parts, never = np.random.default_rng(0), [], np.zeros(DRAWS)
+    busy = np.exp(rng.normal(-(NOISE**2) / 2, NOISE, (DRAWS, days)))
+    for number in range(3):
+        rows = waits & (part == number)
+        if not rows.any():
+            parts.append(np.zeros((DRAWS, days + 1)))
+            continue
+        expected, gone = fitted.expected(rows, days)
+        parts.append(_course(expected, int(rows.sum()), busy, rng))
+        never += gone if number < 2 else 0
+    odd = tuple(times.origin + number * DAY for number in fitted.odd)
+    kind = "survival" if known is None else "silence" if len(seen) else "words"
+    return _Played(parts, np.bincount(part[waits], minlength=3), never, odd, kind)
 
 
 def _course(expected: Floats, total: int, factor: Floats, rng: np.random.Generator) -> Floats:
@@ -383,41 +351,6 @@ def _course(expected: Floats, total: int, factor: Floats, rng: np.random.Generat
     return grown
 
 
-class _Constant(NamedTuple):
-    """People come as they came on the last days, whoever they are."""
-
-    times: Times
-    rhythm: Rhythm
-    rate: Floats
-    noise: float
-    pace: float = PACE
-
-    def expected(self, rows: npt.NDArray[np.bool_], days: int) -> tuple[Floats, Floats]:
-        """Return further moves by each day of the people in some rows, and how many of them never come, per draw."""
-        ahead = self.times.now + np.append(np.arange(days + 1.0), LATER)
-        flagged, size = self.times.waves(rows)
-        start = self.rhythm.time(np.maximum(flagged, self.times.now))
-        passed = np.maximum(self.rhythm.time(ahead)[None, :] - start[:, None], 0)
-        left = np.stack([size @ np.exp(-rate * passed) for rate in self.rate])
-        return rows.sum() - left[:, :-1], left[:, -1]
-
-
-def _constant(history: History, times: Times, rhythm: Rhythm) -> _Constant:
-    """Measure the hazard of the last days, with its uncertainty."""
-    moved = (history.moved.sum(axis=0) * rhythm.kept)[-1 - _RECENT :]
-    passed = np.diff(rhythm.time(np.array([history.days - len(moved), history.now])))[0]
-    waiting = history.waiting[history.flagged <= history.now].sum() + moved.sum() / 2
-    rate = np.random.default_rng(0).gamma(moved.sum() + 0.5, 1 / max(passed * waiting, 1), _DRAWS)
-    return _Constant(times, rhythm, rate, rhythm.noise)
-
-
-def _mixed(members: list[list[Floats]], weights: tuple[float, float]) -> list[Floats]:
-    """Take courses of both models, as many of each as it weighs."""
-    count = round(_MIXED * weights[0])
-    first, second = (np.linspace(0, _DRAWS - 1, each).round().astype(int) for each in (count, _MIXED - count))
-    return [np.concatenate([people[first], constant[second]]) for people, constant in zip(*members, strict=True)]
-
-
 def _calibrated(grown: Floats, total: int, error: float, kind: str) -> Floats:
     """Widen the courses around their middle, to either side by what kinds of migrations apart took.
 
@@ -429,7 +362,7 @@ def _calibrated(grown: Floats, total: int, error: float, kind: str) -> Floats:
     hazard = log_hazard(grown, total)
     low, middle, high = np.quantile(hazard, (0.1, 0.5, 0.9), axis=0)
     ahead = np.log(np.clip(np.arange(grown.shape[1]), *HORIZONS))
-    extra = constants["plain"] ** 2 + (constants["failed"] * error) ** 2
+    extra = SPREADS[0] ** 2 + (SPREADS[1] * error) ** 2
     above, below = hazard > middle, hazard < middle
     for some, spread, name in ((above, high - middle, "above"), (below, middle - low, "below")):
         times = np.interp(ahead, np.log(HORIZONS), constants[name])
@@ -445,39 +378,27 @@ def log_hazard(moved: Floats, total: int) -> Floats:
     return np.asarray(np.log(-np.log1p(-(np.asarray(moved) + 0.5) / (total + 1))))
 
 
-def _try_on_the_past(
-    case: _Case, as_of: pd.Timestamp, history: History
-) -> tuple[tuple[float, float], float, dict[str, Any] | None]:
+def _try_on_the_past(case: _Case, as_of: pd.Timestamp, times: Times) -> tuple[float, dict[str, Any] | None]:
     """Forecast the latest third of the days, at most 30, from those before them.
 
-    Returns the weights of the models, the error of the logarithm of the summed hazard (above 0 where more came than
-    expected), and both in numbers.
+    Returns the error of the logarithm of the summed hazard (above 0 where more came than expected), and all in numbers.
     """
-    held = min(30, round(history.now - history.flagged.min()) // 3)
+    held = min(30, round(times.now - times.flagged.min()) // 3)
     then = as_of - held * DAY
-    past = count_history(case.users, then)
-    if past is None or held < 1 or _too_early(past, len(case.users)) or not past.waiting.sum():
-        return _UNTRIED
+    past = times_of(case.users, then)
+    if past is None or held < 1 or _too_early(past, len(case.users)) or not np.isnan(past.moved).any():
+        return 0.0, None
     played = _play(case._replace(held=case.held[:0]), then, held)
-    total = int(played.sizes.sum())
+    total, courses = int(played.sizes.sum()), played.parts[0] + played.parts[1]
     moments = then + pd.to_timedelta(np.arange(held + 1), unit="D")
     moved = pd.DatetimeIndex(case.users["migrated_at"].dropna()).sort_values()
     truth = np.asarray(moved.searchsorted(moments.as_unit(moved.unit), side="right"), dtype=float)
-    came, odds = truth - truth[0], np.array([1 - _CONSTANT, _CONSTANT])
-    courses = np.add(*_mixed(played.members, (1 - _CONSTANT, _CONSTANT))[:2])
-    for number, parts in enumerate(played.members):
-        drawn = parts[0] + parts[1]
-        # The score of a whole distribution: how far its draws lie from the truth, less half of how far from each other.
-        apart = np.abs(drawn[: _DRAWS // 2] - drawn[_DRAWS // 2 :]).mean(axis=0)
-        score = (np.abs(drawn - came).mean(axis=0) - apart / 2)[1:].mean()
-        odds[number] *= (score + _TIE * total) ** -_TRUST
-    weights = odds / odds.sum()
-    error = float(log_hazard(came[-1], total) - np.median(log_hazard(courses[:, -1], total)))
+    error = float(log_hazard(truth[-1] - truth[0], total) - np.median(log_hazard(courses[:, -1], total)))
     judged = _compare(past, len(case.users), truth[0] + _calibrated(courses, total, 0.0, played.kind), truth, then)
-    return (weights[0], weights[1]), error, judged | {"factor": round(float(np.exp(error)), 4)}
+    return error, judged | {"factor": round(float(np.exp(error)), 4)}
 
 
-def _compare(past: History, in_scope: int, courses: Floats, truth: Floats, made_on: pd.Timestamp) -> dict[str, Any]:
+def _compare(past: Times, in_scope: int, courses: Floats, truth: Floats, made_on: pd.Timestamp) -> dict[str, Any]:
     """Compare courses played from the past, and the two simple methods, with what happened."""
     days = len(truth) - 1
     low, middle, high = interval(courses)
@@ -495,26 +416,17 @@ def _compare(past: History, in_scope: int, courses: Floats, truth: Floats, made_
     }
 
 
-def constant_hazard(history: History, in_scope: int, days: int) -> Floats:
-    """Keep the hazard of the last seven days: migrated users after 0, 1 … `days` days."""
-    moments, counts = _curve(history)
-    start = max(history.now - _RECENT, moments[0])
-    before, now = np.interp(start, moments, counts), counts[-1]
-    rate = -np.log1p(-min((now - before) / max(in_scope - before, 1), 1 - 1e-9)) / max(history.now - start, 1e-9)
-    return np.asarray(in_scope - (in_scope - now) * np.exp(-rate * np.arange(days + 1)))
-
-
-def straight_line(history: History, in_scope: int, days: int) -> Floats:
+def straight_line(times: Times, in_scope: int, days: int) -> Floats:
     """Extend the pace of the last seven days: migrated users after 0, 1 … `days` days, at most `in_scope`."""
-    moments, counts = _curve(history)
-    start = max(history.now - _RECENT, moments[0])
-    pace = (counts[-1] - np.interp(start, moments, counts)) / max(history.now - start, 1e-9)
+    moments, counts = _curve(times)
+    start = max(times.now - _RECENT, moments[0])
+    pace = (counts[-1] - np.interp(start, moments, counts)) / max(times.now - start, 1e-9)
     return np.asarray(np.minimum(counts[-1] + pace * np.arange(days + 1), in_scope))
 
 
-def exponential(history: History, in_scope: int, days: int) -> Floats:
+def exponential(times: Times, in_scope: int, days: int) -> Floats:
     """Follow the saturating exponential nearest to the curve so far, from today's count on."""
-    moments, counts = _curve(history)
+    moments, counts = _curve(times)
     elapsed = moments - moments[0]
 
     def saturating(time: Floats, ceiling: float, scale: float) -> Floats:
@@ -527,13 +439,13 @@ def exponential(history: History, in_scope: int, days: int) -> Floats:
             warnings.simplefilter("ignore", OptimizeWarning)
             best, _ = curve_fit(saturating, elapsed, counts, p0=(0.7 * highest, 20.0), bounds=bounds)
     except (RuntimeError, ValueError):
-        return straight_line(history, in_scope, days)
+        return straight_line(times, in_scope, days)
     grown = saturating(elapsed[-1] + np.arange(days + 1), *best)
     return np.asarray(np.minimum(counts[-1] + grown - grown[0], in_scope))
 
 
-def _curve(history: History) -> tuple[Floats, Floats]:
+def _curve(times: Times) -> tuple[Floats, Floats]:
     """Return the moments of the first flag and of the end of each day, and the migrated users then."""
-    ends = np.minimum(np.arange(1, history.days + 1), history.now)
-    counts = np.cumsum(history.moved.sum(axis=0)) + history.outside_moved
-    return np.append(history.flagged.min(), ends), np.append(history.outside_moved, counts)
+    counts = times.outside_moved + np.cumsum(times.per_day)
+    ends = np.minimum(np.arange(1, len(counts) + 1), times.now)
+    return np.append(times.flagged.min(), ends), np.append(times.outside_moved, counts)
