@@ -132,8 +132,7 @@ def _records(some: Spells, now: float) -> Records:
 class Hazard:
     """The fitted hazard: draws of the coefficients, and what each day so far was expected to bring."""
 
-    origin: pd.Timestamp
-    now: float
+    times: Times
     knots: Floats
     draws: Floats
     odd: tuple[int, ...]  # numbers of the days that were unlike the others
@@ -143,15 +142,15 @@ class Hazard:
 
     def expected(self, rows: npt.NDArray[np.bool_], days: int) -> tuple[Floats, Floats]:
         """Return further moves by each day of the people in some rows, and how many of them never come, per draw."""
-        waiting = self.spells.only(self.spells.open & rows[self.spells.row])
+        now, waiting = self.times.now, self.spells.only(self.spells.open & rows[self.spells.row])
         ends = np.append(np.arange(1.0, days + 1), np.arange(days + 10.0, max(_LATER, days + 11), 10))
         before = np.append(0.0, ends[:-1])
-        size, silent, start, tried = _alike(waiting, self.now, self.records)
-        middle = np.tile(self.now + (before + ends) / 2, len(size))
-        passed = (self.now + ends)[None, :] - np.maximum(start[:, None], self.now + before[None, :])
+        size, silent, start, tried = _alike(waiting, now, self.records)
+        middle = np.tile(now + (before + ends) / 2, len(size))
+        passed = (now + ends)[None, :] - np.maximum(start[:, None], now + before[None, :])
         cell = np.repeat(np.arange(len(size)), len(ends))
         age = np.maximum(middle - start[cell], 0.25)
-        design = _design(middle, silent[cell] + age, age, tried[cell], self.origin, self.knots)
+        design = _design(middle, silent[cell] + age, age, tried[cell], self.times.origin, self.knots)
         rate = np.exp(np.minimum(design @ self.draws.T, 2.0))
         weeks = np.diff(np.append(0.0, ends)) / 7
         steps = np.random.default_rng(0).normal(0, _WALK, (len(self.draws), len(ends)))
@@ -285,7 +284,7 @@ def fit_hazard(some: Spells, seen: Floats, times: Times, known_odd: set[int]) ->
         changed, odd, rounds = bool(strange), odd | strange, rounds + 1
     deviates = np.random.default_rng(0).normal(size=(len(beta), DRAWS))
     draws = (beta[:, None] + np.linalg.solve(np.linalg.cholesky(information).T, deviates)).T[:, :columns]
-    return Hazard(origin, now, knots, draws, tuple(sorted(odd)), usual, records, some)
+    return Hazard(times, knots, draws, tuple(sorted(odd)), usual, records, some)
 
 
 def _newton(

@@ -75,7 +75,8 @@ def _set_off(flagged: Floats, moved: Floats) -> Floats:
     hours = np.floor(flagged * 24).astype(int)
     hours = hours if len(np.unique(hours)) <= _MOST_HOURS else hours // 24
     wave_of = np.unique(hours, return_inverse=True)[1]
-    order = np.argsort(moved)[: int((~np.isnan(moved)).sum())]
+    done = np.flatnonzero(~np.isnan(moved))
+    order = done[np.argsort(moved[done])]
     first = pd.DataFrame({"wave": wave_of[order], "moved": moved[order]}).groupby("wave").head(_FIRST)
     came = first.groupby("wave")["moved"].agg(["first", "last", "count"]).query(f"count >= {_FEW}")
     begin = np.full(wave_of.max() + 1, -np.inf)
