@@ -20,6 +20,7 @@ from jitkit.progress.tables import (
     Tables,
     in_utc,
     index_in,
+    isin,
     micros,
     moments,
     remark,
@@ -87,6 +88,9 @@ def from_files(found: Found, flag: str = "") -> Tables:
         dated = audits["user_id"][audits["event"] == "flag_false"] if len(audits) else ()
         undated = (tables.users["migrated_at"] == seen_at) & ~tables.users["user_id"].isin(dated)
         tables.remarks = (*tables.remarks, remark("undated", int(undated.sum())))
+    # The files keep what no line of the ledger has: of a long log that is most of its memory.
+    ids = tables.sign_ins["correlation_id"]
+    tables.sign_ins["correlation_id"] = ids.where(isin(ids, tables.ledger["correlation_id"]))
     tables.sources = tuple(found.sources)
     # Beside a table of users, audits and lists of users are not needed.
     needed = {*(KINDS if "users" in found.parts else (*KINDS, "audits", "directory"))}

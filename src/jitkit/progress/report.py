@@ -280,10 +280,10 @@ class Figures:
         past, row = history.read(folder), self._row()
         changes = history.compare(past, row)
         numbers = self._metrics(changes)
-        files = {f"{name}.csv": as_csv(frame).encode() for name, frame in self.frames.items()}
+        files = {f"{name}.csv": as_csv(frame) for name, frame in self.frames.items()}
         files[WORKBOOK] = as_workbook(self.frames, self.tables.as_of)
         if self.tables.as_of is not None:
-            files[history.FILE] = as_csv(history.added(past, row)).encode()
+            files[history.FILE] = as_csv(history.added(past, row))
         files["metrics.json"] = json.dumps(numbers, indent=2, allow_nan=False, default=_plain).encode() + b"\n"
         page = self._page(title=title, numbers=numbers, changes=changes, export_problems=export_problems)
         files["report.html"] = page.encode()

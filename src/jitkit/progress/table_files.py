@@ -42,7 +42,7 @@ from jitkit.progress.log_analytics import (
     shape_of,
     translate,
 )
-from jitkit.progress.tables import AS_WRITTEN, KINDS, NEEDED, Source, Spelling, plain_text, tidy, united
+from jitkit.progress.tables import AS_WRITTEN, KINDS, NEEDED, Source, Spelling, give_back, plain_text, tidy, united
 
 _MOST_ROWS: Final = 100_000_000  # a few kilobytes of Parquet may say that they are more
 _AT_ONCE: Final = 1_000_000  # rows
@@ -139,6 +139,7 @@ def gather(
     Raises:
         BadTable: as for `read_table`; or nothing that is known has the columns of a file.
     """
+    pa.set_memory_pool(pa.system_memory_pool())  # the other ones keep what is freed
     found = Found()
     named = [*files.items(), *(("", path) for given in inputs for path in _files_in(given, without))]
     with closing(connected()) as database:
@@ -171,6 +172,7 @@ def _read(database: duckdb.DuckDBPyConnection, path: Path, kind: str, spelling: 
             except duckdb.Error:
                 if careful:
                     raise
+    give_back()
     for name, frames in part.parts.items():
         found.parts.setdefault(name, []).extend(frames)
     found.sources += part.sources
@@ -499,8 +501,6 @@ def _in_types(rows: _Rows, kind: str) -> pd.DataFrame | None:
             table = pa.table({name: pa.chunked_array(kept.pop(name))})
             columns[name] = table.to_pandas(types_mapper={pa.int32(): pd.Int32Dtype()}.get, self_destruct=True)[name]
             del table
-    # What was parsed is freed; the pool would keep it for later.
-    pa.default_memory_pool().release_unused()
     return pd.DataFrame(columns, copy=False)
 
 

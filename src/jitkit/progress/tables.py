@@ -6,9 +6,11 @@ become categories (a number a row), sorting looks at numbers, and only rows that
 
 from __future__ import annotations
 
+import ctypes
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from importlib.resources import files
@@ -160,6 +162,7 @@ class Tables:
             setattr(self, kind, table)
             if kind in LOGS and kind not in self.extents:
                 self.extents = {**self.extents, kind: _extent(table, table.attrs.pop("rows", rows), absent=absent)}
+            give_back()
             if zeros := table.attrs.pop("zeros", 0):
                 self.remarks = (*self.remarks, remark("zeros", zeros, kind))
         if self.as_of is not None:
@@ -243,6 +246,12 @@ def _extent(log: pd.DataFrame, rows: int, *, absent: bool) -> Extent:
     return Extent(len(log), *ends) if rows % _ROUND else Extent(rows, *ends, "cut")
 
 
+def give_back() -> None:
+    """Give memory that is free back to the system; the C library of Linux would keep it."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def once(figure: Callable[Concatenate[Tables, _Further], _Figure]) -> Callable[Concatenate[Tables, _Further], _Figure]:
     """Compute a figure once for each `Tables`; others are made from it, so callers must not change it."""
 
@@ -251,6 +260,7 @@ def once(figure: Callable[Concatenate[Tables, _Further], _Figure]) -> Callable[C
         key = (figure, args)
         if key not in tables.kept:
             tables.kept[key] = figure(tables, *args, **kwargs)
+            give_back()
         result: _Figure = tables.kept[key]
         return result
 
@@ -268,8 +278,9 @@ def in_utc(moment: pd.Timestamp) -> pd.Timestamp:
 
 
 def micros(times: pd.Series) -> np.ndarray:
-    """Return times as microseconds since the epoch, `NEVER` for a missing one."""
-    numbers: np.ndarray = pd.DatetimeIndex(times).as_unit("us").asi8
+    """Return times as microseconds since the epoch, `NEVER` for a missing one; not to be written to."""
+    index = pd.DatetimeIndex(times)
+    numbers: np.ndarray = (index if index.unit == "us" else index.as_unit("us")).asi8
     return numbers
 
 
@@ -451,28 +462,35 @@ def _in_order(columns: dict[str, pd.Series]) -> pd.DataFrame:
     """Sort by time and user, then by all other columns, and drop rows that are the same in every column."""
     if (unknown := columns["time"].isna()).any():
         _take(columns, np.flatnonzero(~unknown))
-    time, user = micros(columns["time"]), columns["user_id"].cat.codes.to_numpy()
-    order = np.arange(len(time))
-    if (np.diff(time) < 0).any():
-        order = np.lexsort((user, time))
-    else:
-        # Of a log in the order of time, only users of the same moment are sorted.
-        rows = _next_to_alike(time[1:] == time[:-1])
-        moment = np.cumsum(np.diff(time[rows], prepend=0) > 0) * (int(user.max(initial=0)) + 2) + user[rows]
-        order[rows] = rows[np.argsort(moment, kind="stable")]
-    if not (np.diff(order) > 0).all():
+    if (order := _order(columns)) is not None:
         _take(columns, order)
-        time, user = time[order], user[order]
+    time, user = _keys(columns)
     alike = _next_to_alike((time[1:] == time[:-1]) & (user[1:] == user[:-1]))
     # By codes, where a missing user comes first, as above.
     by = ["time", "user_id", *(name for name in columns if name not in ("time", "user_id"))]
     found = pd.DataFrame({name: columns[name].array[alike] for name in by}).assign(user_id=user[alike])
     found = found.set_index(alike).sort_values(by, kind="stable")
-    order, keep = np.arange(len(time)), np.ones(len(time), dtype=bool)
-    order[alike], keep[alike] = found.index, ~found.duplicated()
-    if not keep.all() or (order[alike] != alike).any():
+    if found.duplicated().any() or (found.index != alike).any():
+        order, keep = np.arange(len(time)), np.ones(len(time), dtype=bool)
+        order[alike], keep[alike] = found.index, ~found.duplicated()
         _take(columns, order[keep])
     return pd.DataFrame({name: column.array for name, column in columns.items()}, copy=False)
+
+
+def _keys(columns: Mapping[str, pd.Series]) -> tuple[np.ndarray, np.ndarray]:
+    return micros(columns["time"]), columns["user_id"].cat.codes.to_numpy()
+
+
+def _order(columns: Mapping[str, pd.Series]) -> np.ndarray | None:
+    """Order rows by time and user; None if they are in that order."""
+    time, user = _keys(columns)
+    if (time[1:] < time[:-1]).any():
+        return np.lexsort((user, time))
+    # Of a log in the order of time, only users of the same moment are sorted.
+    rows, order = _next_to_alike(time[1:] == time[:-1]), np.arange(len(time))
+    moment = np.cumsum(np.diff(time[rows], prepend=0) > 0) * (int(user.max(initial=0)) + 2) + user[rows]
+    order[rows] = rows[np.argsort(moment, kind="stable")]
+    return order if (order[1:] < order[:-1]).any() else None
 
 
 def _next_to_alike(as_next: np.ndarray) -> np.ndarray:
@@ -592,7 +610,7 @@ def _categories(column: pd.Series) -> pd.Series:
         column = column.astype("str").astype("category")
     texts = _inert(pd.Series(column.cat.categories.astype("str"))).str.lower()
     rows, wanted = pd.factorize(texts.where(texts != ""), sort=True)
-    codes = np.append(rows, -1)[column.cat.codes.to_numpy()]
+    codes = np.append(rows, -1).astype("int32")[column.cat.codes.to_numpy()]
     return pd.Series(pd.Categorical.from_codes(codes, wanted.astype("str")), index=column.index)
 
 
