@@ -9,6 +9,26 @@
 -- A row that is no sign-in of a person, no line of a ledger or of another log, gets no time. Tables leave such rows
 -- out; still they count as rows of the file.
 
+-- Cells, of whatever type, of a kit's own table in the type of their column; NULL where one is empty or written in
+-- another way than the usual one.
+CREATE MACRO as_text(cell) AS nullif(cell::VARCHAR, '');
+
+CREATE MACRO as_id(cell) AS lower(as_text(cell));
+
+CREATE MACRO as_category(cell) AS coalesce(cell::VARCHAR, '');
+
+CREATE MACRO as_time(cell) AS CASE
+    WHEN typeof(cell)[:4] IN ('TIME', 'DATE') OR cell::VARCHAR LIKE '____-__-__%' THEN try_cast(cell AS TIMESTAMPTZ)
+END;
+
+CREATE MACRO as_decimal(cell) AS try_cast(cell AS DOUBLE);
+
+CREATE MACRO as_number(cell) AS CASE
+    WHEN as_decimal(cell) = trunc(as_decimal(cell)) THEN try_cast(as_decimal(cell) AS INTEGER)
+END;
+
+
+-- A nested cell without the quotes around it.
 CREATE MACRO opened(cell) AS
     CASE WHEN left(cell, 1) = '"' THEN coalesce(try(json_extract_string(cell, '$')), cell) ELSE nullif(cell, '') END;
 

@@ -199,7 +199,7 @@ def _directory(export: duckdb.DuckDBPyRelation, names: Iterable[str]) -> duckdb.
     """Read users of a tenant: `user_id`, `created_at`, flags by their full names, and columns to group by."""
     flags = [name for name in names if FLAG.fullmatch(name)]
     chosen = [name for name in SHAPES[-1].reads if name in names and name not in ("createddatetime", "accountenabled")]
-    chosen += [f"CASE lower({flag}) WHEN 'true' THEN true WHEN 'false' THEN false END AS {flag}" for flag in flags]
+    chosen += [f"nullif(lower({flag}), '') AS {flag}" for flag in flags]
     if "accountenabled" in names:
         chosen.append("CASE WHEN lower(accountenabled) = 'false' THEN 'disabled' END AS status")
     odd = "".join(f" WHEN {flag} <> '' AND lower({flag}) NOT IN ('true', 'false') THEN '{flag}'" for flag in flags)
@@ -245,5 +245,6 @@ def finished(rows: pd.DataFrame, kind: str, spelling: Spelling) -> pd.DataFrame:
     """Bring audits and users of a tenant, by their place, into types."""
     if kind == "audits":
         return rows.assign(time=typed(rows, "time", "audits", "time", spelling))
-    flags = {name: "boolean" for name in rows if FLAG.fullmatch(str(name))}
-    return rows.astype(flags).assign(created_at=typed(rows, "created_at", "users", "time", spelling))
+    truth = {"true": True, "false": False}
+    flags = {name: rows[name].map(truth).astype("boolean") for name in rows if FLAG.fullmatch(str(name))}
+    return rows.assign(**flags, created_at=typed(rows, "created_at", "users", "time", spelling))

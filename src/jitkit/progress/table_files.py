@@ -17,12 +17,12 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TextIO
 
 import duckdb
 import numpy as np
@@ -67,12 +67,11 @@ _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
 class _Rows(NamedTuple):
-    """The rows of a file, or of a workbook's sheet: each column by its name, as an expression that gives its text."""
+    """The rows of a file, or of a workbook's sheet: each column by its name, as an expression that gives its cells."""
 
     name: str
     relation: duckdb.DuckDBPyRelation
-    texts: dict[str, str]
-    types: dict[str, str]  # of columns that hold something else than text, and no list or object
+    cells: dict[str, str]
     translated: bool = False  # whether it is an export's, with `place` and `problem`
 
 
@@ -110,9 +109,7 @@ def read_table(path: Path | str, kind: str, spelling: Spelling = AS_WRITTEN) -> 
     Raises:
         BadTable: the file is missing, is of another kind, or does not fit.
     """
-    found = Found()
-    with closing(connected()) as database:
-        _read(database, Path(path), kind, spelling, found)
+    found = gather({kind: Path(path)}, (), spelling)
     if kind not in found.parts:
         raise BadTable(
             f"{Path(path).name} is no table of {kind}: it is taken for {found.sources[0].taken_for}.",
@@ -164,18 +161,18 @@ def _read(database: duckdb.DuckDBPyConnection, path: Path, kind: str, spelling: 
     with _explained(path), tempfile.TemporaryDirectory() as scratch:
         plain = _unpacked(path, Path(scratch))
         for careful in (False, True):
-            part = Found()
             try:
-                for rows in _sources(database, plain, plain_text(path.name), Path(scratch), careful):
-                    _add(database, rows, kind, spelling, part)
+                parts = _sources(database, plain, plain_text(path.name), Path(scratch), careful)
+                read = [_tables(database, rows, kind, spelling) for rows in parts]
                 break
             except duckdb.Error:
                 if careful:
                     raise
     give_back()
-    for name, frames in part.parts.items():
-        found.parts.setdefault(name, []).extend(frames)
-    found.sources += part.sources
+    for source, tables in read:
+        found.sources.append(source)
+        for name, table in tables.items():
+            found.parts.setdefault(name, []).append(table)
 
 
 @contextmanager
@@ -253,12 +250,12 @@ def _csv(database: duckdb.DuckDBPyConnection, path: Path, name: str, careful: bo
                 next_step="Give each column a name, and put texts that hold a separator into quotes.",
             )
     # The first of several columns of one name counts, and none without a name.
-    texts = {each: f"c{number}" for number, each in reversed([*enumerate(names)]) if each}
-    if not texts:
-        return _Rows(name, database.sql("SELECT 1 LIMIT 0"), {}, {})
+    cells = {each: f"c{number}" for number, each in reversed([*enumerate(names)]) if each}
+    if not cells:
+        return _Rows(name, database.sql("SELECT 1 LIMIT 0"), {})
     if separator != ",":
-        decimals = texts.keys() & {"duration_ms", "DurationMs"}
-        texts |= {each: f"replace({texts[each]}, ',', '.')" for each in decimals}
+        decimals = cells.keys() & {"duration_ms", "DurationMs"}
+        cells |= {each: f"replace({cells[each]}, ',', '.')" for each in decimals}
     relation = database.read_csv(
         str(path),
         header=True,
@@ -272,7 +269,7 @@ def _csv(database: duckdb.DuckDBPyConnection, path: Path, name: str, careful: bo
         strict_mode=not careful,
         parallel=not careful,
     )
-    return _Rows(name, relation, dict(reversed(texts.items())), {})
+    return _Rows(name, relation, dict(reversed(cells.items())))
 
 
 def _json(database: duckdb.DuckDBPyConnection, path: Path, name: str, scratch: Path, careful: bool) -> _Rows:
@@ -294,9 +291,9 @@ def _json(database: duckdb.DuckDBPyConnection, path: Path, name: str, scratch: P
     # Names that differ in their case alone are one to DuckDB: the first counts.
     names = [*reversed({each.lower(): each for each in reversed(names) if each}.values())]
     if not names:
-        return _Rows(name, database.sql("SELECT 1 LIMIT 0"), {}, {})
+        return _Rows(name, database.sql("SELECT 1 LIMIT 0"), {})
     relation = database.read_json(str(path), columns=dict.fromkeys(names, "VARCHAR"), **options)
-    return _Rows(name, relation, {each: _quoted(each) for each in names}, {})
+    return _Rows(name, relation, {each: _quoted(each) for each in names})
 
 
 def _beginning(path: Path) -> tuple[bool, list[str]]:
@@ -313,42 +310,44 @@ def _beginning(path: Path) -> tuple[bool, list[str]]:
 def _rewritten(path: Path, name: str, scratch: Path) -> Path:
     """Write the rows of a JSON file as one object a line."""
     plain = scratch / "rows.jsonl"
-    with plain.open("w", encoding="utf-8") as target:
-        for row in _objects(path, name):
-            target.write(json.dumps(row, ensure_ascii=False) + "\n")
+    with path.open(encoding="utf-8-sig") as source, plain.open("w", encoding="utf-8") as target:
+        for row in _objects(source, name):
+            page = next((row[each] for each in _PAGES if isinstance(row.get(each), list)), [row])
+            target.writelines(json.dumps(each, ensure_ascii=False) + "\n" for each in page if isinstance(each, dict))
     return plain
 
 
-def _objects(path: Path, name: str) -> Iterator[dict[str, Any]]:
+def _objects(file: TextIO, name: str) -> Iterator[dict[str, Any]]:
     """Read objects, in lines or in lists. A line that a stopped writer or a crash tore is skipped."""
-    with path.open(encoding="utf-8-sig") as lines:
-        begun = False
-        for number, line in enumerate(lines, 1):
-            text = line.strip()
-            try:
-                row = json.loads(text) if text else None
-            except json.JSONDecodeError:
-                row = None
-            if text and not begun and not isinstance(row, dict) and (values := _values(path)) is not None:
-                if not all(isinstance(value, dict) for value in values):
-                    raise BadTable(f"{name} holds more than objects.", next_step="Give an array of JSON objects.")
-                yield from (each for value in values for each in _of_page(value))
-                return
-            begun = begun or bool(text)
-            torn = not line.endswith("\n") or (text.startswith("{") and not text.endswith("}"))
-            if isinstance(row, dict):
-                yield from _of_page(row)
-            elif text and not torn:
-                raise BadTable(
-                    f"Line {number:,} of {name} is not a JSON object.",
-                    next_step="Give a file with one JSON object a line.",
-                )
+    first = next(filter(str.strip, file), "")
+    file.seek(0)
+    if not isinstance(_value(first), dict) and (values := _values(file.read().strip())) is not None:
+        if not all(isinstance(value, dict) for value in values):
+            raise BadTable(f"{name} holds more than objects.", next_step="Give an array of JSON objects.")
+        yield from values
+        return
+    file.seek(0)
+    for number, line in enumerate(file, 1):
+        text = line.strip()
+        if isinstance(row := _value(text), dict):
+            yield row
+        elif text and line.endswith("\n") and not (text.startswith("{") and not text.endswith("}")):
+            raise BadTable(
+                f"Line {number:,} of {name} is not a JSON object.", next_step="Give a file with one JSON object a line."
+            )
 
 
-def _values(path: Path) -> list[Any] | None:
+def _value(line: str) -> Any:
+    """Read a line that is one JSON value; None if it is not."""
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None
+
+
+def _values(text: str) -> list[Any] | None:
     """Read a text that is one value or several, each over as many lines as it likes; None if it is lines of objects."""
-    text, at, found = path.read_text(encoding="utf-8-sig").strip(), 0, list[Any]()
-    decoder = json.JSONDecoder()
+    at, found, decoder = 0, list[Any](), json.JSONDecoder()
     try:
         while at < len(text):
             value, at = decoder.raw_decode(text, at)
@@ -362,11 +361,6 @@ def _values(path: Path) -> list[Any] | None:
     return found
 
 
-def _of_page(row: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    inside = next((row[page] for page in _PAGES if isinstance(row.get(page), list)), None)
-    return [row] if inside is None else [each for each in inside if isinstance(each, dict)]
-
-
 def _parquet(database: duckdb.DuckDBPyConnection, path: Path, name: str) -> _Rows:
     if (rows := parquet.read_metadata(path).num_rows) > _MOST_ROWS:
         raise BadTable(
@@ -374,16 +368,13 @@ def _parquet(database: duckdb.DuckDBPyConnection, path: Path, name: str) -> _Row
             next_step="Export it in parts, by time.",
         )
     relation = database.read_parquet(str(path))
-    # An index without a name is the number of a row.
-    types = {
-        each: str(type_)
-        for each, type_ in zip(relation.columns, relation.types, strict=True)
-        if not re.fullmatch(r"__index_level_\d+__", each)
-    }
-    nested = {each for each, type_ in types.items() if type_.startswith(("STRUCT", "MAP")) or type_.endswith("]")}
-    texts = {each: f"{f'to_json({_quoted(each)})' if each in nested else _quoted(each)}::VARCHAR" for each in types}
-    plain = {each: type_ for each, type_ in types.items() if each not in nested and type_ != "VARCHAR"}
-    return _Rows(name, relation, texts, plain)
+    cells = {}
+    for each, type_ in zip(relation.columns, relation.types, strict=True):
+        nested = type_.id in ("struct", "map", "list", "array")
+        # An index without a name is the number of a row.
+        if not re.fullmatch(r"__index_level_\d+__", each):
+            cells[each] = f"to_json({_quoted(each)})" if nested else _quoted(each)
+    return _Rows(name, relation, cells)
 
 
 def _sheets(path: Path, name: str, scratch: Path) -> Iterator[tuple[str, Path]]:
@@ -411,78 +402,73 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _add(database: duckdb.DuckDBPyConnection, rows: _Rows, kind: str, spelling: Spelling, found: Found) -> None:
+def _tables(
+    database: duckdb.DuckDBPyConnection, rows: _Rows, kind: str, spelling: Spelling
+) -> tuple[Source, dict[str, pd.DataFrame]]:
     """Find what some rows are, and read them as that. The portal adds the zone to the headings of times."""
-    rows = rows._replace(texts={name.removesuffix(" [UTC]"): text for name, text in rows.texts.items()})
-    names = [*rows.texts]
+    rows = rows._replace(cells={name.removesuffix(" [UTC]"): cell for name, cell in rows.cells.items()})
+    names = [*rows.cells]
     own = next((each for each, needed in NEEDED.items() if {*needed} <= {*names}), "")
     shape = None if own or not names else shape_of(map(plain_name, names))
     if kind and (shape is None or shape.by not in _GIVES[kind]):
         own, shape = kind, None
     if own:
-        found.parts.setdefault(own, []).append(_own(rows, own, spelling))
-        found.sources.append(Source(rows.name, f"the kit's table {own}", (own,)))
-    elif shape:
+        return Source(rows.name, f"the kit's table {own}", (own,)), {own: _own(rows, own, spelling)}
+    if shape:
         plain = {plain_name(name): name for name in reversed(names)}
         wanted = {name: plain[name] for name in reversed(shape.wants(plain))}
         refuse_local(wanted.values(), spelling)
-        chosen = ", ".join(f"{rows.texts[old]} AS {_quoted(new)}" for new, old in wanted.items())
-        parts = translate(database, rows.relation.project(chosen), shape)
-        for each, relation in parts.items():
-            texts = {name: _quoted(name) for name in relation.columns if name not in ("place", "problem")}
-            part = _Rows(rows.name, relation, texts, {}, translated=True)
-            table = _own(part, each, spelling) if each in KINDS else finished(_as_texts(part, texts), each, spelling)
-            found.parts.setdefault(each, []).append(table)
-        found.sources.append(Source(rows.name, shape.name, tuple(parts)))
-    elif not names:
-        found.sources.append(Source(rows.name, "an empty file", ()))
-    else:
-        known = [each.name for each in SHAPES]
-        known += [f"the kit's table {each} ({', '.join(needed)})" for each, needed in NEEDED.items()]
-        raise BadTable(
-            plain_text(f"{rows.name} is no table that is known. It has the columns {', '.join(names[:_LISTED])}")
-            + (f" and {len(names) - _LISTED:,} more." if len(names) > _LISTED else "."),
-            next_step=f"Take it away, or give what is known: {'; '.join(known)}.",
-        )
+        chosen = ", ".join(f"{rows.cells[old]}::VARCHAR AS {_quoted(new)}" for new, old in wanted.items())
+        tables = {}
+        for each, relation in translate(database, rows.relation.project(chosen), shape).items():
+            cells = {name: _quoted(name) for name in relation.columns if name not in ("place", "problem")}
+            part = _Rows(rows.name, relation, cells, translated=True)
+            tables[each] = _own(part, each, spelling) if each in KINDS else finished(_as_texts(part), each, spelling)
+        return Source(rows.name, shape.name, tuple(tables)), tables
+    if not names:
+        return Source(rows.name, "an empty file", ()), {}
+    known = [each.name for each in SHAPES]
+    known += [f"the kit's table {each} ({', '.join(needed)})" for each, needed in NEEDED.items()]
+    raise BadTable(
+        plain_text(f"{rows.name} is no table that is known. It has the columns {', '.join(names[:_LISTED])}")
+        + (f" and {len(names) - _LISTED:,} more." if len(names) > _LISTED else "."),
+        next_step=f"Take it away, or give what is known: {'; '.join(known)}.",
+    )
 
 
 def _own(rows: _Rows, kind: str, spelling: Spelling) -> pd.DataFrame:
     """Read one of the kit's own tables."""
-    if {*NEEDED[kind]} - {*rows.texts}:
-        frame = tidy(pd.DataFrame(columns=[*rows.texts]), kind)  # of an empty file; refused where a column lacks
-        frame.attrs["rows"] = 0
-        return frame
-    if spelling.zone == "UTC" and (fast := _in_types(rows, kind)) is not None:
-        fast.attrs |= {"rows": len(fast), "typed": True}
-        return fast
-    names = [name for name in rows.texts if kind == "users" or name in KINDS[kind]]
-    read = _as_texts(rows, names)
-    read.attrs["rows"] = len(read)
-    return tidy(read, kind, spelling)
+    known = KINDS[kind]
+    if {*NEEDED[kind]} - {*rows.cells}:
+        return tidy(pd.DataFrame(columns=[*rows.cells]), kind)  # of an empty file; refused where a column lacks
+    rows = rows._replace(cells={name: cell for name, cell in rows.cells.items() if kind == "users" or name in known})
+    fast = _in_types(rows, known) if spelling.zone == "UTC" else None
+    return tidy(_as_texts(rows), kind, spelling) if fast is None else fast
 
 
-def _as_texts(rows: _Rows, names: Iterable[str]) -> pd.DataFrame:
-    """Read some columns as text."""
-    chosen = [f"{rows.texts[name]} AS {_quoted(name)}" for name in names]
+def _as_texts(rows: _Rows) -> pd.DataFrame:
+    """Read columns as text."""
+    chosen = [f"{cell}::VARCHAR AS {_quoted(name)}" for name, cell in rows.cells.items()]
     chosen += ["place", "problem"] if rows.translated else []
     frame: pd.DataFrame = rows.relation.project(", ".join(chosen)).to_arrow_table().to_pandas()
     frame.attrs["file"] = rows.name
     return by_place(frame) if rows.translated else frame
 
 
-def _in_types(rows: _Rows, kind: str) -> pd.DataFrame | None:
+def _in_types(rows: _Rows, known: Mapping[str, str]) -> pd.DataFrame | None:
     """Read a table's columns in their types; None where a value is written in another way than the usual one."""
-    known = KINDS[kind]
-    names = [name for name in rows.texts if kind == "users" or name in known]
-    typed = {name: _typed(rows, name, known.get(name, "")) for name in names}
-    odd = [f"(nullif({rows.texts[name]}, '') IS NOT NULL AND {typed[name]} IS NULL)" for name in names if name in known]
+    typed = {name: f"as_{known[name]}({cell})" if name in known else cell for name, cell in rows.cells.items()}
+    may_be_odd = [name for name in typed if known.get(name) in ("time", "number", "decimal")]
+    odd = [f"(as_text({rows.cells[name]}) IS NOT NULL AND {typed[name]} IS NULL)" for name in may_be_odd]
     if rows.translated:  # a time that cannot be is refused by its row
         odd.append(f"problem IS NOT NULL OR {typed['time']} NOT BETWEEN '2000-01-01' AND now() + INTERVAL 4 YEAR")
-    numbered = {name: _Numbered() for name in names if known.get(name) == "category"}
-    chosen = [f"{typed[name]} AS {_quoted(name)}" for name in names]
+    numbered = {name: _Numbered() for name in typed if known.get(name) == "category"}
+    chosen = [f"{value} AS {_quoted(name)}" for name, value in typed.items()]
     chosen += [f"hash({typed[name]}) AS {_quoted(f'hash of {name}')}" for name in numbered]
-    kept: dict[str, list[pa.Array]] = {name: [] for name in names if name not in numbered}
-    for batch in rows.relation.project(", ".join([*chosen, f"{' OR '.join(odd)} AS odd"])).to_arrow_reader(_AT_ONCE):
+    chosen.append(f"{' OR '.join(odd)} AS odd")
+    batches = rows.relation.project(", ".join(chosen)).to_arrow_reader(_AT_ONCE)
+    kept = {name: [pa.array([], batches.schema.field(name).type)] for name in typed if name not in numbered}
+    for batch in batches:
         if pc.any(batch.column("odd")).as_py():
             return None
         for name, texts in numbered.items():
@@ -491,17 +477,17 @@ def _in_types(rows: _Rows, kind: str) -> pd.DataFrame | None:
             # A copy: one column that is used as it is would keep all those of DuckDB's batch in memory.
             parts.append(pa.concat_arrays([batch.column(name), batch.column(name)[:0]]))
         del batch
-    if not all(kept.values()):
-        return _as_texts(rows, names)
     columns = {}
-    for name in names:
+    for name in [*typed]:
         if name in numbered:
             columns[name] = numbered.pop(name).column()
         else:
             table = pa.table({name: pa.chunked_array(kept.pop(name))})
             columns[name] = table.to_pandas(types_mapper={pa.int32(): pd.Int32Dtype()}.get, self_destruct=True)[name]
             del table
-    return pd.DataFrame(columns, copy=False)
+    frame = pd.DataFrame(columns, copy=False)
+    frame.attrs["typed"] = True
+    return frame
 
 
 class _Numbered:
@@ -509,7 +495,7 @@ class _Numbered:
 
     def __init__(self) -> None:
         self._known: pd.Index[Any] = pd.Index([], dtype="uint64")
-        self._texts, self._codes = list[pa.Array](), list[np.ndarray]()
+        self._texts, self._codes = list[pa.Array](), [np.array([], dtype="int32")]
 
     def add(self, texts: pa.Array, hashes: pa.Array) -> None:
         numbers = hashes.to_numpy()
@@ -523,30 +509,6 @@ class _Numbered:
         self._codes.append(codes)
         self._known = self._known.append(pd.Index(new))
 
-    def column(self) -> pd.Series:
-        texts, codes = pa.chunked_array(self._texts), np.concatenate(self._codes)
-        # The categories lack the missing value, whose number may be any.
-        present = texts.is_valid().to_numpy()
-        places = np.where(present, np.cumsum(present) - 1, -1).astype("int32")
-        categories = pd.Index(texts.drop_null().to_pandas(), dtype="str")
-        return pd.Series(pd.Categorical.from_codes(places[codes], categories))
-
-
-def _typed(rows: _Rows, name: str, type_: str) -> str:
-    """Write the expression that gives a column's values in their type, and nothing for a value that does not fit."""
-    text, held = f"nullif({rows.texts[name]}, '')", rows.types.get(name, "")
-    match type_:
-        case "time" if held.startswith(("TIMESTAMP", "DATE")):
-            return f"{_quoted(name)}::TIMESTAMPTZ"
-        case "time":
-            return f"CASE WHEN {text} LIKE '____-__-__%' THEN try_cast({text} AS TIMESTAMPTZ) END"
-        case "number" | "decimal":
-            number = f"try_cast({_quoted(name) if held else text} AS DOUBLE)"
-            if type_ == "decimal":
-                return number
-            return f"CASE WHEN {number} = trunc({number}) THEN try_cast({number} AS INTEGER) END"
-        case "id":
-            return f"lower({text})"
-        case "":
-            return _quoted(name) if held else rows.texts[name]
-    return text
+    def column(self) -> pd.Categorical:
+        texts = pa.chunked_array(self._texts, pa.string()).to_pandas()
+        return pd.Categorical.from_codes(np.concatenate(self._codes), pd.Index(texts, dtype="str"))

@@ -156,12 +156,12 @@ class Tables:
 
     def __post_init__(self) -> None:
         for kind in KINDS:
-            given = getattr(self, kind)
-            rows, absent = len(given), not len(given.columns)
-            table = tidy(given, kind)
+            absent = not len(getattr(self, kind).columns)
+            table = tidy(getattr(self, kind), kind)
             setattr(self, kind, table)
+            rows = table.attrs.pop("rows")
             if kind in LOGS and kind not in self.extents:
-                self.extents = {**self.extents, kind: _extent(table, table.attrs.pop("rows", rows), absent=absent)}
+                self.extents = {**self.extents, kind: _extent(table, rows, absent=absent)}
             give_back()
             if zeros := table.attrs.pop("zeros", 0):
                 self.remarks = (*self.remarks, remark("zeros", zeros, kind))
@@ -421,13 +421,13 @@ def tidy(frame: pd.DataFrame, kind: str, spelling: Spelling = AS_WRITTEN) -> pd.
             f"The table {kind} has no column {', '.join(missing)}. It has: {', '.join(map(str, frame.columns))}.",
             next_step=f"A {kind} table has the columns {', '.join(known)}.",
         )
-    columns = {}
+    columns, noted = {}, {"rows": len(frame)}
     for name, type_ in known.items():
         in_type = whole and type_ == "id" and name in frame
         columns[name] = frame[name] if in_type else typed(frame, name, kind, type_, spelling)
         if whole and name in frame:
             del frame[name]  # nobody else has this frame: a column of millions of rows is not to exist twice
-    noted = frame.attrs
+    noted |= frame.attrs
     if kind == "users":
         columns |= {str(name): _flat(frame[name]) for name in frame.columns if name not in known}
         result = _one_row_per_user(pd.DataFrame(columns, index=frame.index, copy=False))
@@ -451,10 +451,10 @@ def united(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
         else:
             joined[name] = pd.concat(parts, ignore_index=True)
     whole = pd.DataFrame(joined, copy=False)
-    for note in ("rows", "zeros"):
-        counts = [frame.attrs[note] for frame in frames if note in frame.attrs]
-        # One file that was cut is enough for the whole to lack rows.
-        whole.attrs |= {note: next((count for count in counts if count and not count % _ROUND), sum(counts))}
+    counts = [frame.attrs.get("rows", len(frame)) for frame in frames]
+    # One file that was cut is enough for the whole to lack rows.
+    whole.attrs["rows"] = next((count for count in counts if count and not count % _ROUND), sum(counts))
+    whole.attrs["zeros"] = sum(frame.attrs.get("zeros", 0) for frame in frames)
     return whole
 
 
