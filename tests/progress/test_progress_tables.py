@@ -131,6 +131,13 @@ def test_a_ledger_whose_writer_was_stopped_is_read_up_to_there(tmp_path: Path) -
     assert len(read_table(path, "ledger")) == 1
 
 
+def test_a_long_ledger_whose_writer_was_stopped_is_read_up_to_there(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    rows = [f'{{"time": "2026-11-02T09:00:00Z", "action": "Retry", "cause": "c{row}"}}\n' for row in range(250_000)]
+    path.write_text("".join(rows) + '{"time": "2026-1')
+    assert len(read_table(path, "ledger")) == len(rows)
+
+
 def test_a_line_that_a_crash_tore_costs_that_line_alone(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     whole = '{"time": "2026-11-02T09:00:00Z", "action": "Retry", "cause": "wrong"}\n'
@@ -151,6 +158,7 @@ def test_a_line_that_a_crash_tore_costs_that_line_alone(tmp_path: Path) -> None:
         ("users.csv", "user_id,migrated_at\na,2026-11-02,x\nb,,y\n", "more cells than its heading"),
         ("users.jsonl", '{"user_id": "a"}\nnonsense\n', "Line 2"),
         ("users.jsonl", '{"user_id": "a", "migrated_at": 1793000000}\n', "column migrated_at of users"),
+        ("users.json", '[{"user_id": "a", "migrated_at": null},\n{"user', "broken"),
         ("users.parquet", "not parquet", "broken"),
         ("users.xlsx", "", "ends in .xlsx"),
     ],

@@ -246,5 +246,5 @@ def finished(rows: pd.DataFrame, kind: str, spelling: Spelling) -> pd.DataFrame:
     if kind == "audits":
         return rows.assign(time=typed(rows, "time", "audits", "time", spelling))
     truth = {"true": True, "false": False}
-    flags = {name: rows[name].map(truth).astype("boolean") for name in rows if FLAG.fullmatch(str(name))}
+    flags = {str(name): rows[name].map(truth).astype("boolean") for name in rows if FLAG.fullmatch(str(name))}
     return rows.assign(**flags, created_at=typed(rows, "created_at", "users", "time", spelling))

@@ -165,7 +165,7 @@ def _read(database: duckdb.DuckDBPyConnection, path: Path, kind: str, spelling: 
                 parts = _sources(database, plain, plain_text(path.name), Path(scratch), careful)
                 read = [_tables(database, rows, kind, spelling) for rows in parts]
                 break
-            except duckdb.Error:
+            except (duckdb.Error, OSError):  # Apache Arrow has no better name for what DuckDB finds on the way
                 if careful:
                     raise
     give_back()

@@ -421,13 +421,13 @@ def tidy(frame: pd.DataFrame, kind: str, spelling: Spelling = AS_WRITTEN) -> pd.
             f"The table {kind} has no column {', '.join(missing)}. It has: {', '.join(map(str, frame.columns))}.",
             next_step=f"A {kind} table has the columns {', '.join(known)}.",
         )
-    columns, noted = {}, {"rows": len(frame)}
+    columns, rows = {}, len(frame)
     for name, type_ in known.items():
         in_type = whole and type_ == "id" and name in frame
         columns[name] = frame[name] if in_type else typed(frame, name, kind, type_, spelling)
         if whole and name in frame:
             del frame[name]  # nobody else has this frame: a column of millions of rows is not to exist twice
-    noted |= frame.attrs
+    noted = {"rows": rows} | frame.attrs
     if kind == "users":
         columns |= {str(name): _flat(frame[name]) for name in frame.columns if name not in known}
         result = _one_row_per_user(pd.DataFrame(columns, index=frame.index, copy=False))
