@@ -20,7 +20,6 @@ from jitkit.progress.tables import (
     Tables,
     in_utc,
     index_in,
-    isin,
     micros,
     moments,
     remark,
@@ -90,7 +89,7 @@ def from_files(found: Found, flag: str = "") -> Tables:
         tables.remarks = (*tables.remarks, remark("undated", int(undated.sum())))
     # The files keep what no line of the ledger has: of a long log that is most of its memory.
     ids = tables.sign_ins["correlation_id"]
-    tables.sign_ins["correlation_id"] = ids.where(isin(ids, tables.ledger["correlation_id"]))
+    tables.sign_ins["correlation_id"] = ids.where(index_in(ids, tables.ledger["correlation_id"]) >= 0)
     tables.sources = tuple(found.sources)
     # Beside a table of users, audits and lists of users are not needed.
     needed = {*(KINDS if "users" in found.parts else (*KINDS, "audits", "directory"))}
@@ -122,17 +121,14 @@ def _flags(names: Iterable[Any]) -> list[str]:
 
 def _people(audits: pd.DataFrame, listed: pd.DataFrame, flag: str, seen_at: pd.Timestamp) -> pd.DataFrame:
     """Make the table that `assemble` takes: the flag is false where a list or the last audit says so."""
-    moments = pd.DataFrame(columns=["user_id", "flag_true", "flag_false"])
+    moments = pd.DataFrame(columns=["user_id"])
     if len(audits):
-        changes = audits[audits["flag"] == flag].pivot_table(
-            index="user_id", columns="event", values="time", aggfunc="max"
-        )
-        moments = changes.reindex(columns=["flag_true", "flag_false"]).rename_axis(None, axis="columns").reset_index()
-    if flag in listed:
-        known = listed.groupby("user_id").agg(seen=(flag, "min"), created_at=("created_at", "min")).reset_index()
-        moments = moments.merge(known, on="user_id", how="outer")
-    elif len(listed):
-        moments = moments.merge(listed.groupby("user_id")["created_at"].min().reset_index(), on="user_id", how="left")
+        changes = audits[audits["flag"] == flag]
+        moments = changes.pivot_table(index="user_id", columns="event", values="time", aggfunc="max").reset_index()
+    if len(listed):
+        shown = ["created_at", *([flag] if flag in listed else [])]
+        known = listed.groupby("user_id")[shown].min().rename(columns={flag: "seen"}).reset_index()
+        moments = moments.merge(known, on="user_id", how="outer" if flag in listed else "left")
     moments = moments.reindex(columns=["user_id", "flag_true", "flag_false", "seen", "created_at"])
     true_at, false_at, created = (times(moments[name]) for name in ("flag_true", "flag_false", "created_at"))
     # A comparison with a missing time is false.

@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 
 from jitkit.errors import BadTable
-from jitkit.progress.tables import COLUMNS, KINDS, Spelling, times, typed
+from jitkit.progress.tables import COLUMNS, KINDS, Spelling, row_of, times, typed
 
 Row = Mapping[str, Any]
 
@@ -220,13 +220,11 @@ def by_place(rows: pd.DataFrame) -> pd.DataFrame:
             "counts would be too low.",
             next_step="Turn sampling off for the endpoint, or use its own ledger.",
         )
-    unread = rows[rows["problem"].notna()]
-    if len(unread):
-        row = f"row {int(unread['place'].iloc[0]) + 1:,}" + (
-            f" of {rows.attrs['file']}" if "file" in rows.attrs else ""
-        )
-        raise _unread(str(unread["problem"].iloc[0]), row)
-    return rows.drop(columns="problem").set_index("place").rename_axis(None)
+    rows = rows.set_index("place").rename_axis(None)
+    if (unread := rows["problem"].notna()).any():
+        first = int(unread.argmax())
+        raise _unread(str(rows["problem"].iloc[first]), row_of(rows, first))
+    return rows.drop(columns="problem")
 
 
 def _unread(name: str, row: str = "") -> BadTable:

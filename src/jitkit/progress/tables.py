@@ -72,9 +72,8 @@ _ADDRESS: Final = r"\S@\S+\.\S"
 _ZONED: Final = r"(?:[Zz]|[T:].*[+-]\d{2}(?::?\d{2})?)$"
 _SERIAL: Final = pd.Timestamp("1899-12-30")  # day 0 of a spreadsheet
 _SHOWN: Final = 40  # characters of a cell that an error shows
-_GROUPS: Final = (
-    10  # a further column of users with more different texts than this, and one for every two users, names them
-)
+# A further column of users with more different texts than this, and one for every two users, names them.
+_GROUPS: Final = 10
 
 
 class Spelling(NamedTuple):
@@ -380,10 +379,15 @@ def _possible(read: pd.Series, frame: pd.DataFrame, name: str, kind: str) -> pd.
 
 
 def _cell(frame: pd.DataFrame, name: str, at: int) -> str:
-    """Name a cell by its row (the heading is none) and its file, with its value, which is cut and cannot act."""
-    row, file, value = frame.index[at], frame.attrs.get("file"), plain_text(str(frame[name].iloc[at]))
-    place = f"row {(row if isinstance(row, (int, np.integer)) else at) + 1:,}" + (f" of {file}" if file else "")
-    return f"{place}: “{value[:_SHOWN]}{'…' * (len(value) > _SHOWN)}”"
+    """Name a cell by its row, with its value, which is cut and cannot act."""
+    value = plain_text(str(frame[name].iloc[at]))
+    return f"{row_of(frame, at)}: “{value[:_SHOWN]}{'…' * (len(value) > _SHOWN)}”"
+
+
+def row_of(frame: pd.DataFrame, at: int) -> str:
+    """Name a row by its number (the heading is none) and its file."""
+    row, file = frame.index[at], frame.attrs.get("file")
+    return f"row {(row if isinstance(row, (int, np.integer)) else at) + 1:,}" + (f" of {file}" if file else "")
 
 
 def index_in(texts: pd.Series | pd.Index, known: pd.Series | pd.Index) -> np.ndarray:
@@ -391,12 +395,6 @@ def index_in(texts: pd.Series | pd.Index, known: pd.Series | pd.Index) -> np.nda
     found = pc.index_in(_arrow(texts), value_set=_arrow(known).combine_chunks(), skip_nulls=True)
     rows: np.ndarray = found.fill_null(-1).to_numpy()
     return rows
-
-
-def isin(texts: pd.Series, known: pd.Series) -> np.ndarray:
-    """Mark the texts that `known` has."""
-    found: np.ndarray = index_in(texts, known) >= 0
-    return found
 
 
 def _arrow(column: pd.Series | pd.Index) -> pa.ChunkedArray:
