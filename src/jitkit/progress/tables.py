@@ -333,24 +333,18 @@ def _spelled(texts: pd.Series, left: pd.Series, spelling: Spelling) -> pd.Series
     """Read times as a browser or a spreadsheet writes them: 31.10.2026 14:05, 10/31/2026, 2:05:33.123 PM or 46326.5."""
     parts = texts.where(left).str.extract(_SPELLED)
     numbers = pd.to_numeric(texts.where(left & (spelling.dates == "excel")), errors="coerce")
-    serial = numbers.notna()
-    if (unknown := left & ~serial & parts[0].isna()).any():
+    if (unknown := left & numbers.isna() & parts[0].isna()).any():
         raise _Unfit(unknown)
     first, second = (pd.to_numeric(parts[number]) for number in (0, 2))
-    dots = parts[1] == "."
-    slashes = left & ~serial & ~dots
-    unclear = slashes & (first <= 12) & (second <= 12)
-    day_first = bool((slashes & (first > 12)).any()) or (
-        spelling.dates == "day-first" and not (slashes & (second > 12)).any()
-    )
-    shown = (slashes & ((first > 12) | (second > 12))).any() or spelling.dates in ("day-first", "month-first")
-    if not shown and (undecided := unclear & (parts[4].str[-1:].str.upper() != "M")).any():
+    slashes = parts[1] == "/"
+    day_shown, month_shown = (bool((slashes & (after > 12)).any()) for after in (first, second))
+    told = day_shown or month_shown or spelling.dates in ("day-first", "month-first")
+    if not told and (undecided := slashes & (parts[4].str[-1:].str.upper() != "M")).any():
         raise _Unfit(undecided)
-    first_is_day = dots | day_first
+    first_is_day = ~slashes | day_shown | (spelling.dates == "day-first" and not month_shown)
     day, month = first.where(first_is_day, second), second.where(first_is_day, first)
     dates = parts[3] + "-" + month.astype("Int64").astype("str") + "-" + day.astype("Int64").astype("str")
-    clocks = dates.str.cat(parts[4].fillna("00:00"), " ")
-    read = pd.to_datetime(clocks.where(left & ~serial), format="mixed", errors="coerce")
+    read = pd.to_datetime(dates.str.cat(parts[4].fillna("00:00"), " "), format="mixed", errors="coerce")
     days = pd.to_datetime(numbers, unit="D", origin=_SERIAL, errors="coerce")
     read = read.fillna(days.dt.round("s"))
     if (impossible := left & read.isna()).any():
