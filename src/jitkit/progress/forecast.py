@@ -34,7 +34,8 @@ CALIBRATION: Final = tomllib.loads((files("jitkit.progress") / "calibration.toml
 """How far the range is widened, and how often it held; `benchmarks/calibration.py` writes it."""
 
 HORIZONS: Final = (30, 90)  # days ahead that it was calibrated for
-SPREADS: Final = (0.3, 0.5)  # of a logarithm that any forecast has, and for each unit by which one of past days was off
+SPREADS: Final = (0.3, 0.5, 0.05)
+"""Of any forecast's logarithm, for each unit by which one of past days was off, and of the share who never come."""
 
 LINES: Final = ("do_nothing", "fix", "fix_and_remind")
 """What may be done: nothing, let in who is held back, and remind who waits too."""
@@ -195,10 +196,7 @@ def forecast(
         line: pd.DataFrame({"date": dates} | dict(zip(_ENDS, interval(paths), strict=True)))
         for line, paths in lines.items()
     }
-    waiting = sum(sizes[:2])
-    came = np.tile((waiting - played.never)[:, None], HORIZONS[-1] + 1)
-    never = waiting - _calibrated(came, waiting, error, played.kind)[:, -1] if waiting else played.never
-    shares = np.quantile(never / in_scope, (0.1, 0.5, 0.9)).round(4).tolist()
+    shares = (_never(played.never, sum(sizes[:2]), played.kind) / in_scope).round(4).tolist()
     return Forecast(
         as_of=as_of,
         in_scope=in_scope,
@@ -371,6 +369,13 @@ def _calibrated(grown: Floats, total: int, error: float, kind: str) -> Floats:
     moves = (total + 1) * -np.expm1(-np.exp(hazard)) - 0.5
     moves[:, 0] = 0
     return np.asarray(np.maximum.accumulate(moves.clip(0, total), axis=1))
+
+
+def _never(draws: Floats, waiting: int, kind: str) -> Floats:
+    """Return the range of those who never come, widened to either side by what kinds of migrations apart took."""
+    low, middle, high = np.quantile(draws, (0.1, 0.5, 0.9)) / max(waiting, 1)
+    above, below = CALIBRATION[kind]["never"] * np.hypot([high - middle, middle - low], SPREADS[2])
+    return np.asarray(waiting * np.clip([middle - below, middle, middle + above], 0, 1))
 
 
 def log_hazard(moved: Floats, total: int) -> Floats:
