@@ -25,7 +25,7 @@ from jitkit.progress.figures import day, span
 from jitkit.progress.hazard import DRAWS, NOISE, Window, days_of, fit_hazard
 from jitkit.progress.outages import interruptions
 from jitkit.progress.silence import DAY, Floats, Times, days_silent, days_since, spells, times_of
-from jitkit.progress.tables import Tables, micros, once
+from jitkit.progress.tables import Tables, give_back, micros, once
 from jitkit.progress.wording import say
 
 __all__ = ["LINES", "Forecast", "exponential", "forecast", "interval", "straight_line"]
@@ -48,6 +48,7 @@ _RECENT: Final = 7  # days that the straight line goes through
 _AFTER_MAIL: Final = pd.Timedelta(days=3)  # how long a reminder makes days unlike the others
 _ANSWER: Final = 2.0  # mean days until a reminder is answered
 _ENDS: Final = ("migrated_low", "migrated", "migrated_high")
+_DAY_US: Final = 86_400_000_000
 _LONG: Final = pd.Timedelta(hours=2)  # outages that a day's count shows
 
 
@@ -179,6 +180,7 @@ def forecast(
     held = people[~here & np.append(held_back, later)] if held_back is not None else people[:0]
     case = _Case(people[here], held, [*windows, *_known_windows(tables, mails, deadline)], tables)
     error, backtest = _try_on_the_past(case, as_of, times) if with_backtest else (0.0, None)
+    give_back()
     played = _play(case, as_of, days)
     sizes = played.sizes.tolist()
     present, planned, fixed = (
@@ -273,12 +275,14 @@ def _known_windows(tables: Tables, mails: list[pd.Timestamp], deadline: pd.Times
 
 @once
 def _visits(tables: Tables) -> pd.DataFrame:
-    """List when users came to the new system: `row` of the user and `time`, the last of each day."""
-    known = np.flatnonzero(tables.people >= 0)
-    row, times = tables.people[known], tables.sign_ins["time"].iloc[known]
-    day_of_user = micros(times) // 86_400_000_000 * len(tables.users) + row
-    last = ~pd.Series(day_of_user).duplicated(keep="last").to_numpy()
-    return pd.DataFrame({"row": row[last], "time": times.array[last]})
+    """List when users came to the new system up to the day of their move: `row` and `time`, the last of each day."""
+    columns = tables.sign_ins["time"], tables.users["migrated_at"]
+    day, moved = ((micros(each) // _DAY_US).astype("int32") for each in columns)
+    until = np.append(np.where(columns[1].isna(), day.max(initial=0), moved), np.int32(-1))  # strangers have none
+    known = np.flatnonzero(day <= until[tables.people])
+    row = tables.people[known]
+    last = ~pd.Series(day[known].astype("int64") * len(tables.users) + row).duplicated(keep="last").to_numpy()
+    return pd.DataFrame({"row": row[last], "time": tables.sign_ins["time"].array[known[last]]})
 
 
 def _effect(tables: Tables) -> tuple[float, float] | None:

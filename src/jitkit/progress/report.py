@@ -23,7 +23,7 @@ from jitkit.progress.forecast import Forecast, forecast, interval
 from jitkit.progress.history import Changes
 from jitkit.progress.outages import interruptions
 from jitkit.progress.output_files import WORKBOOK, as_csv, as_workbook, write_all
-from jitkit.progress.tables import Tables
+from jitkit.progress.tables import Tables, give_back
 from jitkit.progress.wording import say, table_of, template
 
 SCHEMA_VERSION: Final = 1
@@ -280,6 +280,7 @@ class Figures:
         past, row = history.read(folder), self._row()
         changes = history.compare(past, row)
         numbers = self._metrics(changes)
+        give_back()
         files = {f"{name}.csv": as_csv(frame) for name, frame in self.frames.items()}
         files[WORKBOOK] = as_workbook(self.frames, self.tables.as_of)
         if self.tables.as_of is not None:
