@@ -24,7 +24,7 @@ from jitkit.progress.cohorts import campaigns
 from jitkit.progress.figures import day, span
 from jitkit.progress.hazard import DRAWS, NOISE, Window, days_of, fit_hazard
 from jitkit.progress.outages import interruptions
-from jitkit.progress.silence import DAY, Floats, Times, days_silent, days_since, spells, times_of
+from jitkit.progress.silence import COLUMN, DAY, Floats, Times, days_silent, days_since, spells, times_of
 from jitkit.progress.tables import Tables, give_back, micros, once
 from jitkit.progress.wording import say
 
@@ -163,11 +163,13 @@ def forecast(
             there was none, they are not in the estimate.
         deadline: the last day that people were told. What it brings is not known before: it is not in the estimate.
         days: how far to go.
-        with_backtest: try it on days that have passed; the models are weighed and the range is widened by that.
+        with_backtest: try it on days that have passed; the range is widened by that.
         outside: marks users who cannot move now: they count, and do not come.
         held_back: marks those of them who could come if we fixed what holds them back; the other lines have them.
     """
-    users = pd.concat([tables.users, tables.planned], ignore_index=True) if len(tables.planned) else tables.users
+    read = ["flagged_at", "migrated_at", *tables.users.columns.intersection([COLUMN])]
+    users = tables.users[read]
+    users = pd.concat([users, tables.planned[read]], ignore_index=True) if len(tables.planned) else users
     as_of, in_scope, later = tables.as_of, len(users), np.zeros(len(tables.planned), dtype=bool)
     here = np.ones(in_scope, dtype=bool) if outside is None or outside.all() else ~np.append(outside, later)
     times = None if as_of is None else times_of(users[here], as_of)
