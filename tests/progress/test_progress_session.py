@@ -225,3 +225,17 @@ def test_a_note_of_a_collection_that_was_changed_is_refused(tmp_path: Path) -> N
     # With a file from elsewhere, the note no longer describes what is in the folder.
     (tmp_path / "more.csv").write_text("user_id,migrated_at\nb,\n")
     assert len(read(tmp_path).users) == 2
+
+
+def test_sign_ins_that_differ_in_their_correlation_id_alone_stay_two(tmp_path: Path) -> None:
+    (tmp_path / "users.csv").write_text(
+        "user_id,flagged_at,migrated_at,country\na,2026-11-01,,DE\nb,2026-11-01,,FR\nlater,2026-12-01,,DE\n"
+    )
+    row = "2026-11-02T09:00:00Z,a,1100001,1003005"
+    (tmp_path / "sign_ins.csv").write_text(
+        f"time,user_id,result_code,callout_error,correlation_id\n{row},c-1\n{row},c-2\n"
+    )
+    (tmp_path / "ledger.csv").write_text("time,action,cause,correlation_id\n2026-11-02T09:00:00Z,Retry,wrong,c-3\n")
+    tables = read(tmp_path, until=pd.Timestamp("2026-11-20T00:00Z"))
+    assert (len(tables.users), len(tables.planned), len(tables.sign_ins)) == (2, 1, 2)
+    assert len(Figures(tables).only(country="DE").tables.sign_ins) == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -105,5 +104,6 @@ def read(
             if until
             else "Correct flagged_at, or wait for that day.",
         )
-    later = len(tables.users) - len(earlier.users)
-    return replace(earlier, remarks=(*earlier.remarks, remark("planned", later))) if later else earlier
+    if later := len(tables.users) - len(earlier.users):
+        earlier.remarks = (*earlier.remarks, remark("planned", later))
+    return earlier

@@ -31,7 +31,6 @@ _GRAINS: Final = (("10min", "1s"), ("10h", "1min"), ("10D", "1h"))
 # Two clocks. What a sign-in takes between its first row in the log and its call, and what networks add, is far below
 # a minute; time zones lie a quarter of an hour apart at least.
 _MINUTE_US: Final = 60_000_000
-_DAY_US: Final = 1_440 * _MINUTE_US
 _PAIRS: Final = 5
 
 # Causes in the ledger that concern the data in the legacy store.
@@ -391,9 +390,9 @@ def missing_days(tables: Tables) -> list[str]:
     """
     if not len(tables.sign_ins):
         return []
-    times, first = micros(tables.sign_ins["time"]), tables.sign_ins["time"].iloc[0].floor("D")
-    nights = np.arange(times[0] // _DAY_US, times[-1] // _DAY_US + 2) * _DAY_US
-    counts, missing = np.diff(np.searchsorted(times, nights)), []
+    time = tables.sign_ins["time"]
+    first = time.iloc[0].floor("D")
+    counts, missing = np.diff(time.searchsorted(pd.date_range(first, time.iloc[-1] + pd.Timedelta(days=1)))), []
     for begin, end in runs(counts == 0, 1):
         around = np.r_[max(begin - _AROUND, 0) : begin, end + 1 : min(end + 1 + _AROUND, len(counts))]
         usual = 0.0

@@ -143,7 +143,8 @@ class Figures:
                 planned = planned[planned[name].astype("str") == value] if len(planned) else planned
         sign_ins = tables.sign_ins[np.isin(tables.people, users.index)]
         ledger = tables.ledger[np.isin(tables.callers, users.index)]
-        return replace(self, tables=replace(tables, users=users, sign_ins=sign_ins, ledger=ledger, planned=planned))
+        part = tables.part(tables.as_of, planned, users=users, sign_ins=sign_ins, ledger=ledger)
+        return replace(self, tables=part)
 
     def totals(self) -> Table:
         """Count who is migrated, who is not, and who of them is blocked."""

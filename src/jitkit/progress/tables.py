@@ -174,17 +174,22 @@ class Tables:
 
     def until(self, as_of: pd.Timestamp) -> Tables:
         """Return the tables as they were at a moment (UTC if it names no zone): without what came later."""
-        same = {name: getattr(self, name) for name in ("remarks", "unread", "extents", "sources")}
-        earlier = Tables(as_of=as_of, **same)
-        moment = earlier.as_of
+        moment = in_utc(as_of)
         coming = self.users["flagged_at"] > moment
-        users, earlier.planned = self.users[~coming].reset_index(drop=True), self.users[coming]
-        later = users["migrated_at"] > moment
-        earlier.users = users.assign(migrated_at=users["migrated_at"].mask(later), path=users["path"].mask(later))
-        for kind in ("sign_ins", "ledger"):
-            log = getattr(self, kind)
-            setattr(earlier, kind, log.iloc[: int(log["time"].searchsorted(moment, side="right"))])
-        return earlier
+        users, later = self.users[~coming], self.users["migrated_at"] > moment
+        users = users.assign(migrated_at=users["migrated_at"].mask(later), path=users["path"].mask(later))
+        logs = {kind: getattr(self, kind) for kind in LOGS}
+        ends = {kind: int(log["time"].searchsorted(moment, side="right")) for kind, log in logs.items()}
+        ended = {kind: log.iloc[: ends[kind]] for kind, log in logs.items()}
+        return self.part(moment, self.users[coming], users=users, **ended)
+
+    def part(self, as_of: pd.Timestamp | None, planned: pd.DataFrame, **tables: pd.DataFrame) -> Tables:
+        """Return some rows of all three tables. They are tidy: nothing is sorted or compared once more."""
+        same = {name: getattr(self, name) for name in ("remarks", "unread", "extents", "sources")}
+        made = Tables(as_of=as_of, planned=planned, **same)
+        for kind, rows in tables.items():
+            setattr(made, kind, rows.reset_index(drop=True))
+        return made
 
     @cached_property
     def began(self) -> pd.Timestamp | None:
