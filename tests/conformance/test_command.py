@@ -260,6 +260,7 @@ def test_an_endpoint_with_its_own_store_is_asked_with_accounts_from_the_configur
     assert [(o.case.id, o.result) for o in outcomes if o.result != "pass"] == [("O6", "skipped"), ("F2", "skipped")]
 
 
+@pytest.mark.usefixtures("no_verdict_on_time")
 def test_the_kits_endpoint_passes_every_case(tmp_path: Path) -> None:
     config = short_config(tmp_path).model_copy(update={"load_seconds": 3})
     reported: list[str] = []

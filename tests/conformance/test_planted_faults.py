@@ -243,6 +243,7 @@ def test_a_fault_at_the_start_is_found(fault: str, meant: list[str], tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_verdict_on_time")
 def test_without_a_fault_every_case_passes(tmp_path: Path) -> None:
     outcomes = _check_process("", [], tmp_path)
     judged = [outcome for outcome in outcomes if not too_busy(outcome)]

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from jitkit.conformance import plugin
+from jitkit.conformance.endpoint import TooSlow
 from jitkit.conformance.plugin import Opened, run_cases
 
 from .conftest import bare, short_config
@@ -72,3 +74,34 @@ def test_half_a_body_goes_to_the_port_of_the_url(url: str, port: int, monkeypatc
     monkeypatch.setattr(asyncio, "open_connection", open_connection)
     (outcome,) = run_cases(bare(short_config(), url), ["T7"])
     assert (opened, outcome.result) == ([("h.example", port)], "fail")
+
+
+@pytest.mark.parametrize(
+    ("late", "shares", "verdict"),
+    [
+        (0, [], "passed"),
+        (1, [1.0], "passed"),
+        (2, [0.3, 1.0], "passed"),
+        (3, [1.0, 1.0], "late"),
+        (3, [0.3, 1.0, 1.0], "late"),
+        (3, [1.0, 0.3, 0.3], "too busy to judge time: the suite got 30%"),
+    ],
+)
+async def test_one_late_answer_is_no_verdict(
+    late: int, shares: list[float], verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, attempts = iter(shares), iter(range(late))
+    monkeypatch.setattr(plugin, "_DRAIN", 0)
+    monkeypatch.setattr(plugin, "_share_of_two_processors", lambda: next(looks))
+
+    async def case() -> None:
+        if next(attempts, None) is not None:
+            raise TooSlow("late")
+
+    try:
+        await plugin._judged(case)
+        said = "passed"
+    except (TooSlow, pytest.skip.Exception) as problem:
+        said = str(problem)
+    assert verdict in said
+    assert next(looks, None) is None, "it looked at the machine as often as expected"

@@ -54,6 +54,7 @@ _ARGUMENTS: Final = (
 )
 _LONGEST: Final = 120.0
 _ATTEMPTS: Final = 3
+_LATE: Final = 2
 _QUIET: Final = 0.8  # of two processors
 _DRAIN: Final = 2.0  # seconds in which the endpoint finishes what a case left behind
 
@@ -187,7 +188,8 @@ def _case(item: pytest.Item) -> Case:
 
 
 async def _judged(run: Callable[[], Awaitable[Any]]) -> None:
-    """Run a case; an endpoint that is too slow on a busy machine gets more attempts, and then no verdict."""
+    """Run a case; being late fails it the second time that the machine turns out to be quiet, else it is skipped."""
+    late = 0
     for _ in range(_ATTEMPTS):
         try:
             async with asyncio.timeout(_LONGEST):
@@ -198,7 +200,9 @@ async def _judged(run: Callable[[], Awaitable[Any]]) -> None:
         except TooSlow as problem:
             await asyncio.sleep(_DRAIN)
             share = await asyncio.to_thread(_share_of_two_processors)
-            if share > _QUIET:
+            # Other work may have ended between the case and this look, so one late answer is no verdict.
+            late += share > _QUIET
+            if late == _LATE:
                 raise
             reason = f"this machine is too busy to judge time: the suite got {share:.0%} of two processors ({problem})"
     pytest.skip(reason)
