@@ -123,7 +123,14 @@ class _Run:
                 "--IPKernelApp.exec_lines=__import__('helpers.imported_early')",
             ],
         )
-        self.client.on_cell_start = lambda cell, cell_index: setattr(self, "_reached", str(cell.id))
+        self.client.on_cell_start = self._reach
+
+    def _reach(self, cell: Any, cell_index: int) -> None:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # Where a cell ends just as Ctrl-C comes, Python 3.11 (asyncio.wait_for in nbclient) loses that.
+            raise asyncio.CancelledError
+        self._reached = str(cell.id)
 
     async def start(self) -> None:
         self.client.km = manager = self.client.create_kernel_manager()

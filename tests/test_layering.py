@@ -15,11 +15,11 @@ ENGINES = ("endpoint", "rehearsal", "conformance", "progress", "hosting")
 # Package: (files, lines), at most. `jitkit` stands for its own modules, without the engines. Lower a number when its
 # package gets smaller; a change that needs a higher one says in its commit what users get for it.
 BUDGETS = {
-    "helpers": (29, 9_245),
+    "helpers": (29, 9_252),
     "jitkit": (11, 1_030),
     "jitkit.endpoint": (21, 4_415),
     "jitkit.rehearsal": (33, 8_100),
-    "jitkit.conformance": (20, 2_800),
+    "jitkit.conformance": (20, 2_801),
     "jitkit.progress": (23, 5_978),
     "jitkit.hosting": (6, 1_410),
 }

@@ -88,7 +88,7 @@ def start(config: Path, tmp_path: Path) -> Iterator[Start]:
     yield starter
     for process in processes:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
 
 def test_a_good_endpoint_passes(start: Start, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

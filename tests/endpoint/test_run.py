@@ -117,7 +117,7 @@ def test_the_command_refuses_in_words_and_with_exit_code_1(
     environment: dict[str, str], changes: dict[str, str]
 ) -> None:
     command = [sys.executable, "-m", "helpers", "endpoint", "--port", "0"]
-    done = subprocess.run(command, env=environment | changes, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, env=environment | changes, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (1, "")
     assert "Next: " in done.stderr
     assert "Traceback" not in done.stderr
@@ -355,12 +355,12 @@ def test_one_message_cannot_fill_the_log() -> None:
 def test_the_process_log_is_json_lines_whatever_arrives(start: Start) -> None:
     process, url = start()
     host, port = url.split("/")[2].split(":")
-    with socket.create_connection((host, int(port)), timeout=5) as raw:
+    with socket.create_connection((host, int(port)), timeout=60) as raw:
         raw.sendall(b"\x16\x03\x01\x02\x00" + entra.CANARY.encode() + b"\r\n\r\n")
         raw.recv(1000)
     assert httpx.get(url).status_code == 200
     process.terminate()
-    _, text = process.communicate(timeout=10)
+    _, text = process.communicate(timeout=60)
     assert [json.loads(line)["level"] for line in text.splitlines()] == ["WARNING"]
     assert entra.CANARY not in text
 
@@ -378,7 +378,7 @@ def test_a_request_that_is_being_answered_gets_its_answer_before_the_end(start: 
     body = json.dumps(entra.envelope(entra.context("s3cret"))).encode()
     head = f"POST {entra.ROUTE} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
     head += f"Content-Length: {len(body)}\r\nAuthorization: Bearer {entra.bearer()}\r\n\r\n"
-    with socket.create_connection((host, int(port)), timeout=5) as raw:
+    with socket.create_connection((host, int(port)), timeout=60) as raw:
         raw.sendall(head.encode() + body[:100])
         time.sleep(0.3)
         process.terminate()
@@ -389,7 +389,7 @@ def test_a_request_that_is_being_answered_gets_its_answer_before_the_end(start: 
             answer += chunk
     assert answer.startswith(b"HTTP/1.1 200")
     assert b"UpdatePassword" in answer
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=60) == 0
 
 
 async def test_a_crowd_of_strangers_does_not_keep_a_known_caller_waiting(endpoint: Endpoint) -> None:

@@ -41,11 +41,11 @@ def serving(seeded: Path, home: Path, *options: str) -> Iterator[dict[str, Any]]
     assert process.stdout
     try:
         line = process.stdout.readline()
-        assert line, process.communicate(timeout=30)
+        assert line, process.communicate(timeout=60)
         yield json.loads(line)
     finally:
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=60)
     assert (process.returncode, output, errors) == (0, "", ""), (process.returncode, errors)
 
 

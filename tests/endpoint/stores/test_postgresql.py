@@ -262,5 +262,5 @@ async def test_what_hashes_cost_is_told_at_the_start(store: LegacyStore, caplog:
 async def _threads_rest(store: LegacyStore) -> None:
     """Wait until no thread of the store waits for the database any more: each takes a piece of other work."""
     readers = vars(store)["_readers"]
-    together = threading.Barrier(20, timeout=4)
+    together = threading.Barrier(20, timeout=60)
     await asyncio.gather(*(asyncio.wrap_future(readers.submit(together.wait)) for _ in range(20)))
