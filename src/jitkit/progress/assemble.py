@@ -22,6 +22,7 @@ from jitkit.progress.tables import (
     index_in,
     micros,
     moments,
+    numbered,
     remark,
     tidy,
     times,
@@ -88,8 +89,8 @@ def from_files(found: Found, flag: str = "") -> Tables:
         undated = (tables.users["migrated_at"] == seen_at) & ~tables.users["user_id"].isin(dated)
         tables.remarks = (*tables.remarks, remark("undated", int(undated.sum())))
     # The files keep what no line of the ledger has: of a long log that is most of its memory.
-    ids = tables.sign_ins["correlation_id"]
-    tables.sign_ins["correlation_id"] = ids.where(index_in(ids, tables.ledger["correlation_id"]) >= 0)
+    ids, known = tables.sign_ins["correlation_id"], pd.Index(tables.ledger["correlation_id"].dropna().unique())
+    tables.sign_ins["correlation_id"] = numbered(index_in(ids, known), known)
     tables.sources = tuple(found.sources)
     # Beside a table of users, audits and lists of users are not needed.
     needed = {*(KINDS if "users" in found.parts else (*KINDS, "audits", "directory"))}

@@ -134,7 +134,7 @@ def waiting(tables: Tables) -> pd.DataFrame:
     if tables.as_of is not None:
         ours &= (moments(states.last_attempts(tables)[left]) >= tables.as_of - _NOW).to_numpy()
     blocked = states.states(tables).to_numpy()[left] == "blocked"
-    held = (cause.isin(states.HELD_BACK) | ours) & ~blocked
+    held = (cause.isin(states.HELD_BACK).to_numpy() | ours) & ~blocked
     return pd.DataFrame({"cause": cause, "held": held, "blocked": blocked, "column": column})
 
 
@@ -142,10 +142,11 @@ def waiting(tables: Tables) -> pd.DataFrame:
 def standing(tables: Tables) -> pd.Series:
     """Give each user a part of the whole: confirmed, unconfirmed, not_covered, held_back, blocked or waiting."""
     left, state = waiting(tables), states.states(tables)
-    result = np.where(state.isin(states.CONFIRMED), "confirmed", state.astype("object"))
-    parts = np.select([left["blocked"], left["held"]], ["blocked", "held_back"], "waiting")
-    result[tables.users["migrated_at"].isna()] = parts
-    return pd.Series(result, index=state.index)
+    result = state.to_numpy(dtype="object")
+    result[state.isin(states.CONFIRMED).to_numpy()] = "confirmed"
+    parts = np.array(["waiting", "held_back", "blocked"], dtype="object")
+    result[tables.users["migrated_at"].isna()] = parts[np.where(left["blocked"].to_numpy(), 2, left["held"])]
+    return pd.Series(pd.Categorical(result), index=state.index)
 
 
 @once

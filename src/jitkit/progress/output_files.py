@@ -27,18 +27,23 @@ if TYPE_CHECKING:
 WORKBOOK: Final = "report.xlsx"
 _OF_THE_OWNER: Final = ("stragglers.csv", WORKBOOK)  # they list people by their ids
 _MOST_ROWS: Final = 20_000  # of a sheet; longer tables are in their CSV alone
+_AT_ONCE: Final = 50_000  # rows of a CSV: more would need much memory
 _NOTE: Final = ".collected.json"
 _ACTS: Final = ("=", "#", "+", "-", "@")  # what a spreadsheet reads, or would on the next edit, as more than text
 
 
 def as_csv(frame: pd.DataFrame) -> bytes:
     """Write a table as CSV that a spreadsheet opens: with its mark of UTF-8, times in UTC, and nothing that acts."""
-    rows = pa.table([_csv_cells(column) for _, column in frame.items()], names=[*map(str, range(len(frame.columns)))])
-    heading = frame.head(0).to_csv(index=False, lineterminator="\n")
+    written = io.BytesIO(frame.head(0).to_csv(index=False, lineterminator="\n").encode("utf-8-sig"))
+    written.seek(0, io.SEEK_END)
     with TemporaryDirectory() as folder:  # DuckDB writes files alone, in a quarter of the time
         path = Path(folder, "rows.csv")
-        duckdb.from_arrow(rows).write_csv(str(path), header=False, timestamp_format="%Y-%m-%d %H:%M:%S")
-        return heading.encode("utf-8-sig") + path.read_bytes()
+        for begin in range(0, len(frame), _AT_ONCE):
+            cells = [_csv_cells(column) for _, column in frame.iloc[begin : begin + _AT_ONCE].items()]
+            rows = duckdb.from_arrow(pa.table(cells, names=[*map(str, range(len(cells)))]))
+            rows.write_csv(str(path), header=False, timestamp_format="%Y-%m-%d %H:%M:%S")
+            written.write(path.read_bytes())
+    return written.getvalue()
 
 
 def _csv_cells(column: pd.Series) -> pa.Array:

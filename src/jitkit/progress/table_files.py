@@ -42,7 +42,18 @@ from jitkit.progress.log_analytics import (
     shape_of,
     translate,
 )
-from jitkit.progress.tables import AS_WRITTEN, KINDS, NEEDED, Source, Spelling, give_back, plain_text, tidy, united
+from jitkit.progress.tables import (
+    AS_WRITTEN,
+    KINDS,
+    NEEDED,
+    Source,
+    Spelling,
+    give_back,
+    numbered,
+    plain_text,
+    tidy,
+    united,
+)
 
 _MOST_ROWS: Final = 100_000_000  # a few kilobytes of Parquet may say that they are more
 _AT_ONCE: Final = 1_000_000  # rows
@@ -511,4 +522,4 @@ class _Numbered:
 
     def column(self) -> pd.Categorical:
         texts = pa.chunked_array(self._texts, pa.string()).to_pandas()
-        return pd.Categorical.from_codes(np.concatenate(self._codes), pd.Index(texts, dtype="str"))
+        return numbered(np.concatenate(self._codes), pd.Index(texts, dtype="str"))

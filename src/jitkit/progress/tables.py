@@ -215,12 +215,12 @@ class Tables:
     @cached_property
     def people(self) -> np.ndarray:
         """For each sign-in, the row of its user; -1 for a user who is not in scope."""
-        return self._rows_of_users(self.sign_ins["user_id"])
+        return index_in(self.sign_ins["user_id"], self.users["user_id"])
 
     @cached_property
     def callers(self) -> np.ndarray:
         """For each line of the ledger, the row of its user; -1 for a user who is not in scope."""
-        return self._rows_of_users(self.ledger["user_id"])
+        return index_in(self.ledger["user_id"], self.users["user_id"])
 
     @cached_property
     def joined(self) -> tuple[np.ndarray, np.ndarray]:
@@ -238,10 +238,6 @@ class Tables:
         """Marks the sign-ins that succeeded."""
         return self.sign_ins["result_code"].eq(0).to_numpy(dtype=bool, na_value=False)
 
-    def _rows_of_users(self, ids: pd.Series) -> np.ndarray:
-        rows = index_in(ids.cat.categories, self.users["user_id"])
-        return np.append(rows, -1).astype("int32")[ids.cat.codes.to_numpy()]
-
 
 def _extent(log: pd.DataFrame, rows: int, *, absent: bool) -> Extent:
     if not len(log):
@@ -254,6 +250,14 @@ def give_back() -> None:
     """Give memory that is free back to the system; the C library of Linux would keep it."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def numbered(codes: np.ndarray, texts: pd.Index) -> pd.Categorical:
+    """Keep texts that are different, and for each row the number of one of them; -1 for none."""
+    column = pd.Categorical.from_codes(codes, texts)
+    # To see that they are different, pandas made a Python text of each and a hash table, and would keep both.
+    getattr(column.categories, "_cache", {}).clear()
+    return column
 
 
 def once(figure: Callable[Concatenate[Tables, _Further], _Figure]) -> Callable[Concatenate[Tables, _Further], _Figure]:
@@ -391,8 +395,12 @@ def row_of(frame: pd.DataFrame, at: int) -> str:
 
 def index_in(texts: pd.Series | pd.Index, known: pd.Series | pd.Index) -> np.ndarray:
     """Find the first position of each text in `known`, by Apache Arrow; -1 where it is not there, or missing."""
-    found = pc.index_in(_arrow(texts), value_set=_arrow(known).combine_chunks(), skip_nulls=True)
-    rows: np.ndarray = found.fill_null(-1).to_numpy()
+    if isinstance(texts.dtype, pd.CategoricalDtype):
+        column: Any = texts.array
+        rows: np.ndarray = np.append(index_in(column.categories, known), np.int32(-1))[column.codes]
+    else:
+        found = pc.index_in(_arrow(texts), value_set=_arrow(known).combine_chunks(), skip_nulls=True)
+        rows = found.fill_null(-1).to_numpy()
     return rows
 
 
@@ -608,7 +616,7 @@ def _categories(column: pd.Series) -> pd.Series:
     texts = _inert(pd.Series(column.cat.categories.astype("str"))).str.lower()
     rows, wanted = pd.factorize(texts.where(texts != ""), sort=True)
     codes = np.append(rows, -1).astype("int32")[column.cat.codes.to_numpy()]
-    return pd.Series(pd.Categorical.from_codes(codes, wanted.astype("str")), index=column.index)
+    return pd.Series(numbered(codes, wanted.astype("str")), index=column.index)
 
 
 def _flat(column: pd.Series) -> pd.Series:
