@@ -90,9 +90,9 @@ def test_not_even_a_killed_rehearsal_leaves_anybody_behind(tmp_path: Path) -> No
 def test_ctrl_c_is_not_lost_where_a_cell_ends_at_that_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wait_for = asyncio.wait_for
 
-    async def losing(task: asyncio.Task[object], timeout: float) -> object:
+    async def losing(task: asyncio.Task[object], seconds: float) -> object:
         monkeypatch.setattr(asyncio, "wait_for", wait_for)
-        result = await wait_for(task, timeout)
+        result = await wait_for(task, seconds)
         signal.raise_signal(signal.SIGINT)
         # As in Python 3.11, which returns a result that came together with the cancellation.
         with contextlib.suppress(asyncio.CancelledError):
