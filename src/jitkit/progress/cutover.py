@@ -14,8 +14,6 @@ from jitkit.progress.figures import day
 from jitkit.progress.forecast import Forecast, interval
 from jitkit.progress.wording import say
 
-__all__ = ["CutOver", "cut_over"]
-
 _EVERY: Final = 14  # days between two candidates
 _SURE: Final = 0.9
 _EVEN: Final = 0.5

@@ -28,8 +28,6 @@ from jitkit.progress.silence import COLUMN, DAY, Floats, Times, days_silent, day
 from jitkit.progress.tables import Tables, give_back, micros, once
 from jitkit.progress.wording import say
 
-__all__ = ["LINES", "Forecast", "exponential", "forecast", "interval", "straight_line"]
-
 CALIBRATION: Final = tomllib.loads((files("jitkit.progress") / "calibration.toml").read_text(encoding="utf-8"))
 """How far the range is widened, and how often it held; `benchmarks/calibration.py` writes it."""
 

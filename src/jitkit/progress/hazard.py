@@ -24,8 +24,6 @@ from scipy.linalg import block_diag
 
 from jitkit.progress.silence import DAY, Floats, Spells, Times
 
-__all__ = ["NOISE", "Hazard", "Window", "days_of", "fit_hazard"]
-
 Window = tuple[pd.Timestamp, pd.Timestamp]
 
 NOISE: Final = 0.15  # how much similar days differ, as the sigma of a logarithm, beyond chance

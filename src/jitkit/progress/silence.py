@@ -9,8 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["COLUMN", "DAY", "Floats", "Spells", "Times", "Visits", "days_silent", "days_since", "spells", "times_of"]
-
 Floats = npt.NDArray[np.float64]
 
 COLUMN: Final = "last_legacy_sign_in"
@@ -73,8 +71,8 @@ def _set_off(flagged: Floats, moved: Floats) -> Floats:
     The first to come are as far from the beginning as they are from each other.
     """
     hours = np.floor(flagged * 24).astype(int)
-    hours = hours if len(np.unique(hours)) <= _MOST_HOURS else hours // 24
-    wave_of = np.unique(hours, return_inverse=True)[1]
+    hours = hours if len(pd.unique(hours)) <= _MOST_HOURS else hours // 24
+    wave_of, _ = pd.factorize(hours, sort=True)
     done = np.flatnonzero(~np.isnan(moved))
     order = done[np.argsort(moved[done])]
     first = pd.DataFrame({"wave": wave_of[order], "moved": moved[order]}).groupby("wave").head(_FIRST)
@@ -136,7 +134,7 @@ def spells(silent: Floats, times: Times, visits: Visits) -> Spells:
     inside = (at > start[row]) & (at < end[row] - np.where(np.isnan(moved[row]), 0, _VISIT))
     row, at = row[inside], at[inside]
     rows, starts = np.concatenate([np.arange(len(start)), row]), np.concatenate([start, at])
-    order = np.lexsort((starts, rows))
+    order = np.lexsort((starts, rows)) if len(row) else np.arange(len(rows))
     rows, starts, tried = rows[order], starts[order], order >= len(start)
     last = np.append(rows[1:] != rows[:-1], True)
     ends = np.where(last, end[rows], np.append(starts[1:], 0))

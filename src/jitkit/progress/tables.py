@@ -254,10 +254,9 @@ def give_back() -> None:
 
 def numbered(codes: np.ndarray, texts: pd.Index) -> pd.Categorical:
     """Keep texts that are different, and for each row the number of one of them; -1 for none."""
-    column = pd.Categorical.from_codes(codes, texts)
-    # To see that they are different, pandas made a Python text of each and a hash table, and would keep both.
-    getattr(column.categories, "_cache", {}).clear()
-    return column
+    # To see that they are different, pandas would make a Python text of each and a hash table, and keep both.
+    of_texts = getattr(pd.CategoricalDtype, "_from_fastpath", pd.CategoricalDtype)
+    return pd.Categorical.from_codes(codes, dtype=of_texts(texts, ordered=False))
 
 
 def once(figure: Callable[Concatenate[Tables, _Further], _Figure]) -> Callable[Concatenate[Tables, _Further], _Figure]:
