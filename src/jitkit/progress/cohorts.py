@@ -7,7 +7,6 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2_contingency
 
 from jitkit.errors import BadTable
 from jitkit.progress.figures import kaplan_meier, quantile, refusal, wilson
@@ -223,6 +222,8 @@ def _measure(tables: Tables, at: pd.Timestamp, groups: dict[str, pd.Series]) -> 
 
 def _unlike(users: pd.DataFrame, at: pd.Timestamp) -> str:
     """Name the column in which the groups, as they were before a campaign, differ by more than a lot explains."""
+    from scipy.stats import chi2_contingency  # takes half a second to load, and only campaigns need it
+
     moved, group = (users["migrated_at"] < at).to_numpy(), users.index.get_level_values("group")
     traits = {"flagged at": users["flagged_at"].dt.floor("D").astype("str")}
     traits |= {str(name): grouped(users[name]) for name in users if name not in KINDS["users"] and name != COLUMN}

@@ -115,10 +115,8 @@ def reasons(tables: Tables) -> pd.Series:
     """
     users, log, called = tables.users, tables.sign_ins, figures.calls(tables)
     waiting = users["migrated_at"].isna().to_numpy()
-    result = np.empty(len(users), dtype=object)
-    # numpy.full would make a text of its own for each user.
-    result.fill(REASONS["unread" if "sign_ins" in tables.unread else "untold"])
-    result[figures.covered(tables, users["flagged_at"])] = NEVER_TRIED
+    unseen = np.array([REASONS["unread" if "sign_ins" in tables.unread else "untold"], NEVER_TRIED], dtype=object)
+    result = unseen[figures.covered(tables, users["flagged_at"]).astype(int)]
     times = called["time"] - figures.skew(tables)  # on Entra's clock
     logged = _rows(tables, log["time"], tables.people, log[["result_code", "callout_error"]], _of_sign_in)
     answered = _rows(tables, times, called["row"].to_numpy(), called[["action", "cause"]], _of_call)
@@ -186,9 +184,7 @@ def states(tables: Tables) -> pd.Series:
     users, until = tables.users, tables.extents["sign_ins"].until
     moved, since, flagged = users["migrated_at"].notna(), users["migrated_at"] - _APART, users["flagged_at"]
     confirmed = figures.last_sign_in(tables, tables.succeeded) >= micros(since)
-    result = np.empty(len(users), dtype=object)
-    result.fill("not_covered")
-    result[figures.covered(tables, since)] = "unconfirmed"
+    result = np.array(["not_covered", "unconfirmed"], dtype=object)[figures.covered(tables, since).astype(int)]
     result[confirmed] = by_value(users["path"], lambda path: CONFIRMED[PATHS.index(path)], CONFIRMED[-1])[confirmed]
     result[~moved] = by_value(reasons(tables), _state_of)
     unseen = ~moved & np.isin(result, ("never_seen", "flagged"))
