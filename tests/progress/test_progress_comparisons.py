@@ -157,14 +157,16 @@ def test_a_pilot_of_long_ago_makes_nobody_else_too_young_and_the_young_come_last
 
 def test_empty_cells_many_values_and_dates_still_make_few_cohorts() -> None:
     frame = people(500, [1.0] * 100, x="y")
-    days = [f"{START + pd.Timedelta(days=n):%Y-%m-%d}" for n in range(500)]
-    frame = frame.assign(city=[None, *[f"c{n}" for n in range(499)]], last=days, age=range(500))
+    days = pd.Series(pd.date_range(START, periods=500))
+    frame = frame.assign(city=[None, *[f"c{n}" for n in range(499)]], last=days.dt.strftime("%Y-%m-%d"), age=range(500))
+    frame["spelled"] = days.dt.strftime("%d.%m.%Y")
     tables = Tables(users=frame, as_of=START + pd.Timedelta(days=10))
-    for by in ("city", "last", "age", "x"):
+    for by in ("city", "last", "spelled", "age", "x"):
         found = cohorts(tables, by)
         assert found["users"].sum() == 500
         assert len(found) <= 42
     assert len(cohorts(tables, "last")) == len(cohorts(tables, "age")) == 5
+    assert cohorts(tables, "spelled").equals(cohorts(tables, "last"))
     assert "(empty)" in set(cohorts(Tables(users=frame.head(20)), "city")["cohort"])
 
 

@@ -103,6 +103,33 @@ def test_dates_and_words_are_read_as_days_of_silence() -> None:
     assert days_silent(words.drop(columns="last_legacy_sign_in"), flagged, START) is None
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        ["01.03.2026", "20.2.2026", "02.03.2025 23:59"],
+        ["3/1/2026", "2/20/2026", "3/2/2025"],
+        ["20260301", "20260220", "20250302"],
+    ],
+)
+def test_dates_are_read_in_every_spelling_that_shows_what_is_the_month(written: list[str]) -> None:
+    users = pd.DataFrame({"last_legacy_sign_in": [*written, ""]})
+    found = days_silent(users, np.zeros(4), START.floor("D"))
+    assert found is not None
+    assert np.floor(found[0][:3]).tolist() in ([0, 9, 364], [0, 9, 363])
+    assert len(found[1]) == 4
+
+
+def test_numbers_are_days_and_dates_of_an_unknown_order_are_no_ranges() -> None:
+    days = pd.DataFrame({"last_legacy_sign_in": [1.0, 45.0, np.nan, 1200]})
+    for users in (days, days.astype("Int64"), days.astype("str").fillna("never")):
+        found = days_silent(users, np.zeros(4), START)
+        assert found is not None
+        assert found[0][[0, 1, 3]].tolist() == [1, 45, 1200]
+        assert not len(found[1])
+    for each in ("3/1/2026", "46326.5"):
+        assert days_silent(days.assign(last_legacy_sign_in=each), np.zeros(4), START) is None
+
+
 def test_a_record_of_after_the_flag_does_not_tell_the_silence_at_the_flag() -> None:
     dates = pd.DataFrame({"last_legacy_sign_in": ["2026-03-01", "2026-02-20", "2026-03-20"]})
     found = days_silent(dates, np.zeros(3), START.floor("D"))

@@ -134,10 +134,11 @@ def test_columns_that_name_people_are_no_groups(tmp_path: Path, column: str, cel
 def test_dates_numbers_and_shared_texts_stay_groups(tmp_path: Path) -> None:
     frame = users(
         last_legacy_sign_in=[f"2026-05-{1 + number % 28:02}" for number in range(80)],
+        joined=[f"{1 + number % 28}.{1 + number // 28}.2026" for number in range(80)],
         visits=[str(number) for number in range(80)],
         plan=[f"plan {number % 12}" for number in range(80)],
     )
-    assert Figures(read_tables(tmp_path, frame)).dimensions == ["last_legacy_sign_in", "visits", "plan"]
+    assert Figures(read_tables(tmp_path, frame)).dimensions == ["last_legacy_sign_in", "joined", "visits", "plan"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")

@@ -32,7 +32,7 @@ from jitkit.progress.cohorts import COLUMN, Campaign, campaigns, cohorts, course
 from jitkit.progress.figures import day, moment, quantile, span, wilson
 from jitkit.progress.findings import Finding, pace
 from jitkit.progress.forecast import Forecast
-from jitkit.progress.tables import PATHS, TEXTS, Tables, records
+from jitkit.progress.tables import DAY, PATHS, TEXTS, Tables, records
 from jitkit.progress.wording import say, table_of
 from jitkit.protocol import TIMEOUT_MS
 
@@ -49,7 +49,6 @@ _BARS: Final = {
     "outcomes": (figures.outcomes, "action", "Calls"),
     "remaining": (states.remaining, "reason", "Users"),
 }
-_DAY: Final = pd.Timedelta(days=1)
 _DAYS: Final = "Day (UTC)"
 _REFERRED: Final = re.compile(r"[hmp][0-9a-f]{10}")  # ids in a drawn picture that something in it refers to
 _OWN: Final = re.compile("|".join(["font-family:[^;]*;? ?", *_IN_PAGE]))  # what a page has a font and a colour for
@@ -166,7 +165,7 @@ def curve_chart(tables: Tables) -> Chart:
         _write_waiting(ax, wide, along, curve["in_scope"] - curve["migrated"])
 
     half = curve.loc[curve["migrated"] >= last["migrated"] / 2, "time"].iloc[0]
-    by = day(half) if half - first["time"] > _DAY else moment(half)
+    by = day(half) if half - first["time"] > DAY else moment(half)
     by_path = [(PATH_WORDS[path], last[path]) for path in paths]
     words = _words("curve_chart", first=first, last=last, paths=by_path, half=by, as_of=tables.as_of)
     labels = {name: _LINES[name]["label"] for name in curve.columns[1:]}
@@ -224,7 +223,7 @@ def pace_chart(tables: Tables, findings: Sequence[Finding]) -> Chart:
         if len(days) > 5:
             _space_dates(ax.xaxis, 6 if wide else 5)
         else:
-            ax.set_xticks(days + _DAY / 2, [_date(each) for each in days])
+            ax.set_xticks(days + DAY / 2, [_date(each) for each in days])
         _count_in_whole_numbers(ax.yaxis)
 
     most, last = daily.iloc[int(daily["moved"].to_numpy().argmax())], daily["moved"].iloc[: len(daily) - begun].tail(7)
@@ -237,12 +236,12 @@ def pace_chart(tables: Tables, findings: Sequence[Finding]) -> Chart:
 def _spans(tables: Tables, findings: Sequence[Finding]) -> list[tuple[Any, Any, str, str]]:
     """List the waves after the first one, and the findings that lie at a time: begin, end, words and a colour."""
     waves: Any = figures.waves(tables).iloc[1:].items()
-    spans = [(begin, begin + _DAY, f"wave of {day(begin)}, {count:,} users", "grey") for begin, count in waves]
+    spans = [(begin, begin + DAY, f"wave of {day(begin)}, {count:,} users", "grey") for begin, count in waves]
     for found in findings:
         if found.kind in _LOOKS["marks"] and found.since is not None:
             begin = found.since.floor("D")
             # A campaign is marked where it went out.
-            end = begin + _DAY if found.until is None or found.kind == "campaign" else found.until.ceil("D")
+            end = begin + DAY if found.until is None or found.kind == "campaign" else found.until.ceil("D")
             spans.append((begin, end, f"{found.label.lower()} of {day(begin)}", _LOOKS["marks"][found.kind]))
     return sorted(spans, key=lambda span: span[0])
 

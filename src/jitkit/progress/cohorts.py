@@ -10,15 +10,13 @@ import pandas as pd
 
 from jitkit.errors import BadTable
 from jitkit.progress.figures import kaplan_meier, quantile, refusal, wilson
-from jitkit.progress.tables import KINDS, TEXTS, Tables, once
+from jitkit.progress.tables import DAY, KINDS, TEXTS, Tables, measured, once
 
 NOTHING: Final = "(empty)"
 """The cohort of users whose cell is empty."""
 
 COLUMN: Final = "campaign"
 """The column of users with who was reminded: `reached 2026-07-21`, and `control 2026-07-21` for who was not."""
-
-_DAY: Final = pd.Timedelta(days=1)
 
 _MOST: Final = 40  # cohorts; the smaller ones are put together
 _JUDGED: Final = 20  # users from which on a cohort is called lagging
@@ -85,24 +83,14 @@ def grouped(column: pd.Series) -> pd.Series:
 
 def groups(column: pd.Series) -> list[str]:
     """Name the groups of filled cells: of dates and numbers in their order, of texts the most frequent first."""
-    words, values = grouped(column), _measured(column)
+    words, values = grouped(column), measured(column)
     names = words.value_counts().index if values is None else values.groupby(words).min().sort_values().index
     return [name for name in names if name != NOTHING]
 
 
-def _measured(column: pd.Series) -> pd.Series | None:
-    """Return the dates or numbers that a column holds; None where it holds texts."""
-    if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_numeric_dtype(column):
-        return column
-    filled = column.replace("", None)
-    numbers = pd.to_numeric(filled, errors="coerce")
-    dates = pd.to_datetime(filled, errors="coerce", utc=True, format="ISO8601")
-    return next((read for read in (numbers, dates) if read.notna().sum() == filled.notna().sum()), None)
-
-
 def _in_bands(column: pd.Series) -> pd.Series:
     """Cut dates and numbers into bands of equal size; leave texts as they are."""
-    values = _measured(column)
+    values = measured(column)
     if values is None:
         return column
     bands = pd.qcut(values, _BANDS, duplicates="drop")
@@ -138,7 +126,7 @@ def _fair(tables: Tables, codes: np.ndarray, groups: int, moved: np.ndarray) -> 
 
 
 def _in_days(lengths: pd.Series) -> np.ndarray:
-    return lengths.to_numpy() / _DAY.to_numpy()
+    return lengths.to_numpy() / DAY.to_numpy()
 
 
 class Effect(NamedTuple):
@@ -192,10 +180,10 @@ def campaigns(tables: Tables) -> list[Campaign]:
 def course(tables: Tables, sent: Campaign) -> pd.DataFrame:
     """Follow the share of both groups (0 to 1) that has moved by the end of each `day` around a campaign, -14 to 14."""
     users = tables.users.set_index("user_id")["migrated_at"]
-    days = range(-_COMPARED, 0 if tables.as_of is None else min(_COMPARED, (tables.as_of - sent.at) // _DAY))
+    days = range(-_COMPARED, 0 if tables.as_of is None else min(_COMPARED, (tables.as_of - sent.at) // DAY))
     rows: dict[str, Any] = {"day": list(days)}
     for name in _NAMES:
-        moved = (users[getattr(sent, name)] - sent.at) / _DAY
+        moved = (users[getattr(sent, name)] - sent.at) / DAY
         rows[name] = [float((moved < each + 1).mean()) for each in days]
     return pd.DataFrame(rows)
 
@@ -209,8 +197,8 @@ def _measure(tables: Tables, at: pd.Timestamp, groups: dict[str, pd.Series]) -> 
         raise refusal("no_flags")
     parts = {name: tables.users.loc[ids.index] for name, ids in groups.items()}
     unlike = _unlike(pd.concat(parts, names=["group"]), at)
-    days = min((tables.as_of - at) // _DAY, _COMPARED)
-    days = min(days, (at - flagged) // _DAY) if unlike else days
+    days = min((tables.as_of - at) // DAY, _COMPARED)
+    days = min(days, (at - flagged) // DAY) if unlike else days
     if days < _DAYS:
         raise refusal("few_days", days=max(days, 0), needed=_DAYS)
     extra, low, high, cells = (_by_change if unlike else _by_shares)(parts, at, days)
@@ -242,7 +230,7 @@ def _by_shares(parts: dict[str, pd.DataFrame], at: pd.Timestamp, days: int) -> t
     for group, users in parts.items():
         waiting = users[(users["flagged_at"] <= at) & ~(users["migrated_at"] < at)]
         _require(group, len(waiting))
-        rows.append((group, "after", len(waiting), int((waiting["migrated_at"] < at + days * _DAY).sum())))
+        rows.append((group, "after", len(waiting), int((waiting["migrated_at"] < at + days * DAY).sum())))
     cells = pd.DataFrame(rows, columns=["group", "period", "users", "migrated"])
     whole, share = cells["users"].to_numpy(), (cells["migrated"] / cells["users"]).to_numpy()
     low, high = wilson(cells["migrated"].to_numpy(), whole, quantile())

@@ -28,9 +28,9 @@ from jitkit.progress.figures import (
 )
 from jitkit.progress.hazard import fit_hazard
 from jitkit.progress.outages import OUTAGE, interruptions
-from jitkit.progress.silence import DAY, spells, times_of
+from jitkit.progress.silence import spells, times_of
 from jitkit.progress.states import REASONS, UNSEEN, advice, in_words, reasons
-from jitkit.progress.tables import TEXTS, Tables, micros, moments, once, records
+from jitkit.progress.tables import DAY, TEXTS, Tables, micros, moments, once, records
 from jitkit.protocol import CALLS_PER_SECOND, RETRY, TIMEOUT_MS
 
 _WEEK: Final = 7.0  # days, before which it is not known what is usual

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+
+from jitkit.progress.tables import DAY, SPELLED, times
 
 Floats = npt.NDArray[np.float64]
 
@@ -17,11 +20,12 @@ COLUMN: Final = "last_legacy_sign_in"
 Visits = tuple[npt.NDArray[np.int64], Floats]
 """Sign-ins to the new system: rows of users, and days since the origin."""
 
-DAY: Final = pd.Timedelta(days=1)
 _MOST_HOURS: Final = 100  # flagging hours that are kept as waves of their own; beyond that a wave is a day
 _FIRST, _FEW = 10, 3  # users by whose moves a wave begins, and the fewest that say so
 _VISIT: Final = 0.5  # days that a visit may last
 _KNOWN: Final = 0.5  # share of users of whom a last sign-in must be known
+_RANGE: Final = r"^\D*(\d{1,5})[^\d.,/]+(\d{1,5})\D*$"
+_MOST_DAYS: Final = 20_000  # a larger number is the serial number of a date
 
 
 class Times(NamedTuple):
@@ -41,9 +45,9 @@ class Times(NamedTuple):
         return np.bincount(days, minlength=int(np.floor(self.now)) + 1).astype(float)
 
 
-def days_since(origin: pd.Timestamp, times: pd.Series) -> Floats:
+def days_since(origin: pd.Timestamp, moments: pd.Series) -> Floats:
     """Return how many days each time is after the origin."""
-    return np.asarray((times - origin).dt.total_seconds(), dtype=float) / DAY.total_seconds()
+    return np.asarray((moments - origin).dt.total_seconds(), dtype=float) / DAY.total_seconds()
 
 
 def times_of(users: pd.DataFrame, as_of: pd.Timestamp) -> Times | None:
@@ -86,25 +90,29 @@ def days_silent(users: pd.DataFrame, flagged: Floats, origin: pd.Timestamp) -> t
     """Read how many days each user had been silent when flagged (NaN: not known), and on which day they were seen last.
 
     Dates that were exported before a flag count up to the export: what came in between, nobody recorded. Words such as
-    `31-90 days before` count as the middle of their range, and a word without a number as twice the largest of these.
-    Who went on using the old system is a visitor on that day, and how silent before is not known. The second part is
-    empty for words. Returns None where too few users have one.
+    `31-90 days before` count as the middle of their range, a number as days, and a word without a number as twice the
+    largest of these. Who went on using the old system is a visitor on that day, and how silent before is not known. The
+    second part is empty for words. Returns None where too few users have one.
     """
     if COLUMN not in users:
         return None
-    texts = users[COLUMN].astype("str").fillna("")
-    dates = pd.to_datetime(texts, errors="coerce", utc=True, format="ISO8601")
-    if dates.notna().sum() > _KNOWN * len(users):
-        seen = days_since(origin, dates) + 0.5
+    codes, texts = pd.factorize(users[COLUMN].astype("str").fillna(""))
+    words = pd.Series(texts)
+    dates = pd.to_datetime(words, errors="coerce", utc=True, format="ISO8601")
+    if dates.isna().all():
+        with suppress(ValueError):  # no row shows which number is the month
+            dates = times(words.where(words.str.fullmatch(SPELLED)))
+    seen = days_since(origin, dates)[codes] + 0.5
+    if np.isfinite(seen).sum() > _KNOWN * len(users):
         exported = np.nanmax(seen[seen <= np.nanmax(flagged) + 1], initial=-1.0)
         silent = np.maximum(np.minimum(flagged, exported) - seen, 0)
         silent[seen > flagged + 1] = np.nan  # what came before is not recorded any more
         return (silent, seen) if np.isfinite(silent).sum() > _KNOWN * len(users) else None
-    words = pd.Series(list(texts.unique()))
-    ranges = words.str.extract(r"(\d+)\D+(\d+)").astype(float)
-    middle = pd.Series(np.sqrt((ranges[0].to_numpy() + 1) * (ranges[1].to_numpy() + 1)), words)
-    middle[middle.isna() & (words != "").to_numpy()] = 2 * ranges[1].max()
-    known = np.asarray(texts.map(middle), dtype=float)
+    ranges = words.str.extract(_RANGE).astype(float)
+    numbers = pd.to_numeric(words, errors="coerce").where(lambda number: number.between(0, _MOST_DAYS))
+    middle = ((ranges[0] + 1) * (ranges[1] + 1)).pow(0.5).fillna(numbers)
+    middle[middle.isna() & (words != "")] = 2 * np.fmax(ranges[1].max(), numbers.max())
+    known = middle.to_numpy()[codes]
     return (known, np.empty(0)) if np.isfinite(known).sum() > _KNOWN * len(users) else None
 
 

@@ -103,7 +103,7 @@ class Found:
         return united(self.parts.get(kind, []))
 
 
-def read_table(path: Path | str, kind: str, spelling: Spelling = AS_WRITTEN) -> pd.DataFrame:
+def read_table(path: Path | str, kind: str) -> pd.DataFrame:
     """Read one of the tables from a file.
 
     Exports of Microsoft's logs are recognised by their columns.
@@ -112,7 +112,6 @@ def read_table(path: Path | str, kind: str, spelling: Spelling = AS_WRITTEN) -> 
         path: CSV, JSON (one object a line, an array, or pages of Graph), Parquet or an Excel workbook; or one of them
             packed by gzip.
         kind: users, sign_ins or ledger.
-        spelling: how its times are written, where no look can decide it.
 
     Returns:
         the table in its columns and types.
@@ -120,7 +119,7 @@ def read_table(path: Path | str, kind: str, spelling: Spelling = AS_WRITTEN) -> 
     Raises:
         BadTable: the file is missing, is of another kind, or does not fit.
     """
-    found = gather({kind: Path(path)}, (), spelling)
+    found = gather({kind: Path(path)}, ())
     if kind not in found.parts:
         raise BadTable(
             f"{Path(path).name} is no table of {kind}: it is taken for {found.sources[0].taken_for}.",

@@ -49,13 +49,14 @@ NEVER: Final = np.iinfo("int64").min
 """What `micros` returns for a missing time; pandas reads it as no time again."""
 
 LOGS: Final = ("sign_ins", "ledger")
-QUIET: Final = pd.Timedelta(days=2)
+DAY: Final = pd.Timedelta(days=1)
+QUIET: Final = 2 * DAY
 """How long a log may be silent at its ends before it counts as one that begins late or ends early."""
 _ROUND: Final = 10_000  # portals and tools stop an export at a multiple of this many rows
 
 _LARGEST: Final = 2**31 - 1
 _PIECE: Final = 250_000  # rows of texts that are sorted at a time
-_SPELLED: Final = (
+SPELLED: Final = (
     r"^(\d{1,2})([./])(\d{1,2})[./](\d{4})(?:,?\s+(\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:\s?[AaPp][Mm])?))?$"
 )
 # No migration has times outside of these; days that other systems write for "never" count as empty.
@@ -179,8 +180,7 @@ class Tables:
         users, later = self.users[~coming], self.users["migrated_at"] > moment
         users = users.assign(migrated_at=users["migrated_at"].mask(later), path=users["path"].mask(later))
         logs = {kind: getattr(self, kind) for kind in LOGS}
-        ends = {kind: int(log["time"].searchsorted(moment, side="right")) for kind, log in logs.items()}
-        ended = {kind: log.iloc[: ends[kind]] for kind, log in logs.items()}
+        ended = {kind: log.iloc[: int(log["time"].searchsorted(moment, side="right"))] for kind, log in logs.items()}
         return self.part(moment, self.users[coming], users=users, **ended)
 
     def part(self, as_of: pd.Timestamp | None, planned: pd.DataFrame, **tables: pd.DataFrame) -> Tables:
@@ -339,7 +339,7 @@ def _placed(texts: pd.Series, zone: str) -> pd.Series:
 
 def _spelled(texts: pd.Series, left: pd.Series, spelling: Spelling) -> pd.Series:
     """Read times as a browser or a spreadsheet writes them: 31.10.2026 14:05, 10/31/2026, 2:05:33.123 PM or 46326.5."""
-    parts = texts.where(left).str.extract(_SPELLED)
+    parts = texts.where(left).str.extract(SPELLED)
     numbers = pd.to_numeric(texts.where(left & (spelling.dates == "excel")), errors="coerce")
     if (unknown := left & numbers.isna() & parts[0].isna()).any():
         raise _Unfit(unknown)
@@ -532,7 +532,7 @@ def without_names(tables: Tables) -> Tables:
         texts = users[name].dropna()
         if name.lower() in COLUMNS["straggler"]["names"]:
             named.append(name)
-        elif pd.api.types.is_string_dtype(texts) and not _is_banded(texts):
+        elif pd.api.types.is_string_dtype(texts) and measured(pd.Series(texts.unique())) is None:  # else seen in bands
             values = texts[texts != ""]
             many = values.nunique() > max(_GROUPS, len(values) / 2)
             if many or pd.Series(values.unique()).str.contains(_ADDRESS).any():
@@ -543,11 +543,14 @@ def without_names(tables: Tables) -> Tables:
     return tables
 
 
-def _is_banded(texts: pd.Series) -> bool:
-    """Return whether the texts are numbers or dates, of which figures show bands alone."""
-    different = pd.Series(texts.unique())
-    dates = pd.to_datetime(different, errors="coerce", utc=True, format="ISO8601")
-    return bool(pd.to_numeric(different, errors="coerce").notna().all() or dates.notna().all())
+def measured(column: pd.Series) -> pd.Series | None:
+    """Return the dates or numbers that a column holds; None where it holds texts."""
+    if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_numeric_dtype(column):
+        return column
+    numbers = pd.to_numeric(filled := column.replace("", None), errors="coerce")
+    with suppress(ValueError):
+        return numbers if numbers.notna().sum() == filled.notna().sum() else times(filled)
+    return None
 
 
 def _one_row_per_user(users: pd.DataFrame) -> pd.DataFrame:
