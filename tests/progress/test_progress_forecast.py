@@ -170,6 +170,16 @@ def test_a_known_reminder_is_not_taken_for_the_usual_pace() -> None:
     assert made.days["migrated_low"].iloc[30] <= truth <= made.days["migrated_high"].iloc[30]
 
 
+def test_reminders_on_nearly_every_day_are_what_is_usual() -> None:
+    """A forecast by no day at all would go by what is supposed before any count."""
+    tables = after(12, people(exponential(2_000, 0.1, returning=0.7)))
+    mails = [START.floor("D") + pd.Timedelta(days=3 * number) for number in range(5)]
+    often, never = quick(tables, mails=mails), quick(tables)
+    assert often.odd_days == ()
+    pd.testing.assert_frame_equal(often.days, never.days)
+    assert len(quick(tables, mails=mails[:3]).odd_days) == 10
+
+
 @pytest.mark.parametrize("hours", [6, 14])
 def test_flags_set_hours_before_anybody_comes_do_not_move_the_forecast(hours: int) -> None:
     people_at_eight = people(exponential(2_000, 0.05, returning=0.8))
@@ -247,6 +257,12 @@ def test_a_forecast_of_past_days_that_failed_is_told_and_widens_the_range() -> N
     assert failed.backtest["factor"] > 1.8
     assert "times as many came in the end as it expected, and for that the range above is wider" in failed.tried
     assert "times as many" not in steady.tried
+
+
+def test_users_without_a_time_of_flagging_are_no_part_of_what_is_tried_on_the_past() -> None:
+    flagged, others = people(exponential(400, 0.2)), people(np.full(300, 25.0), app="other").assign(flagged_at=pd.NaT)
+    with_others, alone = forecast(after(30, flagged, others), days=30), forecast(after(30, flagged), days=30)
+    assert with_others.backtest == alone.backtest
 
 
 def test_the_range_is_wider_after_a_forecast_that_failed() -> None:

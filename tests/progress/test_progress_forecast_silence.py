@@ -139,9 +139,10 @@ def test_a_record_of_after_the_flag_does_not_tell_the_silence_at_the_flag() -> N
     assert days_silent(dates.assign(last_legacy_sign_in="2027-01-01"), np.zeros(3), START) is None
 
 
-def test_people_without_any_record_are_expected_like_those_with_one() -> None:
-    """Three in ten have no record, and nobody of a planned wave has one."""
-    users, later = habits(2_000, 5, lost=0.3), habits(500, 6).assign(migrated_at=pd.NaT, last_legacy_sign_in="")
+@pytest.mark.parametrize("lost", [0.0, 0.3])
+def test_people_without_any_record_are_expected_like_those_with_one(lost: float) -> None:
+    """Nobody of a planned wave has a record, and in the first wave none or three in ten are lost."""
+    users, later = habits(2_000, 5, lost=lost), habits(500, 6).assign(migrated_at=pd.NaT, last_legacy_sign_in="")
     later = later.assign(user_id="p" + later["user_id"], flagged_at=START + pd.Timedelta(days=40))
     found = made(pd.concat([users, later]), cut=30)
     assert found.kind == "silence"
@@ -149,6 +150,15 @@ def test_people_without_any_record_are_expected_like_those_with_one() -> None:
     assert course.iloc[9] > found.migrated + 5
     # Within 50 days, more than half of the first wave came.
     assert course.iloc[60] - course.iloc[9] > 200
+
+
+def test_who_waits_without_a_record_when_all_with_one_have_moved_is_not_expected() -> None:
+    users = habits(200, 4).assign(migrated_at=START + pd.Timedelta(days=3))
+    users.loc[0, ["migrated_at", "last_legacy_sign_in"]] = [pd.NaT, ""]
+    found = made(users)
+    assert found.kind == "silence"
+    assert set(found.days["migrated"]) == {199}
+    assert found.never_return is not None and found.never_return["estimate"] == 0.005
 
 
 def test_a_sign_in_begins_a_new_silence_unless_it_belongs_to_the_move() -> None:

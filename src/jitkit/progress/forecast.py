@@ -24,8 +24,8 @@ from jitkit.progress.cohorts import campaigns
 from jitkit.progress.figures import day, span
 from jitkit.progress.hazard import DRAWS, NOISE, Window, days_of, fit_hazard
 from jitkit.progress.outages import interruptions
-from jitkit.progress.silence import COLUMN, DAY, Floats, Times, days_silent, days_since, spells, times_of
-from jitkit.progress.tables import Tables, give_back, micros, once
+from jitkit.progress.silence import COLUMN, Floats, Times, days_silent, days_since, spells, times_of
+from jitkit.progress.tables import DAY, Tables, give_back, micros, once
 from jitkit.progress.wording import say
 
 CALIBRATION: Final = tomllib.loads((files("jitkit.progress") / "calibration.toml").read_text(encoding="utf-8"))
@@ -267,8 +267,7 @@ class _Played(NamedTuple):
 def _known_windows(tables: Tables, mails: list[pd.Timestamp], deadline: pd.Timestamp | None) -> list[Window]:
     """Return the days of reminders, the week before a deadline, and the outages that the logs show."""
     sent = [*mails, *(each.at for each in campaigns(tables))]
-    broken = interruptions(tables)
-    long = broken[broken["until"] - broken["since"] >= _LONG]
+    long = interruptions(tables).loc[lambda broken: broken["until"] - broken["since"] >= _LONG]
     last = [] if deadline is None else [(deadline - 7 * DAY, deadline)]
     return [*((at, at + _AFTER_MAIL) for at in sent), *zip(long["since"], long["until"], strict=True), *last]
 
@@ -394,10 +393,11 @@ def _try_on_the_past(case: _Case, as_of: pd.Timestamp, times: Times) -> tuple[fl
     """
     held = min(30, round(times.now - times.flagged.min()) // 3)
     then = as_of - held * DAY
+    case = case._replace(held=case.held[:0], users=case.users.dropna(subset="flagged_at"))  # others are not forecast
     past = times_of(case.users, then)
     if past is None or held < 1 or _too_early(past, len(case.users)) or not np.isnan(past.moved).any():
         return 0.0, None
-    played = _play(case._replace(held=case.held[:0]), then, held)
+    played = _play(case, then, held)
     total, courses = int(played.sizes.sum()), played.parts[0] + played.parts[1]
     moments = then + pd.to_timedelta(np.arange(held + 1), unit="D")
     moved = pd.DatetimeIndex(case.users["migrated_at"].dropna()).sort_values()

@@ -22,7 +22,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.linalg import block_diag
 
-from jitkit.progress.silence import DAY, Floats, Spells, Times
+from jitkit.progress.silence import Floats, Spells, Times
+from jitkit.progress.tables import DAY
 
 Window = tuple[pd.Timestamp, pd.Timestamp]
 
@@ -31,6 +32,7 @@ DRAWS: Final = 300
 _ODD: Final = 3.0  # standard deviations that make a day odd …
 _ODD_RATIO: Final = 0.4  # … and the least distance on the logarithmic scale
 _BUSY: Final = 6.0  # moves a day, after which a day without any is no chance
+_LEFT: Final = 10  # moves on the days that are like the others: without these, reminders are what is usual
 _LATER: Final = 730  # days, after which who has not come is taken to come never
 _ROUNDS: Final = 30  # in which the shares of wrong records are found
 _WRONG: Final = (0.02, 10.0)  # share of wrong records that is taken for granted, and how many users' worth
@@ -51,10 +53,10 @@ _FALLS: Final = 0.3 * (_KNOTS - _KNOTS[0]) - 0.175 * (_KNOTS - _KNOTS[0]) ** 2  
 
 
 def days_of(windows: Iterable[Window], times: Times) -> set[int]:
-    """Return the numbers of the days so far on which the windows lie."""
-    spans = [((start - times.origin) / DAY, (end - times.origin) / DAY) for start, end in windows]
-    days = {day for first, last in spans for day in range(int(np.floor(first)), int(np.ceil(last)) + 1)}
-    return {day for day in days if 0 <= day <= times.now}
+    """Return the numbers of the days so far on which the windows lie; none where hardly a user moved on the others."""
+    spans = [((start - times.origin) // DAY, -((times.origin - end) // DAY)) for start, end in windows]
+    days = {day for day in range(len(times.per_day)) if any(first <= day <= last for first, last in spans)}
+    return days if np.delete(times.per_day, sorted(days)).sum() >= _LEFT else set()
 
 
 def _closed_days(per_day: Floats) -> set[int]:
@@ -83,7 +85,7 @@ class Records:
     """How far the records of last sign-ins are right, and how fast everybody moves, whatever the record."""
 
     wrong: Floats  # share of records of each group of silence that say nothing
-    alike: float  # share of those who wait without a record who are like the others who wait
+    alike: tuple[float, float]  # share of those without a record who are like the others: who wait, and at the flag
     survival: Floats  # share of everybody, and of each group of silence (rows), that still waits at each age in days
     hazard: Floats  # of everybody, at each age
 
@@ -122,7 +124,7 @@ def _records(some: Spells, now: float) -> Records:
     lost = unknown & started
     waits = survival[0, np.clip(now - some.start[lost], 0, days - 1).astype(int)]
     ratio = min(1.0, (some.moved[lost].sum() + 2) / ((1 - waits).sum() + 2))
-    alike = min(1.0, ratio * waits.sum() / max(some.open[lost].sum(), 1))
+    alike = min(1.0, ratio * waits.sum() / max(some.open[lost].sum(), 1)), ratio
     return Records(np.full(_ROUGH, _WRONG[0] * bool(some.silent.any())), alike, survival, hazard)
 
 
@@ -153,7 +155,7 @@ class Hazard:
         weeks = np.diff(np.append(0.0, ends)) / 7
         steps = np.random.default_rng(0).normal(0, _WALK, (len(self.draws), len(ends)))
         walk = np.cumsum(steps * np.sqrt(weeks), axis=1)
-        rate = rate.reshape(len(size), len(ends), -1) * np.exp(walk.T)[None] * np.maximum(passed, 0)[..., None]
+        rate = rate.reshape(len(size), len(ends), DRAWS) * np.exp(walk.T)[None] * np.maximum(passed, 0)[..., None]
         moves = np.einsum("g,gtd->dt", size, -np.expm1(-np.cumsum(rate, axis=1)))
         return np.hstack([np.zeros((len(moves), 1)), moves[:, :days]]), rows.sum() - moves[:, -1]
 
@@ -169,14 +171,15 @@ def _alike(waiting: Spells, now: float, records: Records) -> tuple[npt.NDArray[A
     waited = np.maximum(now - waiting.start, 0)
     age = np.where(planned, -np.floor(waiting.start - now) - 1, np.floor(1.5 * np.log1p(waited))).astype(int)
     _, wave = np.unique(age, return_inverse=True)
-    lost = np.bincount(wave, np.where(known, 1 - right, records.alike))
+    alike = np.where(planned, records.alike[1], records.alike[0])
+    lost = np.bincount(wave, np.where(known, 1 - right, alike))
     sure = np.bincount(wave, np.where(known & ~waiting.tried, right, 0))
     # Where nobody of a wave has a right record, those of the others stand for them, and else the middle of the knots.
     share = np.where(sure > _FEW, lost / np.maximum(sure, _FEW), 0)
     share += lost[sure <= _FEW].sum() / max(sure.sum(), _FEW)
     weight = np.where(known, right, 0) * np.where(waiting.tried, 1, 1 + share[wave])
     if sure.sum() <= _FEW:
-        weight = np.where(waiting.tried, weight, records.alike)
+        weight = np.where(waiting.tried, weight, alike)
         waiting = replace(waiting, silent=np.where(waiting.tried, 0.0, _MIDDLE))
     some = weight > 0
     waiting, age, weight = waiting.only(some), age[some], weight[some]
