@@ -45,7 +45,7 @@ def test_each_candidate_tells_who_is_left_and_who_needs_a_new_password() -> None
     assert (row["left_low"], row["left"], row["left_high"]) == tuple(np.round(np.quantile(left, (0.1, 0.5, 0.9))))
     come = np.minimum(400 + 40 * (10 + np.arange(10)), 950) - (1_000 - left)
     assert row["resets"] == np.round(np.median(come))
-    assert row["tickets"] == np.ceil(come.mean() / 2)
+    assert row["tickets"] == np.ceil(row["resets"] / 2)
     assert (row["chance"], row["risk"]) == (0, "high")
 
 
@@ -68,19 +68,37 @@ def test_no_day_is_named_when_none_meets_the_target() -> None:
 
 def test_it_says_when_those_who_still_come_have_come_and_what_else_would_change() -> None:
     made = course()
-    lines = [(line, made.days["date"].iloc[-1], 500, moved, 900) for line, moved in (("do_nothing", 700), ("fix", 800))]
+    moved = {"do_nothing": 700, "fix": 800, "fix_and_remind": 850}
+    lines = [(line, made.days["date"].iloc[-1], 500, number, 900) for line, number in moved.items()]
     lined = replace(
         made, lines=pd.DataFrame(lines, columns=["line", "date", "migrated_low", "migrated", "migrated_high"])
     )
     plan = cut_over(lined, 0.02)
     # The middle course brings 550 by its 38th day: 95 % of that, 522, have come on the 36th.
     assert plan.settled == pd.Timestamp("2026-05-08", tz="UTC")
-    assert "By 8 May 2026, 95 % of those who still come until then have come." in plan.reason
-    assert "If what holds people back is fixed now, it is about 200 instead of 300." in plan.reason
+    assert "Of those who still come until 11 May 2026, 95 % have come by 8 May 2026." in plan.reason
+    assert "If what holds people back is fixed now, about 200 are left on 11 May 2026 instead of 300." in plan.reason
+    assert "If those who wait are reminded too, about 150 are left on 11 May 2026 instead of 300." in plan.reason
     assert plan.left["fix"] == {"left_low": 100, "left": 200, "left_high": 500}
     assert plan.dates["come"].tolist() == pytest.approx(
         [0, 14 * 14.5 / 550, 28 * 14.5 / 550][: len(plan.dates)], abs=0.01
     )
+
+
+def test_where_nobody_is_held_back_a_reminder_is_all_that_would_change() -> None:
+    made = course()
+    lines = [
+        (line, made.days["date"].iloc[-1], 500, number, 900) for line, number in (("do_nothing", 700), ("fix", 700))
+    ]
+    lines.append(("fix_and_remind", made.days["date"].iloc[-1], 500, 750, 900))
+    named = pd.DataFrame(lines, columns=["line", "date", "migrated_low", "migrated", "migrated_high"])
+    reason = cut_over(replace(made, lines=named), 0.02).reason
+    assert "If those who wait are reminded, about 250 are left" in reason and "holds people back" not in reason
+
+
+def test_the_tickets_follow_from_the_new_passwords_that_are_shown() -> None:
+    dates = cut_over(course(slow=3), 0.3).dates  # whose mean is far from its middle
+    assert dates["tickets"].tolist() == np.ceil(dates["resets"] / 4).tolist()
 
 
 def test_a_chance_that_is_nought_on_every_day_is_not_shown() -> None:

@@ -178,7 +178,8 @@ def forecast_chart(forecast: Forecast, tables: Tables) -> Chart:
     made = made if len(made) else forecast.days.assign(line="do_nothing")
     lines = {str(name): part for name, part in made.groupby("line", sort=False)}
     if "fix" in lines and not (lines["fix"]["migrated"].to_numpy() > lines["do_nothing"]["migrated"].to_numpy()).any():
-        del lines["fix"]  # nobody is held back
+        # Nobody is held back.
+        lines = {name.removeprefix("fix_and_"): part for name, part in lines.items() if name != "fix"}
     ends = {name: part.iloc[-1] for name, part in lines.items()}
 
     def draw(ax: Axes, wide: bool) -> None:

@@ -98,15 +98,14 @@ def cut_over(forecast: Forecast, target_share: float = 0.05, *, tickets_per_rese
     middle = np.median(forecast.paths, axis=0) - forecast.migrated
     share = middle / max(middle[-1], 1)
     settled = days.iloc[int(np.argmax(share >= _SETTLED))] if middle[-1] >= 1 else None
-    ends = forecast.lines.groupby("line").last()
     lasts = {"do_nothing": dict(zip(_LEFT, interval(left[:, -1]).tolist(), strict=True))}
-    for line, row in ends.iterrows():
+    for line, row in forecast.lines.groupby("line").last().iterrows():
         lasts[str(line)] = {name: forecast.in_scope - int(row[moved]) for name, moved in _LEFT.items()}
     columns = (
         days.iloc[chosen].reset_index(drop=True),
         *interval(left[:, chosen]),
         *interval(come),
-        np.ceil(come.mean(axis=0) * tickets_per_reset).astype(int),
+        np.ceil(interval(come)[1] * tickets_per_reset).astype(int),
         share[chosen].round(3),
         chance[chosen].round(3),
         np.select([chance[chosen] >= _SURE, chance[chosen] >= _EVEN], ["low", "medium"], "high"),
