@@ -182,6 +182,12 @@ def test_without_logs_nothing_is_said_of_tries_outages_and_tokens(tmp_path: Path
     logged = Tables(users=users(), sign_ins=sign_ins())
     page = Page(Figures(logged).report(tmp_path).read_text(encoding="utf-8")).text
     assert "wrong password was typed" in page and "valid token" not in page
+    bare = Tables(users=users(), sign_ins=sign_ins(), ledger=ledger().assign(cause=None))
+    page = Page(Figures(bare).report(tmp_path).read_text(encoding="utf-8")).text
+    assert "valid token" not in page and "Entra called a second time" in page
+    unread = Tables(users=users(), ledger=ledger().query("attempt != 2"))
+    page = Page(Figures(unread).report(tmp_path).read_text(encoding="utf-8")).text
+    assert "valid token" not in page and "Entra called" not in page and "The calls never came near" in page
 
 
 def test_the_answers_are_true_of_one_of_everybody_and_of_a_slow_pace() -> None:

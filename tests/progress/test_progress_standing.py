@@ -78,7 +78,9 @@ def test_who_is_turned_away_by_us_is_not_counted_among_those_who_never_come(figu
     assert never == pytest.approx(shop, abs=2)
     everybody = forecast(figures.tables, with_backtest=False).never_return
     assert everybody is not None and everybody["estimate"] * (PEOPLE + DEALERS) > never + 150
-    assert "Not counted here: 400 people whom we hold back" in figures.answers["Who never comes back?"]
+    assert figures.answers["Who never comes back?"].endswith(
+        "Not counted here: 400 people whom we hold back ourselves."
+    )
 
 
 def test_without_the_whole_log_it_is_open_who_is_held_back(figures: Figures, tmp_path: Path) -> None:
@@ -86,7 +88,13 @@ def test_without_the_whole_log_it_is_open_who_is_held_back(figures: Figures, tmp
     parts = alone.everybody
     assert (parts["confirmed"], parts["unconfirmed"], parts["not_covered"]) == (0, 0, alone.counts["migrated"])
     assert "only a sign-in log of the whole time would show" in alone.answers["Who never comes back?"]
-    assert "Held back by us, at least" in alone.report(tmp_path).read_text(encoding="utf-8")
+    page = alone.report(tmp_path).read_text(encoding="utf-8")
+    assert "Held back by us, at least" in page and "Moved, and a sign-in confirms it, at least" in page
+    assert "There is no log to compare the flag with." in page
+    assert "agree about" not in page and "contradicts itself" not in page
+    assert "or send a reminder" in do_next(alone.tables)["action"].iloc[0]
+    whole = html.unescape(figures.report(tmp_path / "whole").read_text(encoding="utf-8"))
+    assert "The flag, the sign-in log and the endpoint's ledger agree about" in whole
 
 
 def test_a_groups_reasons_are_compared_with_those_of_the_others(figures: Figures) -> None:
@@ -126,7 +134,8 @@ def test_what_to_do_next_names_owner_people_and_the_list(figures: Figures, tmp_p
     )
     assert bar < rests < step < answers < past
     assert (
-        "300 tried, and the endpoint was not asked; 100 more of a group in which almost nobody has moved: most" in page
+        "300 tried, and the endpoint was not asked; 100 more of a group in which almost nobody has moved: "
+        "for most of those who tried, the endpoint was not asked" in page
     )
     pace = figures.answers["How fast?"].split(" people a day")[0]
     assert f"and {pace} a day in the last 7 days" in page  # the same number as in the answer
@@ -157,6 +166,16 @@ def test_an_attempt_that_broke_on_our_side_holds_back_while_it_is_recent(figures
     broken = broken.assign(result_code=1100001, callout_error=1003005)
     tables = Tables(users=figures.tables.users, sign_ins=pd.concat([figures.tables.sign_ins, broken]))
     assert waiting(tables).loc[waits, "held"].tolist() == [False, True]
+    steps = do_next(tables).set_index("because")
+    over, now = (
+        steps[steps.index.str.contains("sign-in broke|failed: ")].sort_values("owner", ascending=False).itertuples()
+    )
+    assert over[0] == "tried more than a week ago, and the sign-in broke"
+    assert (over.people, over.owner, over.action) == (1, "sender of reminders", "Ask these people to try again.")
+    assert (now.people, now.owner) == (1, "operator of the endpoint")
+    listed = Figures(tables).frames["stragglers"].set_index("user_id").loc[waits]
+    assert listed["do_next"].tolist() == [over.action, now.action]
+    assert listed["last_cause"].str.startswith("failed: ").all()
 
 
 def test_what_is_true_now_comes_before_what_is_over(figures: Figures) -> None:

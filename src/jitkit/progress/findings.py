@@ -116,8 +116,7 @@ def waiting(tables: Tables) -> pd.DataFrame:
     """
     users = tables.users
     left, flagged = users["migrated_at"].isna().to_numpy(), users["flagged_at"].notna().to_numpy()
-    cause = reasons(tables)
-    cause = cause.mask(~flagged[left], REASONS["staged"]) if flagged.any() else cause
+    cause = reasons(tables).mask(~flagged[left] & flagged.any(), REASONS["staged"])
     unseen, column = cause.isin(UNSEEN).to_numpy(), np.full(len(cause), "", dtype=object)
     gone, tried, left_out = ~left, left.copy(), left.copy()
     tried[left], left_out[left] = ~unseen, cause.isin(states.LEFT_OUT)
@@ -132,7 +131,8 @@ def waiting(tables: Tables) -> pd.DataFrame:
     down, broke = {states.BLOCKED + each for each in OUTAGE}, (states.BROKEN, "refused: ")
     ours = states.by_value(cause, lambda reason: reason in down or reason.startswith(broke)).astype(bool)
     if tables.as_of is not None:
-        ours &= (moments(states.last_attempts(tables)[left]) >= tables.as_of - _NOW).to_numpy()
+        old = ours & (moments(states.last_attempts(tables)[left]) < tables.as_of - _NOW).to_numpy()
+        ours, cause = ours & ~old, cause.mask(old, REASONS["broke_before"])
     blocked = states.states(tables).to_numpy()[left] == "blocked"
     held = (cause.isin(states.HELD_BACK).to_numpy() | ours) & ~blocked
     return pd.DataFrame({"cause": cause, "held": held, "blocked": blocked, "column": column})
