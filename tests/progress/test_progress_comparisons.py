@@ -139,7 +139,7 @@ def test_a_group_that_was_just_flagged_hides_no_lag_of_another(since: float) -> 
     assert np.isnan(found["fair_share"]["forum"])
     chart = cohort_chart(tables, "app")
     assert dict(zip(chart.data["group"], chart.data["lags"], strict=True))["forum"] == "too young to compare"
-    assert "By app, 1 of 3 groups lag: wiki" in chart.alt
+    assert "By app, 1 of 3 groups lags: wiki" in chart.alt
 
 
 def test_a_pilot_of_long_ago_makes_nobody_else_too_young_and_the_young_come_last() -> None:

@@ -178,6 +178,17 @@ def test_an_attempt_that_broke_on_our_side_holds_back_while_it_is_recent(figures
     assert listed["last_cause"].str.startswith("failed: ").all()
 
 
+def test_causes_of_one_outage_are_one_action(figures: Figures) -> None:
+    waits = figures.tables.users.query("app == 'Shop' and migrated_at.isna()")["user_id"].iloc[1:4].tolist()
+    asked = pd.DataFrame(
+        {"user_id": waits, "time": START + (DAYS - 1) * DAY, "action": "Block", "correlation_id": waits}
+    )
+    asked = asked.assign(cause=["down", "breaker_open", "breaker_open"])
+    steps = do_next(Tables(figures.tables.users, figures.tables.sign_ins, asked))
+    (outage,) = steps[steps["owner"] == "owner of the old system"].itertuples()
+    assert (outage.people, outage.because.count("; ")) == (3, 1)
+
+
 def test_what_is_true_now_comes_before_what_is_over(figures: Figures) -> None:
     waits = figures.tables.users.query("app == 'Shop' and migrated_at.isna()")["user_id"].head(8).tolist()
     since = START + 10.5 * DAY

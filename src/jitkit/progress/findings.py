@@ -262,12 +262,12 @@ def _interruptions(tables: Tables, certificate_ends: pd.Timestamp | None) -> Ite
     largest = found.nlargest(_MOST, "failed").sort_index()
     for row in records(largest):
         since, until, before = row["since"], row["until"], row["good_before"]
-        past = tables.as_of is not None and until < tables.as_of - _NOW
-        more, step = _words("outage_before" if past else "outage_now", **row)
+        over = TEXTS["findings"]["outage_before"]["next"] * (tables.as_of is not None and until < tables.as_of - _NOW)
+        more, step = "", over + row["fix"]
         if certificate_ends is not None and abs(since - certificate_ends) <= DAY:
             more, step = _words("outage_by_certificate", ends=day(certificate_ends))
         elif row["cause"].startswith(_UNREACHED) and before < since.normalize():
-            more, step = _words("outage_since_midnight", good_before=moment(before))
+            more, step = _words("outage_since_midnight", good_before=moment(before), over=over)
         yield _finding("interruption", "outage", lasted=span(until - since), more=more, step=step, **row)
     if len(found) > len(largest):
         rest = found.drop(largest.index)
