@@ -69,6 +69,12 @@ def test_the_time_axis_fits_the_migration(span: str, label: str) -> None:
     assert min(text.get_fontsize() for text in [*ax.get_xticklabels(), *ax.texts, ax.xaxis.label]) >= 10
 
 
+def test_half_moved_on_the_day_on_which_the_middle_one_did() -> None:
+    frame = users().assign(migrated_at=[f"2026-11-{n:02}T13:00Z" for n in range(3, 9)])
+    title = charts.curve_chart(Tables(users=frame, as_of=pd.Timestamp("2026-11-20T00:00Z"))).title
+    assert title == "6 of 6 users have moved, half of them by 5 Nov 2026"
+
+
 def test_labels_at_the_ends_of_lines_do_not_cover_each_other() -> None:
     frame = users().assign(path=["callout", "silent", "reset", None, None, None])
     (ax,) = charts.curve_chart(Tables(users=frame)).picture().axes

@@ -32,6 +32,7 @@ def test_a_spreadsheet_reads_the_csv_files_as_utf_8_with_times_that_it_knows(fol
         assert path.read_bytes().startswith("\ufeff".encode()), path.name
     text = as_csv(pd.DataFrame({"at": [pd.Timestamp("2026-11-02T09:05:30Z"), pd.NaT], "who": ["Zoë", "=1"]}))
     assert text.decode() == "\ufeffat,who\n2026-11-02 09:05:30,Zoë\n,'=1\n"
+    assert (folder / "latency.csv").read_text(encoding="utf-8-sig").splitlines()[-1] == '"> 2,000 ms",,2'
 
 
 def test_the_workbook_has_a_sheet_a_table_with_real_dates_and_numbers(folder: Path) -> None:

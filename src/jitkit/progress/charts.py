@@ -164,7 +164,7 @@ def curve_chart(tables: Tables) -> Chart:
             _space_dates(ax.xaxis, 6 if wide else 5)
         _write_waiting(ax, wide, along, curve["in_scope"] - curve["migrated"])
 
-    half = curve.loc[curve["migrated"] >= last["migrated"] / 2, "time"].iloc[0]
+    half = tables.users["migrated_at"].clip(upper=last["time"]).quantile(0.5, interpolation="lower")
     by = day(half) if half - first["time"] > DAY else moment(half)
     by_path = [(PATH_WORDS[path], last[path]) for path in paths]
     words = _words("curve_chart", first=first, last=last, paths=by_path, half=by, as_of=tables.as_of)

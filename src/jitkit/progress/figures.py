@@ -52,8 +52,8 @@ def day(time: Any) -> str:
 
 
 def moment(time: Any) -> str:
-    """Write a moment: `22 Nov 2026 16:20 UTC`; None is `no time`."""
-    return "no time" if time is None else f"{day(time)} {time:%H:%M} UTC"
+    """Write a moment: `22 Nov 2026 16:20 UTC`; a missing one is `no time`."""
+    return "no time" if pd.isna(time) else f"{day(time)} {time:%H:%M} UTC"
 
 
 def iso(time: Any) -> str | None:

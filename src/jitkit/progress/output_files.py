@@ -50,7 +50,7 @@ def _csv_cells(column: pd.Series) -> pa.Array:
     if pd.api.types.is_datetime64_any_dtype(column):
         return pa.array(column.dt.tz_localize(None))
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        return pa.array(column, from_pandas=True)
+        return pa.array(column.replace([np.inf, -np.inf], np.nan), from_pandas=True)
     texts = column.astype("str").replace("", None)
     return pa.array(texts.str.replace(r"^([=+\-@\t\r])", r"'\1", regex=True), from_pandas=True)
 
