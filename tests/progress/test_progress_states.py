@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -112,6 +113,17 @@ def test_stragglers_are_told_by_id_with_what_hinders_them_and_without_names() ->
     assert list(found["last_cause"])[1] == "blocked: locked"
     assert found["last_attempt"].isna().tolist() == [True, False, False]
     assert stragglers(Tables()).empty
+
+
+def test_a_column_of_users_that_is_called_as_one_of_the_list_keeps_its_values(tmp_path: Path) -> None:
+    """A list of users from Graph has the state in which people live."""
+    tables = Tables(users=users().assign(state="Hesse", do_next="call"), sign_ins=sign_ins(), ledger=ledger())
+    found = stragglers(tables)
+    assert list(found["state"]) == ["never_seen", "blocked", "attempted"]
+    assert set(found["user_state"]) == {"Hesse"}
+    Figures(tables).report(tmp_path)
+    listed = pd.read_csv(tmp_path / "stragglers.csv")
+    assert set(listed["user_do_next"]) == {"call"} and listed["do_next"].nunique() == 3
 
 
 minutes = st.integers(0, 59).map(lambda minute: f"2026-11-02T09:{minute:02}:00Z")

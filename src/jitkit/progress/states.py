@@ -257,7 +257,8 @@ def stragglers(tables: Tables) -> pd.DataFrame:
     hidden = {*KINDS["users"], *COLUMNS["straggler"]["names"]}
     extra = [name for name in users.columns if name not in KINDS["users"] and name.lower() not in hidden]
     some = ~state.isin({*MOVED} - {"unconfirmed"}).to_numpy()
-    listed = users.loc[some, ["user_id", "flagged_at", *extra]].reset_index(drop=True)
+    own = {name: f"user_{name}" for name in ("state", "last_attempt", "last_cause", "do_next")}
+    listed = users.loc[some, ["user_id", "flagged_at", *extra]].rename(columns=own).reset_index(drop=True)
     listed.insert(1, "state", pd.Series(state.to_numpy()[some], dtype="str"))
     listed.insert(2, "last_attempt", moments(last_attempts(tables)[some]))
     listed.insert(3, "last_cause", pd.Series(cause[some], dtype="str"))
