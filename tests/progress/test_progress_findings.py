@@ -323,6 +323,13 @@ def test_a_filter_offers_bands_of_dates_in_their_order_and_selects_by_them() -> 
     assert sum(figures.only(last_legacy_sign_in=band).counts["in_scope"] for band in bands) == 199
     assert figures.only(last_legacy_sign_in=dates[0]).counts["in_scope"] == dates.count(dates[0])
     assert figures.values("visits") == ["0", "1", "2", "3", "4", "5", "6"]
+    wave = figures.tables.users.assign(user_id="p" + figures.tables.users["user_id"])
+    wave["flagged_at"] = pd.Timestamp("2026-09-01T00:00Z")
+    with_wave = Tables(users=pd.concat([figures.tables.users, wave]), as_of=figures.tables.as_of).until(
+        pd.Timestamp("2026-08-01T00:00Z")
+    )
+    parts = [Figures(with_wave).only(last_legacy_sign_in=band).tables.planned for band in bands]
+    assert sum(map(len, parts)) == len(with_wave.planned) - 1 == 199
     assert figures.values("shoe_size") == []
 
 

@@ -41,16 +41,15 @@ def at(days: float) -> Figures:
 def test_the_first_report_and_its_repetition_have_nothing_earlier_and_all_that_is_open_needs_action(
     tmp_path: Path,
 ) -> None:
-    changes = at(15).changes(tmp_path)
+    changes = at(15).write(tmp_path)
     assert changes.since is None and str(changes).startswith("This folder holds no report of an earlier moment")
-    at(15).report(tmp_path)
-    assert at(15).changes(tmp_path) == changes
+    assert at(15).write(tmp_path) == changes
     assert "Lagging: app “Dealers”" in changes.trouble
 
 
 def test_the_next_report_counts_what_moved_who_is_held_back_and_what_is_new(tmp_path: Path) -> None:
     at(15).report(tmp_path)
-    changes = at(21).changes(tmp_path)
+    changes = at(21).write(tmp_path)
     assert (changes.since, changes.counts["migrated"]) == (START + 15 * DAY, 60)
     assert changes.counts["in_scope"] == 0 and sum(changes.held_back_by.values()) == changes.counts["held_back"]
     assert changes.new == changes.trouble == ("Outage of 22 Mar 2026",)
@@ -59,16 +58,15 @@ def test_the_next_report_counts_what_moved_who_is_held_back_and_what_is_new(tmp_
 
 def test_what_is_over_is_gone_and_is_not_new_again(tmp_path: Path) -> None:
     at(21).report(tmp_path)
-    later = at(29).changes(tmp_path)
+    later = at(29).write(tmp_path)
     assert "Outage of 22 Mar 2026" in later.gone and not later.new and not later.trouble
     assert "No longer: Outage of 22 Mar 2026" in str(later)
-    at(29).report(tmp_path)
-    assert at(30).changes(tmp_path).gone == ()
+    assert at(30).write(tmp_path).gone == ()
 
 
 def test_an_outage_between_two_reports_is_new_though_it_is_over(tmp_path: Path) -> None:
     at(15).report(tmp_path)
-    changes = at(30).changes(tmp_path)
+    changes = at(30).write(tmp_path)
     assert "Outage of 22 Mar 2026" in changes.new and "Outage of 22 Mar 2026" not in changes.trouble
 
 
@@ -78,15 +76,15 @@ def test_a_report_of_the_same_moment_replaces_its_row_and_compares_with_the_one_
     rows = pd.read_csv(tmp_path / history.FILE)
     assert rows["as_of"].tolist() == ["2026-03-17T00:00:00Z", "2026-03-23T00:00:00Z"]
     assert rows["migrated"].tolist() == [150, 210]
-    assert at(21).changes(tmp_path).since == START + 15 * DAY
-    assert at(15).changes(tmp_path).since is None
+    assert at(21).write(tmp_path).since == START + 15 * DAY
+    assert at(15).write(tmp_path).since is None
 
 
 def test_a_log_that_is_no_longer_complete_needs_action(tmp_path: Path) -> None:
     at(15).report(tmp_path)
     cut = migration()
     log = cut.sign_ins[cut.sign_ins["time"] < START + 14 * DAY]
-    ends = Figures(Tables(users=cut.users, sign_ins=log, as_of=START + 19 * DAY)).changes(tmp_path)
+    ends = Figures(Tables(users=cut.users, sign_ins=log, as_of=START + 19 * DAY)).write(tmp_path)
     assert "Incomplete: sign-in log" in ends.trouble
 
 

@@ -30,8 +30,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_spreadsheet_reads_the_csv_files_as_utf_8_with_times_that_it_knows(folder: Path) -> None:
     for path in folder.glob("*.csv"):
         assert path.read_bytes().startswith("\ufeff".encode()), path.name
-    text = as_csv(pd.DataFrame({"at": [pd.Timestamp("2026-11-02T09:05:30Z"), pd.NaT], "who": ["Zoë", "=1"]}))
-    assert text.decode() == "\ufeffat,who\n2026-11-02 09:05:30,Zoë\n,'=1\n"
+    times = [pd.Timestamp("2026-11-02T09:05:30Z"), pd.NaT]
+    text = as_csv(pd.DataFrame({"at": times, "who": ["Zoë", "=1"], "=1": [1, 2]}))
+    assert text.decode() == "\ufeffat,who,'=1\n2026-11-02 09:05:30,Zoë,1\n,'=1,2\n"
     assert (folder / "latency.csv").read_text(encoding="utf-8-sig").splitlines()[-1] == '"> 2,000 ms",,2'
 
 
@@ -102,7 +103,7 @@ def test_the_pace_is_a_number(tmp_path: Path) -> None:
 
 def test_the_mail_has_a_subject_a_plain_text_and_pictures_that_it_brings_along(tmp_path: Path) -> None:
     figures = Figures(told())
-    mail = message_from_bytes(as_mail(figures, figures.changes(tmp_path)), policy=default)
+    mail = message_from_bytes(as_mail(figures, figures.write(tmp_path)), policy=default)
     assert mail["Subject"].startswith("Password migration: 3 of 6 moved (50 %) on 2 Nov 2026")
     assert mail["X-Unsent"] == "1" and mail["To"] is None
     plain, page = mail.get_body(("plain",)), mail.get_body(("html",))
@@ -121,7 +122,7 @@ def test_a_mail_holds_no_ids_and_markup_in_it_stays_text(tmp_path: Path) -> None
     lagging = pd.concat([users().assign(user_id=[f"{name}-{n}" for name in users()["user_id"]]) for n in range(60)])
     lagging["country"] = ["<b>X</b>" if pd.isna(at) else "DE" for at in lagging["migrated_at"]]
     figures = Figures(Tables(users=lagging, sign_ins=sign_ins(), as_of=pd.Timestamp("2026-11-20T00:00Z")))
-    text = as_mail(figures, figures.changes(tmp_path), "A & B").decode()
+    text = as_mail(figures, figures.write(tmp_path), "A & B").decode()
     mail = message_from_bytes(text.encode(), policy=default)
     body = mail.get_body(("html",))
     assert body is not None and "<b>" not in body.get_content() and "A &amp; B" in body.get_content()

@@ -88,6 +88,15 @@ def groups(column: pd.Series) -> list[str]:
     return [name for name in names if name != NOTHING]
 
 
+def are_like(column: pd.Series, others: pd.Series) -> np.ndarray:
+    """Mark the cells that are among others; of dates and numbers, those that lie between others."""
+    both = measured(pd.concat([column, others], ignore_index=True))
+    if both is None:
+        return column.isin(others).to_numpy()
+    known = both[len(column) :]
+    return both[: len(column)].between(known.min(), known.max()).to_numpy()
+
+
 def _in_bands(column: pd.Series) -> pd.Series:
     """Cut dates and numbers into bands of equal size; leave texts as they are."""
     values = measured(column)

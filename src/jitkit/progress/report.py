@@ -140,7 +140,7 @@ class Figures:
                 whole = tables.users[name]
                 chosen = (whole.astype("str") == value) | (cohorts.grouped(whole) == value)
                 users = users[chosen[users.index]]
-                planned = planned[planned[name].astype("str") == value] if len(planned) else planned
+                planned = planned[cohorts.are_like(planned[name], whole[chosen])] if len(planned) else planned
         sign_ins = tables.sign_ins[np.isin(tables.people, users.index)]
         ledger = tables.ledger[np.isin(tables.callers, users.index)]
         part = tables.part(tables.as_of, planned, users=users, sign_ins=sign_ins, ledger=ledger)
@@ -278,7 +278,7 @@ class Figures:
         self, folder: Path, title: str = "Password migration", export_problems: pd.DataFrame | None = None
     ) -> Changes:
         """Write the report, as `report` does, and return what changed since the last one of an earlier moment."""
-        past, row = history.read(folder), self._row()
+        past, row = history.read(folder), history.row(self.tables, self.counts | self.everybody, self.findings)
         changes = history.compare(past, row)
         numbers = self._metrics(changes)
         give_back()
@@ -291,17 +291,6 @@ class Figures:
         files["report.html"] = page.encode()
         write_all(folder, files)
         return changes
-
-    def changes(self, folder: Path | str) -> Changes:
-        """Compare with the last report of an earlier moment in a folder.
-
-        Raises:
-            BadTable: the folder's history was changed by another program.
-        """
-        return history.compare(history.read(Path(folder)), self._row())
-
-    def _row(self) -> dict[str, Any]:
-        return history.row(self.tables, self.counts | self.everybody, self.findings)
 
     def _page(self, **given: Any) -> str:
         differ = self.frames["reconciliation"].query("not agree")
