@@ -126,6 +126,10 @@ def test_numbers_are_days_and_dates_of_an_unknown_order_are_no_ranges() -> None:
         assert found is not None
         assert found[0][[0, 1, 3]].tolist() == [1, 45, 1200]
         assert not len(found[1])
+    mixed = pd.DataFrame({"last_legacy_sign_in": ["0-30 days", "> 30 days", "2026-02-20", "3/1/2026", "31-90 days"]})
+    found = days_silent(mixed, np.zeros(5), START)
+    assert found is not None
+    assert found[0].round().tolist()[:2] == [6, 180] and np.isnan(found[0]).tolist()[2:] == [True, True, False]
     for each in ("3/1/2026", "46326.5"):
         assert days_silent(days.assign(last_legacy_sign_in=each), np.zeros(4), START) is None
 

@@ -98,10 +98,10 @@ def days_silent(users: pd.DataFrame, flagged: Floats, origin: pd.Timestamp) -> t
         return None
     codes, texts = pd.factorize(users[COLUMN].astype("str").fillna(""))
     words = pd.Series(texts)
-    dates = pd.to_datetime(words, errors="coerce", utc=True, format="ISO8601")
+    dates, spelled = pd.to_datetime(words, errors="coerce", utc=True, format="ISO8601"), words.str.fullmatch(SPELLED)
     if dates.isna().all():
         with suppress(ValueError):  # no row shows which number is the month
-            dates = times(words.where(words.str.fullmatch(SPELLED)))
+            dates = times(words.where(spelled))
     seen = days_since(origin, dates)[codes] + 0.5
     if np.isfinite(seen).sum() > _KNOWN * len(users):
         exported = np.nanmax(seen[seen <= np.nanmax(flagged) + 1], initial=-1.0)
@@ -111,7 +111,7 @@ def days_silent(users: pd.DataFrame, flagged: Floats, origin: pd.Timestamp) -> t
     ranges = words.str.extract(_RANGE).astype(float)
     numbers = pd.to_numeric(words, errors="coerce").where(lambda number: number.between(0, _MOST_DAYS))
     middle = ((ranges[0] + 1) * (ranges[1] + 1)).pow(0.5).fillna(numbers)
-    middle[middle.isna() & (words != "")] = 2 * np.fmax(ranges[1].max(), numbers.max())
+    middle[middle.isna() & dates.isna() & ~spelled & (words != "")] = 2 * np.fmax(ranges[1].max(), numbers.max())
     known = middle.to_numpy()[codes]
     return (known, np.empty(0)) if np.isfinite(known).sum() > _KNOWN * len(users) else None
 
