@@ -217,6 +217,14 @@ def test_a_credential_that_asks_a_person_is_refused_before_anything_is_asked(
     assert "The credential browser asks a person" in capsys.readouterr().err
 
 
+def test_a_report_next_to_collected_tables_does_not_make_the_next_one_forget_their_note(tmp_path: Path) -> None:
+    row = {"user_id": ["a"], "flagged_at": ["2026-11-02T09:00Z"], "migrated_at": [None]}
+    save_tables(Tables(users=pd.DataFrame(row), as_of=pd.Timestamp("2026-11-09T09:00Z")), tmp_path)
+    for _ in range(2):
+        assert main(["report", str(tmp_path), "--out", str(tmp_path / "report")]) == 0
+        assert json.loads((tmp_path / "report" / "metrics.json").read_text())["as_of"] == "2026-11-09T09:00:00Z"
+
+
 def test_a_note_of_a_collection_that_was_changed_is_refused(tmp_path: Path) -> None:
     save_tables(Tables(users=pd.DataFrame({"user_id": ["a"], "migrated_at": [None]})), tmp_path)
     (tmp_path / ".collected.json").write_text("{}")

@@ -141,9 +141,9 @@ def save_tables(tables: Tables, folder: Path) -> None:
 
 
 def noted(tables: Tables, folder: Path) -> Tables:
-    """Take into new tables what `save_tables` noted in their folder, if they are all that lies there; return them."""
-    path = folder / _NOTE
-    if not path.exists() or {each.name for each in folder.glob("[!.]*")} != {f"{kind}.parquet" for kind in KINDS}:
+    """Take into new tables what `save_tables` noted in their folder, if they are all that was read; return them."""
+    path, read = folder / _NOTE, sorted(each.file for each in tables.sources)
+    if not path.exists() or read != sorted(f"{kind}.parquet" for kind in KINDS):
         return tables
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
