@@ -10,7 +10,7 @@ import pandas as pd
 
 from jitkit.errors import BadTable
 from jitkit.progress.collect import Archive
-from jitkit.progress.log_analytics import FLAG
+from jitkit.progress.log_analytics import FLAG, REQUESTS
 from jitkit.progress.table_files import Found
 from jitkit.progress.tables import (
     KINDS,
@@ -71,6 +71,7 @@ def from_files(found: Found, flag: str = "") -> Tables:
     Raises:
         BadTable: no file says who was moved, or several flags could be meant.
     """
+    _leave_out_requests(found)
     logs = {kind: found.table(kind) for kind in LOGS}
     audits, listed = found.table("audits"), found.table("directory")
     if "users" in found.parts:
@@ -97,6 +98,16 @@ def from_files(found: Found, flag: str = "") -> Tables:
     if unused := [f"{each.file} ({each.taken_for})" for each in found.sources if not needed & {*each.gives}]:
         tables.remarks = (*tables.remarks, remark("unused_files", len(unused), ", ".join(unused[:_NAMED])))
     return tables
+
+
+def _leave_out_requests(found: Found) -> None:
+    """Leave out requests where the files hold the endpoint's ledger or its traces as well: each call counts once."""
+    sources = [source for source in found.sources if "ledger" in source.gives]
+    requests = [source.taken_for == REQUESTS for source in sources]
+    parts = [*zip(found.parts.get("ledger", []), requests, strict=True)]
+    if any(requests) and any(len(part) for part, of_requests in parts if not of_requests):
+        found.parts["ledger"] = [part for part, of_requests in parts if not of_requests]
+        found.sources = [each._replace(gives=()) if each.taken_for == REQUESTS else each for each in found.sources]
 
 
 def _chosen(audits: pd.DataFrame, listed: pd.DataFrame, flag: str) -> str:

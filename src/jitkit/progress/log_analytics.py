@@ -98,6 +98,9 @@ class Shape(NamedTuple):
 SHAPES: Final = tuple(Shape(**each) for each in COLUMNS["shapes"])
 """What exports are; the first one that fits the columns of a file counts."""
 
+(REQUESTS,) = (shape.name for shape in SHAPES if shape.by == "requests")
+"""What a file is taken for that shows calls, and of many neither what was answered nor about whom."""
+
 
 def shape_of(names: Iterable[str]) -> Shape | None:
     """Find what an export is by its columns (as `plain_name` writes them); None if it is none that is known."""
