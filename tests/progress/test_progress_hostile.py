@@ -22,7 +22,7 @@ from jitkit.progress.report import Figures
 from jitkit.progress.table_files import gather, read_table
 from jitkit.progress.tables import Tables
 
-ESCAPE = "\x1b]0;owned\x07\x1b[31mred\u202e"
+ESCAPE = "\x1b]0;owned\x07\x1b[31mred\u202e\ufffe"
 FORMULAS = ["=HYPERLINK(1)", "+cmd|x", "-1+1", "@SUM(1)"]
 DRAWN = {"svg", "g", "defs", "path", "use", "text", "clipPath", "rect", "pattern"}
 HOSTILE = {"plain": "plain"} | {each: f"'{each}" for each in FORMULAS}
@@ -101,7 +101,7 @@ def test_escapes_reach_neither_the_terminal_nor_a_picture_nor_the_page(
     warned = "".join(str(warning.message) for warning in recwarn)
     page = (out / "report.html").read_text(encoding="utf-8")
     for text in (said, warned, page, (out / "cohorts.csv").read_text(encoding="utf-8")):
-        assert not set(text) & set("\x1b\x07\u202e")
+        assert not set(text) & set("\x1b\x07\u202e\ufffe")
     assert "owned" in said
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import openpyxl
 import pandas as pd
@@ -21,7 +22,7 @@ from story import ledger, sign_ins, told, users
 from helpers.__main__ import main
 from jitkit.errors import BadTable
 from jitkit.progress import states
-from jitkit.progress.command import read
+from jitkit.progress.command import read, report
 from jitkit.progress.figures import coverage, quality
 from jitkit.progress.tables import Tables
 
@@ -259,6 +260,23 @@ SIGN_INS: dict[str, Callable[[Path], Any]] = {
     "torn": lambda path: (path / "a.jsonl").write_text(
         "".join(json.dumps(row) + "\n" for row in graph_sign_ins()) + '{"createdDateTime": "2026-1'
     ),
+    "UTF-16 without its mark": lambda path: (path / "a.json").write_bytes(
+        json.dumps({"value": graph_sign_ins()}, indent=2).encode("utf-16-le")
+    ),
+    "PowerShell 5": lambda path: (path / "a.json").write_text(
+        json.dumps([row | {"createdDateTime": ticks(row["createdDateTime"])} for row in graph_sign_ins()]),
+        encoding="utf-16",
+    ),
+    "spaces around ids": lambda path: lines(
+        path / "a.jsonl", [row | {"userId": f" {row['userId']} "} for row in graph_sign_ins()]
+    ),
+    "a row of the year after next": lambda path: lines(
+        path / "a.jsonl",
+        [
+            *graph_sign_ins(),
+            graph_sign_ins()[3] | {"id": "id-c8", "createdDateTime": f"{datetime.now(UTC).year + 2}-01-01"},
+        ],
+    ),
     "two halves": lambda path: [
         lines(path / "a.jsonl", graph_sign_ins()[:5]),
         as_text(log_analytics()[3:]).to_csv(path / "b.csv", index=False),
@@ -272,6 +290,30 @@ USERS: dict[str, Callable[[Path], Any]] = {
         flagged_at="02.11.2026 09:00", migrated_at=users()["migrated_at"].str.slice(11, 19).radd("2.11.2026 ")
     ).to_csv(path / "u.csv", index=False),
     "workbook": lambda path: workbook(path / "u.xlsx", {"people": dated(own_users())}),
+    "a title above": lambda path: (path / "u.csv").write_text(
+        "Our users,,,,\n,,,,\n" + own_users().to_csv(index=False) + ",,,,\n"
+    ),
+    "a title above in a workbook": lambda path: workbook(path / "u.xlsx", {"people": titled(dated(own_users()))}),
+    "a word to a spreadsheet": lambda path: (path / "u.csv").write_text(
+        "sep=;\n" + own_users().to_csv(index=False, sep=";")
+    ),
+    "a word of PowerShell": lambda path: (path / "u.csv").write_text(
+        "#TYPE Selected.System.Object\n" + own_users().to_csv(index=False), encoding="utf-8-sig"
+    ),
+    "capital headings": lambda path: own_users().rename(columns=str.upper).to_csv(path / "u.csv", index=False),
+    "spaces": lambda path: (path / "u.csv").write_text(own_users().to_csv(index=False).replace(",", " , ")),
+    "bars": lambda path: own_users().to_csv(path / "u.csv", index=False, sep="|"),
+    "days of MySQL": lambda path: own_users(migrated_at=users()["migrated_at"].fillna("0000-00-00 00:00:00")).to_csv(
+        path / "u.csv", index=False
+    ),
+    "JSON of .NET": lambda path: (path / "u.json").write_text(
+        own_users(
+            flagged_at=ticks(users()["flagged_at"][0]),
+            migrated_at=[
+                ticks(each) if pd.notna(each) else "/Date(-62135596800000)/" for each in users()["migrated_at"]
+            ],
+        ).to_json(orient="records")
+    ),
     "capitals": lambda path: own_users(user_id=own_users()["user_id"].str.upper()).to_parquet(path / "u.parquet"),
     "other zone": lambda path: own_users(
         migrated_at=users()["migrated_at"].str.replace("T09:", "T10:").str.replace("Z", "+01:00")
@@ -288,11 +330,27 @@ USERS: dict[str, Callable[[Path], Any]] = {
         pd.DataFrame(directory(flags=False)).rename(columns={"id": "objectId"}).to_csv(path / "v.csv", index=False),
     ],
 }
+
+
+def ticks(text: str) -> str:
+    return f"/Date({pd.Timestamp(text).value // 1_000_000})/"
+
+
+def titled(frame: pd.DataFrame) -> pd.DataFrame:
+    """Put a title above the names."""
+    below = pd.DataFrame([[*frame.columns], *frame.astype("object").to_numpy().tolist()])
+    return below.set_axis(["Our users", *[""] * (len(frame.columns) - 1)], axis="columns")
+
+
 LEDGERS: dict[str, Callable[[Path], Any]] = {
     "own": lambda path: lines(path / "l.jsonl", own_ledger()),
     "messages": lambda path: as_text(traces(inside=True)).to_csv(path / "l.csv", index=False),
     "properties": lambda path: lines(path / "l.jsonl", traces(inside=False)),
     "requests": lambda path: as_text(requests()).to_csv(path / "l.csv", index=False),
+    "traces, and requests of the same calls": lambda path: [
+        lines(path / "l.jsonl", traces(inside=True)),
+        lines(path / "m.jsonl", [row | {"Properties": {}} for row in requests()]),
+    ],
     "requests of Application Insights": lambda path: (
         as_text(requests())
         .rename(
@@ -454,6 +512,15 @@ REFUSED: dict[str, tuple[str, str | list[Row], list[str]]] = {
     "two meanings": ("u.csv", "user_id,migrated_at\na,\nb,1/2/2026\n", ["row 2 of u.csv: “1/2/2026”", "--dates"]),
     "odd flag": ("u.jsonl", [{"id": "a", FLAG: True}, {"id": "b", FLAG: "maybe"}], [FLAG.lower(), "row 2 of u.jsonl"]),
     "odd code": ("s.csv", "time,user_id,result_code\n2026-11-02,a,0\n2026-11-02,b,1.5\n", ["row 2 of s.csv: “1.5”"]),
+    "a year alone": ("u.csv", "user_id,migrated_at\na,2026\n", ["row 1 of u.csv: “2026”"]),
+    "a word for a time": ("u.csv", "user_id,migrated_at\na,\nb,now\n", ["row 2 of u.csv: “now”"]),
+    "small letters of half a day": (
+        "s.csv",
+        'time,user_id,result_code\n"2/11/2026, 9:05:01 pm",a,0\n',
+        ["row 1 of s.csv: “2/11/2026, 9:05:01 pm”", "--dates"],
+    ),
+    "a user without an id": ("u.csv", "user_id,migrated_at\na,\n,2026-11-02\n", ["no user_id in row 2 of u.csv"]),
+    "no end": ("l.csv", "time,action,cause,duration_ms\n2026-11-02,Retry,wrong,inf\n", ["row 1 of l.csv: “inf”"]),
     "unknown ending": ("a.docx", "x", ["a.docx ends in .docx"]),
     "no gzip": ("a.csv.gz", "x", ["a.csv.gz is broken"]),
     "no workbook": ("a.xlsx", "x", ["a.xlsx is broken"]),
@@ -473,6 +540,76 @@ def test_what_cannot_be_taken_is_refused_by_file_and_cell(
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
     assert [word for word in words if word not in said] == [] and "Next: " in said and "Traceback" not in said
+
+
+def test_a_folder_may_hold_links_and_what_is_no_table(tmp_path: Path, known: Row) -> None:
+    folder, elsewhere = tmp_path / "exports [1] 'ä'", tmp_path / "elsewhere"
+    for path in (folder, elsewhere):
+        path.mkdir()
+    SIGN_INS["Graph lines"](elsewhere)
+    USERS["own CSV"](folder)
+    LEDGERS["own"](folder)
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "around").symlink_to(tmp_path)
+    for name in ("README.md", "chart.png", "weekly.eml", "Thumbs.db", "desktop.ini", "~$u.xlsx", ".DS_Store"):
+        (folder / name).write_bytes(b"x")
+    tables = read(folder)
+    assert summary_of(tables) == known
+    (unused,) = (each for each in tables.remarks if "nothing is in this report" in each.finding)
+    assert (unused.rows, "weekly.eml (no table)" in unused.cause) == (3, True)
+    (folder / "moved.csv").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(BadTable, match=r"There is no file .*moved\.csv"):
+        read(folder)
+
+
+def test_rows_that_no_figure_counts_are_reported(tmp_path: Path, known: Row) -> None:
+    USERS["own CSV"](tmp_path)
+    SIGN_INS["a row of the year after next"](tmp_path)
+    lines(tmp_path / "l.jsonl", [*own_ledger(), own_ledger()[0] | {"time": None}])
+    tables = read(tmp_path)
+    left_out = {each.finding.partition(":")[0]: each.rows for each in tables.remarks if "left out" in each.finding}
+    assert left_out == {"rows of a log without a time": 1, "rows with a time that is still to come": 1}
+    assert coverage(tables).set_index("table")["until"]["sign_ins"] == told().sign_ins["time"].max().replace(
+        microsecond=123000
+    )
+    later = read(tmp_path, until=pd.Timestamp.now("UTC") + pd.Timedelta(days=1000))
+    assert len(later.sign_ins) == len(tables.sign_ins) + 1
+
+
+def test_a_columns_heading_says_its_zone(tmp_path: Path, known: Row) -> None:
+    portal(tmp_path)
+    USERS["own CSV"](tmp_path)
+    LEDGERS["own"](tmp_path)
+    assert summary_of(read(tmp_path, zone="Europe/Berlin")) == known
+
+
+def test_columns_of_users_may_have_any_name(tmp_path: Path) -> None:
+    names = ["state", "Country", "odd", "c0", "problem", "place", "do_next", "hash of user_id", "row", 'a"b', "user id"]
+    own_users(**dict.fromkeys(names, "x")).to_csv(tmp_path / "u.csv", index=False)
+    SIGN_INS["Graph lines"](tmp_path)
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    listed = pd.read_csv(tmp_path / "out" / "stragglers.csv")
+    assert set(listed["state"]) == {"attempted", "never_seen"}
+    for name in ("user_state", "user_do_next", *names[1:6]):
+        assert set(listed[name]) == {"x"}
+
+
+@pytest.mark.parametrize("part", ["xl/worksheets/sheet2.xml", "xl/workbook.xml", "xl/styles.xml"])
+def test_a_workbook_that_is_torn_inside_is_refused(tmp_path: Path, part: str) -> None:
+    workbook(tmp_path / "whole.xlsx", {"people": dated(own_users())})
+    with ZipFile(tmp_path / "whole.xlsx") as whole, ZipFile(tmp_path / "u.xlsx", "w") as torn:
+        for name in whole.namelist():
+            torn.writestr(name, whole.read(name)[: 300 if name == part else None])
+    (tmp_path / "whole.xlsx").unlink()
+    with pytest.raises(BadTable, match=r"u\.xlsx is broken"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("moment", ["9999-01-01", "0001-01-01"])
+def test_a_report_of_a_moment_outside_of_every_migration_is_refused(tmp_path: Path, moment: str) -> None:
+    USERS["own CSV"](tmp_path)
+    with pytest.raises(BadTable, match=f"--as-of {moment} is outside"):
+        report({}, tmp_path / "out", inputs=[tmp_path], as_of=moment)
 
 
 def test_the_zone_and_the_order_of_dates_can_be_told(tmp_path: Path, known: Row) -> None:

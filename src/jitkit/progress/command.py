@@ -10,13 +10,13 @@ import pandas as pd
 
 from jitkit.errors import BadTable
 from jitkit.progress.assemble import from_files
-from jitkit.progress.figures import time_of
+from jitkit.progress.figures import refusal, time_of
 from jitkit.progress.history import Changes
 from jitkit.progress.mail import as_mail
 from jitkit.progress.output_files import noted, write_all
 from jitkit.progress.report import Figures
 from jitkit.progress.table_files import gather
-from jitkit.progress.tables import Spelling, Tables, remark, without_names
+from jitkit.progress.tables import AHEAD, EARLIEST, Spelling, Tables, remark, without_names
 
 
 def report(
@@ -47,6 +47,8 @@ def report(
         BadTable: a file, a time or the target does not fit, or no user was in scope by then.
     """
     moment = time_of(as_of, "--as-of") if as_of else None
+    if moment and not EARLIEST <= moment <= pd.Timestamp.now("UTC") + AHEAD:
+        raise refusal("far", what="--as-of", text=as_of)
     tables = read(inputs, files=files, without=out, until=moment, **reading)
     figures = Figures(tables).aim(target, certificate_ends or "", mails, deadline or "")
     changes = figures.write(out)
@@ -93,7 +95,7 @@ def read(
     paths = [Path(each) for each in ([inputs] if isinstance(inputs, (str, Path)) else inputs)]
     tables = without_names(from_files(gather(files or {}, paths, Spelling(dates, zone), without=without), flag))
     tables = noted(tables, paths[0]) if len(paths) == 1 and not files else tables
-    if not len(tables.users) or (until is None and tables.users["flagged_at"].isna().all()):
+    if not len(tables.users) or (until is None and tables.as_of is None and tables.users["flagged_at"].isna().all()):
         return tables
     earlier = tables.until(until or tables.as_of or pd.Timestamp.now("UTC"))
     if not len(earlier.users):
@@ -104,6 +106,8 @@ def read(
             if until
             else "Correct flagged_at, or wait for that day.",
         )
-    if later := len(tables.users) - len(earlier.users):
-        earlier.remarks = (*earlier.remarks, remark("planned", later))
+    times = (tables.users["migrated_at"], tables.sign_ins["time"], tables.ledger["time"])
+    ahead = 0 if until else sum(int((each > earlier.as_of).sum()) for each in times)
+    planned = len(tables.users) - len(earlier.users)
+    earlier.remarks = (*earlier.remarks, remark("planned", planned), remark("ahead", ahead))
     return earlier

@@ -21,10 +21,12 @@ CREATE MACRO as_time(cell) AS CASE
     WHEN typeof(cell)[:4] IN ('TIME', 'DATE') OR cell::VARCHAR LIKE '____-__-__%' THEN try_cast(cell AS TIMESTAMPTZ)
 END;
 
-CREATE MACRO as_decimal(cell) AS try_cast(cell AS DOUBLE);
+CREATE MACRO as_decimal(cell) AS CASE
+    WHEN abs(try_cast(cell AS DOUBLE)) <= 2147483647 OR isnan(try_cast(cell AS DOUBLE)) THEN try_cast(cell AS DOUBLE)
+END;
 
 CREATE MACRO as_number(cell) AS CASE
-    WHEN as_decimal(cell) = trunc(as_decimal(cell)) THEN try_cast(as_decimal(cell) AS INTEGER)
+    WHEN try_cast(cell AS DOUBLE) = trunc(try_cast(cell AS DOUBLE)) THEN try_cast(try_cast(cell AS DOUBLE) AS INTEGER)
 END;
 
 

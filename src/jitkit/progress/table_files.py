@@ -12,15 +12,17 @@ import csv
 import glob
 import gzip
 import json
+import os
 import re
 import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TextIO
 
@@ -63,6 +65,7 @@ _CSV: Final = (".csv", ".tsv", ".txt")
 _JSON: Final = (".jsonl", ".ndjson", ".json")
 _HEAD: Final = 1 << 20  # characters in which the first object ends
 _PAGES: Final = ("value", "records")  # what holds the rows of a page of Graph, and of a message of an event hub
+_OWN: Final = {name for kind in KINDS.values() for name in kind}
 # Which exports a named option takes.
 _GIVES: Final = {
     "users": ("directory", "audits", "downloaded_audits"),
@@ -75,6 +78,11 @@ _BROKEN: Final = (
     *(gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, csv.Error),
 )
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
+_ABOVE: Final = (
+    20  # rows among which the heading is looked for: titles, empty rows and words to a program may stand above
+)
+_HIDDEN: Final = (".", "~$", "thumbs.db", "desktop.ini")  # what the names begin with that Windows or Excel hides
+_NO_TABLES: Final = (".eml", ".html", ".jpg", ".md", ".pdf", ".png")
 
 
 class _Rows(NamedTuple):
@@ -151,7 +159,10 @@ def gather(
     named = [*files.items(), *(("", path) for given in inputs for path in _files_in(given, without))]
     with closing(connected()) as database:
         for kind, path in named:
-            _read(database, path, kind, spelling, found)
+            if path.suffix.lower() in _NO_TABLES and path not in (*files.values(), *inputs):
+                found.sources.append(Source(plain_text(path.name), "no table", ()))
+            else:
+                _read(database, path, kind, spelling, found)
     return found
 
 
@@ -159,11 +170,25 @@ def _files_in(given: Path, without: Path | None) -> list[Path]:
     """List a folder's files, also those of folders in it, without hidden ones; a file is the only one of its own."""
     if not given.is_dir():
         return [given]
-    out = without and without.absolute()
-    inside = [path for path in sorted(given.rglob("*")) if path.is_file() and out not in path.absolute().parents]
-    if found := [path for path in inside if not any(part[0] == "." for part in path.relative_to(given).parts)]:
-        return found
+    found, seen = list[Path](), {without.resolve()} if without else set[Path]()
+    for folder, folders, names in os.walk(given, followlinks=True, onerror=_unreadable):
+        # A link may lead to a folder that was read, even to one around it.
+        if (here := Path(folder).resolve()) in seen:
+            folders.clear()
+            continue
+        seen.add(here)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        shown = [Path(folder, name) for name in names if not name.lower().startswith(_HIDDEN)]
+        found += [path for path in shown if path.is_file() or path.is_symlink()]
+    if found:
+        return sorted(found)
     raise BadTable(f"There is no file in {given}.", next_step="Give the folder in which the exports lie.")
+
+
+def _unreadable(problem: OSError) -> None:
+    raise BadTable(
+        f"{problem.filename} cannot be read ({problem.strerror}).", next_step="Check that you may read this folder."
+    ) from None
 
 
 def _read(database: duckdb.DuckDBPyConnection, path: Path, kind: str, spelling: Spelling, found: Found) -> None:
@@ -217,10 +242,11 @@ def _unpacked(path: Path, scratch: Path) -> Path:
         path = Path(shutil.copyfile(path, scratch / f"copy{path.suffix}"))
     with path.open("rb") as file:
         mark = file.read(2)
-    if mark not in _UTF_16 or path.suffix.lower() not in (*_CSV, *_JSON):
+    if not (mark in _UTF_16 or b"\0" in mark) or path.suffix.lower() not in (*_CSV, *_JSON):
         return path
     plain = scratch / f"utf-8{path.suffix}"
-    with path.open(encoding="utf-16", newline="") as source, plain.open("w", encoding="utf-8", newline="") as target:
+    encoding = "utf-16" if mark in _UTF_16 else "utf-16-be" if mark[0] == 0 else "utf-16-le"
+    with path.open(encoding=encoding, newline="") as source, plain.open("w", encoding="utf-8", newline="") as target:
         shutil.copyfileobj(source, target)
     return plain
 
@@ -241,7 +267,7 @@ def _sources(
         case other:
             raise BadTable(
                 f"{name} ends in {other or 'nothing'}: it is not known how to read that.",
-                next_step="Give a .csv, .json, .jsonl, .parquet or .xlsx file, or one of them packed as .gz.",
+                next_step="Take it away, or give .csv, .json, .jsonl, .parquet or .xlsx, as it is or packed as .gz.",
             )
 
 
@@ -249,11 +275,9 @@ def _csv(database: duckdb.DuckDBPyConnection, path: Path, name: str, careful: bo
     """Read text with commas, or with the semicolons or tabs of a spreadsheet, whose decimals may then have commas."""
     csv.field_size_limit(_LARGEST)
     with path.open(encoding="utf-8-sig", newline="") as lines:
-        heading = lines.readline()
-        separator = max(",;\t", key=heading.count)
+        above, separator, names = _heading([*islice(lines, _ABOVE)])
         lines.seek(0)
-        names = next(csv.reader(lines, delimiter=separator), [])
-        rest = csv.reader(lines, delimiter=separator) if careful else ()
+        rest = islice(csv.reader(islice(lines, above, None), delimiter=separator), 1, None) if careful else ()
         if longer := next((number for number, cells in enumerate(rest, 1) if any(cells[len(names) :])), 0):
             raise BadTable(
                 f"{name} has rows with more cells than its heading, row {longer:,} for one.",
@@ -269,6 +293,7 @@ def _csv(database: duckdb.DuckDBPyConnection, path: Path, name: str, careful: bo
     relation = database.read_csv(
         str(path),
         header=True,
+        skiprows=above,
         auto_detect=False,
         columns={f"c{number}": "VARCHAR" for number in range(len(names))},
         sep=separator,
@@ -280,6 +305,29 @@ def _csv(database: duckdb.DuckDBPyConnection, path: Path, name: str, careful: bo
         parallel=not careful,
     )
     return _Rows(name, relation, dict(reversed(cells.items())))
+
+
+def _heading(lines: Sequence[str]) -> tuple[int, str, list[str]]:
+    """Find the row of names that a known table has, or else take the first one: its place, its separator, the names."""
+    rows = list[tuple[int, str, list[str]]]()
+    for place, line in enumerate(lines):
+        separator = max(",;\t|", key=line.count)
+        rows.append((place, separator, next(csv.reader(lines[place:], delimiter=separator), [])))
+        if _own_kind(map(_own_name, rows[-1][2])) or shape_of(map(plain_name, rows[-1][2])):
+            return rows[-1]
+    return rows[0] if rows else (0, ",", [])
+
+
+def _own_name(heading: str) -> str:
+    """Write a heading without the zone that the portal adds, and a name of the kit's tables in its spelling."""
+    name = heading.removesuffix(" [UTC]").strip()
+    return name.lower() if name.lower() in _OWN else name
+
+
+def _own_kind(names: Iterable[str]) -> str:
+    """Find which of the kit's tables has these columns; empty if none has."""
+    held = {*names}
+    return next((kind for kind, needed in NEEDED.items() if {*needed} <= held), "")
 
 
 def _json(database: duckdb.DuckDBPyConnection, path: Path, name: str, scratch: Path, careful: bool) -> _Rows:
@@ -393,19 +441,21 @@ def _sheets(path: Path, name: str, scratch: Path) -> Iterator[tuple[str, Path]]:
 
     if not path.stat().st_size:
         raise BadTable(f"{name} ends in .xlsx, and is empty.", next_step="Save the workbook again.")
-    book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    with closing(book):
-        for number, sheet in enumerate(book.worksheets):
-            copy = scratch / f"sheet {number}.csv"
-            with copy.open("w", encoding="utf-8", newline="") as file:
-                writer, held = csv.writer(file), 0
-                for cells in sheet.iter_rows(values_only=True):
-                    texts = [cell.isoformat() if isinstance(cell, date) else cell for cell in cells]
-                    if any(text is not None for text in texts):
-                        writer.writerow(texts)
-                        held += 1
-            if held:
-                yield sheet.title, copy
+    try:
+        with closing(openpyxl.load_workbook(path, read_only=True, data_only=True)) as book:
+            for number, sheet in enumerate(book.worksheets):
+                copy = scratch / f"sheet {number}.csv"
+                with copy.open("w", encoding="utf-8", newline="") as file:
+                    writer, held = csv.writer(file), 0
+                    for cells in sheet.iter_rows(values_only=True):
+                        texts = [cell.isoformat() if isinstance(cell, date) else cell for cell in cells]
+                        if any(text is not None for text in texts):
+                            writer.writerow(texts)
+                            held += 1
+                if held:
+                    yield sheet.title, copy
+    except (AttributeError, LookupError, TypeError, SyntaxError):  # of XML that is broken, or of parts that are missing
+        raise ValueError from None
 
 
 def _quoted(name: str) -> str:
@@ -416,9 +466,13 @@ def _tables(
     database: duckdb.DuckDBPyConnection, rows: _Rows, kind: str, spelling: Spelling
 ) -> tuple[Source, dict[str, pd.DataFrame]]:
     """Find what some rows are, and read them as that. The portal adds the zone to the headings of times."""
-    rows = rows._replace(cells={name.removesuffix(" [UTC]"): cell for name, cell in rows.cells.items()})
+    if any(name.endswith(" [UTC]") for name in rows.cells):
+        spelling = spelling._replace(zone="UTC")
+    # Of several columns of one name the first counts.
+    rows = rows._replace(cells={_own_name(name): rows.cells[name] for name in reversed(rows.cells)})
+    rows = rows._replace(cells=dict(reversed(rows.cells.items())))
     names = [*rows.cells]
-    own = next((each for each, needed in NEEDED.items() if {*needed} <= {*names}), "")
+    own = _own_kind(names)
     shape = None if own or not names else shape_of(map(plain_name, names))
     if kind and (shape is None or shape.by not in _GIVES[kind]):
         own, shape = kind, None
@@ -458,10 +512,12 @@ def _own(rows: _Rows, kind: str, spelling: Spelling) -> pd.DataFrame:
 
 def _as_texts(rows: _Rows) -> pd.DataFrame:
     """Read columns as text."""
-    chosen = [f"{cell}::VARCHAR AS {_quoted(name)}" for name, cell in rows.cells.items()]
-    chosen += ["place", "problem"] if rows.translated else []
-    frame: pd.DataFrame = rows.relation.project(", ".join(chosen)).to_arrow_table().to_pandas()
-    frame.attrs["file"] = rows.name
+    further = ["place", "problem"] if rows.translated else []
+    # By numbers: to DuckDB, names that differ in their case alone are one.
+    chosen = [f"{cell}::VARCHAR AS c{place}" for place, cell in enumerate(rows.cells.values())]
+    frame: pd.DataFrame = rows.relation.project(", ".join([*chosen, *further])).to_arrow_table().to_pandas()
+    frame.columns = pd.Index([*rows.cells, *further])
+    frame.attrs |= {"file": rows.name} | _untimed(rows, frame)
     return by_place(frame) if rows.translated else frame
 
 
@@ -470,22 +526,27 @@ def _in_types(rows: _Rows, known: Mapping[str, str]) -> pd.DataFrame | None:
     typed = {name: f"as_{known[name]}({cell})" if name in known else cell for name, cell in rows.cells.items()}
     may_be_odd = [name for name in typed if known.get(name) in ("time", "number", "decimal")]
     odd = [f"(as_text({rows.cells[name]}) IS NOT NULL AND {typed[name]} IS NULL)" for name in may_be_odd]
+    padded = [name for name in typed if name == "path" or known.get(name) == "id"]
+    odd += [f"(starts_with({typed[name]}, ' ') OR ends_with({typed[name]}, ' '))" for name in padded]
+    if known["user_id"] == "id":  # a user without one is refused by its row
+        odd.append(f"{typed['user_id']} IS NULL")
     if rows.translated:  # a time that cannot be is refused by its row
         odd.append(f"problem IS NOT NULL OR {typed['time']} NOT BETWEEN '2000-01-01' AND now() + INTERVAL 4 YEAR")
     numbered = {name: _Numbered() for name in typed if known.get(name) == "category"}
-    chosen = [f"{value} AS {_quoted(name)}" for name, value in typed.items()]
-    chosen += [f"hash({typed[name]}) AS {_quoted(f'hash of {name}')}" for name in numbered]
+    places = {name: f"c{place}" for place, name in enumerate(typed)}
+    chosen = [f"{value} AS {places[name]}" for name, value in typed.items()]
+    chosen += [f"hash({typed[name]}) AS hash_of_{places[name]}" for name in numbered]
     chosen.append(f"{' OR '.join(odd)} AS odd")
     batches = rows.relation.project(", ".join(chosen)).to_arrow_reader(_AT_ONCE)
-    kept = {name: [pa.array([], batches.schema.field(name).type)] for name in typed if name not in numbered}
+    kept = {name: [pa.array([], batches.schema.field(places[name]).type)] for name in typed if name not in numbered}
     for batch in batches:
         if pc.any(batch.column("odd")).as_py():
             return None
         for name, texts in numbered.items():
-            texts.add(batch.column(name), batch.column(f"hash of {name}"))
+            texts.add(batch.column(places[name]), batch.column(f"hash_of_{places[name]}"))
         for name, parts in kept.items():
             # A copy: one column that is used as it is would keep all those of DuckDB's batch in memory.
-            parts.append(pa.concat_arrays([batch.column(name), batch.column(name)[:0]]))
+            parts.append(pa.concat_arrays([batch.column(places[name]), batch.column(places[name])[:0]]))
         del batch
     columns = {}
     for name in [*typed]:
@@ -496,8 +557,13 @@ def _in_types(rows: _Rows, known: Mapping[str, str]) -> pd.DataFrame | None:
             columns[name] = table.to_pandas(types_mapper={pa.int32(): pd.Int32Dtype()}.get, self_destruct=True)[name]
             del table
     frame = pd.DataFrame(columns, copy=False)
-    frame.attrs["typed"] = True
+    frame.attrs |= {"typed": True, "file": rows.name} | _untimed(rows, frame)
     return frame
+
+
+def _untimed(rows: _Rows, frame: pd.DataFrame) -> dict[str, int]:
+    """Count the rows of a log without a time. An export's are no sign-ins, or no lines of a ledger."""
+    return {"untimed": 0 if rows.translated or "time" not in frame else int(frame["time"].isna().sum())}
 
 
 class _Numbered:

@@ -49,6 +49,7 @@ NEVER: Final = np.iinfo("int64").min
 """What `micros` returns for a missing time; pandas reads it as no time again."""
 
 LOGS: Final = ("sign_ins", "ledger")
+_COUNTED: Final = ("zeros", "untimed")  # what is counted while a table is read, for a remark
 DAY: Final = pd.Timedelta(days=1)
 QUIET: Final = 2 * DAY
 """How long a log may be silent at its ends before it counts as one that begins late or ends early."""
@@ -59,16 +60,19 @@ _PIECE: Final = 250_000  # rows of texts that are sorted at a time
 SPELLED: Final = (
     r"^(\d{1,2})([./])(\d{1,2})[./](\d{4})(?:,?\s+(\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:\s?[AaPp][Mm])?))?$"
 )
+_ISO: Final = r"\d{4}[-/]\d{1,2}[-/]\d|\d{8}"
+_TICKS: Final = r"^\\?/Date\((-?\d{1,15})(?:[+-]\d{4})?\)\\?/$"  # of .NET, as PowerShell 5 writes a time into JSON
+_NO_DAY: Final = "^0000-00-00.*$"  # of MySQL
 # No migration has times outside of these; days that other systems write for "never" count as empty.
-_EARLIEST: Final = pd.Timestamp("2000-01-01", tz="UTC")
-_AHEAD: Final = pd.Timedelta(days=5 * 365)
+EARLIEST: Final = pd.Timestamp("2000-01-01", tz="UTC")
+AHEAD: Final = pd.Timedelta(days=5 * 365)
 _ZEROS: Final = (
     *("0001-01-01", "1582-10-15", "1600-12-31", "1601-01-01", "1753-01-01", "1858-11-17", "1899-12-30", "1899-12-31"),
     *("1900-01-01", "1904-01-01", "1969-12-31", "1970-01-01", "1980-01-01", "2038-01-19", "2079-06-06", "2106-02-07"),
     *("2999-12-31", "9999-12-30", "9999-12-31"),
 )
-# What would act instead of being read: escapes of a terminal, and marks that turn a text's direction.
-_CONTROL: Final = "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+# What would act instead of being read: escapes of a terminal, marks that turn a text's direction, no XML at all.
+_CONTROL: Final = "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufffe\uffff]"
 _ADDRESS: Final = r"\S@\S+\.\S"
 _ZONED: Final = r"(?:[Zz]|[T:].*[+-]\d{2}(?::?\d{2})?)$"
 _SERIAL: Final = pd.Timestamp("1899-12-30")  # day 0 of a spreadsheet
@@ -163,15 +167,18 @@ class Tables:
             if kind in LOGS and kind not in self.extents:
                 self.extents = {**self.extents, kind: _extent(table, rows, absent=absent)}
             give_back()
-            if zeros := table.attrs.pop("zeros", 0):
-                self.remarks = (*self.remarks, remark("zeros", zeros, kind))
+            for name in _COUNTED:
+                if count := table.attrs.pop(name, 0):
+                    self.remarks = (*self.remarks, remark(name, count, kind))
         if self.as_of is not None:
             self.as_of = in_utc(self.as_of)
             return
-        flagged = self.users["flagged_at"]
-        past = flagged[flagged <= pd.Timestamp.now("UTC")]  # a flag may be planned, or its year mistyped
-        columns = (past, self.users["migrated_at"], self.sign_ins["time"], self.ledger["time"])
-        self.as_of = max((column.max() for column in columns if column.notna().any()), default=None)
+        flagged, now = self.users["flagged_at"], pd.Timestamp.now("UTC")
+        columns = (flagged, self.users["migrated_at"], self.sign_ins["time"], self.ledger["time"])
+        # A flag may be planned; of a log, a clock may be wrong, by up to a day without a word, or a year mistyped.
+        past = [column[column <= until] for column, until in zip(columns, (now, *3 * [now + DAY]), strict=True)]
+        known = [each.max() for each in (past if any(map(len, past)) else columns[1:]) if each.notna().any()]
+        self.as_of = max(known, default=None)
 
     def until(self, as_of: pd.Timestamp) -> Tables:
         """Return the tables as they were at a moment (UTC if it names no zone): without what came later."""
@@ -242,7 +249,9 @@ class Tables:
 def _extent(log: pd.DataFrame, rows: int, *, absent: bool) -> Extent:
     if not len(log):
         return Extent(0, None, None, "absent" if absent else "empty")
-    ends = log["time"].iloc[0], log["time"].iloc[-1]
+    time = log["time"]
+    past = int(time.searchsorted(pd.Timestamp.now("UTC") + DAY, side="right"))
+    ends = time.iloc[0], time.iloc[(past or len(time)) - 1]
     return Extent(len(log), *ends) if rows % _ROUND else Extent(rows, *ends, "cut")
 
 
@@ -315,8 +324,14 @@ def times(column: pd.Series, spelling: Spelling = AS_WRITTEN) -> pd.Series:
         return _placed(column, spelling.zone)
     if pd.api.types.is_numeric_dtype(column) and column.notna().any() and spelling.dates != "excel":
         raise _Unfit(column.notna())
-    texts = column.astype("str").str.strip().replace("", None)
-    read = _placed(texts, spelling.zone)
+    texts = column.astype("str").str.strip().str.replace(_NO_DAY, "0001-01-01", regex=True).replace("", None)
+    # pandas would take `now` for a time, and a year for its first day.
+    read = _placed(texts.where(texts.str.match(_ISO)), spelling.zone)
+    if (left := texts.notna() & read.isna()).any():
+        ticks = pd.to_numeric(texts.where(left).str.extract(_TICKS)[0], errors="coerce")
+        read = read.fillna(
+            moments((ticks.astype("Int64") * 1000).to_numpy("int64", na_value=NEVER)).set_axis(read.index)
+        )
     if (left := texts.notna() & read.isna()).any():
         read[left] = _spelled(texts, left, spelling)
     return read
@@ -340,14 +355,16 @@ def _placed(texts: pd.Series, zone: str) -> pd.Series:
 def _spelled(texts: pd.Series, left: pd.Series, spelling: Spelling) -> pd.Series:
     """Read times as a browser or a spreadsheet writes them: 31.10.2026 14:05, 10/31/2026, 2:05:33.123 PM or 46326.5."""
     parts = texts.where(left).str.extract(SPELLED)
-    numbers = pd.to_numeric(texts.where(left & (spelling.dates == "excel")), errors="coerce")
+    serial = texts.where(left & (spelling.dates == "excel")).str.replace(",", ".")
+    numbers = pd.to_numeric(serial, errors="coerce")
     if (unknown := left & numbers.isna() & parts[0].isna()).any():
         raise _Unfit(unknown)
     first, second = (pd.to_numeric(parts[number]) for number in (0, 2))
     slashes = parts[1] == "/"
     day_shown, month_shown = (bool((slashes & (after > 12)).any()) for after in (first, second))
     told = day_shown or month_shown or spelling.dates in ("day-first", "month-first")
-    if not told and (undecided := slashes & (parts[4].str[-1:].str.upper() != "M")).any():
+    # Only America writes AM and PM in capitals.
+    if not told and (undecided := slashes & (parts[4].str[-1:] != "M")).any():
         raise _Unfit(undecided)
     first_is_day = ~slashes | day_shown | (spelling.dates == "day-first" and not month_shown)
     day, month = first.where(first_is_day, second), second.where(first_is_day, first)
@@ -365,7 +382,7 @@ def _possible(read: pd.Series, frame: pd.DataFrame, name: str, kind: str) -> pd.
 
     A flag that is yet to be set may have any time to come.
     """
-    early, late = read < _EARLIEST, read > pd.Timestamp.now("UTC") + _AHEAD
+    early, late = read < EARLIEST, read > pd.Timestamp.now("UTC") + AHEAD
     if not (early | late).any():
         return read
     zeros = (early | late) & read.dt.strftime("%Y-%m-%d").isin(_ZEROS)
@@ -434,7 +451,9 @@ def tidy(frame: pd.DataFrame, kind: str, spelling: Spelling = AS_WRITTEN) -> pd.
     noted = {"rows": rows} | frame.attrs
     if kind == "users":
         columns |= {str(name): _flat(frame[name]) for name in frame.columns if name not in known}
-        result = _one_row_per_user(pd.DataFrame(columns, index=frame.index, copy=False))
+        people = pd.DataFrame(columns, index=frame.index, copy=False)
+        people.attrs |= frame.attrs
+        result = _one_row_per_user(people)
     else:
         del frame  # while the columns are sorted, each can then be freed as it is replaced
         result = _in_order(columns)
@@ -458,7 +477,8 @@ def united(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     counts = [frame.attrs.get("rows", len(frame)) for frame in frames]
     # One file that was cut is enough for the whole to lack rows.
     whole.attrs["rows"] = next((count for count in counts if count and not count % _ROUND), sum(counts))
-    whole.attrs["zeros"] = sum(frame.attrs.get("zeros", 0) for frame in frames)
+    for name in _COUNTED:
+        whole.attrs[name] = sum(frame.attrs.get(name, 0) for frame in frames)
     return whole
 
 
@@ -561,7 +581,10 @@ def _one_row_per_user(users: pd.DataFrame) -> pd.DataFrame:
             next_step=f"Use {', '.join(PATHS)}, or leave it empty.",
         )
     if users["user_id"].isna().any():
-        raise BadTable("A row of users has no user_id.", next_step="Give each user an id, such as the object id.")
+        users = users.dropna(how="all")  # what a spreadsheet leaves below its rows
+    if (unknown := users["user_id"].isna()).any():
+        row = row_of(users, int(unknown.argmax()))
+        raise BadTable(f"There is no user_id in {row}.", next_step="Give each user an id, such as the object id.")
     if users["user_id"].is_unique:
         return users.sort_values("user_id", ignore_index=True)
     dimensions = [name for name in users.columns if name not in KINDS["users"]]
@@ -582,7 +605,7 @@ def typed(frame: pd.DataFrame, name: str, kind: str, type_: str, spelling: Spell
                 return _possible(times(column, spelling), frame, name, kind)
             case "number" if column.dtype != "Int32":
                 numbers = _decimals(column)
-                if (unfit := (numbers.abs() > _LARGEST) | (numbers % 1 != 0) & numbers.notna()).any():
+                if (unfit := (numbers % 1 != 0) & numbers.notna()).any():
                     raise _Unfit(unfit)
                 return numbers.astype("Int32")
             case "decimal" if column.dtype != "float64":
@@ -592,9 +615,10 @@ def typed(frame: pd.DataFrame, name: str, kind: str, type_: str, spelling: Spell
             case "category":
                 return _categories(column)
         texts = column.astype("str")
-        texts = texts.mask(texts == "") if (texts == "").any() else texts
+        plain = texts.str.strip().str.lower() if type_ == "id" else texts.str.strip()
         # Most ids are in lower case already; then a second copy of all of them is not kept.
-        return lower if type_ == "id" and not (lower := texts.str.lower()).equals(texts) else texts
+        texts = texts if plain.equals(texts) else plain
+        return texts.mask(texts == "") if (texts == "").any() else texts
     except (ValueError, TypeError, OverflowError) as problem:
         where = f", in {_cell(frame, name, problem.at)}" if isinstance(problem, _Unfit) else ""
         raise BadTable(
@@ -606,7 +630,7 @@ def typed(frame: pd.DataFrame, name: str, kind: str, type_: str, spelling: Spell
 def _decimals(column: pd.Series) -> pd.Series:
     texts = column.replace("", None)
     numbers = pd.to_numeric(texts, errors="coerce").astype("Float64").astype("float64")
-    if (unfit := texts.notna() & numbers.isna()).any():
+    if (unfit := texts.notna() & ~(numbers.abs() <= _LARGEST)).any():
         raise _Unfit(unfit)
     return numbers
 
@@ -615,7 +639,7 @@ def _categories(column: pd.Series) -> pd.Series:
     """Keep each different text once, in lower case and in alphabetical order, and a number a row."""
     if not isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype("str").astype("category")
-    texts = _inert(pd.Series(column.cat.categories.astype("str"))).str.lower()
+    texts = _inert(pd.Series(column.cat.categories.astype("str"))).str.strip().str.lower()
     rows, wanted = pd.factorize(texts.where(texts != ""), sort=True)
     codes = np.append(rows, -1).astype("int32")[column.cat.codes.to_numpy()]
     return pd.Series(numbered(codes, wanted.astype("str")), index=column.index)
