@@ -125,3 +125,18 @@ def test_a_ledger_has_to_reach_as_far_as_the_log_shows_calls() -> None:
     assert "The endpoint's ledger ends on 5 Mar 2026, 17 days too early" in found["unknown"]
     assert "The endpoint's ledger begins on 5 Mar 2026" in found["unknown"]
     assert summary(tables(sign_ins=called))["coverage"]["ledger"]["unknown"].startswith("There is no endpoint's ledger")
+
+
+def test_a_tenant_whose_clock_is_weeks_ahead_is_covered_as_any_other() -> None:
+    later = pd.Timestamp.now("UTC").floor("D") - 5 * DAY - FLAGGED
+    people, called = users(), log().assign(callout_error=0)
+    called["time"] += later
+    for name in ("flagged_at", "migrated_at"):
+        people[name] += later
+    lines = called[["time"]].assign(action="Retry", cause="wrong")
+    found = summary(Tables(users=people, sign_ins=called, ledger=lines, as_of=AS_OF + later))
+    assert {name: each["unknown"] for name, each in found["coverage"].items()} == {
+        "users": "",
+        "sign_ins": "",
+        "ledger": "",
+    }

@@ -18,7 +18,6 @@ from jitkit.progress.tables import (
     NEVER,
     Extent,
     Tables,
-    in_utc,
     index_in,
     micros,
     moments,
@@ -192,7 +191,8 @@ def assemble(
     audits = audits.assign(row=row, time=times(audits["time"]))[row >= 0].sort_values("time", kind="stable")
     flagged = _moment(audits, "flag_true", seen, "min").fillna(seen["created_at"])
     bare = pd.DataFrame({"user_id": seen["user_id"], "flagged_at": flagged, "migrated_at": pd.NaT})
-    known = Tables(bare, nothing if sign_ins is None else sign_ins, nothing if ledger is None else ledger)
+    sign_ins, ledger = (nothing if log is None else log for log in (sign_ins, ledger))
+    known = Tables(bare, sign_ins, ledger, as_of=seen_at)
     moved = (~seen["flag"]).to_numpy(dtype=bool)
     moment = _moment(audits, "flag_false", seen, "max").fillna(_first_success(known, seen["true_at"]))
     at = moment.fillna(seen["false_at"]).where(moved)
@@ -200,7 +200,7 @@ def assemble(
     if dimensions is not None:
         extra = dimensions.assign(user_id=dimensions["user_id"].astype("str").str.lower()).drop_duplicates("user_id")
         result = result.merge(extra, on="user_id", how="left")
-    known.users, known.as_of = tidy(result, "users"), in_utc(seen_at)
+    known.users = tidy(result, "users")
     return without_names(known)
 
 

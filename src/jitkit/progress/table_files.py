@@ -78,9 +78,7 @@ _BROKEN: Final = (
     *(gzip.BadGzipFile, zlib.error, zipfile.BadZipFile, csv.Error),
 )
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
-_ABOVE: Final = (
-    20  # rows among which the heading is looked for: titles, empty rows and words to a program may stand above
-)
+_ABOVE: Final = 20  # rows in which the heading is looked for, below titles, empty rows and words to a program
 _HIDDEN: Final = (".", "~$", "thumbs.db", "desktop.ini")  # what the names begin with that Windows or Excel hides
 _NO_TABLES: Final = (".eml", ".html", ".jpg", ".md", ".pdf", ".png")
 

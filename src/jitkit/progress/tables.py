@@ -159,26 +159,29 @@ class Tables:
     kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)  # what `once` has computed
 
     def __post_init__(self) -> None:
+        found = {}
         for kind in KINDS:
             absent = not len(getattr(self, kind).columns)
             table = tidy(getattr(self, kind), kind)
             setattr(self, kind, table)
-            rows = table.attrs.pop("rows")
-            if kind in LOGS and kind not in self.extents:
-                self.extents = {**self.extents, kind: _extent(table, rows, absent=absent)}
+            found[kind] = table.attrs.pop("rows"), absent
             give_back()
             for name in _COUNTED:
                 if count := table.attrs.pop(name, 0):
                     self.remarks = (*self.remarks, remark(name, count, kind))
-        if self.as_of is not None:
-            self.as_of = in_utc(self.as_of)
-            return
-        flagged, now = self.users["flagged_at"], pd.Timestamp.now("UTC")
-        columns = (flagged, self.users["migrated_at"], self.sign_ins["time"], self.ledger["time"])
+        now = pd.Timestamp.now("UTC")
+        self.as_of = self._last(now) if self.as_of is None else in_utc(self.as_of)
+        # The clock of a rehearsal's tenant may be months ahead.
+        latest = max(now + DAY, self.as_of or now)
+        self.extents = {kind: _extent(getattr(self, kind), *found[kind], latest) for kind in LOGS} | self.extents
+
+    def _last(self, now: pd.Timestamp) -> pd.Timestamp | None:
+        """Find the last moment in the tables that has passed; the last one where all are to come."""
+        columns = (self.users["flagged_at"], self.users["migrated_at"], self.sign_ins["time"], self.ledger["time"])
         # A flag may be planned; of a log, a clock may be wrong, by up to a day without a word, or a year mistyped.
         past = [column[column <= until] for column, until in zip(columns, (now, *3 * [now + DAY]), strict=True)]
         known = [each.max() for each in (past if any(map(len, past)) else columns[1:]) if each.notna().any()]
-        self.as_of = max(known, default=None)
+        return max(known, default=None)
 
     def until(self, as_of: pd.Timestamp) -> Tables:
         """Return the tables as they were at a moment (UTC if it names no zone): without what came later."""
@@ -246,11 +249,11 @@ class Tables:
         return self.sign_ins["result_code"].eq(0).to_numpy(dtype=bool, na_value=False)
 
 
-def _extent(log: pd.DataFrame, rows: int, *, absent: bool) -> Extent:
+def _extent(log: pd.DataFrame, rows: int, absent: bool, latest: pd.Timestamp) -> Extent:
     if not len(log):
         return Extent(0, None, None, "absent" if absent else "empty")
     time = log["time"]
-    past = int(time.searchsorted(pd.Timestamp.now("UTC") + DAY, side="right"))
+    past = int(time.searchsorted(latest, side="right"))
     ends = time.iloc[0], time.iloc[(past or len(time)) - 1]
     return Extent(len(log), *ends) if rows % _ROUND else Extent(rows, *ends, "cut")
 
