@@ -151,7 +151,7 @@ def test_the_words_of_a_forecast_are_made_of_its_numbers() -> None:
         "Each shaded range is made to hold the truth about 8 times in 10. "
         "About 20 % of all (10 % to 30 %) never return."
     )
-    assert chart.data.iloc[1].tolist() == ["2026-04-06", 297, 304, 311, "do nothing more"]
+    assert chart.data.iloc[1].tolist() == ["2026-04-06", 297, 304, 311, "do nothing"]
     assert ax.get_ylim()[0] == 0
     assert min(text.get_fontsize() for text in [*ax.get_xticklabels(), *ax.texts, ax.xaxis.label]) >= 10
 
@@ -169,12 +169,12 @@ def test_the_forecast_has_a_line_for_each_thing_that_can_be_done() -> None:
     chart = charts.forecast_chart(with_lines(1), thirty_days())
     (ax,) = chart.picture().axes
     ends = [text.get_text() for text in ax.texts]
-    assert ends == [" in scope 500", " do nothing more 410", " fix 470", " fix and remind 520"]
+    assert ends == [" in scope 500", " do nothing 410", " fix 470", " fix and remind 520"]
     assert chart.title.endswith("will have moved; if we fix what holds people back, 470, and with a reminder, 520")
     assert "If we fix what holds people back, it will be about 470 (410 to 530)." in chart.alt
     assert "With a reminder as well it will be about 520 (460 to 580)." in chart.alt
     assert chart.data.groupby("if we")["likely"].max().to_dict() == {
-        "do nothing more": 402,
+        "do nothing": 402,
         "fix": 458,
         "fix and remind": 508,
     }
@@ -183,7 +183,7 @@ def test_the_forecast_has_a_line_for_each_thing_that_can_be_done() -> None:
 def test_where_nobody_is_held_back_there_is_nothing_to_fix() -> None:
     chart = charts.forecast_chart(with_lines(0), thirty_days())
     assert chart.title.endswith("users will have moved; with a reminder, 460") and "If we fix" not in chart.alt
-    assert {*chart.data["if we"]} == {"do nothing more", "remind"}
+    assert {*chart.data["if we"]} == {"do nothing", "remind"}
     assert [text.get_text() for text in chart.picture().axes[0].texts][-1] == " remind 460"
 
 
