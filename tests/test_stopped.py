@@ -40,6 +40,7 @@ def rehearsing(home: Path) -> tuple[subprocess.Popen[str], list[psutil.Process]]
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # nohup would leave it ignored
     )
     until = time.monotonic() + _LONGEST
     while not (home / "rehearse" / "rehearsal.sqlite3").exists():
