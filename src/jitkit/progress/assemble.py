@@ -184,14 +184,13 @@ def assemble(
         ledger: the endpoint's ledger.
         dimensions: `user_id` and any columns to group by.
     """
-    nothing = pd.DataFrame()
     audits = pd.DataFrame(columns=["time", "user_id", "event"]) if audits is None else audits
     seen = users[users["flag"].notna() & users["gone_at"].isna()].sort_values("user_id", ignore_index=True)
     row = index_in(audits["user_id"], seen["user_id"]).astype("int64")
     audits = audits.assign(row=row, time=times(audits["time"]))[row >= 0].sort_values("time", kind="stable")
     flagged = _moment(audits, "flag_true", seen, "min").fillna(seen["created_at"])
     bare = pd.DataFrame({"user_id": seen["user_id"], "flagged_at": flagged, "migrated_at": pd.NaT})
-    sign_ins, ledger = (nothing if log is None else log for log in (sign_ins, ledger))
+    sign_ins, ledger = (pd.DataFrame() if log is None else log for log in (sign_ins, ledger))
     known = Tables(bare, sign_ins, ledger, as_of=seen_at)
     moved = (~seen["flag"]).to_numpy(dtype=bool)
     moment = _moment(audits, "flag_false", seen, "max").fillna(_first_success(known, seen["true_at"]))

@@ -21,13 +21,13 @@ from jitkit.errors import BadTable, NotReady
 from jitkit.explanations import refused
 from jitkit.files import make_private, write_private
 from jitkit.progress.log_analytics import Row, audits_from_graph, sign_ins_from_graph
-from jitkit.progress.tables import KINDS, times
+from jitkit.progress.tables import DAY, KINDS, times
 from jitkit.protocol import USER_SIGN_INS
 
 KEPT: Final = pd.Timedelta(days=7)
 """How long the service keeps its logs."""
 
-_OVERLAP: Final = pd.Timedelta(days=1)
+_OVERLAP: Final = DAY
 _AT_ONCE: Final = 20_000  # rows that an interruption can cost
 _LONG: Final = 2.0  # seconds after which a bar shows how far it is
 _FORBIDDEN: Final = 403
@@ -130,7 +130,7 @@ class Archive:
     def missing_days(self, kind: str, since: pd.Timestamp, until: pd.Timestamp) -> list[str]:
         """Name the days (UTC) between two moments of which a log was not read whole."""
         days = pd.date_range(since.floor("D"), until, freq="D", inclusive="left")
-        spans = ((max(day, since), min(day + pd.Timedelta(days=1), until)) for day in days)
+        spans = ((max(day, since), min(day + DAY, until)) for day in days)
         windows = self.windows(kind)
         return [
             f"{begin:%Y-%m-%d}"

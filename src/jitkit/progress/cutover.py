@@ -94,7 +94,7 @@ def cut_over(forecast: Forecast, target_share: float = 0.05, *, tickets_per_rese
     met = np.flatnonzero(chance >= _SURE)
     chosen = sorted({*range(0, len(days) // 2 + 1, _EVERY), *met[:1].tolist()})
     # Users who would still have come, had the old system stayed on, come anyway and find no password.
-    come = left[:, chosen] - left[:, -1:]
+    resets = interval(left[:, chosen] - left[:, -1:])
     middle = np.median(forecast.paths, axis=0) - forecast.migrated
     share = middle / max(middle[-1], 1)
     settled = days.iloc[int(np.argmax(share >= _SETTLED))] if middle[-1] >= 1 else None
@@ -104,8 +104,8 @@ def cut_over(forecast: Forecast, target_share: float = 0.05, *, tickets_per_rese
     columns = (
         days.iloc[chosen].reset_index(drop=True),
         *interval(left[:, chosen]),
-        *interval(come),
-        np.ceil(interval(come)[1] * tickets_per_reset).astype(int),
+        *resets,
+        np.ceil(resets[1] * tickets_per_reset).astype(int),
         share[chosen].round(3),
         chance[chosen].round(3),
         np.select([chance[chosen] >= _SURE, chance[chosen] >= _EVEN], ["low", "medium"], "high"),

@@ -21,12 +21,14 @@ CREATE MACRO as_time(cell) AS CASE
     WHEN typeof(cell)[:4] IN ('TIME', 'DATE') OR cell::VARCHAR LIKE '____-__-__%' THEN try_cast(cell AS TIMESTAMPTZ)
 END;
 
+CREATE MACRO as_double(cell) AS try_cast(cell AS DOUBLE);
+
 CREATE MACRO as_decimal(cell) AS CASE
-    WHEN abs(try_cast(cell AS DOUBLE)) <= 2147483647 OR isnan(try_cast(cell AS DOUBLE)) THEN try_cast(cell AS DOUBLE)
+    WHEN abs(as_double(cell)) <= 2147483647 OR isnan(as_double(cell)) THEN as_double(cell)
 END;
 
 CREATE MACRO as_number(cell) AS CASE
-    WHEN try_cast(cell AS DOUBLE) = trunc(try_cast(cell AS DOUBLE)) THEN try_cast(try_cast(cell AS DOUBLE) AS INTEGER)
+    WHEN as_double(cell) = trunc(as_double(cell)) THEN try_cast(as_double(cell) AS INTEGER)
 END;
 
 

@@ -262,7 +262,7 @@ def _interruptions(tables: Tables, certificate_ends: pd.Timestamp | None) -> Ite
     largest = found.nlargest(_MOST, "failed").sort_index()
     for row in records(largest):
         since, until, before = row["since"], row["until"], row["good_before"]
-        over = TEXTS["findings"]["outage_before"]["next"] * (tables.as_of is not None and until < tables.as_of - _NOW)
+        over = TEXTS["findings"]["outage"]["over"] * (tables.as_of is not None and until < tables.as_of - _NOW)
         more, step = "", over + row["fix"]
         if certificate_ends is not None and abs(since - certificate_ends) <= DAY:
             more, step = _words("outage_by_certificate", ends=day(certificate_ends))

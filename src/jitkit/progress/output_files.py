@@ -35,8 +35,8 @@ _ACTS: Final = ("=", "#", "+", "-", "@")  # what a spreadsheet reads, or would o
 def as_csv(frame: pd.DataFrame) -> bytes:
     """Write a table as CSV that a spreadsheet opens: with its mark of UTF-8, times in UTC, and nothing that acts."""
     heading = pd.DataFrame(columns=_csv_cells(pd.Series([*map(str, frame)], dtype="str")).to_pylist())
-    written = io.BytesIO(heading.to_csv(index=False, lineterminator="\n").encode("utf-8-sig"))
-    written.seek(0, io.SEEK_END)
+    written = io.BytesIO()
+    written.write(heading.to_csv(index=False, lineterminator="\n").encode("utf-8-sig"))
     with TemporaryDirectory() as folder:  # DuckDB writes files alone, in a quarter of the time
         path = Path(folder, "rows.csv")
         for begin in range(0, len(frame), _AT_ONCE):

@@ -282,7 +282,7 @@ def _csv(database: duckdb.DuckDBPyConnection, path: Path, name: str, careful: bo
                 next_step="Give each column a name, and put texts that hold a separator into quotes.",
             )
     # The first of several columns of one name counts, and none without a name.
-    cells = {each: f"c{number}" for number, each in reversed([*enumerate(names)]) if each}
+    cells = _first((each, f"c{number}") for number, each in enumerate(names) if each)
     if not cells:
         return _Rows(name, database.sql("SELECT 1 LIMIT 0"), {})
     if separator != ",":
@@ -302,7 +302,7 @@ def _csv(database: duckdb.DuckDBPyConnection, path: Path, name: str, careful: bo
         strict_mode=not careful,
         parallel=not careful,
     )
-    return _Rows(name, relation, dict(reversed(cells.items())))
+    return _Rows(name, relation, cells)
 
 
 def _heading(lines: Sequence[str]) -> tuple[int, str, list[str]]:
@@ -320,6 +320,11 @@ def _own_name(heading: str) -> str:
     """Write a heading without the zone that the portal adds, and a name of the kit's tables in its spelling."""
     name = heading.removesuffix(" [UTC]").strip()
     return name.lower() if name.lower() in _OWN else name
+
+
+def _first(columns: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Take the first of several columns of one name; it stands where the last of them stood."""
+    return dict(reversed(dict(reversed([*columns])).items()))
 
 
 def _own_kind(names: Iterable[str]) -> str:
@@ -345,7 +350,7 @@ def _json(database: duckdb.DuckDBPyConnection, path: Path, name: str, scratch: P
         )
         names += sorted(key for (key,) in every.fetchall() if key not in names)
     # Names that differ in their case alone are one to DuckDB: the first counts.
-    names = [*reversed({each.lower(): each for each in reversed(names) if each}.values())]
+    names = [*_first((each.lower(), each) for each in names if each).values()]
     if not names:
         return _Rows(name, database.sql("SELECT 1 LIMIT 0"), {})
     relation = database.read_json(str(path), columns=dict.fromkeys(names, "VARCHAR"), **options)
@@ -466,9 +471,7 @@ def _tables(
     """Find what some rows are, and read them as that. The portal adds the zone to the headings of times."""
     if any(name.endswith(" [UTC]") for name in rows.cells):
         spelling = spelling._replace(zone="UTC")
-    # Of several columns of one name the first counts.
-    rows = rows._replace(cells={_own_name(name): rows.cells[name] for name in reversed(rows.cells)})
-    rows = rows._replace(cells=dict(reversed(rows.cells.items())))
+    rows = rows._replace(cells=_first((_own_name(name), cell) for name, cell in rows.cells.items()))
     names = [*rows.cells]
     own = _own_kind(names)
     shape = None if own or not names else shape_of(map(plain_name, names))
@@ -477,8 +480,8 @@ def _tables(
     if own:
         return Source(rows.name, f"the kit's table {own}", (own,)), {own: _own(rows, own, spelling)}
     if shape:
-        plain = {plain_name(name): name for name in reversed(names)}
-        wanted = {name: plain[name] for name in reversed(shape.wants(plain))}
+        plain = _first((plain_name(name), name) for name in names)
+        wanted = {name: plain[name] for name in shape.wants(plain)}
         refuse_local(wanted.values(), spelling)
         chosen = ", ".join(f"{rows.cells[old]}::VARCHAR AS {_quoted(new)}" for new, old in wanted.items())
         tables = {}

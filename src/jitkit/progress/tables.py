@@ -332,9 +332,8 @@ def times(column: pd.Series, spelling: Spelling = AS_WRITTEN) -> pd.Series:
     read = _placed(texts.where(texts.str.match(_ISO)), spelling.zone)
     if (left := texts.notna() & read.isna()).any():
         ticks = pd.to_numeric(texts.where(left).str.extract(_TICKS)[0], errors="coerce")
-        read = read.fillna(
-            moments((ticks.astype("Int64") * 1000).to_numpy("int64", na_value=NEVER)).set_axis(read.index)
-        )
+        numbers = (ticks.astype("Int64") * 1000).to_numpy("int64", na_value=NEVER)
+        read = read.fillna(moments(numbers).set_axis(read.index))
     if (left := texts.notna() & read.isna()).any():
         read[left] = _spelled(texts, left, spelling)
     return read
