@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import threading
@@ -217,6 +218,22 @@ def test_silence_before_a_tls_handshake_is_ended(start: Start, tmp_path: Path) -
         silent = [stack.enter_context(socket.create_connection(address, 60)) for _ in range(20)]
         assert [connection.recv(1) for connection in silent] == [b""] * 20
     assert httpx.get(url, verify=False).status_code == 200
+
+
+def test_it_ends_without_an_error_while_a_client_keeps_a_tls_connection(start: Start, tmp_path: Path) -> None:
+    pair = tmp_path / "tls.pem"
+    pair.write_text(entra.pair_pem("tls"))
+    process, url = start(JIT_TLS_CERTIFICATE=str(pair), JIT_TLS_KEY=str(pair))
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    address = ("127.0.0.1", httpx.URL(url).port)
+    with socket.create_connection(address, 60) as opened, context.wrap_socket(opened) as kept:
+        kept.sendall(f"GET {entra.ROUTE} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+        assert kept.recv(4096).startswith(b"HTTP/1.1 200")
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=60)  # nobody reads the connection, so no goodbye is sent
+    assert process.returncode == 0
+    assert "exceeded" not in log
 
 
 def test_every_refusal_has_the_same_body_and_is_not_stored(start: Start) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from collections.abc import Iterator
@@ -133,3 +134,15 @@ async def test_the_graph_sdk_with_an_asynchronous_credential(served: dict[str, A
         assert [each.is_initial for each in domains.value] == [True]
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
             await sdk(served, credential, trusts_nothing_new).domains.get()
+
+
+def test_an_interrupt_ends_it_quietly_while_a_client_keeps_a_connection(seeded: Path, tmp_path: Path) -> None:
+    # The inner one ends first: it is interrupted, and must not have said a word.
+    with contextlib.ExitStack() as clients, serving(seeded, tmp_path, "--tls") as printed:
+        opened = clients.enter_context(
+            socket.create_connection(("localhost", httpx.URL(printed["graph"]).port), timeout=60)
+        )
+        context = ssl.create_default_context(cafile=printed["ca"])
+        kept = clients.enter_context(context.wrap_socket(opened, server_hostname="localhost"))
+        kept.sendall(b"GET /v1.0/domains HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert kept.recv(4096).startswith(b"HTTP/1.1 401")

@@ -31,7 +31,7 @@ _CONNECTIONS, _DESCRIPTORS = 500, 4096
 _SILENT_SECONDS, _TICKS_A_SECOND = 3, 10
 # Seconds for which a silent connection stays open between requests: after a call of Entra's, and after anything else.
 _KNOWN_IDLE, _STRANGER_IDLE = 75, 3
-_HANDSHAKE_SECONDS: Final = 3.0
+_HANDSHAKE_SECONDS, _GOODBYE_SECONDS = 3.0, 1.0  # of TLS
 _MALFORMED: Final = (
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 2\r\n"
     b"cache-control: no-store\r\nconnection: close\r\n\r\n{}"
@@ -78,11 +78,11 @@ def serve(*, host: str, port: int) -> None:
 
 
 def _loop(*, tls: bool) -> asyncio.AbstractEventLoop:
-    """Make an event loop that gives up on a TLS handshake after seconds; asyncio's own limit is a minute."""
+    """Make an event loop that gives up on a TLS handshake, and on a client's goodbye, long before asyncio does."""
     loop = asyncio.new_event_loop()
     if tls:
-        with_limit = functools.partial(loop.create_server, ssl_handshake_timeout=_HANDSHAKE_SECONDS)
-        loop.create_server = with_limit  # type: ignore[method-assign]
+        limits = {"ssl_handshake_timeout": _HANDSHAKE_SECONDS, "ssl_shutdown_timeout": _GOODBYE_SECONDS}
+        loop.create_server = functools.partial(loop.create_server, **limits)  # type: ignore[method-assign]
     return loop
 
 
