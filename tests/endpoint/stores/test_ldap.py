@@ -173,5 +173,5 @@ async def test_no_thread_is_left(directory: Slapd) -> None:
     await store.close()
     for thread in threading.enumerate():
         if thread.name.startswith("legacy-ldap"):
-            thread.join(2)
+            thread.join(20)
             assert not thread.is_alive()
