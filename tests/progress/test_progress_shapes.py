@@ -24,6 +24,7 @@ from jitkit.errors import BadTable
 from jitkit.progress import states
 from jitkit.progress.command import read, report
 from jitkit.progress.figures import coverage, quality
+from jitkit.progress.table_files import gather
 from jitkit.progress.tables import Tables
 
 Row = dict[str, Any]
@@ -610,6 +611,16 @@ def test_a_report_of_a_moment_outside_of_every_migration_is_refused(tmp_path: Pa
     USERS["own CSV"](tmp_path)
     with pytest.raises(BadTable, match=f"--as-of {moment} is outside"):
         report({}, tmp_path / "out", inputs=[tmp_path], as_of=moment)
+
+
+def test_users_with_columns_of_a_log_are_users_in_every_kind_of_file(tmp_path: Path) -> None:
+    frame = own_users(time="2026-11-02T09:00:00Z", result_code=0)
+    frame.to_csv(tmp_path / "u.csv", index=False)
+    frame.to_json(tmp_path / "u.jsonl", orient="records", lines=True)
+    frame.to_parquet(tmp_path / "u.parquet")
+    for path in tmp_path.iterdir():
+        found = gather({}, [path])
+        assert [(source.gives, len(found.table("users"))) for source in found.sources] == [(("users",), 6)], path.name
 
 
 def test_the_zone_and_the_order_of_dates_can_be_told(tmp_path: Path, known: Row) -> None:

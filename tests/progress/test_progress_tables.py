@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
+from string import Formatter
 
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from story import sign_ins, told, users
 
 from jitkit.endpoint.ledger import Entry, Ledger
 from jitkit.errors import BadTable
+from jitkit.progress import tables
 from jitkit.progress.cohorts import cohorts
 from jitkit.progress.table_files import read_table
 from jitkit.progress.tables import KINDS, Tables, tidy
@@ -167,6 +170,24 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, name: str, text: st
     (tmp_path / name).write_text(text)
     with pytest.raises(BadTable, match=happened):
         read_table(tmp_path / name, "users")
+
+
+def test_every_refusal_has_its_words_and_they_have_their_values() -> None:
+    used = set()
+    nodes = [
+        node
+        for path in Path(tables.__file__).parent.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    for call in nodes:
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "refusal":
+            name, given = call.args[0], {each.arg for each in call.keywords}
+            for each in (name.body, name.orelse) if isinstance(name, ast.IfExp) else (name,):
+                words = tables.TEXTS["refusals"][ast.literal_eval(each)]
+                fields = {field for _, field, _, _ in Formatter().parse(words["happened"] + words["next"]) if field}
+                assert None in given or {field.partition("[")[0] for field in fields} <= given, words
+                used.add(ast.literal_eval(each))
+    assert used == {*tables.TEXTS["refusals"]}
 
 
 def test_missing_and_wrongly_encoded_files_are_refused(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from typing import Any, Final, Literal
 import numpy as np
 import pandas as pd
 
-from jitkit.errors import BadTable
 from jitkit.progress.collect import Archive
 from jitkit.progress.log_analytics import FLAG, REQUESTS
 from jitkit.progress.table_files import Found
@@ -22,6 +21,7 @@ from jitkit.progress.tables import (
     micros,
     moments,
     numbered,
+    refusal,
     remark,
     tidy,
     times,
@@ -33,6 +33,7 @@ from jitkit.protocol import UPDATE
 _SIGN_IN_APART: Final = pd.Timedelta(minutes=5)
 _PASSWORD_APART: Final = pd.Timedelta(seconds=30)
 _NAMED: Final = 5  # files that a remark names
+_AUDITS: Final = ["time", "user_id", "event"]
 
 
 def from_archive(archive: Archive, now: pd.Timestamp, dimensions: pd.DataFrame | None = None) -> Tables:
@@ -72,20 +73,19 @@ def from_files(found: Found, flag: str = "") -> Tables:
     """
     _leave_out_requests(found)
     logs = {kind: found.table(kind) for kind in LOGS}
-    audits, listed = found.table("audits"), found.table("directory")
+    audits = found.table("audits") if "audits" in found.parts else pd.DataFrame(columns=[*_AUDITS, "flag"])
+    listed = found.table("directory")
     if "users" in found.parts:
         tables = Tables(found.table("users"), logs["sign_ins"], logs["ledger"])
     else:
         name = _chosen(audits, listed, flag.lower())
-        if len(audits):
-            audits = audits[audits["flag"].isin((name, ""))]
+        audits = audits[audits["flag"].isin((name, ""))]
         moments = [table["time"].max() for table in (*logs.values(), audits) if len(table)]
         seen_at = max(moments, default=pd.Timestamp.now("UTC").floor("us"))
         people = _people(audits, listed, name, seen_at)
-        known = listed.drop(columns=["created_at", *_flags(listed)], errors="ignore")
-        more = {"audits": audits, "dimensions": known}
-        tables = assemble(people, seen_at=seen_at, **logs, **{name: each for name, each in more.items() if len(each)})
-        dated = audits["user_id"][audits["event"] == "flag_false"] if len(audits) else ()
+        known = listed.drop(columns=["created_at", *_flags(listed)], errors="ignore") if len(listed) else None
+        tables = assemble(people, seen_at=seen_at, **logs, audits=audits, dimensions=known)
+        dated = audits["user_id"][audits["event"] == "flag_false"]
         undated = (tables.users["migrated_at"] == seen_at) & ~tables.users["user_id"].isin(dated)
         tables.remarks = (*tables.remarks, remark("undated", int(undated.sum())))
     # The files keep what no line of the ledger has: of a long log that is most of its memory.
@@ -111,19 +111,12 @@ def _leave_out_requests(found: Found) -> None:
 
 def _chosen(audits: pd.DataFrame, listed: pd.DataFrame, flag: str) -> str:
     """Find the full name of the flag, in lower case, that the files tell of."""
-    names = sorted({*_flags(listed), *_flags(audits["flag"] if len(audits) else ())})
+    names = sorted({*_flags(listed), *_flags(audits["flag"])})
     if flag in names or (len(names) == 1 and not flag):
         return flag or names[0]
     if not names:
-        raise BadTable(
-            "No file says who is in scope and who was moved.",
-            next_step="Give a table of users with the columns user_id and migrated_at; or the audit log, or a list of "
-            "users, with the migration flag extension_…: notebook 01 shows its full name.",
-        )
-    raise BadTable(
-        f"The files tell of these flags: {', '.join(names)}" + (f", and not of {flag}." if flag else "."),
-        next_step="Name the migration's with --flag.",
-    )
+        raise refusal("no_scope")
+    raise refusal("several_flags", names=", ".join(names), besides=f", and not of {flag}" if flag else "")
 
 
 def _flags(names: Iterable[Any]) -> list[str]:
@@ -132,10 +125,8 @@ def _flags(names: Iterable[Any]) -> list[str]:
 
 def _people(audits: pd.DataFrame, listed: pd.DataFrame, flag: str, seen_at: pd.Timestamp) -> pd.DataFrame:
     """Make the table that `assemble` takes: the flag is false where a list or the last audit says so."""
-    moments = pd.DataFrame(columns=["user_id"])
-    if len(audits):
-        changes = audits[audits["flag"] == flag]
-        moments = changes.pivot_table(index="user_id", columns="event", values="time", aggfunc="max").reset_index()
+    changes = audits[audits["flag"] == flag]
+    moments = changes.groupby(["user_id", "event"])["time"].max().unstack().reset_index()
     if len(listed):
         shown = ["created_at", *([flag] if flag in listed else [])]
         known = listed.groupby("user_id")[shown].min().rename(columns={flag: "seen"}).reset_index()
@@ -146,11 +137,10 @@ def _people(audits: pd.DataFrame, listed: pd.DataFrame, flag: str, seen_at: pd.T
     audited = (true_at > false_at) | false_at.isna()
     value = pd.Series(audited, dtype="boolean").mask(true_at.isna() & false_at.isna())
     seen = moments["seen"].astype("boolean")
-    moved = (~value).fillna(False).astype("bool") | (~seen).fillna(False).astype("bool")
     return pd.DataFrame(
         {
             "user_id": moments["user_id"],
-            "flag": value.fillna(seen).mask(moved, False),
+            "flag": (value & seen).fillna(value).fillna(seen),  # false if either is
             "created_at": created,
             "true_at": true_at.fillna(created),
             "false_at": false_at.fillna(seen_at),
@@ -184,7 +174,7 @@ def assemble(
         ledger: the endpoint's ledger.
         dimensions: `user_id` and any columns to group by.
     """
-    audits = pd.DataFrame(columns=["time", "user_id", "event"]) if audits is None else audits
+    audits = pd.DataFrame(columns=_AUDITS) if audits is None else audits
     seen = users[users["flag"].notna() & users["gone_at"].isna()].sort_values("user_id", ignore_index=True)
     row = index_in(audits["user_id"], seen["user_id"]).astype("int64")
     audits = audits.assign(row=row, time=times(audits["time"]))[row >= 0].sort_values("time", kind="stable")

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from jitkit.errors import BadTable
-from jitkit.progress.figures import kaplan_meier, quantile, refusal, wilson
-from jitkit.progress.tables import DAY, KINDS, TEXTS, Tables, measured, once
+from jitkit.progress.figures import kaplan_meier, quantile, wilson
+from jitkit.progress.tables import DAY, KINDS, TEXTS, Tables, measured, once, refusal
 
 NOTHING: Final = "(empty)"
 """The cohort of users whose cell is empty."""

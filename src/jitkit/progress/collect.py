@@ -17,11 +17,11 @@ import httpx
 import pandas as pd
 from tqdm.auto import tqdm
 
-from jitkit.errors import BadTable, NotReady
+from jitkit.errors import NotReady
 from jitkit.explanations import refused
 from jitkit.files import make_private, write_private
 from jitkit.progress.log_analytics import Row, audits_from_graph, sign_ins_from_graph
-from jitkit.progress.tables import DAY, KINDS, times
+from jitkit.progress.tables import DAY, KINDS, refusal, times
 from jitkit.protocol import USER_SIGN_INS
 
 KEPT: Final = pd.Timedelta(days=7)
@@ -129,13 +129,11 @@ class Archive:
 
     def missing_days(self, kind: str, since: pd.Timestamp, until: pd.Timestamp) -> list[str]:
         """Name the days (UTC) between two moments of which a log was not read whole."""
-        days = pd.date_range(since.floor("D"), until, freq="D", inclusive="left")
-        spans = ((max(day, since), min(day + DAY, until)) for day in days)
         windows = self.windows(kind)
         return [
-            f"{begin:%Y-%m-%d}"
-            for begin, end in spans
-            if not any(left <= begin and end <= right for left, right in windows)
+            f"{day:%Y-%m-%d}"
+            for day in pd.date_range(since.floor("D"), until, freq="D", inclusive="left")
+            if not any(left <= max(day, since) and min(day + DAY, until) <= right for left, right in windows)
         ]
 
     def windows(self, kind: str) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
@@ -161,10 +159,7 @@ def _undamaged(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, TypeError):
-        raise BadTable(
-            f"{path} cannot be read: what was collected of it is lost.",
-            next_step="Delete that file and collect again; the service still has the last seven days.",
-        ) from None
+        raise refusal("lost", path=path) from None
 
 
 def users_from_graph(rows: Iterable[Row], flag: str, at: pd.Timestamp) -> pd.DataFrame:
@@ -195,11 +190,10 @@ def _merged(before: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
     """Bring what was known about users up to what is seen now: when a flag changed is only known by comparing."""
     old, new = before.set_index("user_id"), now.set_index("user_id")
     known = old.reindex(new.index)
-    was, is_ = known["flag"].astype("boolean").fillna(True), new["flag"].fillna(True)
-    back = known["false_at"].notna() & new["flag"].fillna(False)
+    back = known["false_at"].notna() & new["true_at"].notna()
     new = new.assign(
         true_at=new["true_at"].fillna(known["true_at"]),
-        false_at=new["false_at"].mask((~was & ~is_).astype("bool"), known["false_at"]),
+        false_at=known["false_at"].where(new["false_at"].notna()).fillna(new["false_at"]),
         again=(known["again"].astype("boolean").fillna(False) | back).astype("bool"),
     )
     whole = pd.concat([old[~old.index.isin(new.index)], new])

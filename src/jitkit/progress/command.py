@@ -8,15 +8,14 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from jitkit.errors import BadTable
 from jitkit.progress.assemble import from_files
-from jitkit.progress.figures import refusal, time_of
+from jitkit.progress.figures import time_of
 from jitkit.progress.history import Changes
 from jitkit.progress.mail import as_mail
 from jitkit.progress.output_files import noted, write_all
 from jitkit.progress.report import Figures
 from jitkit.progress.table_files import gather
-from jitkit.progress.tables import AHEAD, EARLIEST, Spelling, Tables, remark, without_names
+from jitkit.progress.tables import AHEAD, EARLIEST, Spelling, Tables, refusal, remark, without_names
 
 
 def report(
@@ -87,11 +86,11 @@ def read(
         BadTable: no file says who is in scope, a file does not fit, or no user was in scope by then.
     """
     if dates not in ("", "day-first", "month-first", "excel"):
-        raise BadTable(f"Dates cannot be {dates}.", next_step="Say day-first, month-first, excel.")
+        raise refusal("dates", dates=dates)
     try:
         ZoneInfo(zone)
     except (ValueError, KeyError, OSError):
-        raise BadTable(f"There is no time zone {zone}.", next_step="Name it as Europe/Berlin, or UTC.") from None
+        raise refusal("zone", zone=zone) from None
     paths = [Path(each) for each in ([inputs] if isinstance(inputs, (str, Path)) else inputs)]
     tables = without_names(from_files(gather(files or {}, paths, Spelling(dates, zone), without=without), flag))
     tables = noted(tables, paths[0]) if len(paths) == 1 and not files else tables
@@ -100,12 +99,7 @@ def read(
     earlier = tables.until(until or tables.as_of or pd.Timestamp.now("UTC"))
     if not len(earlier.users):
         first = tables.users["flagged_at"].min()
-        raise BadTable(
-            f"By {earlier.as_of:%Y-%m-%d} no user was in scope: the first flag was set on {first:%Y-%m-%d}.",
-            next_step="Give a later --as-of, or leave it out."
-            if until
-            else "Correct flagged_at, or wait for that day.",
-        )
+        raise refusal("nobody_by" if until else "nobody_yet", until=earlier.as_of, first=first)
     times = (tables.users["migrated_at"], tables.sign_ins["time"], tables.ledger["time"])
     ahead = 0 if until else sum(int((each > earlier.as_of).sum()) for each in times)
     planned = len(tables.users) - len(earlier.users)

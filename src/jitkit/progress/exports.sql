@@ -31,6 +31,19 @@ CREATE MACRO as_number(cell) AS CASE
     WHEN as_double(cell) = trunc(as_double(cell)) THEN try_cast(as_double(cell) AS INTEGER)
 END;
 
+-- Whether such a cell is written in another way than the usual one.
+CREATE MACRO odd_text(cell) AS false;
+
+CREATE MACRO odd_category(cell) AS false;
+
+CREATE MACRO odd_id(cell) AS starts_with(as_id(cell), ' ') OR ends_with(as_id(cell), ' ');
+
+CREATE MACRO odd_time(cell) AS as_text(cell) IS NOT NULL AND as_time(cell) IS NULL;
+
+CREATE MACRO odd_decimal(cell) AS as_text(cell) IS NOT NULL AND as_decimal(cell) IS NULL;
+
+CREATE MACRO odd_number(cell) AS as_text(cell) IS NOT NULL AND as_number(cell) IS NULL;
+
 
 -- A nested cell without the quotes around it.
 CREATE MACRO opened(cell) AS
@@ -135,20 +148,22 @@ FROM events WHERE problem IS NOT NULL OR (event IS NOT NULL AND user_id <> '');
 
 -- Audits as the admin center downloads them: up to three targets a row, each with up to five changes, in columns of
 -- their own.
-CREATE MACRO downloaded(export) AS TABLE
-WITH cells AS (
+CREATE MACRO downloaded_audits(export) AS TABLE
+WITH held AS (
     SELECT place, problem, "date (utc)" AS activitydatetime, activity, values_of(to_json(audit)) AS cells
     FROM query_table(export) AS audit
+), nested AS (
+    SELECT place, problem, NULL AS id, activitydatetime, NULL AS timegenerated, activity AS activitydisplayname,
+        NULL AS operationname, to_json(list_transform(range(1, 4), lambda target: {
+            'id': value_of(cells, 'target' || target || 'objectid'),
+            'modifiedproperties': list_transform(range(1, 6), lambda change: {
+                'displayname': value_of(cells, 'target' || target || 'modifiedproperty' || change || 'name'),
+                'newvalue': value_of(cells, 'target' || target || 'modifiedproperty' || change || 'newvalue')
+            })
+        }))::VARCHAR AS targetresources
+    FROM held
 )
-SELECT place, problem, NULL AS id, activitydatetime, NULL AS timegenerated, activity AS activitydisplayname,
-    NULL AS operationname, to_json(list_transform(range(1, 4), lambda target: {
-        'id': value_of(cells, 'target' || target || 'objectid'),
-        'modifiedproperties': list_transform(range(1, 6), lambda change: {
-            'displayname': value_of(cells, 'target' || target || 'modifiedproperty' || change || 'name'),
-            'newvalue': value_of(cells, 'target' || target || 'modifiedproperty' || change || 'newvalue')
-        })
-    }))::VARCHAR AS targetresources
-FROM cells;
+FROM audits('nested');
 
 
 -- Rows of Graph, and records that diagnostic settings send to a storage account or an event hub: of some categories, in
@@ -177,6 +192,12 @@ SELECT place, problem, "time" AS timegenerated, held.* REPLACE (
     coalesce(held.operationname, operationname) AS operationname
 )
 FROM records;
+
+CREATE MACRO recorded_sign_ins(export, categories) AS TABLE
+WITH inside AS (FROM recorded(export, categories)) FROM sign_ins('inside');
+
+CREATE MACRO recorded_audits(export, categories) AS TABLE
+WITH inside AS (FROM recorded(export, categories)) FROM audits('inside');
 
 
 -- What the endpoint answered, by its traces or by its requests. A trace is a line of the endpoint's ledger if it has a

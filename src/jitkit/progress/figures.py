@@ -12,10 +12,22 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from jitkit.errors import BadTable
 from jitkit.explanations import callout_cause, fix, meaning
 from jitkit.progress.log_analytics import ANSWERED
-from jitkit.progress.tables import NEVER, PATHS, QUIET, TEXTS, Tables, in_utc, micros, once, plain_text, remark, times
+from jitkit.progress.tables import (
+    NEVER,
+    PATHS,
+    QUIET,
+    TEXTS,
+    Tables,
+    in_utc,
+    micros,
+    once,
+    plain_text,
+    refusal,
+    remark,
+    times,
+)
 from jitkit.protocol import BLOCK, CALLS_PER_SECOND, TIMEOUT_MS
 
 UNKNOWN: Final = "unknown"
@@ -72,12 +84,6 @@ def span(length: Any) -> str:
     if minutes < 90:
         return "1 minute" if round(minutes) == 1 else f"{minutes:.0f} minutes"
     return f"{minutes / 60:.0f} hours" if minutes < 72 * 60 else days(round(minutes / 60 / 24))
-
-
-def refusal(name: str, **values: Any) -> BadTable:
-    """Write a refusal of `texts.toml`: what happened, and what to do next."""
-    words = TEXTS["refusals"][name]
-    return BadTable(words["happened"].format(**values), next_step=words["next"].format(**values))
 
 
 def time_of(given: Any, name: str) -> pd.Timestamp:

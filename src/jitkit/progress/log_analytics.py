@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 
 from jitkit.errors import BadTable
-from jitkit.progress.tables import COLUMNS, KINDS, Spelling, row_of, times, typed
+from jitkit.progress.tables import COLUMNS, KINDS, Spelling, refusal, row_of, times, typed
 
 Row = Mapping[str, Any]
 
@@ -32,9 +32,7 @@ FLAG: Final = re.compile(r"extension_[0-9a-f]{32}_\w+", re.ASCII)
 
 # Categories of an archive's records, in lower case; Graph's rows are given the first.
 _CATEGORIES: Final = {"sign_ins": ["signinlogs", "noninteractiveusersigninlogs"], "audits": ["auditlogs"]}
-_INSIDE: Final = "FROM recorded('export', {})"
 _SHOWS: Final = {"sign_ins": "appliedeventlisteners", "audits": "targetresources"}
-_NESTED: Final[dict[str, tuple[str, str]]] = COLUMNS["nested"]  # how it is spelt, and what it shows
 
 
 def connected() -> duckdb.DuckDBPyConnection:
@@ -73,16 +71,17 @@ def _of_graph(rows: Iterable[Row], kind: str) -> pd.DataFrame:
     texts = pa.array((json.dumps(row) for row in rows), pa.string())
     with connected() as database:
         given = database.from_arrow(pa.table({"properties": texts}))
-        _view("export", _whole(given.project(f"*, '{_CATEGORIES[kind][0]}' AS category")))
-        _view("inside", database.sql(_INSIDE.format(_CATEGORIES[kind])))
-        return by_place(database.sql(f"FROM {kind}('inside')").to_arrow_table().to_pandas()).astype("str")
+        _whole(given.project(f"*, '{_CATEGORIES[kind][0]}' AS category")).create_view("export")
+        found = database.sql(f"FROM recorded_{kind}('export', {_CATEGORIES[kind]})")
+        return by_place(found.to_arrow_table().to_pandas()).astype("str")
 
 
 class Shape(NamedTuple):
-    """What a file is that was not written by the kit."""
+    """What a file is that was not written by the kit: what its columns are named, how it is read, for which table."""
 
     name: str
     by: str
+    of: str
     needs: list[str]
     reads: list[str]
 
@@ -117,16 +116,6 @@ def plain_name(heading: str) -> str:
     return heading.split(" [")[0].strip().lower()
 
 
-def refuse_local(headings: Iterable[str], spelling: Spelling) -> None:
-    """Raise BadTable where a heading of the portal says that times are local, and nobody says of which zone."""
-    local = [name for name in headings if "[" in name and "[UTC]" not in name]
-    if local and spelling.zone == "UTC":
-        raise BadTable(
-            f"The column {local[0]} holds local times.",
-            next_step="Set the portal's time zone to UTC, and export again; or name the zone with --zone.",
-        )
-
-
 def translate(
     database: duckdb.DuckDBPyConnection, export: duckdb.DuckDBPyRelation, shape: Shape
 ) -> dict[str, duckdb.DuckDBPyRelation]:
@@ -145,42 +134,29 @@ def translate(
         BadTable: the export does not show which sign-ins ran a callout, or whose flag changed.
     """
     whole, names = _whole(export), export.columns
-    _view("export", whole)
+    whole.create_view("export")
     match shape.by:
         case "sign_ins" | "audits":
             if (nested := _SHOWS[shape.by]) not in names:
                 raise _unread(nested)
             return {shape.by: database.sql(f"FROM {shape.by}('export')")}
         case "archive":
-            found = database.sql("SELECT DISTINCT lower(category) FROM export").fetchall()
-            parts = {kind: each for kind, each in _CATEGORIES.items() if {*each} & {category for (category,) in found}}
-            for kind, categories in parts.items():
-                _view(f"{kind}_inside", database.sql(_INSIDE.format(categories)))
-                if not _any(database, f"{kind}_inside", _SHOWS[kind]):
+            found = {category for (category,) in database.sql("SELECT DISTINCT lower(category) FROM export").fetchall()}
+            parts = {kind: f"('export', {each})" for kind, each in _CATEGORIES.items() if found & {*each}}
+            for kind, part in parts.items():
+                if not _any(database, f"recorded{part}", _SHOWS[kind]):
                     raise _unread(_SHOWS[kind])
-            return {kind: database.sql(f"FROM {kind}('{kind}_inside')") for kind in parts}
+            return {kind: database.sql(f"FROM recorded_{kind}{part}") for kind, part in parts.items()}
         case "downloaded_audits":
-            _view("inside", database.sql("FROM downloaded('export')"))
-            return {"audits": database.sql("FROM audits('inside')")}
+            return {"audits": database.sql("FROM downloaded_audits('export')")}
         case "traces" | "requests":
             source = f"ledger('export', {shape.by == 'requests'})"
             if shape.by == "traces" and not _any(database, source, "time") and (rows := len(whole)):
-                raise BadTable(
-                    f"None of the {rows:,} traces is a line of the endpoint's ledger.",
-                    next_step="Export the traces of the endpoint: its messages are JSON with time, action and cause.",
-                )
+                raise refusal("no_ledger", rows=rows)
             return {"ledger": database.sql(f"FROM {source}")}
         case "directory":
             return {"directory": _directory(whole, names)}
-    raise BadTable(
-        "This is the CSV that the admin center downloads: it does not show which sign-ins asked the endpoint.",
-        next_step="Collect the log in notebook 08, or export SigninLogs from Log Analytics with AppliedEventListeners.",
-    )
-
-
-def _view(name: str, rows: duckdb.DuckDBPyRelation) -> None:
-    """Name rows for a macro of `exports.sql`."""
-    rows.create_view(name, replace=True)
+    raise refusal("downloaded")
 
 
 def _whole(export: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
@@ -218,11 +194,7 @@ def by_place(rows: pd.DataFrame) -> pd.DataFrame:
         BadTable: a row cannot be read, or stands for several.
     """
     if (stand_for := pd.to_numeric(rows["problem"], errors="coerce")).notna().any():
-        raise BadTable(
-            f"The export is a sample: {len(rows):,} rows stand for {stand_for.fillna(1).sum():,.0f}; "
-            "counts would be too low.",
-            next_step="Turn sampling off for the endpoint, or use its own ledger.",
-        )
+        raise refusal("sample", rows=len(rows), stand_for=stand_for.fillna(1).sum())
     rows = rows.set_index("place").rename_axis(None)
     if (unread := rows["problem"].notna()).any():
         first = int(unread.argmax())
@@ -233,13 +205,9 @@ def by_place(rows: pd.DataFrame) -> pd.DataFrame:
 def _unread(name: str, row: str = "") -> BadTable:
     """Say that a column is not there, or cannot be read in a row."""
     if FLAG.fullmatch(name):
-        return BadTable(f"The flag {name} is neither true nor false in {row}.", next_step="Export the users again.")
-    spelt, shows = _NESTED[name]
-    what = f"cannot be read in {row}: the column" if row else "has no column"
-    return BadTable(
-        f"The export {what} {spelt}, so it does not show {shows}.",
-        next_step=f"Export it again with {spelt} as JSON, or collect the log in notebook 08.",
-    )
+        return refusal("odd_flag", flag=name, row=row)
+    spelt, shows = COLUMNS["nested"][name]
+    return refusal("unread_nested" if row else "lacks_nested", row=row, column=spelt, shows=shows)
 
 
 def finished(rows: pd.DataFrame, kind: str, spelling: Spelling) -> pd.DataFrame:

@@ -16,10 +16,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from jitkit.errors import BadTable
 from jitkit.files import write_private
 from jitkit.progress.figures import moment
-from jitkit.progress.tables import DICTIONARY, KINDS, Extent, Remark, Tables
+from jitkit.progress.tables import DICTIONARY, KINDS, Extent, Remark, Tables, refusal
 
 if TYPE_CHECKING:
     from openpyxl.worksheet._write_only import WriteOnlyWorksheet
@@ -121,10 +120,7 @@ def write_all(folder: Path, files: Mapping[str, bytes]) -> None:
             finally:
                 part.unlink(missing_ok=True)
     except OSError as problem:
-        raise BadTable(
-            f"The report cannot be written to {folder} ({problem.strerror}).",
-            next_step="Choose a folder that is yours and has room.",
-        ) from None
+        raise refusal("not_written", folder=folder, why=problem.strerror) from None
 
 
 def save_tables(tables: Tables, folder: Path) -> None:
@@ -133,9 +129,7 @@ def save_tables(tables: Tables, folder: Path) -> None:
     That is when they were collected, from when to when each log was read, and which one the tenant refused.
     """
     for kind in KINDS:
-        content = io.BytesIO()
-        getattr(tables, kind).to_parquet(content, index=False)
-        write_private(folder / f"{kind}.parquet", content.getvalue())
+        write_private(folder / f"{kind}.parquet", getattr(tables, kind).to_parquet(index=False))
     note = {"as_of": tables.as_of, "extents": tables.extents, "remarks": tables.remarks, "unread": dict(tables.unread)}
     write_private(folder / _NOTE, json.dumps(note, indent=2, default=str).encode())
 
@@ -154,7 +148,7 @@ def noted(tables: Tables, folder: Path) -> Tables:
             for kind, (rows, since, until, flaw, missing) in note["extents"].items()
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        raise BadTable(f"{path} was changed.", next_step="Run jitkit collect again: it is written anew.") from None
+        raise refusal("changed_note", path=path) from None
     return tables
 
 

@@ -34,16 +34,7 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from jitkit.errors import BadTable
-from jitkit.progress.log_analytics import (
-    SHAPES,
-    by_place,
-    connected,
-    finished,
-    plain_name,
-    refuse_local,
-    shape_of,
-    translate,
-)
+from jitkit.progress.log_analytics import SHAPES, by_place, connected, finished, plain_name, shape_of, translate
 from jitkit.progress.tables import (
     AS_WRITTEN,
     KINDS,
@@ -53,6 +44,7 @@ from jitkit.progress.tables import (
     give_back,
     numbered,
     plain_text,
+    refusal,
     tidy,
     united,
 )
@@ -61,17 +53,10 @@ _MOST_ROWS: Final = 100_000_000  # a few kilobytes of Parquet may say that they 
 _AT_ONCE: Final = 1_000_000  # rows
 _LARGEST: Final = 64 << 20  # bytes of one row
 _LISTED: Final = 40  # columns that an error names
-_CSV: Final = (".csv", ".tsv", ".txt")
-_JSON: Final = (".jsonl", ".ndjson", ".json")
+_TEXTS: Final = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
 _HEAD: Final = 1 << 20  # characters in which the first object ends
 _PAGES: Final = ("value", "records")  # what holds the rows of a page of Graph, and of a message of an event hub
 _OWN: Final = {name for kind in KINDS.values() for name in kind}
-# Which exports a named option takes.
-_GIVES: Final = {
-    "users": ("directory", "audits", "downloaded_audits"),
-    "sign_ins": ("sign_ins", "archive", "downloaded"),
-    "ledger": ("traces", "requests"),
-}
 # JSON may be nested too deeply.
 _BROKEN: Final = (
     *(ValueError, RecursionError, EOFError, duckdb.Error),
@@ -127,10 +112,7 @@ def read_table(path: Path | str, kind: str) -> pd.DataFrame:
     """
     found = gather({kind: Path(path)}, ())
     if kind not in found.parts:
-        raise BadTable(
-            f"{Path(path).name} is no table of {kind}: it is taken for {found.sources[0].taken_for}.",
-            next_step=f"Give it to `jitkit report`, which makes the table of {kind} from such files.",
-        )
+        raise refusal("other_table", file=Path(path).name, kind=kind, taken_for=found.sources[0].taken_for)
     return tidy(found.table(kind), kind)
 
 
@@ -180,13 +162,11 @@ def _files_in(given: Path, without: Path | None) -> list[Path]:
         found += [path for path in shown if path.is_file() or path.is_symlink()]
     if found:
         return sorted(found)
-    raise BadTable(f"There is no file in {given}.", next_step="Give the folder in which the exports lie.")
+    raise refusal("empty_folder", folder=given)
 
 
 def _unreadable(problem: OSError) -> None:
-    raise BadTable(
-        f"{problem.filename} cannot be read ({problem.strerror}).", next_step="Check that you may read this folder."
-    ) from None
+    raise refusal("closed_folder", path=problem.filename, why=problem.strerror) from None
 
 
 def _read(database: duckdb.DuckDBPyConnection, path: Path, kind: str, spelling: Spelling, found: Found) -> None:
@@ -218,16 +198,14 @@ def _explained(path: Path) -> Iterator[None]:
             raise
         raise BadTable(f"{name}: {problem.happened}", next_step=problem.next_step) from None
     except FileNotFoundError:
-        raise BadTable(f"There is no file {path}.", next_step="Check the path.") from None
+        raise refusal("no_path", path=path) from None
     except UnicodeDecodeError:
-        raise BadTable(f"{path.name} is not UTF-8.", next_step="Save it as UTF-8.") from None
+        raise refusal("not_utf_8", file=path.name) from None
     except _BROKEN:
         # DuckDB and pandas quote the offending text; it must not be shown.
-        raise BadTable(f"{path.name} is broken, or not what its name says.", next_step="Export it again.") from None
+        raise refusal("broken", file=path.name) from None
     except OSError as problem:
-        raise BadTable(
-            f"{path} cannot be read ({problem.strerror}).", next_step="Check that it is a file that you may read."
-        ) from None
+        raise refusal("closed_file", path=path, why=problem.strerror) from None
 
 
 def _unpacked(path: Path, scratch: Path) -> Path:
@@ -240,7 +218,7 @@ def _unpacked(path: Path, scratch: Path) -> Path:
         path = Path(shutil.copyfile(path, scratch / f"copy{path.suffix}"))
     with path.open("rb") as file:
         mark = file.read(2)
-    if not (mark in _UTF_16 or b"\0" in mark) or path.suffix.lower() not in (*_CSV, *_JSON):
+    if not (mark in _UTF_16 or b"\0" in mark) or path.suffix.lower() not in _TEXTS:
         return path
     plain = scratch / f"utf-8{path.suffix}"
     encoding = "utf-16" if mark in _UTF_16 else "utf-16-be" if mark[0] == 0 else "utf-16-le"
@@ -253,20 +231,17 @@ def _sources(
     database: duckdb.DuckDBPyConnection, path: Path, name: str, scratch: Path, careful: bool
 ) -> Iterator[_Rows]:
     match path.suffix.lower():
-        case ending if ending in _CSV:
+        case ".csv" | ".tsv" | ".txt":
             yield _csv(database, path, name, careful)
-        case ending if ending in _JSON:
+        case ".json" | ".jsonl" | ".ndjson":
             yield _json(database, path, name, scratch, careful)
         case ".parquet":
             yield _parquet(database, path, name)
         case ".xlsx":
             for sheet, copy in _sheets(path, name, scratch):
-                yield _csv(database, copy, f"{name}, sheet {sheet}", careful)
+                yield _csv(database, copy, f"{name}, sheet {plain_text(sheet)}", careful)
         case other:
-            raise BadTable(
-                f"{name} ends in {other or 'nothing'}: it is not known how to read that.",
-                next_step="Take it away, or give .csv, .json, .jsonl, .parquet or .xlsx, as it is or packed as .gz.",
-            )
+            raise refusal("ending", file=name, ending=other or "nothing")
 
 
 def _csv(database: duckdb.DuckDBPyConnection, path: Path, name: str, careful: bool) -> _Rows:
@@ -277,10 +252,7 @@ def _csv(database: duckdb.DuckDBPyConnection, path: Path, name: str, careful: bo
         lines.seek(0)
         rest = islice(csv.reader(islice(lines, above, None), delimiter=separator), 1, None) if careful else ()
         if longer := next((number for number, cells in enumerate(rest, 1) if any(cells[len(names) :])), 0):
-            raise BadTable(
-                f"{name} has rows with more cells than its heading, row {longer:,} for one.",
-                next_step="Give each column a name, and put texts that hold a separator into quotes.",
-            )
+            raise refusal("more_cells", file=name, row=longer)
     # The first of several columns of one name counts, and none without a name.
     cells = _first((each, f"c{number}") for number, each in enumerate(names) if each)
     if not cells:
@@ -340,7 +312,7 @@ def _json(database: duckdb.DuckDBPyConnection, path: Path, name: str, scratch: P
         path = _rewritten(path, name, scratch)
         array, names = _beginning(path)
     options: dict[str, Any] = {"format": "array" if array else "newline_delimited", "maximum_object_size": _LARGEST}
-    if own := next((kind for kind, needed in NEEDED.items() if kind != "users" and {*needed} <= {*names}), None):
+    if (own := _own_kind(names)) and own != "users":
         names = [*KINDS[own]]
     elif (shape := shape_of(map(plain_name, names))) is None or shape.lacks(map(plain_name, names)):
         every = database.sql(
@@ -384,7 +356,7 @@ def _objects(file: TextIO, name: str) -> Iterator[dict[str, Any]]:
     file.seek(0)
     if not isinstance(_value(first), dict) and (values := _values(file.read().strip())) is not None:
         if not all(isinstance(value, dict) for value in values):
-            raise BadTable(f"{name} holds more than objects.", next_step="Give an array of JSON objects.")
+            raise refusal("no_objects", file=name)
         yield from values
         return
     file.seek(0)
@@ -393,9 +365,7 @@ def _objects(file: TextIO, name: str) -> Iterator[dict[str, Any]]:
         if isinstance(row := _value(text), dict):
             yield row
         elif text and line.endswith("\n") and not (text.startswith("{") and not text.endswith("}")):
-            raise BadTable(
-                f"Line {number:,} of {name} is not a JSON object.", next_step="Give a file with one JSON object a line."
-            )
+            raise refusal("no_object", file=name, line=number)
 
 
 def _value(line: str) -> Any:
@@ -424,10 +394,7 @@ def _values(text: str) -> list[Any] | None:
 
 def _parquet(database: duckdb.DuckDBPyConnection, path: Path, name: str) -> _Rows:
     if (rows := parquet.read_metadata(path).num_rows) > _MOST_ROWS:
-        raise BadTable(
-            f"{name} says that it has {rows:,} rows, more than the {_MOST_ROWS:,} that are read.",
-            next_step="Export it in parts, by time.",
-        )
+        raise refusal("many_rows", file=name, rows=rows, most=_MOST_ROWS)
     relation = database.read_parquet(str(path))
     cells = {}
     for each, type_ in zip(relation.columns, relation.types, strict=True):
@@ -443,19 +410,18 @@ def _sheets(path: Path, name: str, scratch: Path) -> Iterator[tuple[str, Path]]:
     import openpyxl
 
     if not path.stat().st_size:
-        raise BadTable(f"{name} ends in .xlsx, and is empty.", next_step="Save the workbook again.")
+        raise refusal("empty_workbook", file=name)
     try:
         with closing(openpyxl.load_workbook(path, read_only=True, data_only=True)) as book:
             for number, sheet in enumerate(book.worksheets):
                 copy = scratch / f"sheet {number}.csv"
                 with copy.open("w", encoding="utf-8", newline="") as file:
-                    writer, held = csv.writer(file), 0
-                    for cells in sheet.iter_rows(values_only=True):
-                        texts = [cell.isoformat() if isinstance(cell, date) else cell for cell in cells]
-                        if any(text is not None for text in texts):
-                            writer.writerow(texts)
-                            held += 1
-                if held:
+                    csv.writer(file).writerows(
+                        [cell.isoformat() if isinstance(cell, date) else cell for cell in cells]
+                        for cells in sheet.iter_rows(values_only=True)
+                        if any(cell is not None for cell in cells)
+                    )
+                if copy.stat().st_size:
                     yield sheet.title, copy
     except (AttributeError, LookupError, TypeError, SyntaxError):  # of XML that is broken, or of parts that are missing
         raise ValueError from None
@@ -475,14 +441,16 @@ def _tables(
     names = [*rows.cells]
     own = _own_kind(names)
     shape = None if own or not names else shape_of(map(plain_name, names))
-    if kind and (shape is None or shape.by not in _GIVES[kind]):
+    if kind and (shape is None or shape.of != kind):
         own, shape = kind, None
     if own:
         return Source(rows.name, f"the kit's table {own}", (own,)), {own: _own(rows, own, spelling)}
     if shape:
         plain = _first((plain_name(name), name) for name in names)
         wanted = {name: plain[name] for name in shape.wants(plain)}
-        refuse_local(wanted.values(), spelling)
+        local = [name for name in wanted.values() if "[" in name and "[UTC]" not in name]
+        if local and spelling.zone == "UTC":
+            raise refusal("local_times", column=local[0])
         chosen = ", ".join(f"{rows.cells[old]}::VARCHAR AS {_quoted(new)}" for new, old in wanted.items())
         tables = {}
         for each, relation in translate(database, rows.relation.project(chosen), shape).items():
@@ -494,11 +462,9 @@ def _tables(
         return Source(rows.name, "an empty file", ()), {}
     known = [each.name for each in SHAPES]
     known += [f"the kit's table {each} ({', '.join(needed)})" for each, needed in NEEDED.items()]
-    raise BadTable(
-        plain_text(f"{rows.name} is no table that is known. It has the columns {', '.join(names[:_LISTED])}")
-        + (f" and {len(names) - _LISTED:,} more." if len(names) > _LISTED else "."),
-        next_step=f"Take it away, or give what is known: {'; '.join(known)}.",
-    )
+    columns = plain_text(", ".join(names[:_LISTED]))
+    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    raise refusal("unknown_table", file=rows.name, columns=columns, more=more, known="; ".join(known))
 
 
 def _own(rows: _Rows, kind: str, spelling: Spelling) -> pd.DataFrame:
@@ -525,10 +491,7 @@ def _as_texts(rows: _Rows) -> pd.DataFrame:
 def _in_types(rows: _Rows, known: Mapping[str, str]) -> pd.DataFrame | None:
     """Read a table's columns in their types; None where a value is written in another way than the usual one."""
     typed = {name: f"as_{known[name]}({cell})" if name in known else cell for name, cell in rows.cells.items()}
-    may_be_odd = [name for name in typed if known.get(name) in ("time", "number", "decimal")]
-    odd = [f"(as_text({rows.cells[name]}) IS NOT NULL AND {typed[name]} IS NULL)" for name in may_be_odd]
-    padded = [name for name in typed if name == "path" or known.get(name) == "id"]
-    odd += [f"(starts_with({typed[name]}, ' ') OR ends_with({typed[name]}, ' '))" for name in padded]
+    odd = [f"odd_{known[name]}({cell})" for name, cell in rows.cells.items() if name in known]
     if known["user_id"] == "id":  # a user without one is refused by its row
         odd.append(f"{typed['user_id']} IS NULL")
     if rows.translated:  # a time that cannot be is refused by its row

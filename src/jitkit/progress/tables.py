@@ -63,14 +63,9 @@ SPELLED: Final = (
 _ISO: Final = r"\d{4}[-/]\d{1,2}[-/]\d|\d{8}"
 _TICKS: Final = r"^\\?/Date\((-?\d{1,15})(?:[+-]\d{4})?\)\\?/$"  # of .NET, as PowerShell 5 writes a time into JSON
 _NO_DAY: Final = "^0000-00-00.*$"  # of MySQL
-# No migration has times outside of these; days that other systems write for "never" count as empty.
+# No migration has times outside of these.
 EARLIEST: Final = pd.Timestamp("2000-01-01", tz="UTC")
 AHEAD: Final = pd.Timedelta(days=5 * 365)
-_ZEROS: Final = (
-    *("0001-01-01", "1582-10-15", "1600-12-31", "1601-01-01", "1753-01-01", "1858-11-17", "1899-12-30", "1899-12-31"),
-    *("1900-01-01", "1904-01-01", "1969-12-31", "1970-01-01", "1980-01-01", "2038-01-19", "2079-06-06", "2106-02-07"),
-    *("2999-12-31", "9999-12-30", "9999-12-31"),
-)
 # What would act instead of being read: escapes of a terminal, marks that turn a text's direction, no XML at all.
 _CONTROL: Final = "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufffe\uffff]"
 _ADDRESS: Final = r"\S@\S+\.\S"
@@ -126,6 +121,12 @@ def remark(name: str, rows: int, detail: str = "") -> Remark:
     """Write a remark of `texts.toml` with its number of rows."""
     words = TEXTS["quality"][name]
     return Remark(words["finding"], rows, words["cause"].format(detail), words["remedy"])
+
+
+def refusal(name: str, **values: Any) -> BadTable:
+    """Write a refusal of `texts.toml`: what happened, and what to do next."""
+    words = TEXTS["refusals"][name]
+    return BadTable(words["happened"].format(**values), next_step=words["next"].format(**values))
 
 
 @dataclass(eq=False)
@@ -387,14 +388,11 @@ def _possible(read: pd.Series, frame: pd.DataFrame, name: str, kind: str) -> pd.
     early, late = read < EARLIEST, read > pd.Timestamp.now("UTC") + AHEAD
     if not (early | late).any():
         return read
-    zeros = (early | late) & read.dt.strftime("%Y-%m-%d").isin(_ZEROS)
+    zeros = (early | late) & read.dt.strftime("%Y-%m-%d").isin(COLUMNS["times"]["zeros"])
     odd = (early if name == "flagged_at" else early | late) & ~zeros
     if odd.any():
         at = int(np.flatnonzero(odd)[0])
-        raise BadTable(
-            f"The column {name} of {kind} holds a time of the year {read.iloc[at].year} in {_cell(frame, name, at)}.",
-            next_step="Correct it, or leave it empty.",
-        )
+        raise refusal("odd_year", column=name, kind=kind, year=read.iloc[at].year, cell=_cell(frame, name, at))
     frame.attrs["zeros"] = frame.attrs.get("zeros", 0) + int(zeros.sum())
     return read.mask(zeros)
 
@@ -440,10 +438,8 @@ def tidy(frame: pd.DataFrame, kind: str, spelling: Spelling = AS_WRITTEN) -> pd.
         frame = pd.DataFrame(columns=[*known])
     missing = [name for name in NEEDED[kind] if name not in frame.columns]
     if missing:
-        raise BadTable(
-            f"The table {kind} has no column {', '.join(missing)}. It has: {', '.join(map(str, frame.columns))}.",
-            next_step=f"A {kind} table has the columns {', '.join(known)}.",
-        )
+        held = ", ".join(map(str, frame.columns))
+        raise refusal("lacks_columns", kind=kind, missing=", ".join(missing), columns=held, known=", ".join(known))
     columns, rows = {}, len(frame)
     for name, type_ in known.items():
         in_type = whole and type_ == "id" and name in frame
@@ -467,20 +463,16 @@ def united(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Put the rows of one kind of table from several files together; nothing is sorted yet."""
     if len(frames) < 2:
         return frames[0] if frames else pd.DataFrame()
-    names = dict.fromkeys(name for frame in frames for name in frame)
     joined = {}
-    for name in names:
+    for name in dict.fromkeys(name for frame in frames for name in frame):
         parts = [frame[name] if name in frame else pd.Series(None, frame.index, "object") for frame in frames]
-        if all(isinstance(part.dtype, pd.CategoricalDtype) for part in parts):
-            joined[name] = pd.Series(union_categoricals(parts))
-        else:
-            joined[name] = pd.concat(parts, ignore_index=True)
+        numbers = all(isinstance(part.dtype, pd.CategoricalDtype) for part in parts)
+        joined[name] = pd.Series(union_categoricals(parts)) if numbers else pd.concat(parts, ignore_index=True)
     whole = pd.DataFrame(joined, copy=False)
     counts = [frame.attrs.get("rows", len(frame)) for frame in frames]
     # One file that was cut is enough for the whole to lack rows.
     whole.attrs["rows"] = next((count for count in counts if count and not count % _ROUND), sum(counts))
-    for name in _COUNTED:
-        whole.attrs[name] = sum(frame.attrs.get(name, 0) for frame in frames)
+    whole.attrs |= {name: sum(frame.attrs.get(name, 0) for frame in frames) for name in _COUNTED}
     return whole
 
 
@@ -578,15 +570,11 @@ def measured(column: pd.Series) -> pd.Series | None:
 def _one_row_per_user(users: pd.DataFrame) -> pd.DataFrame:
     outside = sorted(set(users["path"].dropna().unique()) - set(PATHS))
     if outside:
-        raise BadTable(
-            f"The column path of users holds {', '.join(outside[:5])}.",
-            next_step=f"Use {', '.join(PATHS)}, or leave it empty.",
-        )
+        raise refusal("odd_paths", held=", ".join(outside[:5]), known=", ".join(PATHS))
     if users["user_id"].isna().any():
         users = users.dropna(how="all")  # what a spreadsheet leaves below its rows
     if (unknown := users["user_id"].isna()).any():
-        row = row_of(users, int(unknown.argmax()))
-        raise BadTable(f"There is no user_id in {row}.", next_step="Give each user an id, such as the object id.")
+        raise refusal("no_user_id", row=row_of(users, int(unknown.argmax())))
     if users["user_id"].is_unique:
         return users.sort_values("user_id", ignore_index=True)
     dimensions = [name for name in users.columns if name not in KINDS["users"]]
@@ -623,10 +611,8 @@ def typed(frame: pd.DataFrame, name: str, kind: str, type_: str, spelling: Spell
         return texts.mask(texts == "") if (texts == "").any() else texts
     except (ValueError, TypeError, OverflowError) as problem:
         where = f", in {_cell(frame, name, problem.at)}" if isinstance(problem, _Unfit) else ""
-        raise BadTable(
-            f"The column {name} of {kind} holds something that is not {COLUMNS['values'].get(type_, 'text')}{where}.",
-            next_step=TEXTS["unfit"].get(type_, "Correct the value, or leave it empty."),
-        ) from None
+        held = {"column": name, "kind": kind, "values": COLUMNS["values"].get(type_, "text"), "where": where}
+        raise refusal("unfit_time" if type_ == "time" else "unfit", **held) from None
 
 
 def _decimals(column: pd.Series) -> pd.Series:
