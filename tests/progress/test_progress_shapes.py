@@ -210,6 +210,11 @@ def requests() -> list[Row]:
     ]
 
 
+def application_insights() -> pd.DataFrame:
+    names = {"TimeGenerated": "timestamp", "DurationMs": "duration", "ResultCode": "resultCode"}
+    return as_text(requests()).rename(columns={**names, "Properties": "customDimensions"})
+
+
 def graph_pages(path: Path, rows: list[Row], what: str) -> None:
     half = len(rows) // 2
     for number, part in enumerate((rows[:half], rows[half:], [])):
@@ -352,17 +357,15 @@ LEDGERS: dict[str, Callable[[Path], Any]] = {
         lines(path / "l.jsonl", traces(inside=True)),
         lines(path / "m.jsonl", [row | {"Properties": {}} for row in requests()]),
     ],
-    "requests of Application Insights": lambda path: (
-        as_text(requests())
-        .rename(
-            columns={
-                "TimeGenerated": "timestamp",
-                "DurationMs": "duration",
-                "ResultCode": "resultCode",
-                "Properties": "customDimensions",
-            }
-        )
-        .to_csv(path / "l.csv", index=False)
+    "requests of Application Insights": lambda path: application_insights().to_csv(path / "l.csv", index=False),
+    "requests that a spreadsheet saved": lambda path: application_insights().to_csv(
+        path / "l.csv", index=False, sep=";", decimal=","
+    ),
+    "own that a spreadsheet saved, with capital headings": lambda path: (
+        pd.DataFrame(own_ledger())
+        .astype({"attempt": "Int64"})
+        .rename(columns=str.upper)
+        .to_csv(path / "l.csv", index=False, sep=";", decimal=",")
     ),
 }
 

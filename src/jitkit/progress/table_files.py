@@ -258,7 +258,7 @@ def _csv(database: duckdb.DuckDBPyConnection, path: Path, name: str, careful: bo
     if not cells:
         return _Rows(name, database.sql("SELECT 1 LIMIT 0"), {})
     if separator != ",":
-        decimals = cells.keys() & {"duration_ms", "DurationMs"}
+        decimals = [each for each in cells if plain_name(each) in ("duration_ms", "durationms", "duration")]
         cells |= {each: f"replace({cells[each]}, ',', '.')" for each in decimals}
     relation = database.read_csv(
         str(path),
