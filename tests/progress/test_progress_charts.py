@@ -241,6 +241,11 @@ def test_the_time_that_entra_waits_is_drawn_at_its_place() -> None:
     assert ax.get_xlim()[1] > 2500
 
 
+def test_the_numbers_of_the_latency_have_the_same_headings_with_and_without_calls() -> None:
+    with_calls, without = (charts.latency_chart(tables).data for tables in (told(), Tables()))
+    assert [*without] == [*with_calls] == ["answered in", "calls"]
+
+
 @pytest.mark.parametrize(("span", "lines"), [("40min", 1), ("60D", 2)])
 def test_who_waits_stands_between_the_marks_of_the_axis_and_its_name(span: str, lines: int) -> None:
     start = pd.Timestamp("2026-11-02T09:00Z")

@@ -108,6 +108,16 @@ def test_a_history_that_another_program_changed_is_refused_and_kept(tmp_path: Pa
     assert (tmp_path / history.FILE).read_text() == content
 
 
+@pytest.mark.parametrize(
+    "cell", [{"held_back_by": "[]"}, {"held_back_by": "3"}, {"findings": "3"}, {"findings": "[{}]"}]
+)
+def test_a_history_whose_lists_are_none_is_refused(tmp_path: Path, cell: dict[str, str]) -> None:
+    row = history.row(told(), {"held_back_by": {}}, [])
+    pd.DataFrame([row | cell]).to_csv(tmp_path / history.FILE, index=False)
+    with pytest.raises(BadTable, match="no history of reports"):
+        history.read(tmp_path)
+
+
 def test_nothing_to_report_leaves_no_row(tmp_path: Path) -> None:
     Figures(Tables()).report(tmp_path)
     assert not (tmp_path / history.FILE).exists()

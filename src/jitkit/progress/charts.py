@@ -28,12 +28,12 @@ from matplotlib.figure import Figure
 
 from jitkit.display import figure, fold
 from jitkit.progress import figures, states
-from jitkit.progress.cohorts import COLUMN, Campaign, campaigns, cohorts, course
-from jitkit.progress.figures import day, moment, quantile, span, wilson
+from jitkit.progress.cohorts import COLUMN, Campaign, cohorts, course
+from jitkit.progress.figures import quantile, wilson
 from jitkit.progress.findings import Finding, pace
 from jitkit.progress.forecast import Forecast
 from jitkit.progress.tables import DAY, PATHS, TEXTS, Tables, records
-from jitkit.progress.wording import say, table_of
+from jitkit.progress.wording import day, moment, say, span, table_of
 from jitkit.protocol import TIMEOUT_MS
 
 _LOOKS: Final = tomllib.loads(Path(__file__).with_name("charts.toml").read_text(encoding="utf-8"))
@@ -50,10 +50,14 @@ _BARS: Final = {
     "remaining": (states.remaining, "reason", "Users"),
 }
 _DAYS: Final = "Day (UTC)"
+_WAVE: Final = 0.05  # of the users: a day on which at least so many were flagged is a wave
 _REFERRED: Final = re.compile(r"[hmp][0-9a-f]{10}")  # ids in a drawn picture that something in it refers to
 _OWN: Final = re.compile("|".join(["font-family:[^;]*;? ?", *_IN_PAGE]))  # what a page has a font and a colour for
 _FONT: Final = 11
 _WIDE, _NARROW = 8.0, 5.0  # inches: in a notebook, and in a page, where two stand side by side or one fills a phone
+
+Draw = Callable[[Axes, bool], object]
+"""Draws on axes of a picture that is wide, or not."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,7 @@ class Chart:
     note: str  # what is drawn, and as of when
     alt: str  # what it says, in words and numbers
     data: pd.DataFrame = field(repr=False)  # the numbers, as they stand in the table under it
-    # Draws on axes of a picture that is wide, or not; None: only the words stand in the picture.
-    draw: Callable[[Axes, bool], object] | None = field(default=None, repr=False)
+    draw: Draw | None = field(default=None, repr=False)  # None: only the words stand in the picture
     height: float = field(default=4.0, repr=False)  # inches, in a notebook
 
     def __repr__(self) -> str:
@@ -131,7 +134,7 @@ class Charts:
     """Several charts below each other, or the sentence `otherwise` where there are none."""
 
     each: tuple[Chart, ...]
-    otherwise: str
+    otherwise: str = f"The users have no column {COLUMN} that says who was reminded."
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self.each)) or self.otherwise
@@ -140,17 +143,17 @@ class Charts:
         return "".join(chart._repr_html_() for chart in self.each) or f"<p>{self.otherwise}</p>"
 
 
-def _words(chart: str, **numbers: Any) -> tuple[str, str, str]:
-    """Write a chart's title, note and alternative text."""
-    title, note, alt = (say(chart, part=part, **numbers) for part in ("title", "note", "alt"))
-    return title, note, alt
+def _chart(words: str, numbers: pd.DataFrame, draw: Draw | None, height: float = 4.0, **said: Any) -> Chart:
+    """Make a chart whose title, note and alternative text are one of the sentences."""
+    title, note, alt = (say(words, part=part, **said) for part in ("title", "note", "alt"))
+    return Chart(title, note, alt, numbers, draw, height)
 
 
 def curve_chart(tables: Tables) -> Chart:
     """Draw how the number of migrated users grew, in all and by path, and how many were in scope and still wait."""
     curve = figures.curve(tables)
     if curve.empty:
-        return Chart(*_words("nobody_flagged"), curve)
+        return _chart("nobody_flagged", curve, None)
     first, last = curve.iloc[0], curve.iloc[-1]
     paths = [path for path in PATH_WORDS if last[path]]
     shown = ["in_scope", "migrated", *paths]
@@ -167,9 +170,8 @@ def curve_chart(tables: Tables) -> Chart:
     half = tables.users["migrated_at"].clip(upper=last["time"]).quantile(0.5, interpolation="lower")
     by = day(half) if half - first["time"] > DAY else moment(half)
     by_path = [(PATH_WORDS[path], last[path]) for path in paths]
-    words = _words("curve_chart", first=first, last=last, paths=by_path, half=by, as_of=tables.as_of)
-    labels = {name: _LINES[name]["label"] for name in curve.columns[1:]}
-    return Chart(*words, curve.rename(columns={"time": "time (UTC)"} | labels), draw)
+    numbers = curve.rename(columns={"time": "time (UTC)"} | {name: line["label"] for name, line in _LINES.items()})
+    return _chart("curve_chart", numbers, draw, first=first, last=last, paths=by_path, half=by, as_of=tables.as_of)
 
 
 def forecast_chart(forecast: Forecast, tables: Tables) -> Chart:
@@ -196,18 +198,18 @@ def forecast_chart(forecast: Forecast, tables: Tables) -> Chart:
         _label_ends(ax, wide, {"in_scope": forecast.in_scope} | {name: end["migrated"] for name, end in ends.items()})
         _space_dates(ax.xaxis, 6 if wide else 4)
 
-    words = _words("forecast_chart", made=forecast, ends=ends)
     if forecast.too_early:
-        return Chart(*words, forecast.days, None if curve.empty else draw)
+        return _chart("forecast_chart", forecast.days, None if curve.empty else draw, made=forecast, ends=ends)
     weekly = pd.concat([part.iloc[::7].assign(line=_LINES[name]["label"]) for name, part in lines.items()])
-    return Chart(*words, _headed(weekly.assign(date=weekly["date"].dt.strftime("%Y-%m-%d")), "forecast"), draw)
+    numbers = _headed(weekly.assign(date=weekly["date"].dt.strftime("%Y-%m-%d")), "forecast")
+    return _chart("forecast_chart", numbers, draw, made=forecast, ends=ends)
 
 
 def pace_chart(tables: Tables, findings: Sequence[Finding]) -> Chart:
     """Draw how many users moved on each day; waves, and findings that lie at a time, are marked with a letter."""
     daily = pace(tables)
     if daily.empty or tables.as_of is None:
-        return Chart(*_words("nobody_flagged"), daily)
+        return _chart("nobody_flagged", daily, None)
     begun = tables.as_of > daily["day"].iloc[-1] or len(daily) == 1  # at midnight, the day of `as_of` is still to come
     daily = daily if begun else daily.iloc[:-1]
     marked = [*zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", _spans(tables, findings), strict=False)]
@@ -229,14 +231,15 @@ def pace_chart(tables: Tables, findings: Sequence[Finding]) -> Chart:
 
     most, last = daily.iloc[int(daily["moved"].to_numpy().argmax())], daily["moved"].iloc[: len(daily) - begun].tail(7)
     marks = [f"{letter}: {what}" for letter, (_, _, what, _) in marked]
-    words = _words("pace_chart", most=most, last=last, marks=marks, begun=begun, as_of=tables.as_of)
     weeks = daily.resample("7D", on="day")["moved"].sum().rename_axis("week from").reset_index()
-    return Chart(*words, weeks.assign(**{"week from": weeks["week from"].dt.strftime("%Y-%m-%d")}), draw)
+    weeks["week from"] = weeks["week from"].dt.strftime("%Y-%m-%d")
+    return _chart("pace_chart", weeks, draw, most=most, last=last, marks=marks, begun=begun, as_of=tables.as_of)
 
 
 def _spans(tables: Tables, findings: Sequence[Finding]) -> list[tuple[Any, Any, str, str]]:
     """List the waves after the first one, and the findings that lie at a time: begin, end, words and a colour."""
-    waves: Any = figures.waves(tables).iloc[1:].items()
+    flagged = tables.users["flagged_at"].dt.floor("D").value_counts().sort_index()
+    waves: Any = flagged[flagged >= _WAVE * len(tables.users)].iloc[1:].items()
     spans = [(begin, begin + DAY, f"wave of {day(begin)}, {count:,} users", "grey") for begin, count in waves]
     for found in findings:
         if found.kind in _LOOKS["marks"] and found.since is not None:
@@ -264,16 +267,14 @@ def bar_chart(tables: Tables, what: str) -> Chart:
         _count_in_whole_numbers(ax.xaxis)
 
     bars, height = [*zip(names, counts, strict=True)], 1.6 + 0.5 * max(len(frame), 2)
-    words = _words("bar_chart", what=what, bars=bars, counted=counted, tables=tables)
-    return Chart(*words, frame, draw if bars else None, height)
+    drawn = draw if bars else None
+    return _chart("bar_chart", frame, drawn, height, what=what, bars=bars, counted=counted, tables=tables)
 
 
 def latency_chart(tables: Tables) -> Chart:
     """Draw how long the endpoint took, against the time that Entra waits."""
     numbers, latency = figures.durations(tables), figures.latency(tables)
-    words = _words("latency_chart", latency=latency, limit=TIMEOUT_MS, tables=tables)
-    if not latency["calls"]:
-        return Chart(*words, numbers)
+    table = numbers[["step", "count"]].set_axis(["answered in", "calls"], axis=1)
 
     def draw(ax: Axes, _: bool) -> None:
         share, red = np.linspace(0, 1, 401), _INK["vermilion"]
@@ -291,7 +292,8 @@ def latency_chart(tables: Tables) -> Chart:
         ax.xaxis.set_major_formatter("{x:,.0f}")
         ax.yaxis.set_major_formatter("{x:.0%}")
 
-    return Chart(*words, numbers[["step", "count"]].set_axis(["answered in", "calls"], axis=1), draw)
+    drawn = draw if latency["calls"] else None
+    return _chart("latency_chart", table, drawn, latency=latency, limit=TIMEOUT_MS, tables=tables)
 
 
 def cohort_chart(tables: Tables, by: str) -> Chart:
@@ -314,21 +316,13 @@ def cohort_chart(tables: Tables, by: str) -> Chart:
 
     time = span(pd.Timedelta(days=shown["days"].iloc[0])) if compared else ""
     worst = _shortened(late[0]["cohort"], 28) if late else ""
-    given = {"name": by.replace("_", " "), "groups": len(groups), "time": time, "as_of": tables.as_of}
-    words = _words("cohort_chart", late=late, worst=worst, **given)
-    numbers = groups.assign(
-        lagging=groups["lagging"].map({True: "yes", False: "no"}).mask(young, "too young to compare")
-    )
-    for share in ("fair_share", "fair_low", "fair_high", "others"):
-        numbers[share] = (100 * numbers[share]).round(1)
+    lags = groups["lagging"].map({True: "yes", False: "no"}).mask(young, "too young to compare")
+    numbers, shares = groups.assign(lagging=lags), ["fair_share", "fair_low", "fair_high", "others"]
+    numbers[shares] = (100 * numbers[shares]).round(1)
+    said: dict[str, Any] = {"name": by.replace("_", " "), "groups": len(groups), "time": time, "as_of": tables.as_of}
     height = 1.4 + 0.4 * max(len(shown), 2)
-    return Chart(*words, _headed(numbers, "cohorts"), draw if compared else None, height)
-
-
-def campaign_charts(tables: Tables) -> Charts:
-    """Draw what each reminder did: who got it next to who did not."""
-    drawn = (campaign_chart(tables, sent) for sent in campaigns(tables))
-    return Charts(tuple(drawn), f"The users have no column {COLUMN} that says who was reminded.")
+    drawn = draw if compared else None
+    return _chart("cohort_chart", _headed(numbers, "cohorts"), drawn, height, late=late, worst=worst, **said)
 
 
 def campaign_chart(tables: Tables, campaign: Campaign) -> Chart:
@@ -350,7 +344,7 @@ def campaign_chart(tables: Tables, campaign: Campaign) -> Chart:
         _label_ends(ax, wide, {name: shares[name].iloc[-1] for name in names}, "{:.0f} %")
 
     numbers = shares.round(1).rename(columns="{}, % moved".format).rename_axis("end of day").reset_index()
-    return Chart(*_words("campaign_chart", sent=campaign), numbers, draw, height=3.4)
+    return _chart("campaign_chart", numbers, draw, 3.4, sent=campaign)
 
 
 def _headed(numbers: pd.DataFrame, name: str) -> pd.DataFrame:

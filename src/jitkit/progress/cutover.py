@@ -10,9 +10,8 @@ import pandas as pd
 
 from jitkit.display import Table
 from jitkit.errors import BadTable
-from jitkit.progress.figures import day
 from jitkit.progress.forecast import Forecast, interval
-from jitkit.progress.wording import say
+from jitkit.progress.wording import day, say
 
 _EVERY: Final = 14  # days between two candidates
 _SURE: Final = 0.9

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
 from contextlib import suppress
 from statistics import NormalDist
 from typing import Any, Final
@@ -14,26 +13,13 @@ import pandas as pd
 
 from jitkit.explanations import callout_cause, fix, meaning
 from jitkit.progress.log_analytics import ANSWERED
-from jitkit.progress.tables import (
-    NEVER,
-    PATHS,
-    QUIET,
-    TEXTS,
-    Tables,
-    in_utc,
-    micros,
-    once,
-    plain_text,
-    refusal,
-    remark,
-    times,
-)
+from jitkit.progress.tables import NEVER, PATHS, QUIET, Tables, in_utc, micros, once, plain_text, refusal, remark, times
+from jitkit.progress.wording import day, say
 from jitkit.protocol import BLOCK, CALLS_PER_SECOND, TIMEOUT_MS
 
 UNKNOWN: Final = "unknown"
 """The path of users who are moved and no log shows how."""
 
-_WAVE: Final = 0.05  # of the users: a day on which at least so many were flagged is a wave
 _NEAR: Final = 45  # calls from which on a second counts as near the limit of `protocol.CALLS_PER_SECOND`
 # Upper ends of the steps of the latency chart, milliseconds; the last step has none.
 _STEPS: Final = (25, 50, 100, 200, 400, 800, 1500, TIMEOUT_MS)
@@ -58,32 +44,9 @@ _NAMED: Final = 7  # missing days that are named one by one
 _MANY: Final = 20  # rows of strangers from which on they are no accident
 
 
-def day(time: Any) -> str:
-    """Write a day: `22 Nov 2026`."""
-    return f"{time.day} {time:%b %Y}"
-
-
-def moment(time: Any) -> str:
-    """Write a moment: `22 Nov 2026 16:20 UTC`; a missing one is `no time`."""
-    return "no time" if pd.isna(time) else f"{day(time)} {time:%H:%M} UTC"
-
-
 def iso(time: Any) -> str | None:
     """Write a moment for programs, in ISO 8601; None for a missing one."""
     return None if pd.isna(time) else str(time.isoformat().replace("+00:00", "Z"))
-
-
-def days(count: int) -> str:
-    """Write a number of days: `1 day`, `12 days`."""
-    return "1 day" if count == 1 else f"{count:,} days"
-
-
-def span(length: Any) -> str:
-    """Write a length of time in its largest fitting unit: `40 minutes`, `9 hours`, `3 days`."""
-    minutes = length / pd.Timedelta(minutes=1)
-    if minutes < 90:
-        return "1 minute" if round(minutes) == 1 else f"{minutes:.0f} minutes"
-    return f"{minutes / 60:.0f} hours" if minutes < 72 * 60 else days(round(minutes / 60 / 24))
 
 
 def time_of(given: Any, name: str) -> pd.Timestamp:
@@ -120,7 +83,7 @@ def quantile(comparisons: int = 1) -> float:
     return NormalDist().inv_cdf(1 - (1 - 0.95) / 2 / comparisons)
 
 
-def wilson(hits: np.ndarray, whole: np.ndarray, z: float) -> tuple[np.ndarray, np.ndarray]:
+def wilson(hits: Any, whole: Any, z: float) -> tuple[Any, Any]:
     """Bound shares after Wilson (1927): never below 0 or above 1, and usable for few users."""
     share = hits / whole
     middle = (share + z**2 / (2 * whole)) / (1 + z**2 / whole)
@@ -140,9 +103,9 @@ def kaplan_meier(watched: np.ndarray, moved: np.ndarray, at: float, z: float) ->
     events, at_risk = np.diff(first, append=died.sum()), len(watched) - np.flatnonzero(died)[first]
     left = float(np.prod(1 - events / at_risk))
     if not 0 < left < 1:
-        whole = np.array([max(len(watched), 1)])
+        whole = max(len(watched), 1)
         low, high = wilson(whole * (1 - left), whole, z)
-        return 1 - left, float(low[0]), float(high[0])
+        return 1 - left, float(low), float(high)
     spread = z * np.sqrt(np.sum(events / (at_risk * (at_risk - events)))) / abs(np.log(left))
     return 1 - left, float(1 - left ** np.exp(-spread)), float(1 - left ** np.exp(spread))
 
@@ -159,15 +122,14 @@ def totals(tables: Tables) -> dict[str, Any]:
     The parts of `by_path` sum to `migrated`; a part `unknown` appears only if no log shows how some were moved.
     """
     users = tables.users
-    moved = users["migrated_at"].notna()
-    in_scope, migrated = len(users), int(moved.sum())
-    how = users.loc[moved, "path"].fillna(UNKNOWN).value_counts()
+    paths = users["path"].fillna(UNKNOWN)[users["migrated_at"].notna()].value_counts()
+    in_scope, migrated = len(users), int(paths.sum())
     return {
         "in_scope": in_scope,
         "migrated": migrated,
         "remaining": in_scope - migrated,
         "migrated_share": round(migrated / in_scope, 6) if in_scope else None,
-        "by_path": {path: int(how.get(path, 0)) for path in (*PATHS, UNKNOWN) if path != UNKNOWN or UNKNOWN in how},
+        "by_path": paths.reindex([*PATHS, *paths.index.difference([*PATHS])], fill_value=0).to_dict(),
     }
 
 
@@ -191,15 +153,7 @@ def curve(tables: Tables) -> pd.DataFrame:
     whole = grown.reindex(sorted({*grown.index, *flags.index, start, end})).ffill().fillna(0).astype("int64")
     whole.insert(0, "migrated", whole.sum(axis=1))
     whole["in_scope"] = flags.reindex(whole.index, fill_value=0).cumsum()
-    result: pd.DataFrame = whole.rename_axis("time").rename_axis(None, axis="columns").reset_index()
-    return result
-
-
-def waves(tables: Tables) -> pd.Series:
-    """Count the users flagged on each day (UTC) on which at least a twentieth of all were."""
-    flagged = tables.users["flagged_at"].dropna().dt.floor("D").value_counts().sort_index()
-    found: pd.Series = flagged[flagged >= _WAVE * len(tables.users)]
-    return found
+    return pd.DataFrame(whole.rename_axis("time").rename_axis(None, axis="columns").reset_index())
 
 
 @once
@@ -294,9 +248,8 @@ def busy_seconds(tables: Tables) -> pd.DataFrame:
     if asked.empty:
         asked = tables.sign_ins.loc[tables.asked, ["time", "attempts"]].fillna({"attempts": 1})
     seconds, number = np.unique(micros(asked["time"]) // 1_000_000, return_inverse=True)
-    counts = np.bincount(number, asked["attempts"]).astype("int64")
-    frame = pd.DataFrame({"time": pd.to_datetime(seconds, unit="s", utc=True), "calls": counts})
-    busy = frame[counts >= _NEAR].assign(over=counts[counts >= _NEAR] > CALLS_PER_SECOND)
+    counts, starts = np.bincount(number, asked["attempts"]).astype("int64"), pd.to_datetime(seconds, unit="s", utc=True)
+    busy = pd.DataFrame({"time": starts, "calls": counts, "over": counts > CALLS_PER_SECOND})[counts >= _NEAR]
     return busy.sort_values(["calls", "time"], ascending=[False, True], ignore_index=True)
 
 
@@ -316,8 +269,7 @@ def _ahead(tables: Tables) -> np.ndarray:
     began = pd.DataFrame({"number": number[both], "began": micros(tables.sign_ins["time"])[both]})
     called = calls(tables)[["number", "time"]].drop_duplicates("number")
     pairs = called.merge(began.drop_duplicates("number"), on="number")
-    ahead: np.ndarray = micros(pairs["time"]) - pairs["began"].to_numpy()
-    return ahead
+    return np.asarray(micros(pairs["time"]) - pairs["began"])
 
 
 def _clocks(ahead: np.ndarray) -> tuple[int, int]:
@@ -369,10 +321,8 @@ def quality(tables: Tables) -> pd.DataFrame:
         "zone": _zone_minutes(tables),
     }
     details = {"missing_days": ", ".join(missing[:_NAMED]), "skew": "ahead" if ahead > 0 else "behind"}
-    found = [remark(name, int(count), details.get(name, "")) for name, count in rows.items()]
-    return pd.DataFrame(
-        [each for each in (*found, *tables.remarks) if each.rows], columns=["finding", "rows", "cause", "remedy"]
-    )
+    found = [*(remark(name, int(count), details.get(name, "")) for name, count in rows.items()), *tables.remarks]
+    return pd.DataFrame([each for each in found if each.rows], columns=["finding", "rows", "cause", "remedy"])
 
 
 def strange_rows(tables: Tables) -> int:
@@ -421,8 +371,7 @@ def covered(tables: Tables, since: pd.Series) -> np.ndarray:
     # Where no table says when a flag was set, all of the log counts.
     since = since.fillna(tables.as_of if tables.began is None else tables.began)
     missing = since.dt.floor("D").isin(pd.to_datetime(_holes(tables), utc=True))
-    result: np.ndarray = ((since >= tables.watched_since) & ~missing).to_numpy(dtype=bool)
-    return result
+    return np.asarray((since >= tables.watched_since) & ~missing, dtype=bool)
 
 
 @once
@@ -435,13 +384,7 @@ def coverage(tables: Tables) -> pd.DataFrame:
     ledger only has to reach as far as the sign-in log shows calls, where that is known.
     """
     rows = [("users", len(tables.users), tables.began, tables.users["migrated_at"].max(), "")]
-    for kind in ("sign_ins", "ledger"):
-        log = tables.extents[kind]
-        words = [tables.unread[kind]] if kind in tables.unread else [*_gaps(tables, kind)]
-        if kind == "sign_ins" and (missing := _holes(tables)):
-            more = " and more" if len(missing) > _NAMED else ""
-            words.append(TEXTS["coverage"]["days"].format(days(len(missing)), ", ".join(missing[:_NAMED]) + more))
-        rows.append((kind, log.rows, log.since, log.until, " ".join(words)))
+    rows += [(kind, *tables.extents[kind][:3], _unknown(tables, kind)) for kind in ("sign_ins", "ledger")]
     frame = pd.DataFrame(rows, columns=["table", "rows", "since", "until", "unknown"])
     frame.insert(4, "complete", frame["unknown"] == "")
     frame["files"] = [_files(tables, kind) for kind in frame["table"]]
@@ -451,12 +394,9 @@ def coverage(tables: Tables) -> pd.DataFrame:
 def _files(tables: Tables, kind: str) -> str:
     """Name the files of a table, by what they were taken for."""
     made_of = {kind} if kind != "users" or any("users" in each.gives for each in tables.sources) else _USERS
-    files: dict[str, list[str]] = {}
-    for each in tables.sources:
-        if made_of & {*each.gives}:
-            files.setdefault(each.taken_for, []).append(each.file)
-    words = []
-    for name, named in files.items():
+    read, words = [each for each in tables.sources if made_of & {*each.gives}], []
+    for name in dict.fromkeys(each.taken_for for each in read):
+        named = [each.file for each in read if each.taken_for == name]
         more = f" and {len(named) - _FILES:,} more" * (len(named) > _FILES)
         words.append(f"{', '.join(named[:_FILES])}{more} ({name})")
     return "; ".join(words)
@@ -466,27 +406,18 @@ def _holes(tables: Tables) -> list[str]:
     return sorted({*missing_days(tables), *tables.extents["sign_ins"].missing})
 
 
-def _gaps(tables: Tables, kind: str) -> Iterator[str]:
-    """Say where a log does not reach from the first flag to the report's last moment."""
-    log, words = tables.extents[kind], TEXTS["coverage"]
-    name, unknown = words["names"][kind], words["unknown"][kind]
-    first, last, actions = tables.began, tables.as_of, tables.ledger["action"].dropna()
-    if kind == "ledger" and not tables.blind:
-        # The sign-in log shows from when to when there are calls to expect.
-        called = tables.sign_ins.loc[tables.asked, "time"]
-        first, last = (called.iloc[0], called.iloc[-1]) if len(called) else (None, None)
-    if kind == "ledger" and len(actions) and (actions == ANSWERED).all():
-        yield words["bare"].format(name)
-    if log.flaw == "cut":
-        yield words["cut"].format(name, log.rows, unknown)
-    if log.since is None or log.until is None:
-        if kind == "sign_ins" or last is not None:
-            yield words[log.flaw].format(name, unknown)
-        return
-    if first is not None and log.since > first + QUIET:
-        yield words["begins"].format(name, day(log.since), span(log.since - first), unknown)
-    if last is not None and log.until < last - QUIET:
-        yield words["ends"].format(name, day(log.until), span(last - log.until), unknown)
+def _unknown(tables: Tables, kind: str) -> str:
+    """Say what is not known because a log does not reach from the first flag to the report's last moment."""
+    first, last, actions, missing = tables.began, tables.as_of, pd.Series(), _holes(tables)
+    if kind == "ledger":
+        actions, missing = tables.ledger["action"].dropna(), []
+        if not tables.blind:
+            # The sign-in log shows from when to when there are calls to expect.
+            called = tables.sign_ins.loc[tables.asked, "time"]
+            first, last = (called.iloc[0], called.iloc[-1]) if len(called) else (None, None)
+    bare, unread = len(actions) > 0 and (actions == ANSWERED).all(), tables.unread.get(kind)
+    given = {"first": first, "last": last, "quiet": QUIET, "bare": bare, "unread": unread, "missing": missing}
+    return say("gaps", kind=kind, log=tables.extents[kind], **given)
 
 
 def legacy_data(tables: Tables) -> pd.DataFrame:

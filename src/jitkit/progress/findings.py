@@ -12,26 +12,15 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from jitkit.progress import silence, states
+from jitkit.progress import figures, silence, states
 from jitkit.progress.cohorts import COLUMN, campaigns, cohorts, dimensions, groups_of
-from jitkit.progress.figures import (
-    busy_seconds,
-    calls,
-    day,
-    days,
-    latency,
-    missing_days,
-    moment,
-    runs,
-    span,
-    strange_rows,
-)
 from jitkit.progress.hazard import fit_hazard
-from jitkit.progress.outages import OUTAGE, interruptions
+from jitkit.progress.outages import OUTAGE, health, interruptions
 from jitkit.progress.silence import spells, times_of
-from jitkit.progress.states import REASONS, UNSEEN, advice, in_words, reasons
+from jitkit.progress.states import REASONS, UNSEEN, explain, reasons
 from jitkit.progress.tables import DAY, TEXTS, Tables, micros, moments, once, records
-from jitkit.protocol import CALLS_PER_SECOND, RETRY, TIMEOUT_MS
+from jitkit.progress.wording import day, say
+from jitkit.protocol import RETRY, TIMEOUT_MS
 
 _WEEK: Final = 7.0  # days, before which it is not known what is usual
 _STALL_DAYS: Final = 3  # days in a row: one slow day is chance, or a holiday
@@ -89,9 +78,7 @@ class Finding:
 def findings(tables: Tables, certificate_ends: pd.Timestamp | None = None) -> list[Finding]:
     """List what stands out: first what is true now, then what is over."""
     found = [
-        *_certificate(tables, certificate_ends),
-        *_lagging(tables, [by for by in dimensions(tables) if by not in (COLUMN, silence.COLUMN)]),
-        *_endpoint_and_logs(tables),
+        *_now(tables, certificate_ends),
         *_interruptions(tables, certificate_ends),
         *_odd_days(tables),
         *_campaigns(tables),
@@ -130,9 +117,8 @@ def waiting(tables: Tables) -> pd.DataFrame:
     cause = cause.mask((column != "") & unseen, REASONS["group"])
     down, broke = {states.BLOCKED + each for each in OUTAGE}, (states.BROKEN, "refused: ")
     ours = states.by_value(cause, lambda reason: reason in down or reason.startswith(broke)).astype(bool)
-    if tables.as_of is not None:
-        old = ours & (moments(states.last_attempts(tables)[left]) < tables.as_of - _NOW).to_numpy()
-        ours, cause = ours & ~old, cause.mask(old, REASONS["broke_before"])
+    old = ours & (moments(states.last_attempts(tables)[left]) < (tables.as_of or pd.NaT) - _NOW).to_numpy()
+    ours, cause = ours & ~old, cause.mask(old, REASONS["broke_before"])
     blocked = states.states(tables).to_numpy()[left] == "blocked"
     held = (cause.isin(states.HELD_BACK).to_numpy() | ours) & ~blocked
     return pd.DataFrame({"cause": cause, "held": held, "blocked": blocked, "column": column})
@@ -166,7 +152,7 @@ def do_next(tables: Tables) -> pd.DataFrame:
     found = by_step.agg(because=("because", "; ".join), people=("people", "sum"))
     effects = [each.effect for each in campaigns(tables) if each.effect and each.effect.by_lot]
     share = float(-np.diff(effects[-1].cells["share"])[0]) if effects else np.nan
-    reminded = found["action"].isin([advice(each) for each in UNSEEN])
+    reminded = found["action"].isin([explain(each).fix for each in UNSEEN])
     found["brings"] = found["people"].where(~reminded, (found["people"] * max(share, 0.0)).round()).astype("Int64")
     return found.sort_values(["brings", "people", "action"], ascending=[False, False, True], ignore_index=True)
 
@@ -201,7 +187,7 @@ def attacks(tables: Tables) -> dict[str, int]:
     a name that no user has; `replays` calls that came before; `strangers` calls without a token of Entra.
     """
     found, cause = _wrong_passwords(tables), tables.ledger["cause"]
-    unknown = len(_with_code(tables, _UNKNOWN_NAME)) + (calls(tables)["cause"] == "unknown_user").sum()
+    unknown = len(_with_code(tables, _UNKNOWN_NAME)) + (figures.calls(tables)["cause"] == "unknown_user").sum()
     counts = {
         "wrong": found.sum(),
         "accounts": (found > 0).sum(),
@@ -227,7 +213,7 @@ def _wrong_passwords(tables: Tables) -> np.ndarray:
 
     About a user who waits, only the endpoint knows. Where it was not asked, Entra refuses the right one too.
     """
-    called, log = calls(tables), tables.sign_ins
+    called, log = figures.calls(tables), tables.sign_ins
     callers = called.loc[(called["action"] == RETRY) & (called["cause"] == "wrong"), "row"].to_numpy()
     wrong = _with_code(tables, _WRONG_PASSWORD)
     people, moved = tables.people[wrong], tables.users["migrated_at"]
@@ -243,58 +229,42 @@ def _with_code(tables: Tables, code: int) -> np.ndarray:
     return np.flatnonzero((tables.sign_ins["result_code"] == code).to_numpy(dtype=bool, na_value=False))
 
 
-def _words(name: str, **values: Any) -> tuple[str, str]:
-    """Fill in a finding of `texts.toml`: its words, and what to do next."""
-    text = TEXTS["findings"][name]
-    return text["words"].format(**values), text["next"].format(**values)
-
-
-def _finding(
-    kind: str, name: str = "", *, since: Any = None, until: Any = None, users: int = 0, subject: str = "", **values: Any
-) -> Finding:
-    times = {"since": moment(since), "until": moment(until), "users": users}
-    words, step = _words(name or kind.replace(" ", "_"), **times, **values)
-    return Finding(kind, words, step, since, until, users, subject)
+def _finding(kind: str, sentence: str = "", **said: Any) -> Finding:
+    """Make a finding whose words and next step are a sentence, which is called as its kind where none is named."""
+    words, step = (say(sentence or kind.replace(" ", "_"), part=part, **said) for part in ("words", "next"))
+    own = {name: said[name] for name in ("since", "until", "users", "subject") if name in said}
+    return Finding(kind, words, step, **own)
 
 
 def _interruptions(tables: Tables, certificate_ends: pd.Timestamp | None) -> Iterator[Finding]:
     found = interruptions(tables)
     largest = found.nlargest(_MOST, "failed").sort_index()
     for row in records(largest):
-        since, until, before = row["since"], row["until"], row["good_before"]
-        over = TEXTS["findings"]["outage"]["over"] * (tables.as_of is not None and until < tables.as_of - _NOW)
-        more, step = "", over + row["fix"]
-        if certificate_ends is not None and abs(since - certificate_ends) <= DAY:
-            more, step = _words("outage_by_certificate", ends=day(certificate_ends))
-        elif row["cause"].startswith(_UNREACHED) and before < since.normalize():
-            more, step = _words("outage_since_midnight", good_before=moment(before), over=over)
-        yield _finding("interruption", "outage", lasted=span(until - since), more=more, step=step, **row)
+        ran_out = certificate_ends is not None and abs(row["since"] - certificate_ends) <= DAY
+        over = row["until"] < (tables.as_of or pd.NaT) - _NOW
+        midnight = row["cause"].startswith(_UNREACHED) and row["good_before"] < row["since"].normalize()
+        row |= {"over": over, "midnight": midnight, "ran_out": certificate_ends if ran_out else None}
+        yield _finding("interruption", "outage", **row)
     if len(found) > len(largest):
-        rest = found.drop(largest.index)
-        yield _finding("interruption", "more_outages", windows=len(rest), failed=rest["failed"].sum())
+        yield _finding("interruption", "more_outages", rest=found.drop(largest.index))
 
 
 def _odd_days(tables: Tables) -> Iterator[Finding]:
     table, broken, log = pace(tables), interruptions(tables), tables.extents["sign_ins"]
     explained = [bool(((broken["since"] < start + DAY) & (broken["until"] >= start)).any()) for start in table["day"]]
     slow = (table["moved"] <= _STALL * table["usual"]) & ~np.array(explained, dtype=bool)
-    for first, last in runs(slow.to_numpy(), _STALL_DAYS):
+    for first, last in figures.runs(slow.to_numpy(), _STALL_DAYS):
         since, until = table["day"][first], table["day"][last] + DAY
         before, during = _came(tables, since - (until - since), since), _came(tables, since, until)
         known = before and log.until is not None and log.until >= until - DAY and log.flaw != "cut"
-        name = "stall_of_visits" if during <= _STALL * before else "stall_of_moves"
-        why, step = _words(name if known else "stall_without_log", before=before, during=during)
-        yield _unusual("stall", table[first : last + 1], length=f" ({days(last + 1 - first)})", more=why, step=step)
-    sent, step = [each.at for each in campaigns(tables)], TEXTS["findings"]["rush"]["next"]
-    for first, last in runs((table["moved"] > table["usual"]).to_numpy(), _RUSH_DAYS):
-        if not any(table["day"][first] - _AFTER_MAIL <= at < table["day"][last] + DAY for at in sent):
-            yield _unusual("rush", table[first : last + 1], length="", more="", step=step)
-
-
-def _unusual(kind: str, part: pd.DataFrame, **values: Any) -> Finding:
-    first, last, moved, usual = part["day"].iloc[0], part["day"].iloc[-1], part["moved"].sum(), part["usual"].sum()
-    values |= {"first": day(first), "last": day(last)}
-    return _finding(kind, "odd_days", since=first, until=last + DAY, moved=moved, usual=usual, **values)
+        why = "without_log" if not known else "of_visits" if during <= _STALL * before else "of_moves"
+        said: dict[str, Any] = {"table": table[first : last + 1], "why": why, "before": before, "during": during}
+        yield _finding("stall", since=since, until=until, **said)
+    sent = [each.at for each in campaigns(tables)]
+    for first, last in figures.runs((table["moved"] > table["usual"]).to_numpy(), _RUSH_DAYS):
+        since, until = table["day"][first], table["day"][last] + DAY
+        if not any(since - _AFTER_MAIL <= at < until for at in sent):
+            yield _finding("rush", since=since, until=until, table=table[first : last + 1])
 
 
 def _came(tables: Tables, since: pd.Timestamp, until: pd.Timestamp) -> int:
@@ -307,9 +277,7 @@ def _came(tables: Tables, since: pd.Timestamp, until: pd.Timestamp) -> int:
 def _campaigns(tables: Tables) -> Iterator[Finding]:
     for each in campaigns(tables):
         until = each.at + each.effect.days * DAY if each.effect else None
-        yield _finding(
-            "campaign", since=each.at, until=until, users=len(each.reached), at=day(each.at), words=each.words
-        )
+        yield _finding("campaign", since=each.at, until=until, users=len(each.reached), effect=each.words)
 
 
 def _lagging(tables: Tables, columns: list[str]) -> Iterator[Finding]:
@@ -320,10 +288,8 @@ def _lagging(tables: Tables, columns: list[str]) -> Iterator[Finding]:
     told = [(row, *_why(tables, row["by"], row["cohort"])) for row in sorted(found, key=lambda each: -each["behind"])]
     # Those about whom more can be done than to remind them come first.
     for row, why, step in sorted(told[:_MOST], key=lambda each: each[2] == _REMIND):
-        values = {"column": row["by"].replace("_", " "), "people": row.pop("users"), "why": why, "step": step}
-        values = row | values | {"share": 100 * row["fair_share"], "others": 100 * row["others"]}
-        subject = f"{values['column']} “{row['cohort']}”"
-        yield _finding("lagging", users=int(row["remaining"]), subject=subject, **values)
+        subject = f"{row['by'].replace('_', ' ')} “{row['cohort']}”"
+        yield _finding("lagging", users=int(row["remaining"]), subject=subject, row=row, why=why, step=step)
 
 
 def _why(tables: Tables, by: str, cohort: str) -> tuple[str, str]:
@@ -334,16 +300,16 @@ def _why(tables: Tables, by: str, cohort: str) -> tuple[str, str]:
     rest = left["column"].isin(["", by]).to_numpy()
     found, others = (reasons(tables)[some & rest] for some in (of_group, ~of_group))
     tried = found[~found.isin(UNSEEN)]
-    if len(tried) < 0.1 * max(len(found), 1):
-        if found.isin(UNSEEN[1:]).any():
-            return "Whether those who are left have tried is not known.", _REMIND
-        return f"{100 * len(tried) / max(len(found), 1):.0f} % of those who are left have tried.", _REMIND
     counts, elsewhere = tried.value_counts(), others[~others.isin(UNSEEN)].value_counts(normalize=True)
     more = counts - len(tried) * elsewhere.reindex(counts.index).fillna(0)
-    reason = str(more.idxmax())
-    if more[reason] < max(0.2 * len(tried), 3 * np.sqrt(counts[reason])):
-        return f"The {len(tried):,} who tried and are left have the same reasons as the others.", _REMIND
-    return f"Of {len(tried):,} who tried and are left, {counts[reason]:,} {in_words(reason)}.", advice(reason)
+    few, reason = len(tried) < 0.1 * max(len(found), 1), None
+    if not few and more.max() >= max(0.2 * len(tried), 3 * np.sqrt(counts[more.idxmax()])):
+        reason = explain(str(more.idxmax()))
+    said = {"few": few, "untold": found.isin(UNSEEN[1:]).any(), "reason": reason}
+    why = say(
+        "why_it_lags", tried=len(tried), left=len(found), count=counts.get(more.idxmax()) if reason else 0, **said
+    )
+    return why, reason.fix if reason else _REMIND
 
 
 def _attacks(tables: Tables) -> Iterator[Finding]:
@@ -362,20 +328,23 @@ def _attacks(tables: Tables) -> Iterator[Finding]:
         yield _finding("guessing", since=since, until=until, unknown=len(inside[0]), wrong=len(inside[1]))
 
 
-def _certificate(tables: Tables, ends: pd.Timestamp | None) -> Iterator[Finding]:
-    left = None if ends is None or tables.as_of is None else (ends - tables.as_of) // DAY
+def _now(tables: Tables, certificate_ends: pd.Timestamp | None) -> Iterator[Finding]:
+    """Find what is true now: a certificate that ends, groups that lag, a slow endpoint, holes in the logs."""
+    left = health(tables, certificate_ends)["certificate_days"]
     if left is not None and left < _CERTIFICATE_DAYS:
-        when = f"ends on {day(ends)}, in {days(left)}" if left >= 0 else f"ended on {day(ends)}"
-        yield _finding("certificate", ends=when)
-
-
-def _endpoint_and_logs(tables: Tables) -> Iterator[Finding]:
-    took, busy, missing, strange = latency(tables), busy_seconds(tables), missing_days(tables), strange_rows(tables)
+        yield _finding("certificate", ends=certificate_ends, left=left)
+    yield from _lagging(tables, [by for by in dimensions(tables) if by not in (COLUMN, silence.COLUMN)])
+    took, busy, missing, strange = (
+        figures.latency(tables),
+        figures.busy_seconds(tables),
+        figures.missing_days(tables),
+        figures.strange_rows(tables),
+    )
     if took["over_limit"] > _LATE * took["calls"]:
-        yield _finding("slow", late=took["over_limit"], calls=took["calls"], timeout=TIMEOUT_MS)
+        yield _finding("slow", latency=took, timeout=TIMEOUT_MS)
     if len(busy):
-        yield _finding("limit", seconds=len(busy), limit=CALLS_PER_SECOND)
+        yield _finding("limit", "near_limit", seconds=len(busy))
     if missing:
-        yield _finding("missing days", count=days(len(missing)), days=", ".join(missing[:7]))
+        yield _finding("missing days", missing=missing)
     if strange:
         yield _finding("strange ids", rows=strange)

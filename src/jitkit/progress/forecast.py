@@ -21,12 +21,11 @@ from scipy.optimize import OptimizeWarning, curve_fit
 
 from jitkit.display import Table
 from jitkit.progress.cohorts import campaigns
-from jitkit.progress.figures import day, span
 from jitkit.progress.hazard import DRAWS, NOISE, Window, days_of, fit_hazard
 from jitkit.progress.outages import interruptions
 from jitkit.progress.silence import COLUMN, Floats, Times, days_silent, days_since, spells, times_of
 from jitkit.progress.tables import DAY, Tables, give_back, micros, once
-from jitkit.progress.wording import say
+from jitkit.progress.wording import day, say, span
 
 CALIBRATION: Final = tomllib.loads((files("jitkit.progress") / "calibration.toml").read_text(encoding="utf-8"))
 """How far the range is widened, and how often it held; `benchmarks/calibration.py` writes it."""

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
 
-from jitkit.errors import BadTable
 from jitkit.progress.figures import coverage
 from jitkit.progress.findings import Finding, is_over
-from jitkit.progress.tables import TEXTS, Tables, records
+from jitkit.progress.tables import TEXTS, Tables, records, refusal
 from jitkit.progress.wording import say
 
 FILE: Final = "history.csv"
 _COUNTED: Final = ("in_scope", "migrated", "confirmed", "unconfirmed", "not_covered", "held_back", "waiting", "blocked")
+_ENTRY: Final = itemgetter("kind", "name", "since", "until", "over")  # what a row holds of each finding
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,12 @@ def read(folder: Path) -> pd.DataFrame:
         frame = pd.read_csv(path, encoding="utf-8-sig", dtype="str", keep_default_na=False)
         frame["as_of"] = pd.to_datetime(frame["as_of"], utc=True, format="mixed").map(_iso)
         frame = frame.astype(dict.fromkeys(_COUNTED, "int64"))
-        frame[["held_back_by", "findings"]].map(json.loads)
+        frame["held_back_by"].map(json.loads).map(dict.keys)
+        frame["findings"].map(lambda listed: [*map(_ENTRY, json.loads(listed))])
     except (FileNotFoundError, NotADirectoryError):
         return pd.DataFrame(columns=["as_of"])
-    except (OSError, ValueError, KeyError, AttributeError):
-        raise BadTable(
-            f"{path} is no history of reports, or was changed by another program.",
-            next_step="Move it away, or bring it back as it was; without it, the next report begins a new one.",
-        ) from None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        raise refusal("no_history", path=path) from None
     return frame.sort_values("as_of", ignore_index=True)
 
 

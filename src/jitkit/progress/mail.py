@@ -5,10 +5,9 @@ from __future__ import annotations
 from email.message import EmailMessage
 from email.policy import SMTP
 
-from jitkit.progress.figures import moment
 from jitkit.progress.history import Changes
 from jitkit.progress.report import Figures
-from jitkit.progress.wording import say, template
+from jitkit.progress.wording import moment, say, template
 
 
 def as_mail(figures: Figures, changes: Changes, title: str = "Password migration") -> bytes:

@@ -36,9 +36,7 @@ def interruptions(tables: Tables) -> pd.DataFrame:
     A call breaks when Entra logs an error of the extension, or when the endpoint's own word is that it or the legacy
     system failed (`OUTAGE`). Five in a row of three people or more make a window; windows less than an hour apart are
     one. Unlike shares of a quarter of an hour, this also finds the outage of a quiet night.
-
-    `good_before` is the last call before that got through, `since` and `until` are the first and the last broken call,
-    `failed` counts sign-ins, `users` people in scope, and `came_back` those of them who moved after it.
+    `dictionary.toml` explains the columns.
     """
     asked, rows = _asked(tables), []
     time, windows = asked["time"], list[tuple[int, int]]()

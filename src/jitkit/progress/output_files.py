@@ -17,8 +17,8 @@ import pandas as pd
 import pyarrow as pa
 
 from jitkit.files import write_private
-from jitkit.progress.figures import moment
 from jitkit.progress.tables import DICTIONARY, KINDS, Extent, Remark, Tables, refusal
+from jitkit.progress.wording import moment
 
 if TYPE_CHECKING:
     from openpyxl.worksheet._write_only import WriteOnlyWorksheet

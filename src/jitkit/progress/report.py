@@ -24,7 +24,7 @@ from jitkit.progress.history import Changes
 from jitkit.progress.outages import interruptions
 from jitkit.progress.output_files import WORKBOOK, as_csv, as_workbook, write_all
 from jitkit.progress.tables import Tables, give_back
-from jitkit.progress.wording import say, table_of, template
+from jitkit.progress.wording import moment, say, table_of, template
 
 SCHEMA_VERSION: Final = 1
 """Of `metrics.json`; it grows when a field changes its meaning or goes, and not when one is added."""
@@ -49,7 +49,7 @@ class Figures:
 
     @property
     def _as_of(self) -> str:
-        return f"as of {figures.moment(self.tables.as_of)}"
+        return f"as of {moment(self.tables.as_of)}"
 
     @cached_property
     def counts(self) -> dict[str, Any]:
@@ -66,8 +66,7 @@ class Figures:
         """How many users will be moved on each coming day, and how many never."""
         part = stands_out.standing(self.tables)
         held_back, outside = part.eq("held_back").to_numpy(), part.isin(("held_back", "blocked")).to_numpy()
-        told: dict[str, Any] = {"mails": self.mails, "deadline": self.deadline}
-        return forecast(self.tables, outside=outside, held_back=held_back, **told)
+        return forecast(self.tables, outside=outside, held_back=held_back, mails=self.mails, deadline=self.deadline)
 
     @cached_property
     def everybody(self) -> dict[str, Any]:
@@ -75,7 +74,8 @@ class Figures:
         parts, left, made = stands_out.standing(self.tables).value_counts(), waiting(self.tables), self.forecast
         names = ("confirmed", "unconfirmed", "not_covered", "held_back", "blocked", "waiting")
         count: dict[str, Any] = {part: int(parts.get(part, 0)) for part in names}
-        count["held_back_by"] = left.loc[left["held"], "cause"].map(states.in_words).value_counts().to_dict()
+        held = states.by_value(left["cause"][left["held"]], lambda cause: states.explain(cause).reason)
+        count["held_back_by"] = pd.Series(held).value_counts().to_dict()
         whole = count.pop("waiting")
         if made.too_early or not len(made.paths):
             return count | {"waiting": whole}
@@ -84,11 +84,13 @@ class Figures:
         unlikely = {"low": whole - high, "estimate": whole - middle, "high": whole - low}
         return count | {"coming": coming, "unlikely": unlikely}
 
+    def _table(self, caption: str, frame: pd.DataFrame, note: str = "") -> Table:
+        return replace(table_of(f"{caption}, {self._as_of}", frame), note=note)
+
     def do_next(self) -> Table:
         """List what to do, who does it and how many people it can bring, the most first."""
         found = stands_out.do_next(self.tables).rename(columns={"brings": "brings, at most"})
-        note = "The people of each action are in stragglers.csv, by the column do_next."
-        return replace(table_of(f"Do next, {self._as_of}", found), note=note)
+        return self._table("Do next", found, "The people of each action are in stragglers.csv, by the column do_next.")
 
     @property
     def dimensions(self) -> list[str]:
@@ -157,13 +159,13 @@ class Figures:
             ("Not moved yet", f"{counts['remaining']:,}"),
             ("… of them blocked", f"{self.blocked:,}"),
         ]
-        caption = f"How far the migration is, {self._as_of}"
-        return Table(caption=caption, columns=("What", "Users"), rows=rows, note=" ".join(self.unknown))
+        return self._table(
+            "How far the migration is", pd.DataFrame(rows, columns=["What", "Users"]), " ".join(self.unknown)
+        )
 
     def coverage(self) -> Table:
         """List the tables behind the figures: from when to when each reaches, and what cannot be said because of it."""
-        found = figures.coverage(self.tables).drop(columns="complete")
-        return table_of(f"What this report rests on, {self._as_of}", found)
+        return self._table("What this report rests on", figures.coverage(self.tables).drop(columns="complete"))
 
     @property
     def unknown(self) -> list[str]:
@@ -173,7 +175,7 @@ class Figures:
     def stands_out(self) -> Table:
         """List what stands out, with what to do about it."""
         rows = [(found.label, found.words, found.next_step) for found in self.findings]
-        return Table(caption=f"What stands out, {self._as_of}", columns=("What", "In numbers", "Next"), rows=rows)
+        return self._table("What stands out", pd.DataFrame(rows, columns=["What", "In numbers", "Next"]))
 
     def curve(self) -> Chart:
         """Draw how the number of migrated users grew."""
@@ -217,13 +219,13 @@ class Figures:
 
     def campaigns(self) -> Charts:
         """Draw what each reminder did: who got it next to who did not."""
-        return charts.campaign_charts(self.tables)
+        sent = cohorts.campaigns(self.tables)
+        return Charts(tuple(charts.campaign_chart(self.tables, each) for each in sent))
 
     def agreement(self) -> Table:
         """Compare the flag, the sign-in log and the ledger: where they disagree, and why that may be."""
-        found = states.matrix(self.tables)
-        found = found[~found["agree"]].drop(columns="agree")
-        return table_of(f"Where flag, log and ledger disagree, {self._as_of}", found)
+        differ = states.matrix(self.tables).query("not agree").drop(columns="agree")
+        return self._table("Where flag, log and ledger disagree", differ)
 
     @cached_property
     def _whole_days(self) -> dict[str, pd.Series]:
@@ -313,7 +315,7 @@ class Figures:
             "everybody": self.everybody,
             **{name: frames[name] for name in listed},
             "campaigns": [
-                {"at": _date(each.at), "reached": len(each.reached), "control": len(each.control)}
+                {"at": each.at.date(), "reached": len(each.reached), "control": len(each.control)}
                 | ({name: getattr(each.effect, name) for name in measured} if each.effect else {})
                 for each in cohorts.campaigns(tables)
             ],
@@ -332,9 +334,9 @@ class Figures:
                 "target_share": self.target,
                 "target": choice.target,
                 "dates": choice.dates,
-                "date": _date(choice.date),
+                "date": choice.date and choice.date.date(),
                 "reason": choice.reason,
-                "settled": _date(choice.settled),
+                "settled": choice.settled and choice.settled.date(),
                 "left_in_the_end": choice.left,
             },
             "findings": [{name: getattr(each, name) for name in named} for each in self.findings],
@@ -344,6 +346,8 @@ class Figures:
     def frames(self) -> dict[str, pd.DataFrame]:
         """The tables of a report, each by the name of its file; `dictionary.toml` says what they hold."""
         tables, listed = self.tables, states.stragglers(self.tables)
+        causes = waiting(tables)["cause"]
+        todo = pd.Series(states.by_value(causes, lambda cause: states.explain(cause).fix), causes.index)
         compared = [cohorts.cohorts(tables, by).assign(dimension=by) for by in self.dimensions]
         measured = [each.effect.cells.assign(campaign=each.at) for each in cohorts.campaigns(tables) if each.effect]
         return {
@@ -365,13 +369,9 @@ class Figures:
             "coverage": figures.coverage(tables),
             "quality": figures.quality(tables),
             "legacy_data": figures.legacy_data(tables),
-            "stragglers": listed.assign(do_next=listed["user_id"].map(waiting(tables)["cause"].map(states.advice))),
+            "stragglers": listed.assign(do_next=listed["user_id"].map(todo)),
             "do_next": stands_out.do_next(tables),
         }
-
-
-def _date(time: pd.Timestamp | None) -> str | None:
-    return None if time is None else f"{time:%Y-%m-%d}"
 
 
 def _plain(value: Any) -> Any:

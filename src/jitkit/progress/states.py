@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -78,33 +78,29 @@ def remaining(tables: Tables) -> pd.DataFrame:
 
 
 def counted(causes: pd.Series) -> pd.DataFrame:
-    """Count the `users` of some `reasons`, the most first, with the `reason` in words, its `fix` and who acts."""
-    frame = causes.value_counts().rename_axis("cause").rename("users").reset_index()
-    for name, words in (("reason", in_words), ("fix", advice), ("owner", owner)):
-        frame[name] = frame["cause"].map(words).astype("str")
-    return frame.sort_values(["users", "fix"], ascending=[False, True])
+    """Count the `users` of some `reasons`, the most first, each explained."""
+    counts = causes.value_counts()
+    frame = pd.DataFrame(map(explain, counts.index), columns=Explained._fields, dtype="str")
+    return frame.assign(users=counts.to_numpy()).sort_values(["users", "fix"], ascending=[False, True])
+
+
+class Explained(NamedTuple):
+    """What one of `reasons` means: in words that fit after a person, what to do, who does it, and the user's state."""
+
+    reason: str
+    fix: str
+    owner: str
+    state: str
 
 
 @cache
-def in_words(reason: str) -> str:
-    """Put one of `reasons` into words that fit after a person: `blocked: the legacy account is locked`."""
+def explain(reason: str) -> Explained:
+    """Explain one of `reasons`; its words are such as `blocked: the legacy account is locked`."""
     kind, colon, cause = reason.partition(": ")
-    return f"{kind}: {meaning(cause)}" if colon else reason
-
-
-def _rule(reason: str) -> dict[str, Any]:
-    return _RULES.get(reason) or TEXTS["reasons"].get(reason.partition(": ")[0], {})
-
-
-@cache
-def advice(reason: str) -> str:
-    """Say what to do about one of `reasons`."""
-    return _rule(reason).get("next") or fix(reason.partition(": ")[2])
-
-
-def owner(reason: str) -> str:
-    """Say who acts on one of `reasons`."""
-    return str(_rule(reason).get("owner", "administrator of the tenant"))
+    rule = _RULES.get(reason) or TEXTS["reasons"].get(kind, {})
+    state = "blocked" if reason.removeprefix(BLOCKED) in CANNOT else rule.get("state", "attempted")
+    words, owner = f"{kind}: {meaning(cause)}" if colon else reason, rule.get("owner", "administrator of the tenant")
+    return Explained(words, rule.get("next") or fix(cause), owner, state)
 
 
 @once
@@ -165,36 +161,20 @@ def _of_call(action: Any, cause: Any) -> tuple[str, int]:
 def states(tables: Tables) -> pd.Series:
     """Give each user in scope exactly one state.
 
-    The flag counts first, the latest row about the user (`reasons`) second. From the top, the first line that holds
-    counts:
-
-    | state | flag | and |
-    |---|---|---|
-    | migrated_by_call, …_silently, …_by_reset, …_unknown | false | a sign-in succeeded since, or 5 minutes before |
-    | unconfirmed | false | no such sign-in, and the sign-in log covers the time since |
-    | not_covered | false | no such sign-in, and it does not |
-    | staged | not set | other users have a flag, this one has none |
-    | stuck | true | the latest call proved the password and did not break on its way back |
-    | blocked | true | the latest call was blocked for a cause in `CANNOT`, or the account is disabled in the tenant |
-    | attempted | true | any other row since the flag was set |
-    | blocked | true | no row, and the column `status` of users says that the old account is blocked |
-    | never_seen | true | no row, and the sign-in log covers the time since the flag was set |
-    | flagged | true | no row, and it does not |
+    The flag counts first, the latest row about the user (`reasons`) second: README.md lists what makes each state.
     """
     users, until = tables.users, tables.extents["sign_ins"].until
     moved, since, flagged = users["migrated_at"].notna(), users["migrated_at"] - _APART, users["flagged_at"]
     confirmed = figures.last_sign_in(tables, tables.succeeded) >= micros(since)
     result = np.array(["not_covered", "unconfirmed"], dtype=object)[figures.covered(tables, since).astype(int)]
     result[confirmed] = by_value(users["path"], lambda path: CONFIRMED[PATHS.index(path)], CONFIRMED[-1])[confirmed]
-    result[~moved] = by_value(reasons(tables), _state_of)
+    result[~moved] = by_value(reasons(tables), lambda reason: explain(reason).state)
     unseen = ~moved & np.isin(result, ("never_seen", "flagged"))
-    if until is not None:
-        result[unseen & (flagged > until)] = "flagged"
+    result[unseen & (flagged > (until or pd.NaT))] = "flagged"
     if "status" in users:
         locked_out = users["status"].astype("str").str.lower().isin(COLUMNS["straggler"]["blocked"])
         result[unseen & locked_out] = "blocked"
-    if flagged.notna().any():
-        result[~moved & flagged.isna()] = "staged"
+    result[~moved & flagged.isna() & bool(flagged.notna().any())] = "staged"
     return pd.Series(pd.Categorical(result, categories=[*STATES]), index=pd.Index(users["user_id"]), name="state")
 
 
@@ -202,11 +182,6 @@ def by_value(column: pd.Series, judge: Callable[[Any], Any], nothing: Any = None
     """Judge the values of a column, each different one once; a missing one is `nothing`."""
     codes, found = pd.factorize(column)
     return np.array([*map(judge, found), nothing], dtype=object)[codes]
-
-
-def _state_of(reason: str) -> str:
-    blocked = reason.removeprefix(BLOCKED) in CANNOT
-    return "blocked" if blocked else str(_rule(reason).get("state", "attempted"))
 
 
 @once
@@ -271,12 +246,8 @@ def matrix(tables: Tables) -> pd.DataFrame:
 
     Disagreements come first, the largest first. Without the flag `not in scope`, `users` sums to the users in scope.
     """
-    names, said = TEXTS["records"], _said(tables)
-    shape = tuple(map(len, names.values()))
-    counts = np.bincount(np.ravel_multi_index(said, shape), minlength=1)
-    codes = zip(names, np.unravel_index(np.flatnonzero(counts), shape), strict=True)
-    found = pd.DataFrame({name: np.array(names[name], dtype=object)[each] for name, each in codes})
-    found["users"] = counts[counts > 0]
+    said = _said(tables)
+    found = said.groupby([*said], observed=True).size().rename("users").reset_index()
     # Ids that ran a callout and are not in scope, and those that only trials of the endpoint name.
     outside, tried = tables.callers < 0, figures.trials(tables)
     rows = ((tables.sign_ins, tables.asked & (tables.people < 0)), (tables.ledger, outside & ~tried))
@@ -285,37 +256,34 @@ def matrix(tables: Tables) -> pd.DataFrame:
     others = [("a row", "or a call", len(called)), ("no sign-in", "a call", len(trial))]
     rows_of_others = [("not in scope", *each) for each in others if each[-1]]
     found = pd.concat([found, pd.DataFrame(rows_of_others, columns=found.columns)], ignore_index=True)
-    found = found.astype(dict.fromkeys(names, "str") | {"users": "int64"})
+    found = found.astype(dict.fromkeys(said, "str") | {"users": "int64"})
     # Where a record does not reach, its silence contradicts nothing.
     for name, unknown in (("log", tables.blind), ("ledger", not figures.coverage(tables)["complete"].iloc[-1])):
         found[name] = found[name].replace({"nothing": "not collected"} if unknown else {})
-    judged = [_judge(*row) for row in zip(found["flag"], found["log"], found["ledger"], strict=True)]
-    words = pd.DataFrame(judged, columns=["cause", "remedy"], index=found.index).astype("str")
+    causes = (next((each for each in TEXTS["disagreement"] if _fits(each, row)), None) for row in records(found))
+    words = pd.DataFrame([each or {} for each in causes], columns=["cause", "remedy"]).astype("str").fillna("")
     words.insert(0, "agree", words["cause"] == "")
     order = ["agree", "users", "flag", "log", "ledger"]
     return found.join(words).sort_values(order, ascending=[True, False, True, True, True], ignore_index=True)
 
 
-def _said(tables: Tables) -> tuple[np.ndarray, ...]:
-    """Give each user the number in `records` of `texts.toml` of what the flag, the sign-in log and the ledger say."""
+def _said(tables: Tables) -> pd.DataFrame:
+    """Give each user what the flag, the sign-in log and the ledger say, in the words of `texts.toml`."""
     users, asked, called = tables.users, tables.asked, figures.calls(tables)
     known = users["flagged_at"].notna()
     flag = np.where(users["migrated_at"].notna(), 0, np.where(known if known.any() else True, 1, 2))
     came, away = np.where(asked, np.int8(1), np.int8(2)), np.where(asked, np.int8(4), np.int8(5))
     log = np.where(tables.succeeded, came, away)
     log[figures.broken(tables)] = 3
-    answers = TEXTS["records"]["ledger"]
+    words, answers = TEXTS["records"], TEXTS["records"]["ledger"]
     ledger = by_value(called["action"].fillna("refused"), lambda said: answers.index(said) if said in answers else -1)
-    result = [flag]
-    for codes, people, size in ((log, tables.people, 6), (ledger, called["row"], len(answers))):
-        seen = np.zeros((len(users) + 1, size), dtype=bool)  # with a place for those who are not in scope
+    result = {"flag": flag}
+    for name, codes, people in (("log", log, tables.people), ("ledger", ledger, called["row"])):
+        seen = np.zeros((len(users) + 1, len(words[name])), dtype=bool)  # with a place for those who are not in scope
         seen[people, codes.astype("int8")] = True
-        result.append(seen[:-1].argmax(axis=1))  # the first one is the strongest
-    return tuple(result)
+        result[name] = seen[:-1].argmax(axis=1)  # the first one is the strongest
+    return pd.DataFrame({name: pd.Categorical.from_codes(codes, words[name]) for name, codes in result.items()})
 
 
-def _judge(flag: str, log: str, ledger: str) -> tuple[str, str]:
-    for each in TEXTS["disagreement"]:
-        if each["flag"] == flag and log in each.get("log", [log]) and ledger in each.get("ledger", [ledger]):
-            return each["cause"], each["remedy"]
-    return "", ""
+def _fits(disagreement: dict[str, Any], row: dict[str, Any]) -> bool:
+    return all(row[name] in disagreement.get(name, [row[name]]) for name in TEXTS["records"])

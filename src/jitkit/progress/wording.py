@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import jinja2
 import pandas as pd
 
 from jitkit.display import Table
-from jitkit.progress.figures import day, days, moment
 from jitkit.progress.tables import TEXTS
 from jitkit.protocol import CALLS_PER_SECOND
+
+
+def day(time: Any) -> str:
+    """Write a day: `22 Nov 2026`."""
+    return f"{time.day} {time:%b %Y}"
+
+
+def moment(time: Any) -> str:
+    """Write a moment: `22 Nov 2026 16:20 UTC`; a missing one is `no time`."""
+    return "no time" if pd.isna(time) else f"{day(time)} {time:%H:%M} UTC"
+
+
+def days(count: int) -> str:
+    """Write a number of days: `1 day`, `12 days`."""
+    return "1 day" if count == 1 else f"{count:,} days"
+
+
+def span(length: Any) -> str:
+    """Write a length of time in its largest fitting unit: `40 minutes`, `9 hours`, `3 days`."""
+    minutes = length / pd.Timedelta(minutes=1)
+    if minutes < 90:
+        return "1 minute" if round(minutes) == 1 else f"{minutes:.0f} minutes"
+    return f"{minutes / 60:.0f} hours" if minutes < 72 * 60 else days(round(minutes / 60 / 24))
 
 
 def say(sentence: str, **figures: object) -> str:
@@ -29,9 +52,10 @@ def template(name: str) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"parts": TEXTS["standing"], "calls_per_second": CALLS_PER_SECOND}
-    environment.filters |= {"day": day, "days": days, "moment": moment, "pace": _pace, "headings": headings_of}
+    environment.globals |= {"texts": TEXTS, "calls_per_second": CALLS_PER_SECOND}
+    environment.filters |= {"day": day, "days": days, "span": span, "moment": moment, "pace": _pace}
     environment.filters |= {
+        "headings": headings_of,
         "rows": rows_of,
         "scaled": _scaled,
         "count": "{:,}".format,
