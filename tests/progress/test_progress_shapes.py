@@ -446,6 +446,38 @@ def test_the_coverage_lists_what_each_file_was_taken_for(tmp_path: Path) -> None
     assert [("empty.csv" in cause) for cause in unused] == [True]
 
 
+def many_hours(path: Path, odd: str = "") -> None:
+    """Write an archive of a day, with one sign-in an hour. The eighth may have an odd time."""
+    for hour in range(24):
+        time = odd if odd and hour == 7 else f"2026-11-03T{hour:02}:00:00Z"
+        row = graph_sign_ins()[0] | {
+            "id": f"id {hour}",
+            "correlationId": f"correlation {hour}",
+            "createdDateTime": time,
+        }
+        lines(path / f"h={hour:02}" / "m=00" / "PT1H.json", [record(row, "SignInLogs", "createdDateTime")])
+
+
+def test_an_archive_of_many_files_is_read_as_one(tmp_path: Path) -> None:
+    USERS["own CSV"](tmp_path)
+    many_hours(tmp_path)
+    (tmp_path / "h=24").mkdir()
+    (tmp_path / "h=24" / "PT1H.json").write_text('{"time": "2026-11-04T00:00:00Z", "category": "SignInLogs", "prop')
+    tables = read(tmp_path)
+    assert tables.sign_ins["time"].dt.hour.tolist() == [*range(24)]
+    assert coverage(tables).set_index("table")["files"]["sign_ins"] == (
+        "24 files such as PT1H.json (archive of the tenant's logs)"
+    )
+
+
+def test_of_an_archive_of_many_files_the_one_that_is_refused_is_named_with_its_folder(tmp_path: Path) -> None:
+    USERS["own CSV"](tmp_path)
+    many_hours(tmp_path, odd="2206-11-02T09:00:00Z")
+    with pytest.raises(BadTable, match=r"2206 in row 1 of PT1H\.json") as caught:
+        read(tmp_path)
+    assert str(Path("h=07", "m=00")) in caught.value.next_step
+
+
 LOCAL = "TimeGenerated [Local Time],UserId,ResultType,AppliedEventListeners\n2026-11-02 10:00,a,0,[]\n"
 REFUSED: dict[str, tuple[str, str | list[Row], list[str]]] = {
     "unknown": ("a.csv", "who,when\na,b\n", ["a.csv", "who, when", "SigninLogs", "user_id, migrated_at"]),

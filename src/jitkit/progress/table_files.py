@@ -18,8 +18,9 @@ import shutil
 import tempfile
 import zipfile
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import islice
@@ -64,6 +65,7 @@ _BROKEN: Final = (
 )
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 _ABOVE: Final = 20  # rows in which the heading is looked for, below titles, empty rows and words to a program
+_FEW: Final = 10  # files of an archive that are read one by one
 _HIDDEN: Final = (".", "~$", "thumbs.db", "desktop.ini")  # what the names begin with that Windows or Excel hides
 _NO_TABLES: Final = (".eml", ".html", ".jpg", ".md", ".pdf", ".png")
 
@@ -138,11 +140,21 @@ def gather(
     found = Found()
     named = [*files.items(), *(("", path) for given in inputs for path in _files_in(given, without))]
     with closing(connected()) as database:
+        records = {path for kind, path in named if not kind and _holds_records(path)}
+        if len(records) > _FEW and _read_joined(database, sorted(records), spelling, found):
+            named = [each for each in named if each[1] not in records]
         for kind, path in named:
             if path.suffix.lower() in _NO_TABLES and path not in (*files.values(), *inputs):
                 found.sources.append(Source(plain_text(path.name), "no table", ()))
-            else:
+                continue
+            try:
                 _read(database, path, kind, spelling, found)
+            except BadTable as problem:
+                if path in records:  # many have this name
+                    raise BadTable(
+                        problem.happened, next_step=f"{problem.next_step} It lies in {path.parent}."
+                    ) from None
+                raise
     return found
 
 
@@ -163,6 +175,26 @@ def _files_in(given: Path, without: Path | None) -> list[Path]:
     if found:
         return sorted(found)
     raise refusal("empty_folder", folder=given)
+
+
+def _holds_records(path: Path) -> bool:
+    """Return whether a file is part of an archive of logs, which has one for each hour."""
+    with suppress(OSError, ValueError):
+        array, names = _beginning(path) if path.suffix.lower() == ".json" else (True, [])
+        return not array and (shape := shape_of(map(plain_name, names))) is not None and shape.by == "archive"
+    return False
+
+
+def _read_joined(database: duckdb.DuckDBPyConnection, paths: Sequence[Path], spelling: Spelling, found: Found) -> bool:
+    """Add what files hold together, which takes as long as each of them; return False where one is refused."""
+    with tempfile.TemporaryDirectory() as scratch, suppress(BadTable):
+        joined = Path(scratch, f"{len(paths):,} files such as {paths[0].name}")
+        with joined.open("wb") as target:
+            for path in paths:
+                target.write(path.read_bytes().removeprefix(BOM_UTF8) + b"\n")
+        _read(database, joined, "", spelling, found)
+        return True
+    return False
 
 
 def _unreadable(problem: OSError) -> None:
