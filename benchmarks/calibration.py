@@ -3,6 +3,7 @@
     python benchmarks/calibration.py            the judgement: seeds that no choice of the model was made with
     python benchmarks/calibration.py --write    calibrates first, and writes calibration.toml with the judged coverage
     python benchmarks/calibration.py --develop  the seeds and kinds that the model was built with
+    python benchmarks/calibration.py --chances  how many of ten bands of personal chances came, on the judgement's seeds
 
 Prints the tables that RESULTS.md holds, by kind, cut and days ahead: with the last sign-ins of the old system, with
 ranges of them in words, and without. `migrations.py` has the kinds; six of them serve the judgement alone.
@@ -66,11 +67,7 @@ def judge(kind: str, seed: int, cut: int, models: Sequence[str] = ("silence",)) 
     played = migration(kind, seed, cut)
     as_of, rows = START + cut * DAY, []
     for model in models:
-        users = played.users.drop(columns=COLUMN) if model == "survival" else played.users
-        if model == "words":
-            ago = (START.normalize() - pd.to_datetime(users[COLUMN], utc=True)) / DAY
-            users = users.assign(**{COLUMN: pd.cut(ago, [-9, 30, 90, 365, 9_999], labels=_WORDS).astype("str")})
-            users[COLUMN] = users[COLUMN].replace("nan", "")
+        users = _known(played.users, model)
         tables, size = Tables(users=users, as_of=as_of), len(users)
         began = time.process_time()
         made = forecast(
@@ -105,6 +102,51 @@ def judge(kind: str, seed: int, cut: int, models: Sequence[str] = ("silence",)) 
                 }
             rows.append(row)
     return rows
+
+
+def _known(users: pd.DataFrame, model: str) -> pd.DataFrame:
+    """Return users with what a model may know of the last sign-ins to the old system."""
+    if model == "survival":
+        return users.drop(columns=COLUMN)
+    if model == "silence":
+        return users
+    ago = (START.normalize() - pd.to_datetime(users[COLUMN], utc=True)) / DAY
+    words = pd.cut(ago, [-9, 30, 90, 365, 9_999], labels=_WORDS).astype("str")
+    return users.assign(**{COLUMN: words.replace("nan", "")})
+
+
+def chances(kind: str, seed: int, cut: int) -> pd.DataFrame:
+    """Forecast one migration, and say of each person who waits whether they came.
+
+    Returns:
+        a row for each model and person: the `chance` to come within 30 days, and whether they `came`.
+    """
+    played, as_of, found = migration(kind, seed, cut), START + cut * DAY, []
+    came = played.users.set_index("user_id")["migrated_at"] <= as_of + HORIZONS[0] * DAY
+    for model in _MODELS:
+        tables = Tables(users=_known(played.users, model), as_of=as_of)
+        made = forecast(tables, windows=played.windows, days=HORIZONS[0], with_backtest=False)
+        given = {"kind": kind, "seed": seed, "cut": cut, "model": model, "came": came[made.chances.index].to_numpy()}
+        found.append(pd.DataFrame({"chance": made.chances.to_numpy(), **given}))
+    return pd.concat(found)
+
+
+def reliability(rows: pd.DataFrame) -> str:
+    """Write how many of the people of each band of chances came, and on the middle half of the migrations."""
+    heads, lines = ["chance"], [f"{band / 10:.1f} to {(band + 1) / 10:.1f}" for band in range(10)]
+    band = np.minimum((10 * rows["chance"]).astype(int), 9)
+    for model, group in rows.groupby("model", sort=False):
+        heads += [f"{model}: people", "expected %", "came %", "came %, kinds never used"]
+        for number in range(10):
+            part = group[band[group.index] == number]
+            each = part.groupby(["kind", "seed", "cut"])["came"].agg(["mean", "size"]).query("size >= 20")["mean"]
+            low, high = 100 * each.quantile([0.25, 0.75])
+            expected, came, unseen = (
+                100 * some.mean() for some in (part["chance"], part["came"], part["came"][part["kind"].isin(UNSEEN)])
+            )
+            lines[number] += f" | {len(part):,} | {expected:.1f} | {came:.1f} ({low:.0f} to {high:.0f}) | {unseen:.1f}"
+    table = [" | ".join(heads), " | ".join(["---"] * len(heads)), *lines]
+    return "\n".join(f"| {line} |" for line in table).replace("nan (nan to nan)", "").replace("nan", "")
 
 
 def play(kinds: list[str], first: int, each: int) -> pd.DataFrame:
@@ -214,9 +256,16 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--develop", action="store_true")
     options.add_argument("--write", action="store_true")
+    options.add_argument("--chances", action="store_true")
     options.add_argument("--each", type=int, default=EACH, help="migrations of each kind and cut")
     options.add_argument("--calibrated", type=int, default=6, help="the same for the calibration")
     chosen = options.parse_args()
+    if chosen.chances:
+        with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
+            cases = itertools.product(KINDS, range(_JUDGED, _JUDGED + chosen.each), CUTS)
+            waits = [pool.submit(chances, *case) for case in cases]
+            print(reliability(pd.concat([each.result() for each in waits], ignore_index=True)))
+        return
     began, worked = time.perf_counter(), time.process_time()
     constants: dict[str, Any] = {}
     if chosen.write:

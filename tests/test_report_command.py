@@ -98,6 +98,19 @@ def test_the_page_names_nobody(out: Path) -> None:
     assert set(pd.read_csv(out / "stragglers.csv")["user_id"]) < set(ids)
 
 
+def test_the_personal_chances_sum_to_the_newcomers_that_the_forecast_expects(out: Path) -> None:
+    """The middle of the courses is not their mean, and stays where it is when the range is widened: 10 % apart."""
+    days = json.loads((out / "metrics.json").read_text())["forecast"]
+    listed = pd.read_csv(out / "stragglers.csv")
+    assert listed["chance_30_days"].sum() == pytest.approx(days[30]["migrated"] - days[0]["migrated"], rel=0.1)
+    by_word = listed.groupby("last_legacy_sign_in")["chance_30_days"].mean()
+    assert by_word.index.tolist() == ["0-30 days before", "31-90 days before", "91-365 days before", "earlier"]
+    assert by_word.is_monotonic_decreasing and by_word.iloc[0] > 4 * by_word.iloc[-1]
+    whole = json.loads((out / "metrics.json").read_text())["everybody"]
+    others = sum(whole[part] for part in ("held_back", "blocked", "unconfirmed"))
+    assert listed["chance_30_days"].isna().sum() == others > 1_100
+
+
 def test_users_alone_make_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", *USERS, "--as-of", "2026-07-01T12:00Z", "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out

@@ -56,7 +56,7 @@ def test_the_week_is_found() -> None:
     found = fitted(daily(counts, left))
     assert found.odd == ()
     assert found.usual == pytest.approx(counts, rel=0.25)
-    ahead, _ = found.expected(np.ones(20_000, dtype=bool), 7)
+    ahead, _, _ = found.expected(np.ones(20_000, dtype=bool), 7)
     course = np.diff(np.median(ahead, axis=0))
     assert course[5:] == pytest.approx([0.1 / 1.36 * course[:5].mean()] * 2, rel=0.3)
 
@@ -76,6 +76,18 @@ def test_a_burst_is_seen_and_what_it_brought_beyond_the_usual_is_not_gone_on_fro
     with_burst, without = (np.median(each.expected(waiting, 10)[0], axis=0) for each in (found, fitted(steady(20))))
     # The 740 who came for it wait no longer.
     assert with_burst[-1] == pytest.approx(without[-1], rel=0.1)
+
+
+def test_the_chances_of_people_who_are_forecast_sum_to_the_moves_expected_of_them() -> None:
+    times = daily([40] * 12, 800)
+    silent = np.tile([0.0, 3, 20, 90, 400, np.nan, 1, 700, 33, 5], 128)  # one in ten has no record
+    found = fit_hazard(spells(silent, times, (np.array([500, 900]), np.array([4.0, 9.5]))), NOTHING, times, set())
+    waits = np.isnan(times.moved)
+    moves, _, chances = found.expected(waits, 40, 30)
+    assert len(chances) == waits.sum() == 800
+    assert chances.sum() == pytest.approx(moves[:, 30].mean(), rel=1e-9)
+    unknown = chances[np.isnan(silent[waits])]
+    assert unknown.min() == unknown.max() and np.ptp(chances) > 0.05
 
 
 def test_an_outage_stops_the_clock_even_if_it_lasts_until_now() -> None:

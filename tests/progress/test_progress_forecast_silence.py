@@ -56,6 +56,40 @@ def test_days_of_counts_tell_what_comes_after_months_by_the_silence_of_those_who
     assert abs(day["migrated"] - truth) < abs(by_flag.days["migrated"].iloc[90] - truth)
 
 
+@pytest.mark.parametrize("lost", [0.0, 0.15])
+def test_personal_chances_sum_to_the_newcomers_who_are_expected_and_follow_the_silence(
+    lost: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = habits(3_000, 7, lost=lost)
+    planned = habits(200, 6).assign(migrated_at=pd.NaT, flagged_at=START + pd.Timedelta(days=20))
+    planned["user_id"] = "p" + planned["user_id"]
+    found = made(pd.concat([users, planned], ignore_index=True))
+    waits = users.set_index("user_id").loc[found.chances.index]
+    assert set(waits.index) == set(users.loc[~(users["migrated_at"] <= found.as_of), "user_id"])
+    assert found.chances.between(0, 1).all()
+    # The courses before they are widened differ from the sum by the chance in 300 draws; no planned user is in them.
+    monkeypatch.setattr("jitkit.progress.forecast._calibrated", lambda grown, *_: grown)
+    alone = made(users)
+    assert alone.chances.sum() == pytest.approx(alone.paths[:, 30].mean() - alone.migrated, rel=0.02)
+    came = waits["migrated_at"] <= found.as_of + pd.Timedelta(days=30)
+    third = found.chances.rank(pct=True)
+    assert came[third > 2 / 3].mean() > 4 * came[third < 1 / 3].mean()
+    for some in (third > 2 / 3, third < 1 / 3):  # four standard errors of some 430 people
+        assert found.chances[some].mean() == pytest.approx(came[some].mean(), abs=0.1)
+    unknown = waits["last_legacy_sign_in"].eq("")
+    assert found.chances[unknown].nunique() <= 1  # of them nothing differs
+
+
+def test_without_last_sign_ins_the_chance_is_that_of_the_wave() -> None:
+    users = habits(1_000, 7).drop(columns="last_legacy_sign_in")
+    second = users.assign(user_id="s" + users["user_id"], flagged_at=START + pd.Timedelta(days=8))
+    second["migrated_at"] += pd.Timedelta(days=8)
+    chances = made(pd.concat([users, second], ignore_index=True)).chances
+    of_second = chances.index.str.startswith("s")
+    assert chances[of_second].nunique() == chances[~of_second].nunique() == 1
+    assert chances[of_second].iloc[0] > chances[~of_second].iloc[0]
+
+
 def test_words_for_the_last_sign_in_serve_as_well() -> None:
     users = habits(3_000, 8)
     by_words = made(in_words(users), cut=30)

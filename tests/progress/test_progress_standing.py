@@ -147,6 +147,30 @@ def test_what_to_do_next_names_owner_people_and_the_list(figures: Figures, tmp_p
     assert found["everybody"]["held_back"] == DEALERS and found["do_next"][0]["brings"] == DEALERS
 
 
+def test_the_chance_to_come_is_given_to_those_of_whom_it_can_be_known(figures: Figures, tmp_path: Path) -> None:
+    users = figures.tables.users
+    staged = users.tail(1).assign(user_id="new", flagged_at=pd.NaT, migrated_at=pd.NaT)
+    later = users.tail(1).assign(user_id="later", flagged_at=START + (DAYS + 5) * DAY, migrated_at=pd.NaT)
+    shut = users[users["migrated_at"].isna() & (users["app"] == "Shop")]["user_id"].iloc[0]
+    disabled = pd.DataFrame({"user_id": [shut], "time": START + 39 * DAY, "result_code": 50057})
+    log = pd.concat([figures.tables.sign_ins, disabled])
+    tables = Tables(pd.concat([users, staged, later]), log, figures.tables.ledger, as_of=figures.tables.as_of)
+    found = Figures(tables)
+    found.report(tmp_path)
+    listed = pd.read_csv(tmp_path / "stragglers.csv", index_col="user_id")
+    assert listed.columns[-1] == "chance_30_days"
+    given, part = listed["chance_30_days"].dropna(), standing(tables)
+    assert set(given.index) == set(part.index[part == "waiting"]) - {"new", "later"}
+    assert {"held_back", "blocked"} <= set(part[listed.index[listed["chance_30_days"].isna()]])
+    assert given.sum() == pytest.approx(found.forecast.chances.sum(), abs=len(given) * 0.0005)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "chance_30_days says how likely" in page and "by the time since the flag" in page
+    early = Figures(told())
+    early.report(tmp_path)
+    assert pd.read_csv(tmp_path / "stragglers.csv")["chance_30_days"].isna().all()
+    assert "chance_30_days" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 def test_a_campaign_by_lot_says_what_the_next_reminder_brings(figures: Figures) -> None:
     users = figures.tables.users.copy()
     dice = np.random.default_rng(3)

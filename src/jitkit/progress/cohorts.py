@@ -10,6 +10,7 @@ import pandas as pd
 
 from jitkit.errors import BadTable
 from jitkit.progress.figures import kaplan_meier, quantile, wilson
+from jitkit.progress.silence import days_since
 from jitkit.progress.tables import DAY, KINDS, TEXTS, Tables, measured, once, refusal
 
 NOTHING: Final = "(empty)"
@@ -114,8 +115,8 @@ def _fair(tables: Tables, codes: np.ndarray, groups: int, moved: np.ndarray) -> 
     known = int(flagged.notna().sum())
     if not known or as_of is None:
         return pd.DataFrame(np.nan, index=range(groups), columns=names)
-    watched = _in_days(as_of - flagged)
-    days = np.maximum(_in_days(tables.users["migrated_at"].fillna(as_of) - flagged), 0)
+    watched: np.ndarray = -days_since(as_of, flagged)
+    days: np.ndarray = np.maximum(days_since(flagged, tables.users["migrated_at"].fillna(as_of)), 0)
     # In the order that `kaplan_meier` needs; those without a flag come last, and are left out.
     order = np.lexsort((~moved, days))[:known]
     days, watched, codes, moved = (part[order] for part in (days, watched, codes, moved))
@@ -132,10 +133,6 @@ def _fair(tables: Tables, codes: np.ndarray, groups: int, moved: np.ndarray) -> 
         others = kaplan_meier(days[~own], moved[~own], at, z)[0] if sizes[code] < known else np.nan
         rows.append((at, *shares, others))
     return pd.DataFrame(rows, columns=names)
-
-
-def _in_days(lengths: pd.Series) -> np.ndarray:
-    return lengths.to_numpy() / DAY.to_numpy()
 
 
 class Effect(NamedTuple):
@@ -192,7 +189,7 @@ def course(tables: Tables, sent: Campaign) -> pd.DataFrame:
     days = range(-_COMPARED, 0 if tables.as_of is None else min(_COMPARED, (tables.as_of - sent.at) // DAY))
     rows: dict[str, Any] = {"day": list(days)}
     for name in _NAMES:
-        moved = (users[getattr(sent, name)] - sent.at) / DAY
+        moved = days_since(sent.at, users[getattr(sent, name)])
         rows[name] = [float((moved < each + 1).mean()) for each in days]
     return pd.DataFrame(rows)
 
@@ -276,7 +273,7 @@ def _require(group: str, users: int, moved: int = _EVENTS) -> None:
 
 def _daily(users: pd.DataFrame, at: pd.Timestamp, days: int) -> pd.DataFrame:
     """Count migrations and the days at risk of a group, for each day around the campaign."""
-    start, end = (_in_days(users[name] - at) for name in ("flagged_at", "migrated_at"))
+    start, end = (days_since(at, users[name]) for name in ("flagged_at", "migrated_at"))
     found = []
     for day in range(-days, days):
         at_risk = np.clip(np.fmin(end, day + 1) - np.maximum(start, day), 0, None)

@@ -8,7 +8,6 @@ that the model was not made with, and the more, the further it was off on days t
 from __future__ import annotations
 
 import tomllib
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -17,14 +16,14 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.optimize import OptimizeWarning, curve_fit
+from scipy.optimize import least_squares
 
 from jitkit.display import Table
 from jitkit.progress.cohorts import campaigns
 from jitkit.progress.hazard import DRAWS, NOISE, Window, days_of, fit_hazard
 from jitkit.progress.outages import interruptions
 from jitkit.progress.silence import COLUMN, Floats, Times, days_silent, days_since, spells, times_of
-from jitkit.progress.tables import DAY, Tables, give_back, micros, once
+from jitkit.progress.tables import DAY, Tables, give_back, micros, once, records
 from jitkit.progress.wording import day, say, span
 
 CALIBRATION: Final = tomllib.loads((files("jitkit.progress") / "calibration.toml").read_text(encoding="utf-8"))
@@ -68,6 +67,9 @@ class Forecast:
         odd_days: days unlike the others, such as after a reminder or in an outage; they are left out.
         paths: migrated users on each of the days (columns) in each of many equally plausible courses (rows).
         coming: how many of those who wait now come within the days, in each of the courses.
+        chances: of those who wait and whom nothing holds back, by id, the probability (0 to 1) to come within 30 days
+            (or within the days, if these are fewer) without another reminder. They sum to the newcomers expected
+            before the range is widened.
         lines: the same as `days` with `line`, for each of `LINES` that is known: what a reminder brings is known once
             a campaign by lot has measured it.
         told: the events that it was told: `mails` and those of them `ahead`, `deadline`, `planned` users, and the
@@ -86,6 +88,7 @@ class Forecast:
     odd_days: tuple[pd.Timestamp, ...] = field(default=(), repr=False)
     paths: Floats = field(default_factory=lambda: np.empty((0, 0)), repr=False)
     coming: Floats = field(default_factory=lambda: np.empty(0), repr=False)
+    chances: pd.Series = field(default_factory=lambda: pd.Series(dtype=float), repr=False)
     lines: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["date", *_ENDS, "line"]), repr=False)
     told: dict[str, Any] = field(default_factory=dict, repr=False)
     kind: str = ""
@@ -109,13 +112,11 @@ class Forecast:
 
     def numbers(self) -> dict[str, Any]:
         """Return the parts of `metrics.json`, ready for JSON."""
-        rows = self.days.assign(date=[f"{date:%Y-%m-%d}" for date in self.days["date"]])
-        lines = self.lines.assign(date=[f"{date:%Y-%m-%d}" for date in self.lines["date"]])
+        rows = self.lines.assign(date=[f"{date:%Y-%m-%d}" for date in self.lines["date"]]).set_index("line")
+        lines = {line: records(rows[rows.index == line]) for line in LINES}
         return {
-            "forecast": rows.to_dict("records"),
-            "forecast_lines": {
-                line: lines[lines["line"] == line].drop(columns="line").to_dict("records") for line in LINES
-            },
+            "forecast": lines["do_nothing"],
+            "forecast_lines": lines,
             "forecast_told": self.told,
             "forecast_coverage": None if self.too_early else self.coverage,
             "never_return": self.never_return,
@@ -175,12 +176,12 @@ def forecast(
         return Forecast(as_of, in_scope, now, too_early=reason)
 
     mails, effect = sorted(mails), _effect(tables)
-    people = users.assign(row=np.arange(in_scope))
-    held = people[~here & np.append(held_back, later)] if held_back is not None else people[:0]
-    case = _Case(people[here], held, [*windows, *_known_windows(tables, mails, deadline)], tables)
-    error, backtest = _try_on_the_past(case, as_of, times) if with_backtest else (0.0, None)
+    held = ~here & (np.append(held_back, later) if held_back is not None else False)
+    people = users.assign(row=np.arange(in_scope), held=held)
+    people, windows = pd.concat([people[here], people[held]]), [*windows, *_known_windows(tables, mails, deadline)]
+    error, backtest = _try_on_the_past(tables, people, windows, as_of, times) if with_backtest else (0.0, None)
     give_back()
-    played = _play(case, as_of, days)
+    played = _play(tables, people, windows, as_of, days)
     sizes = played.sizes.tolist()
     present, planned, fixed = (
         _calibrated(part, size, error, played.kind) for part, size in zip(played.parts, sizes, strict=True)
@@ -208,6 +209,7 @@ def forecast(
         odd_days=played.odd,
         paths=lines["do_nothing"],
         coming=_reminded(present, sizes[0], ahead, effect)[:, -1],
+        chances=played.chances.set_axis(tables.users["user_id"].iloc[played.chances.index]),
         lines=pd.concat([frame.assign(line=line) for line, frame in frames.items()], ignore_index=True),
         told={
             "mails": [f"{mail:%Y-%m-%d}" for mail in mails],
@@ -244,15 +246,6 @@ def _too_early(times: Times | None, in_scope: int) -> str:
     return ""
 
 
-class _Case(NamedTuple):
-    """What a forecast is made from: who may come, who is held back, the known days, and who signed in when."""
-
-    users: pd.DataFrame
-    held: pd.DataFrame
-    windows: list[Window]
-    tables: Tables
-
-
 class _Played(NamedTuple):
     """Courses of further moves."""
 
@@ -261,6 +254,7 @@ class _Played(NamedTuple):
     never: Floats  # how many of the flagged and planned never come
     odd: tuple[pd.Timestamp, ...]
     kind: str  # of the forecast
+    chances: pd.Series  # of those of the flagged who wait, to come soon, by row
 
 
 def _known_windows(tables: Tables, mails: list[pd.Timestamp], deadline: pd.Timestamp | None) -> list[Window]:
@@ -303,18 +297,17 @@ def _reminded(grown: Floats, total: int, ahead: list[float], effect: tuple[float
     return np.asarray(total - left)
 
 
-def _play(case: _Case, as_of: pd.Timestamp, days: int) -> _Played:
-    """Play the coming days."""
-    held = case.held.assign(flagged_at=as_of + pd.Timedelta(seconds=1))  # nobody was let in before
-    users = pd.concat([case.users, held]) if len(held) else case.users
-    users = users[users["flagged_at"].notna()]
+def _play(tables: Tables, users: pd.DataFrame, windows: list[Window], as_of: pd.Timestamp, days: int) -> _Played:
+    """Play the coming days of users who may come or are `held` back."""
+    begin = users["flagged_at"].mask(users["held"], as_of + pd.Timedelta(seconds=1))  # nobody was let in before
+    users = users.assign(flagged_at=begin)[begin.notna()]
     waits = ~(users["migrated_at"] <= as_of).to_numpy()
-    part = np.where(users["row"].isin(held["row"]), 2, users["flagged_at"] > as_of)
+    part = np.where(users["held"], 2, users["flagged_at"] > as_of)
     times = times_of(users, as_of)
     assert times is not None  # otherwise it is too early
     known = days_silent(users, times.flagged, times.origin)
     silent, seen = known or (np.zeros(len(users)), np.empty(0))
-    visits = _visits(case.tables)
+    visits = _visits(tables)
     row = pd.Index(users["row"]).get_indexer(visits["row"])
     row, at = row[row >= 0], days_since(times.origin, visits["time"])[row >= 0]
     if len(seen):
@@ -324,20 +317,21 @@ def _play(case: _Case, as_of: pd.Timestamp, days: int) -> _Played:
         last = np.where(seen <= times.now, seen, -np.inf)
         np.maximum.at(last, row, np.where(at <= times.now, at, -np.inf))
         silent = np.where((part == 2) & np.isfinite(last), times.now - last, silent)
-    fitted = fit_hazard(spells(silent, times, (row, at)), seen, times, days_of(case.windows, times))
-    rng, parts, never = np.random.default_rng(0), [], np.zeros(DRAWS)
+    fitted = fit_hazard(spells(silent, times, (row, at)), seen, times, days_of(windows, times))
+    rng, parts, never, soon = np.random.default_rng(0), [], np.zeros(DRAWS), np.full(len(users), np.nan)
     busy = np.exp(rng.normal(-(NOISE**2) / 2, NOISE, (DRAWS, days)))
     for number in range(3):
         rows = waits & (part == number)
         if not rows.any():
             parts.append(np.zeros((DRAWS, days + 1)))
             continue
-        expected, gone = fitted.expected(rows, days)
+        expected, gone, soon[rows] = fitted.expected(rows, days, min(days, HORIZONS[0]))
         parts.append(_course(expected, int(rows.sum()), busy, rng))
         never += gone if number < 2 else 0
     odd = tuple(times.origin + number * DAY for number in fitted.odd)
     kind = "survival" if known is None else "silence" if len(seen) else "words"
-    return _Played(parts, np.bincount(part[waits], minlength=3), never, odd, kind)
+    chances = pd.Series(soon, users["row"])[part == 0].dropna()
+    return _Played(parts, np.bincount(part[waits], minlength=3), never, odd, kind, chances)
 
 
 def _course(expected: Floats, total: int, factor: Floats, rng: np.random.Generator) -> Floats:
@@ -358,16 +352,13 @@ def _calibrated(grown: Floats, total: int, error: float, kind: str) -> Floats:
     """
     if not total:
         return grown
-    constants = CALIBRATION[kind]
     hazard = log_hazard(grown, total)
     low, middle, high = np.quantile(hazard, (0.1, 0.5, 0.9), axis=0)
     ahead = np.log(np.clip(np.arange(grown.shape[1]), *HORIZONS))
-    extra = SPREADS[0] ** 2 + (SPREADS[1] * error) ** 2
-    above, below = hazard > middle, hazard < middle
-    for some, spread, name in ((above, high - middle, "above"), (below, middle - low, "below")):
-        times = np.interp(ahead, np.log(HORIZONS), constants[name])
-        wide = times * np.sqrt(spread**2 + extra) / np.maximum(spread, 1e-6)
-        hazard = np.where(some, middle + (hazard - middle) * np.minimum(wide, 20), hazard)
+    times = np.stack([np.interp(ahead, np.log(HORIZONS), CALIBRATION[kind][side]) for side in ("above", "below")])
+    spread, extra = np.stack([high - middle, middle - low]), SPREADS[0] ** 2 + (SPREADS[1] * error) ** 2
+    above, below = np.minimum(times * np.sqrt(spread**2 + extra) / np.maximum(spread, 1e-6), 20)
+    hazard = middle + (hazard - middle) * np.where(hazard > middle, above, below)
     moves = (total + 1) * -np.expm1(-np.exp(hazard)) - 0.5
     moves[:, 0] = 0
     return np.asarray(np.maximum.accumulate(moves.clip(0, total), axis=1))
@@ -385,24 +376,24 @@ def log_hazard(moved: Floats, total: int) -> Floats:
     return np.asarray(np.log(-np.log1p(-(np.asarray(moved) + 0.5) / (total + 1))))
 
 
-def _try_on_the_past(case: _Case, as_of: pd.Timestamp, times: Times) -> tuple[float, dict[str, Any] | None]:
+def _try_on_the_past(
+    tables: Tables, users: pd.DataFrame, windows: list[Window], as_of: pd.Timestamp, times: Times
+) -> tuple[float, dict[str, Any] | None]:
     """Forecast the latest third of the days, at most 30, from those before them.
 
     Returns the error of the logarithm of the summed hazard (above 0 where more came than expected), and all in numbers.
     """
     held = min(30, round(times.now - times.flagged.min()) // 3)
     then = as_of - held * DAY
-    case = case._replace(held=case.held[:0], users=case.users.dropna(subset="flagged_at"))  # others are not forecast
-    past = times_of(case.users, then)
-    if past is None or held < 1 or _too_early(past, len(case.users)) or not np.isnan(past.moved).any():
+    users = users[~users["held"] & users["flagged_at"].notna()]  # others are not forecast
+    past = times_of(users, then)
+    if past is None or held < 1 or _too_early(past, len(users)) or not np.isnan(past.moved).any():
         return 0.0, None
-    played = _play(case, then, held)
+    played = _play(tables, users, windows, then, held)
     total, courses = int(played.sizes.sum()), played.parts[0] + played.parts[1]
-    moments = then + pd.to_timedelta(np.arange(held + 1), unit="D")
-    moved = pd.DatetimeIndex(case.users["migrated_at"].dropna()).sort_values()
-    truth = np.asarray(moved.searchsorted(moments.as_unit(moved.unit), side="right"), dtype=float)
+    truth = np.array([float((users["migrated_at"] <= then + day * DAY).sum()) for day in range(held + 1)])
     error = float(log_hazard(truth[-1] - truth[0], total) - np.median(log_hazard(courses[:, -1], total)))
-    judged = _compare(past, len(case.users), truth[0] + _calibrated(courses, total, 0.0, played.kind), truth, then)
+    judged = _compare(past, len(users), truth[0] + _calibrated(courses, total, 0.0, played.kind), truth, then)
     return error, judged | {"factor": round(float(np.exp(error)), 4)}
 
 
@@ -410,18 +401,11 @@ def _compare(past: Times, in_scope: int, courses: Floats, truth: Floats, made_on
     """Compare courses played from the past, and the two simple methods, with what happened."""
     days = len(truth) - 1
     low, middle, high = interval(courses)
-
-    def error(counts: np.ndarray) -> float:
-        return round(float(np.abs(counts - truth)[1:].mean()), 2)
-
-    return {
-        "made_on": f"{made_on:%Y-%m-%d}",
-        "days": days,
-        "interval_coverage": round(float(((low <= truth) & (truth <= high))[1:].mean()), 4),
-        "error": error(middle),
-        "error_straight_line": error(straight_line(past, in_scope, days)),
-        "error_exponential": error(exponential(past, in_scope, days)),
-    }
+    inside = round(float(((low <= truth) & (truth <= high))[1:].mean()), 4)
+    methods = {"error_straight_line": straight_line, "error_exponential": exponential}
+    counts = {"error": middle} | {name: method(past, in_scope, days) for name, method in methods.items()}
+    errors = {name: round(float(np.abs(each - truth)[1:].mean()), 2) for name, each in counts.items()}
+    return {"made_on": f"{made_on:%Y-%m-%d}", "days": days, "interval_coverage": inside, **errors}
 
 
 def straight_line(times: Times, in_scope: int, days: int) -> Floats:
@@ -435,19 +419,13 @@ def straight_line(times: Times, in_scope: int, days: int) -> Floats:
 def exponential(times: Times, in_scope: int, days: int) -> Floats:
     """Follow the saturating exponential nearest to the curve so far, from today's count on."""
     moments, counts = _curve(times)
-    elapsed = moments - moments[0]
+    elapsed, highest = moments - moments[0], max(in_scope, 1) * 1.0
 
     def saturating(time: Floats, ceiling: float, scale: float) -> Floats:
         return np.asarray(ceiling * -np.expm1(-time / scale))
 
-    highest = max(in_scope, 1) * 1.0
     bounds = ([0.0, 0.1], [highest, 3650.0])
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", OptimizeWarning)
-            best, _ = curve_fit(saturating, elapsed, counts, p0=(0.7 * highest, 20.0), bounds=bounds)
-    except (RuntimeError, ValueError):
-        return straight_line(times, in_scope, days)
+    best = least_squares(lambda each: saturating(elapsed, *each) - counts, (0.7 * highest, 20.0), bounds=bounds).x
     grown = saturating(elapsed[-1] + np.arange(days + 1), *best)
     return np.asarray(np.minimum(counts[-1] + grown - grown[0], in_scope))
 

@@ -13,7 +13,7 @@ frequent visitors come first and some never come.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -118,8 +118,7 @@ def _records(some: Spells, now: float) -> Records:
     left[0], moved[0] = left.sum(axis=0), moved.sum(axis=0)
     at_risk = np.cumsum(left[:, ::-1], axis=1)[:, ::-1]
     share = moved / np.maximum(at_risk - (left - moved) / 2, 1)
-    survival = np.cumprod(1 - np.minimum(share, 1), axis=1)
-    survival = np.hstack([np.ones((_ROUGH, 1)), survival[:, :-1]])
+    survival = np.cumprod(np.pad(1 - np.minimum(share, 1), ((0, 0), (1, 0)), constant_values=1)[:, :-1], axis=1)
     hazard = -np.log1p(-np.minimum(share[0], 0.95))
     lost = unknown & started
     waits = survival[0, np.clip(now - some.start[lost], 0, days - 1).astype(int)]
@@ -140,12 +139,15 @@ class Hazard:
     records: Records
     spells: Spells
 
-    def expected(self, rows: npt.NDArray[np.bool_], days: int) -> tuple[Floats, Floats]:
-        """Return further moves by each day of the people in some rows, and how many of them never come, per draw."""
+    def expected(self, rows: npt.NDArray[np.bool_], days: int, soon: int = 1) -> tuple[Floats, Floats, Floats]:
+        """Return further moves by each day of the people in some rows, and how many of them never come, per draw.
+
+        The third part is the chance of each of them, one after the other, to come within `soon` days.
+        """
         now, waiting = self.times.now, self.spells.only(self.spells.open & rows[self.spells.row])
         ends = np.append(np.arange(1.0, days + 1), np.arange(days + 10.0, max(_LATER, days + 11), 10))
         before = np.append(0.0, ends[:-1])
-        size, silent, start, tried = _alike(waiting, now, self.records)
+        (size, silent, start, tried), of_each = _alike(waiting, now, self.records)
         middle = np.tile(now + (before + ends) / 2, len(size))
         passed = (now + ends)[None, :] - np.maximum(start[:, None], now + before[None, :])
         cell = np.repeat(np.arange(len(size)), len(ends))
@@ -156,46 +158,54 @@ class Hazard:
         steps = np.random.default_rng(0).normal(0, _WALK, (len(self.draws), len(ends)))
         walk = np.cumsum(steps * np.sqrt(weeks), axis=1)
         rate = rate.reshape(len(size), len(ends), DRAWS) * np.exp(walk.T)[None] * np.maximum(passed, 0)[..., None]
-        moves = np.einsum("g,gtd->dt", size, -np.expm1(-np.cumsum(rate, axis=1)))
-        return np.hstack([np.zeros((len(moves), 1)), moves[:, :days]]), rows.sum() - moves[:, -1]
+        chance = -np.expm1(-np.cumsum(rate, axis=1))
+        moves = np.einsum("g,gtd->dt", size, chance)
+        course = np.hstack([np.zeros((len(moves), 1)), moves[:, :days]])
+        return course, rows.sum() - moves[:, -1], of_each(chance[:, soon - 1].mean(axis=1))
 
 
-def _alike(waiting: Spells, now: float, records: Records) -> tuple[npt.NDArray[Any], ...]:
+def _alike(
+    waiting: Spells, now: float, records: Records
+) -> tuple[tuple[npt.NDArray[Any], ...], Callable[[Floats], Floats]]:
     """Put together people who have waited and been silent about as long: how many, and their means.
 
-    Those whose record is wrong or missing are shared out among those of a right one who wait as long.
+    Those whose record is wrong or missing are shared out among those of a right one who wait as long. The second part
+    gives each person the chance that follows from those of the groups.
     """
-    right = records.right(waiting, now)
-    known = ~np.isnan(waiting.silent)
-    planned = waiting.start > now
+    planned, tried = waiting.start > now, waiting.tried
     waited = np.maximum(now - waiting.start, 0)
     age = np.where(planned, -np.floor(waiting.start - now) - 1, np.floor(1.5 * np.log1p(waited))).astype(int)
-    _, wave = np.unique(age, return_inverse=True)
-    alike = np.where(planned, records.alike[1], records.alike[0])
-    lost = np.bincount(wave, np.where(known, 1 - right, alike))
-    sure = np.bincount(wave, np.where(known & ~waiting.tried, right, 0))
-    # Where nobody of a wave has a right record, those of the others stand for them, and else the middle of the knots.
-    share = np.where(sure > _FEW, lost / np.maximum(sure, _FEW), 0)
-    share += lost[sure <= _FEW].sum() / max(sure.sum(), _FEW)
-    weight = np.where(known, right, 0) * np.where(waiting.tried, 1, 1 + share[wave])
-    if sure.sum() <= _FEW:
-        weight = np.where(waiting.tried, weight, alike)
-        waiting = replace(waiting, silent=np.where(waiting.tried, 0.0, _MIDDLE))
-    some = weight > 0
-    waiting, age, weight = waiting.only(some), age[some], weight[some]
-    first, group = _groups(age, np.digitize(waiting.silent, _BANDS), 3 * np.log1p(waiting.silent), waiting.tried)
-    size = np.bincount(group, weight)
-    mean = [np.bincount(group, weight * part) / size for part in (waiting.silent, waiting.start)]
-    return size, *mean, waiting.tried[first]
+    ages, wave = np.unique(age, return_inverse=True)
+    known, alike = ~np.isnan(waiting.silent), np.where(planned, records.alike[1], records.alike[0])
+    own = np.where(known, records.right(waiting, now), 0)
+    lost = np.where(known, 1 - own, alike)
+    if own[~tried].sum() <= _FEW:  # the middle of the knots stands for those of a right record
+        own, lost = np.where(tried, own, alike), np.zeros(len(own))
+        waiting = replace(waiting, silent=np.where(tried, 0.0, _MIDDLE))
+    some = own > 0
+    right, age, sure = waiting.only(some), age[some], own[some]
+    first, group = _groups(age, np.digitize(right.silent, _BANDS), 3 * np.log1p(right.silent), right.tried)
+    size = np.bincount(group, sure)
+    mean = [np.bincount(group, sure * part) / size for part in (right.silent, right.start)]
+    among = np.zeros((len(ages), len(size)))
+    np.add.at(among, (wave[some], group), sure * ~right.tried)
+    # Where nobody of a wave has a right record, those of the others stand for them.
+    among[among.sum(axis=1) <= _FEW] = among.sum(axis=0)
+    among /= np.maximum(among.sum(axis=1, keepdims=True), _FEW)
+
+    def of_each(chance: Floats) -> Floats:
+        result = lost * (among @ chance)[wave]
+        result[some] += sure * chance[group]
+        return np.asarray(result)
+
+    return (size + np.bincount(wave, lost) @ among, *mean, right.tried[first]), of_each
 
 
 def _groups(*parts: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Group rows whose values agree but for fractions: returns a row of each group, and the group of each row."""
-    code = np.zeros(len(parts[0]), dtype=np.int64)
-    for part in parts:
-        value = np.floor(part * 1.0).astype(np.int64)
-        value -= value.min(initial=0)
-        code = code * (value.max(initial=0) + 1) + value
+    whole = [np.floor(part * 1.0).astype(np.int64) for part in parts]
+    numbers = tuple(each - each.min(initial=0) for each in whole)
+    code = np.ravel_multi_index(numbers, [int(each.max(initial=0)) + 1 for each in numbers])
     _, first, group = np.unique(code, return_index=True, return_inverse=True)
     return first, group
 
@@ -246,17 +256,15 @@ def fit_hazard(some: Spells, seen: Floats, times: Times, known_odd: set[int]) ->
     group, aged = _rough(np.maximum(silence - age, 0)), np.floor(age).astype(int)
     knots, silences = np.arange(0.0, max(now - 3, 0.1), 7.0), bool(some.silent.any())
     ago, counts = _old_days(seen)
-    calendar = _calendar(-ago, origin)
-    x = _design(day, silence, age, tried, origin, knots)
+    x, own = _design(day, silence, age, tried, origin, knots), _calendar(-ago, origin)
     columns = x.shape[1]
-    own = np.hstack([np.zeros((len(ago), columns - calendar.shape[1])), calendar, _hats(np.log(ago), _OLD)])
-    x = np.vstack([np.hstack([x, np.zeros((len(x), len(_OLD)))]), own])
+    own = np.hstack([np.zeros((len(ago), columns - own.shape[1])), own, _hats(np.log(ago), _OLD)])
+    x = np.vstack([np.pad(x, ((0, 0), (0, len(_OLD)))), own])
     y, none = np.concatenate([moved, counts]), np.zeros(len(ago))
     number = day.astype(int)
     odd = known_odd | _closed_days(per_day)
     precision = _precision(len(knots), silences=silences)
-    prior = np.zeros(x.shape[1])
-    prior[: len(_KNOTS)] = _FALLS
+    prior = np.pad(_FALLS, (0, x.shape[1] - len(_KNOTS)))
     beta = np.zeros(x.shape[1])
     beta[: len(_KNOTS)] = np.log((moved.sum() + 0.5) / (exposure.sum() + 1))
     beta[columns:] = np.log(counts.mean() + 0.5) if len(counts) else 0.0
@@ -309,8 +317,7 @@ def _count(some: Spells, now: float, days: int) -> tuple[npt.NDArray[Any], ...]:
 
     Returns day, silence, age and whether they tried, and how many moved of how many days at risk.
     """
-    known = (some.start <= now) & ~np.isnan(some.silent)
-    some = some.only(known)
+    some = some.only((some.start <= now) & ~np.isnan(some.silent))
     wave = np.floor(some.start)
     if len(np.unique(wave)) > _MOST_WAVES:
         wave = np.digitize(some.start, np.quantile(some.start, np.linspace(0, 1, _MOST_WAVES)[1:-1]))
@@ -328,9 +335,8 @@ def _count(some: Spells, now: float, days: int) -> tuple[npt.NDArray[Any], ...]:
     until = np.minimum(np.arange(1.0, days + 1)[None, :], now)
     exposure = at_risk * np.clip(until - begin, 0, 1)
     row, day = np.nonzero(exposure > 1e-9)
-    age, exposure, moving = (
-        part[row, day] for part in (np.maximum((begin + until) / 2 - start[:, None], 0.05), exposure, moving)
-    )
+    age = np.maximum((begin + until) / 2 - start[:, None], 0.05)[row, day]
+    exposure, moving = exposure[row, day], moving[row, day]
     silence = silent[row] + age
     first, group = _groups(day, band[row], 6 * np.log1p(silence), 3 * np.log1p(age), tried[row])
     total = np.bincount(group, exposure)

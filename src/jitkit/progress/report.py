@@ -348,6 +348,7 @@ class Figures:
         tables, listed = self.tables, states.stragglers(self.tables)
         causes = waiting(tables)["cause"]
         todo = pd.Series(states.by_value(causes, lambda cause: states.explain(cause).fix), causes.index)
+        chances = self.forecast.chances.reindex(listed["user_id"]).to_numpy().round(3)
         compared = [cohorts.cohorts(tables, by).assign(dimension=by) for by in self.dimensions]
         measured = [each.effect.cells.assign(campaign=each.at) for each in cohorts.campaigns(tables) if each.effect]
         return {
@@ -369,7 +370,7 @@ class Figures:
             "coverage": figures.coverage(tables),
             "quality": figures.quality(tables),
             "legacy_data": figures.legacy_data(tables),
-            "stragglers": listed.assign(do_next=listed["user_id"].map(todo)),
+            "stragglers": listed.assign(do_next=listed["user_id"].map(todo), chance_30_days=chances),
             "do_next": stands_out.do_next(tables),
         }
 

@@ -17,9 +17,6 @@ Floats = npt.NDArray[np.float64]
 COLUMN: Final = "last_legacy_sign_in"
 """The column of users with the day of the last sign-in to the old system, or how long before the start it was."""
 
-Visits = tuple[npt.NDArray[np.int64], Floats]
-"""Sign-ins to the new system: rows of users, and days since the origin."""
-
 _MOST_HOURS: Final = 100  # flagging hours that are kept as waves of their own; beyond that a wave is a day
 _FIRST, _FEW = 10, 3  # users by whose moves a wave begins, and the fewest that say so
 _VISIT: Final = 0.5  # days that a visit may last
@@ -45,7 +42,7 @@ class Times(NamedTuple):
         return np.bincount(days, minlength=int(np.floor(self.now)) + 1).astype(float)
 
 
-def days_since(origin: pd.Timestamp, moments: pd.Series) -> Floats:
+def days_since(origin: pd.Timestamp | pd.Series, moments: pd.Series) -> Floats:
     """Return how many days each time is after the origin."""
     return np.asarray((moments - origin).dt.total_seconds(), dtype=float) / DAY.total_seconds()
 
@@ -77,9 +74,7 @@ def _set_off(flagged: Floats, moved: Floats) -> Floats:
     hours = np.floor(flagged * 24).astype(int)
     hours = hours if len(pd.unique(hours)) <= _MOST_HOURS else hours // 24
     wave_of, _ = pd.factorize(hours, sort=True)
-    done = np.flatnonzero(~np.isnan(moved))
-    order = done[np.argsort(moved[done])]
-    first = pd.DataFrame({"wave": wave_of[order], "moved": moved[order]}).groupby("wave").head(_FIRST)
+    first = pd.DataFrame({"wave": wave_of, "moved": moved}).dropna().sort_values("moved").groupby("wave").head(_FIRST)
     came = first.groupby("wave")["moved"].agg(["first", "last", "count"]).query(f"count >= {_FEW}")
     begin = np.full(wave_of.max() + 1, -np.inf)
     begin[came.index] = came["first"] - (came["last"] - came["first"]) / (came["count"] - 1)
@@ -133,8 +128,8 @@ class Spells:
         return Spells(*(part[some] for part in vars(self).values()))
 
 
-def spells(silent: Floats, times: Times, visits: Visits) -> Spells:
-    """Cut each user's time of waiting at the visits."""
+def spells(silent: Floats, times: Times, visits: tuple[npt.NDArray[np.int64], Floats]) -> Spells:
+    """Cut each user's time of waiting at the visits to the new system: rows of users, and days since the origin."""
     start, moved = times.flagged, times.moved
     end = np.fmax(np.where(np.isnan(moved), times.now, moved), start)
     row, at = visits

@@ -232,7 +232,7 @@ def stragglers(tables: Tables) -> pd.DataFrame:
     hidden = {*KINDS["users"], *COLUMNS["straggler"]["names"]}
     extra = [name for name in users.columns if name not in KINDS["users"] and name.lower() not in hidden]
     some = ~state.isin({*MOVED} - {"unconfirmed"}).to_numpy()
-    own = {name: f"user_{name}" for name in ("state", "last_attempt", "last_cause", "do_next")}
+    own = {name: f"user_{name}" for name in ("state", "last_attempt", "last_cause", "do_next", "chance_30_days")}
     listed = users.loc[some, ["user_id", "flagged_at", *extra]].rename(columns=own).reset_index(drop=True)
     listed.insert(1, "state", pd.Series(state.to_numpy()[some], dtype="str"))
     listed.insert(2, "last_attempt", moments(last_attempts(tables)[some]))
