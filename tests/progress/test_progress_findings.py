@@ -80,6 +80,15 @@ def test_nothing_and_one_person_and_a_first_day_have_nothing_that_stands_out() -
     assert pace(Tables()).empty and interruptions(Tables()).empty
 
 
+@pytest.mark.parametrize("flagged", [0, 20])
+def test_the_pace_counts_users_of_whom_no_table_says_when_they_were_flagged(flagged: int) -> None:
+    users = migration(4).users
+    users["flagged_at"] = pd.Series(START + flagged * DAY, users.index).mask(users["migrated_at"].notna())
+    days = pace(Tables(users=users)).set_index("day")["moved"]
+    counted = users["migrated_at"].dt.floor("D").value_counts().sort_index()
+    assert days[days > 0].to_dict() == counted.to_dict()
+
+
 def test_the_days_of_the_pace_sum_to_the_moves() -> None:
     tables = migration(3)
     table = pace(tables)

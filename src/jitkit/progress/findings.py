@@ -16,7 +16,7 @@ from jitkit.progress import figures, silence, states
 from jitkit.progress.cohorts import COLUMN, campaigns, cohorts, dimensions, groups_of
 from jitkit.progress.hazard import fit_hazard
 from jitkit.progress.outages import OUTAGE, health, interruptions
-from jitkit.progress.silence import spells, times_of
+from jitkit.progress.silence import days_since, spells, times_of
 from jitkit.progress.states import REASONS, UNSEEN, explain, reasons
 from jitkit.progress.tables import DAY, TEXTS, Tables, micros, moments, once, records
 from jitkit.progress.wording import day, say
@@ -167,15 +167,19 @@ def pace(tables: Tables) -> pd.DataFrame:
     """
     times = None if tables.as_of is None else times_of(tables.users, tables.as_of)
     if times is None:
-        nothing = np.zeros(0)
-        return pd.DataFrame({"day": pd.to_datetime([], utc=True), "moved": nothing.astype("int64"), "usual": nothing})
-    moved = times.per_day
+        return pd.DataFrame({"day": pd.to_datetime([], utc=True), "moved": np.zeros(0, int), "usual": np.zeros(0)})
+    # Users of whom no table says when they were flagged may have moved before the others were.
+    moves = tables.users["migrated_at"][tables.users["flagged_at"].isna()]
+    days = np.floor(days_since(times.origin, moves[moves <= tables.as_of]))
+    before = int(max(-days.min(initial=0), 0))
+    moved = np.append(np.zeros(before), times.per_day)
+    moved += np.bincount((days + before).astype(int), minlength=len(moved))
     usual = np.full(len(moved), np.nan)
     if times.now >= _WEEK:
         unknown, none = np.zeros(len(times.flagged)), np.empty(0)
         fitted = fit_hazard(spells(unknown, times, (none.astype(int), none)), none, times, set())
-        usual[list(fitted.odd)] = fitted.usual[list(fitted.odd)]
-    starts = times.origin + np.arange(len(moved)) * DAY
+        usual[[day + before for day in fitted.odd]] = fitted.usual[list(fitted.odd)]
+    starts = times.origin + (np.arange(len(moved)) - before) * DAY
     return pd.DataFrame({"day": starts, "moved": moved.astype("int64"), "usual": usual})
 
 
