@@ -287,10 +287,34 @@ SIGN_INS: dict[str, Callable[[Path], Any]] = {
         lines(path / "a.jsonl", graph_sign_ins()[:5]),
         as_text(log_analytics()[3:]).to_csv(path / "b.csv", index=False),
     ],
+    "two products, one of which writes whole seconds": lambda path: [
+        lines(
+            path / "a.jsonl", [row | {"createdDateTime": f"{row['createdDateTime'][:19]}Z"} for row in graph_sign_ins()]
+        ),
+        as_text(log_analytics()).to_csv(path / "b.csv", index=False),
+    ],
+    # Its extension for Log Analytics writes each cell as Python does.
+    "Azure CLI": lambda path: (path / "a.json").write_text(
+        json.dumps(
+            [
+                {
+                    name: json.dumps(cell) if isinstance(cell, list) and cell else str(cell or None)
+                    for name, cell in row.items()
+                }
+                for row in log_analytics()
+            ]
+        )
+    ),
 }
 USERS: dict[str, Callable[[Path], Any]] = {
     "own CSV": lambda path: own_users().to_csv(path / "u.csv", index=False),
     "semicolons": lambda path: own_users().to_csv(path / "u.csv", index=False, sep=";"),
+    **{
+        f"{word} for an empty cell": lambda path, word=word: own_users().to_csv(
+            path / "u.csv", index=False, na_rep=word
+        )
+        for word in ("null", "None", "NaT", "N/A", "-", "\\N")
+    },
     "UTF-16": lambda path: own_users().to_csv(path / "u.csv", index=False, sep="\t", encoding="utf-16"),
     "dots": lambda path: own_users(
         flagged_at="02.11.2026 09:00", migrated_at=users()["migrated_at"].str.slice(11, 19).radd("2.11.2026 ")
@@ -300,6 +324,10 @@ USERS: dict[str, Callable[[Path], Any]] = {
         "Our users,,,,\n,,,,\n" + own_users().to_csv(index=False) + ",,,,\n"
     ),
     "a title above in a workbook": lambda path: workbook(path / "u.xlsx", {"people": titled(dated(own_users()))}),
+    "milliseconds since 1970": lambda path: own_users(
+        flagged_at=users()["flagged_at"].map(ticks).str.extract(r"(\d+)")[0],
+        migrated_at=users()["migrated_at"].dropna().map(ticks).str.extract(r"(\d+)")[0],
+    ).to_csv(path / "u.csv", index=False),
     "a word to a spreadsheet": lambda path: (path / "u.csv").write_text(
         "sep=;\n" + own_users().to_csv(index=False, sep=";")
     ),
@@ -424,6 +452,43 @@ def test_a_list_of_users_alone_says_who_was_moved_and_that_nothing_says_when(tmp
     tables = read(tmp_path)
     # From sign-ins: ann and bob when they first came in, cem as well.
     assert tables.users["migrated_at"].dropna().dt.strftime("%H:%M:%S").tolist() == ["09:00:59", "09:01:59", "09:02:50"]
+
+
+def later_audit(user: str, activity: str, *values: str, minute: int = 0, **more: Any) -> Row:
+    changes = [{"displayName": FLAG, "oldValue": None, "newValue": value} for value in values]
+    target = {"id": IDS[user], "type": "User", "modifiedProperties": changes}
+    time = f"2026-11-02T18:{minute:02}:00Z"
+    return {"id": time, "activityDisplayName": activity, "activityDateTime": time, "targetResources": [target], **more}
+
+
+def test_users_who_were_deleted_or_lost_the_flag_before_they_moved_are_not_in_scope(tmp_path: Path) -> None:
+    lines(
+        tmp_path / "a.jsonl",
+        [
+            *audits(),
+            later_audit("ann", "Update user", "[]"),  # moved, then tidied up
+            later_audit("dora", "Update user", "[]"),
+            later_audit("eli", "Delete user"),
+            later_audit("fay", "Delete user"),
+            later_audit("fay", "Restore user", minute=5),
+        ],
+    )
+    tables = read(tmp_path)
+    assert tables.users["migrated_at"].notna().set_axis(tables.users["user_id"]).to_dict() == {
+        IDS["ann"]: True,
+        IDS["bob"]: True,
+        IDS["cem"]: True,
+        IDS["fay"]: False,
+    }
+    assert {each.finding: each.rows for each in tables.remarks if "vanished" in each.finding} == {
+        "users who were in scope and vanished from the tenant": 1
+    }
+
+
+@pytest.mark.parametrize("name", ["result", "Result"])
+def test_a_change_that_failed_changed_nothing(tmp_path: Path, name: str) -> None:
+    lines(tmp_path / "a.jsonl", [*audits(), later_audit("dora", "Update user", "[false]", **{name: "failure"})])
+    assert int(read(tmp_path).users["migrated_at"].notna().sum()) == 3
 
 
 def test_requests_without_properties_do_not_say_what_was_answered(tmp_path: Path) -> None:
@@ -587,12 +652,21 @@ def test_a_folder_may_hold_links_and_what_is_no_table(tmp_path: Path, known: Row
     LEDGERS["own"](folder)
     (folder / "linked").symlink_to(elsewhere)
     (folder / "around").symlink_to(tmp_path)
-    for name in ("README.md", "chart.png", "weekly.eml", "Thumbs.db", "desktop.ini", "~$u.xlsx", ".DS_Store"):
+    for name in (
+        "README.md",
+        "ReadMe.txt",
+        "chart.png",
+        "weekly.eml",
+        "Thumbs.db",
+        "desktop.ini",
+        "~$u.xlsx",
+        ".DS_Store",
+    ):
         (folder / name).write_bytes(b"x")
     tables = read(folder)
     assert summary_of(tables) == known
     (unused,) = (each for each in tables.remarks if "nothing is in this report" in each.finding)
-    assert (unused.rows, "weekly.eml (no table)" in unused.cause) == (3, True)
+    assert (unused.rows, "weekly.eml (no table)" in unused.cause) == (4, True)
     (folder / "moved.csv").symlink_to(tmp_path / "nowhere")
     with pytest.raises(BadTable, match=r"There is no file .*moved\.csv"):
         read(folder)

@@ -54,7 +54,6 @@ def from_archive(archive: Archive, now: pd.Timestamp, dimensions: pd.DataFrame |
     tables.remarks = (
         *tables.remarks,
         *unread.values(),
-        remark("vanished", int((users["flag"].notna() & users["gone_at"].notna()).sum())),
         remark("flagged_again", int((users["again"] & users["flag"].fillna(False)).sum())),
         remark("not_collected", len(missing), f"{missing[0]} to {missing[-1]}" if missing else ""),
     )
@@ -124,19 +123,19 @@ def _flags(names: Iterable[Any]) -> list[str]:
 
 
 def _people(audits: pd.DataFrame, listed: pd.DataFrame, flag: str, seen_at: pd.Timestamp) -> pd.DataFrame:
-    """Make the table that `assemble` takes: the flag is false where a list or the last audit says so."""
-    changes = audits[audits["flag"] == flag]
-    moments = changes.groupby(["user_id", "event"])["time"].max().unstack().reset_index()
+    """Make the table that `assemble` takes: a flag is false where a list or audit says so, none if taken before."""
+    moments = audits.groupby(["user_id", "event"])["time"].max().unstack().reset_index()
     if len(listed):
         shown = ["created_at", *([flag] if flag in listed else [])]
         known = listed.groupby("user_id")[shown].min().rename(columns={flag: "seen"}).reset_index()
         moments = moments.merge(known, on="user_id", how="outer" if flag in listed else "left")
-    moments = moments.reindex(columns=["user_id", "flag_true", "flag_false", "seen", "created_at"])
-    true_at, false_at, created = (times(moments[name]) for name in ("flag_true", "flag_false", "created_at"))
+    events = ["flag_true", "flag_false", "flag_removed", "deleted", "restored", "created_at"]
+    moments = moments.reindex(columns=["user_id", "seen", *events])
+    true_at, false_at, removed, deleted, restored, created = (times(moments[name]) for name in events)
     # A comparison with a missing time is false.
-    audited = (true_at > false_at) | false_at.isna()
-    value = pd.Series(audited, dtype="boolean").mask(true_at.isna() & false_at.isna())
-    seen = moments["seen"].astype("boolean")
+    value = ((true_at > false_at) | false_at.isna()).astype("boolean").mask(true_at.isna() & false_at.isna())
+    taken = removed.notna() & ~(removed <= true_at)
+    value, seen = (known.mask(known & taken) for known in (value, moments["seen"].astype("boolean")))
     return pd.DataFrame(
         {
             "user_id": moments["user_id"],
@@ -144,7 +143,7 @@ def _people(audits: pd.DataFrame, listed: pd.DataFrame, flag: str, seen_at: pd.T
             "created_at": created,
             "true_at": true_at.fillna(created),
             "false_at": false_at.fillna(seen_at),
-            "gone_at": pd.NaT,
+            "gone_at": deleted.mask(restored > deleted),
         }
     )
 
@@ -190,6 +189,7 @@ def assemble(
         extra = dimensions.assign(user_id=dimensions["user_id"].astype("str").str.lower()).drop_duplicates("user_id")
         result = result.merge(extra, on="user_id", how="left")
     known.users = tidy(result, "users")
+    known.remarks = (*known.remarks, remark("vanished", int((users["flag"].notna() & users["gone_at"].notna()).sum())))
     return without_names(known)
 
 

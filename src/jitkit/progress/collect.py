@@ -111,8 +111,7 @@ class Archive:
     def note(self, kind: str, **values: Any) -> None:
         """Remember something about a log, such as the link of its next page; None forgets it."""
         state = self._state()
-        merged = state.get(kind, {}) | values
-        state[kind] = {name: value for name, value in merged.items() if value is not None}
+        state[kind] = {name: each for name, each in (state.get(kind, {}) | values).items() if each is not None}
         write_private(self._noted, json.dumps(state, indent=2, default=pd.Timestamp.isoformat).encode())
 
     def noted(self, kind: str) -> dict[str, Any]:

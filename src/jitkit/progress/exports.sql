@@ -10,12 +10,16 @@
 -- out; still they count as rows of the file.
 
 -- Cells, of whatever type, of a kit's own table in the type of their column; NULL where one is empty or written in
--- another way than the usual one.
-CREATE MACRO as_text(cell) AS nullif(cell::VARCHAR, '');
+-- another way than the usual one. Programs write some words for an empty cell: the Azure CLI writes None.
+CREATE MACRO as_text(cell) AS CASE
+    WHEN length(cell::VARCHAR) > 6 OR cell::VARCHAR NOT IN (
+        '', '-', '--', '–', '—', '(null)', '\N', '#N/A', 'N/A', 'n/a', 'nan', 'NaN', 'NaT', 'None', 'null', 'Null', 'NULL'
+    ) THEN cell::VARCHAR
+END;
 
 CREATE MACRO as_id(cell) AS lower(as_text(cell));
 
-CREATE MACRO as_category(cell) AS coalesce(cell::VARCHAR, '');
+CREATE MACRO as_category(cell) AS coalesce(as_text(cell), '');
 
 CREATE MACRO as_time(cell) AS CASE
     WHEN typeof(cell)[:4] IN ('TIME', 'DATE') OR cell::VARCHAR LIKE '____-__-__%' THEN try_cast(cell AS TIMESTAMPTZ)
@@ -85,11 +89,11 @@ WITH opened_cells AS (
     SELECT *, nullif(opened(coalesce(
         list_filter(listeners, lambda listener: listener.eventtype = 'passwordsubmit')[1],
         list_filter(listeners, lambda listener: listener.eventtype = 'unknownfuturevalue')[1]
-    ).handlerresult), '{}') AS result
+    ).handlerresult), '{}') AS answer
     FROM opened_cells
 ), called AS (
     SELECT *, fields_of(
-        result, '{"errorcode": "VARCHAR", "httpstatus": "VARCHAR", "numberofattempts": "VARCHAR"}'
+        answer, '{"errorcode": "VARCHAR", "httpstatus": "VARCHAR", "numberofattempts": "VARCHAR"}'
     ) AS callout
     FROM chosen
 )
@@ -97,7 +101,7 @@ SELECT
     place,
     CASE
         WHEN problem IS NOT NULL THEN problem
-        WHEN len(listeners) > list_count(listeners) OR no_object(result) THEN 'appliedeventlisteners'
+        WHEN len(listeners) > list_count(listeners) OR no_object(answer) THEN 'appliedeventlisteners'
         WHEN no_object(status) THEN 'status'
     END AS problem,
     id,
@@ -113,7 +117,8 @@ SELECT
 FROM called;
 
 
--- What audits report about flags, of whatever name, and about new passwords. One audit may concern several users.
+-- What audits report about flags, of whatever name, about new passwords, and about users who are deleted. One audit may
+-- concern several users. What failed changed nothing.
 CREATE MACRO audits(export) AS TABLE
 WITH opened_cells AS (
     SELECT place, problem, id, coalesce(activitydatetime, timegenerated) AS time,
@@ -121,7 +126,7 @@ WITH opened_cells AS (
         unnest(CASE WHEN problem IS NOT NULL THEN [NULL] ELSE fields_of_each(
             lower(opened(targetresources)), '{"id": "VARCHAR", "modifiedproperties": "VARCHAR"}'
         ) END) AS target
-    FROM query_table(export)
+    FROM query_table(export) WHERE lower(result) IS DISTINCT FROM 'failure'
 ), changes AS (
     SELECT place, problem, id, time, activity, target.id AS user_id, unnest(CASE
         WHEN target IS NULL THEN [NULL]
@@ -137,9 +142,12 @@ WITH opened_cells AS (
         CASE
             WHEN starts_with(activity, 'reset password') THEN 'reset'
             WHEN starts_with(activity, 'change user password') THEN 'change'
+            WHEN activity IN ('delete user', 'hard delete user') THEN 'deleted'
+            WHEN activity = 'restore user' THEN 'restored'
             WHEN regexp_full_match(flag, 'extension_[0-9a-f]{32}_\w+') IS NOT TRUE THEN NULL
             WHEN contains(change.newvalue, 'false') THEN 'flag_false'
             WHEN contains(change.newvalue, 'true') THEN 'flag_true'
+            WHEN coalesce(change.newvalue, '') IN ('', '[]', '[null]', '[""]', 'null') THEN 'flag_removed'
         END AS event
     FROM changes
 )
@@ -150,11 +158,11 @@ FROM events WHERE problem IS NOT NULL OR (event IS NOT NULL AND user_id <> '');
 -- their own.
 CREATE MACRO downloaded_audits(export) AS TABLE
 WITH held AS (
-    SELECT place, problem, "date (utc)" AS activitydatetime, activity, values_of(to_json(audit)) AS cells
+    SELECT place, problem, "date (utc)" AS activitydatetime, activity, result, values_of(to_json(audit)) AS cells
     FROM query_table(export) AS audit
 ), nested AS (
     SELECT place, problem, NULL AS id, activitydatetime, NULL AS timegenerated, activity AS activitydisplayname,
-        NULL AS operationname, to_json(list_transform(range(1, 4), lambda target: {
+        result, NULL AS operationname, to_json(list_transform(range(1, 4), lambda target: {
             'id': value_of(cells, 'target' || target || 'objectid'),
             'modifiedproperties': list_transform(range(1, 6), lambda change: {
                 'displayname': value_of(cells, 'target' || target || 'modifiedproperty' || change || 'name'),
@@ -181,7 +189,7 @@ WITH opened_cells AS (
             "correlationid": "VARCHAR", "status": "VARCHAR", "resulttype": "VARCHAR",
             "appliedeventlisteners": "VARCHAR", "isinteractive": "VARCHAR", "authenticationprotocol": "VARCHAR",
             "activitydatetime": "VARCHAR", "activitydisplayname": "VARCHAR", "operationname": "VARCHAR",
-            "targetresources": "VARCHAR"
+            "targetresources": "VARCHAR", "result": "VARCHAR"
         }') AS held
     FROM opened_cells
 )

@@ -67,7 +67,7 @@ _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 _ABOVE: Final = 20  # rows in which the heading is looked for, below titles, empty rows and words to a program
 _FEW: Final = 10  # files of an archive that are read one by one
 _HIDDEN: Final = (".", "~$", "thumbs.db", "desktop.ini")  # what the names begin with that Windows or Excel hides
-_NO_TABLES: Final = (".eml", ".html", ".jpg", ".md", ".pdf", ".png")
+_NO_TABLES: Final = r"readme\.\w+|.*\.(eml|html|jpg|md|pdf|png)"
 
 
 class _Rows(NamedTuple):
@@ -93,7 +93,9 @@ class Found:
 
     def table(self, kind: str) -> pd.DataFrame:
         """Return all rows of a kind; without a column where no file holds any."""
-        return united(self.parts.get(kind, []))
+        whole = united(parts := self.parts.get(kind, []))
+        # Graph writes whole seconds: only so is a sign-in of two exports one.
+        return whole.assign(time=whole["time"].dt.floor("s")) if kind == "sign_ins" and len(parts) > 1 else whole
 
 
 def read_table(path: Path | str, kind: str) -> pd.DataFrame:
@@ -144,7 +146,7 @@ def gather(
         if len(records) > _FEW and _read_joined(database, sorted(records), spelling, found):
             named = [each for each in named if each[1] not in records]
         for kind, path in named:
-            if path.suffix.lower() in _NO_TABLES and path not in (*files.values(), *inputs):
+            if re.fullmatch(_NO_TABLES, path.name.lower()) and path not in (*files.values(), *inputs):
                 found.sources.append(Source(plain_text(path.name), "no table", ()))
                 continue
             try:
@@ -483,7 +485,7 @@ def _tables(
         local = [name for name in wanted.values() if "[" in name and "[UTC]" not in name]
         if local and spelling.zone == "UTC":
             raise refusal("local_times", column=local[0])
-        chosen = ", ".join(f"{rows.cells[old]}::VARCHAR AS {_quoted(new)}" for new, old in wanted.items())
+        chosen = ", ".join(f"as_text({rows.cells[old]}) AS {_quoted(new)}" for new, old in wanted.items())
         tables = {}
         for each, relation in translate(database, rows.relation.project(chosen), shape).items():
             cells = {name: _quoted(name) for name in relation.columns if name not in ("place", "problem")}
@@ -513,7 +515,8 @@ def _as_texts(rows: _Rows) -> pd.DataFrame:
     """Read columns as text."""
     further = ["place", "problem"] if rows.translated else []
     # By numbers: to DuckDB, names that differ in their case alone are one.
-    chosen = [f"{cell}::VARCHAR AS c{place}" for place, cell in enumerate(rows.cells.values())]
+    held = enumerate(rows.cells.items())
+    chosen = [f"{'as_text' * (name in _OWN)}({cell})::VARCHAR AS c{place}" for place, (name, cell) in held]
     frame: pd.DataFrame = rows.relation.project(", ".join([*chosen, *further])).to_arrow_table().to_pandas()
     frame.columns = pd.Index([*rows.cells, *further])
     frame.attrs |= {"file": rows.name} | _untimed(rows, frame)

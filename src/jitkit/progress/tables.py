@@ -57,11 +57,9 @@ _ROUND: Final = 10_000  # portals and tools stop an export at a multiple of this
 
 _LARGEST: Final = 2**31 - 1
 _PIECE: Final = 250_000  # rows of texts that are sorted at a time
-SPELLED: Final = (
-    r"^(\d{1,2})([./])(\d{1,2})[./](\d{4})(?:,?\s+(\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:\s?[AaPp][Mm])?))?$"
-)
+SPELLED: Final = r"^(\d\d?)([./])(\d\d?)[./](\d{4})(?:,?\s+(\d\d?:\d\d(?::\d\d(?:\.\d+)?)?(?:\s?[AaPp][Mm])?))?$"
 _ISO: Final = r"\d{4}[-/]\d{1,2}[-/]\d|\d{8}"
-_TICKS: Final = r"^\\?/Date\((-?\d{1,15})(?:[+-]\d{4})?\)\\?/$"  # of .NET, as PowerShell 5 writes a time into JSON
+_TICKS: Final = r"^(?:\\?/Date\(|(?=\d{13}$))(-?\d{1,15})(?:(?:[+-]\d{4})?\)\\?/)?$"  # alone, or of PowerShell 5
 _NO_DAY: Final = "^0000-00-00.*$"  # of MySQL
 # No migration has times outside of these.
 EARLIEST: Final = pd.Timestamp("2000-01-01", tz="UTC")
@@ -70,7 +68,6 @@ AHEAD: Final = pd.Timedelta(days=5 * 365)
 _CONTROL: Final = "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufffe\uffff]"
 _ADDRESS: Final = r"\S@\S+\.\S"
 _ZONED: Final = r"(?:[Zz]|[T:].*[+-]\d{2}(?::?\d{2})?)$"
-_SERIAL: Final = pd.Timestamp("1899-12-30")  # day 0 of a spreadsheet
 _SHOWN: Final = 40  # characters of a cell that an error shows
 # A further column of users with more different texts than this, and one for every two users, names them.
 _GROUPS: Final = 10
@@ -254,8 +251,7 @@ def _extent(log: pd.DataFrame, rows: int, absent: bool, latest: pd.Timestamp) ->
     if not len(log):
         return Extent(0, None, None, "absent" if absent else "empty")
     time = log["time"]
-    past = int(time.searchsorted(latest, side="right"))
-    ends = time.iloc[0], time.iloc[(past or len(time)) - 1]
+    ends = time.iloc[0], time.iloc[(int(time.searchsorted(latest, side="right")) or len(time)) - 1]
     return Extent(len(log), *ends) if rows % _ROUND else Extent(rows, *ends, "cut")
 
 
@@ -358,8 +354,7 @@ def _placed(texts: pd.Series, zone: str) -> pd.Series:
 def _spelled(texts: pd.Series, left: pd.Series, spelling: Spelling) -> pd.Series:
     """Read times as a browser or a spreadsheet writes them: 31.10.2026 14:05, 10/31/2026, 2:05:33.123 PM or 46326.5."""
     parts = texts.where(left).str.extract(SPELLED)
-    serial = texts.where(left & (spelling.dates == "excel")).str.replace(",", ".")
-    numbers = pd.to_numeric(serial, errors="coerce")
+    numbers = pd.to_numeric(texts.where(left & (spelling.dates == "excel")).str.replace(",", "."), errors="coerce")
     if (unknown := left & numbers.isna() & parts[0].isna()).any():
         raise _Unfit(unknown)
     first, second = (pd.to_numeric(parts[number]) for number in (0, 2))
@@ -373,8 +368,7 @@ def _spelled(texts: pd.Series, left: pd.Series, spelling: Spelling) -> pd.Series
     day, month = first.where(first_is_day, second), second.where(first_is_day, first)
     dates = parts[3] + "-" + month.astype("Int64").astype("str") + "-" + day.astype("Int64").astype("str")
     read = pd.to_datetime(dates.str.cat(parts[4].fillna("00:00"), " "), format="mixed", errors="coerce")
-    days = pd.to_datetime(numbers, unit="D", origin=_SERIAL, errors="coerce")
-    read = read.fillna(days.dt.round("s"))
+    read = read.fillna(pd.to_datetime(numbers, unit="D", origin="1899-12-30", errors="coerce").dt.round("s"))
     if (impossible := left & read.isna()).any():
         raise _Unfit(impossible)
     return _placed(read[left], spelling.zone)
