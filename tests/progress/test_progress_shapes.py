@@ -219,6 +219,8 @@ def graph_pages(path: Path, rows: list[Row], what: str) -> None:
     half = len(rows) // 2
     for number, part in enumerate((rows[:half], rows[half:], [])):
         page = {"@odata.context": f"https://graph.microsoft.com/beta/$metadata#{what}", "value": part}
+        if number < 2:
+            page["@odata.nextLink"] = f"https://graph.microsoft.com/beta/{what}?$skiptoken={number}"
         (path / f"{what.replace('/', '-')}-{number}.json").write_text(json.dumps(page, indent=2))
 
 
@@ -621,6 +623,11 @@ REFUSED: dict[str, tuple[str, str | list[Row], list[str]]] = {
         ["row 1 of s.csv: “2/11/2026, 9:05:01 pm”", "--dates"],
     ),
     "a user without an id": ("u.csv", "user_id,migrated_at\na,\n,2026-11-02\n", ["no user_id in row 2 of u.csv"]),
+    "the first page alone": (
+        "page.json",
+        json.dumps({"value": graph_sign_ins()[:2], "@odata.nextLink": "https://graph.microsoft.com/beta/next"}),
+        ["page.json (signIns of Microsoft Graph)", "@odata.nextLink"],
+    ),
     "no end": ("l.csv", "time,action,cause,duration_ms\n2026-11-02,Retry,wrong,inf\n", ["row 1 of l.csv: “inf”"]),
     "unknown ending": ("a.docx", "x", ["a.docx ends in .docx"]),
     "no gzip": ("a.csv.gz", "x", ["a.csv.gz is broken"]),

@@ -222,8 +222,7 @@ def latency(tables: Tables) -> dict[str, Any]:
 def durations(tables: Tables) -> pd.DataFrame:
     """Count the calls of the ledger by how long they took: `step`, `up_to_ms` (infinite for the last), `count`."""
     words = [*(f"≤ {end:,} ms" for end in _STEPS), f"> {TIMEOUT_MS:,} ms"]
-    steps = np.searchsorted(_STEPS, tables.ledger["duration_ms"].dropna())
-    counts = np.bincount(steps, minlength=len(words))
+    counts = np.bincount(np.searchsorted(_STEPS, tables.ledger["duration_ms"].dropna()), minlength=len(words))
     return pd.DataFrame({"step": words, "up_to_ms": [*_STEPS, float("inf")], "count": counts})
 
 

@@ -21,8 +21,7 @@ def as_mail(figures: Figures, changes: Changes, title: str = "Password migration
     message["Subject"], message["X-Unsent"] = subject, "1"
     message.set_content(f"{title}, as of {moment(tables.as_of)}\n\n{changes}\n\n{figures.in_words()}\n")
     given = {"title": title, "subject": subject, "changes": changes, "figures": figures, "charts": charts}
-    page = template("mail.html.jinja").render(given)
-    message.add_alternative(page, subtype="html")
+    message.add_alternative(template("mail.html.jinja").render(given), subtype="html")
     body = message.get_payload()[1]  # type: ignore[index]
     for name, chart in charts.items():
         named = {"cid": f"<{name}>", "filename": f"{name}.png", "disposition": "inline"}

@@ -145,8 +145,7 @@ class Figures:
                 planned = planned[cohorts.are_like(planned[name], whole[chosen])] if len(planned) else planned
         sign_ins = tables.sign_ins[np.isin(tables.people, users.index)]
         ledger = tables.ledger[np.isin(tables.callers, users.index)]
-        part = tables.part(tables.as_of, planned, users=users, sign_ins=sign_ins, ledger=ledger)
-        return replace(self, tables=part)
+        return replace(self, tables=tables.part(tables.as_of, planned, users=users, sign_ins=sign_ins, ledger=ledger))
 
     def totals(self) -> Table:
         """Count who is migrated, who is not, and who of them is blocked."""
@@ -219,8 +218,7 @@ class Figures:
 
     def campaigns(self) -> Charts:
         """Draw what each reminder did: who got it next to who did not."""
-        sent = cohorts.campaigns(self.tables)
-        return Charts(tuple(charts.campaign_chart(self.tables, each) for each in sent))
+        return Charts(tuple(charts.campaign_chart(self.tables, each) for each in cohorts.campaigns(self.tables)))
 
     def agreement(self) -> Table:
         """Compare the flag, the sign-in log and the ledger: where they disagree, and why that may be."""

@@ -77,6 +77,7 @@ class _Rows(NamedTuple):
     relation: duckdb.DuckDBPyRelation
     cells: dict[str, str]
     translated: bool = False  # whether it is an export's, with `place` and `problem`
+    more: bool = False  # whether a page of Graph follows
 
 
 @dataclass
@@ -157,6 +158,9 @@ def gather(
                         problem.happened, next_step=f"{problem.next_step} It lies in {path.parent}."
                     ) from None
                 raise
+    ended = {each.taken_for for each in found.sources if not each.more}
+    if further := [each for each in found.sources if each.more and not {each.taken_for, "an empty file"} & ended]:
+        raise refusal("further_page", file=further[0].file, taken_for=further[0].taken_for)
     return found
 
 
@@ -341,9 +345,9 @@ def _own_kind(names: Iterable[str]) -> str:
 
 def _json(database: duckdb.DuckDBPyConnection, path: Path, name: str, scratch: Path, careful: bool) -> _Rows:
     """Read one object a line, one array, or pages that hold the rows in a list."""
-    array, names = _beginning(path)
+    (array, names), more = _beginning(path), False
     if careful or not (array or names) or any(page in names for page in _PAGES):
-        path = _rewritten(path, name, scratch)
+        path, more = _rewritten(path, name, scratch)
         array, names = _beginning(path)
     options: dict[str, Any] = {"format": "array" if array else "newline_delimited", "maximum_object_size": _LARGEST}
     if (own := _own_kind(names)) and own != "users":
@@ -360,7 +364,7 @@ def _json(database: duckdb.DuckDBPyConnection, path: Path, name: str, scratch: P
     if not names:
         return _Rows(name, database.sql("SELECT 1 LIMIT 0"), {})
     relation = database.read_json(str(path), columns=dict.fromkeys(names, "VARCHAR"), **options)
-    return _Rows(name, relation, {each: _quoted(each) for each in names})
+    return _Rows(name, relation, {each: _quoted(each) for each in names}, more=more)
 
 
 def _beginning(path: Path) -> tuple[bool, list[str]]:
@@ -374,14 +378,14 @@ def _beginning(path: Path) -> tuple[bool, list[str]]:
     return head.startswith("["), list(first) if isinstance(first, dict) else []
 
 
-def _rewritten(path: Path, name: str, scratch: Path) -> Path:
-    """Write the rows of a JSON file as one object a line."""
-    plain = scratch / "rows.jsonl"
+def _rewritten(path: Path, name: str, scratch: Path) -> tuple[Path, bool]:
+    """Write the rows of a JSON file as one object a line. Returns it, and whether its last page names a next one."""
+    plain, row = scratch / "rows.jsonl", dict[str, Any]()
     with path.open(encoding="utf-8-sig") as source, plain.open("w", encoding="utf-8") as target:
         for row in _objects(source, name):
             page = next((row[each] for each in _PAGES if isinstance(row.get(each), list)), [row])
             target.writelines(json.dumps(each, ensure_ascii=False) + "\n" for each in page if isinstance(each, dict))
-    return plain
+    return plain, "@odata.nextLink" in row
 
 
 def _objects(file: TextIO, name: str) -> Iterator[dict[str, Any]]:
@@ -491,7 +495,7 @@ def _tables(
             cells = {name: _quoted(name) for name in relation.columns if name not in ("place", "problem")}
             part = _Rows(rows.name, relation, cells, translated=True)
             tables[each] = _own(part, each, spelling) if each in KINDS else finished(_as_texts(part), each, spelling)
-        return Source(rows.name, shape.name, tuple(tables)), tables
+        return Source(rows.name, shape.name, tuple(tables), rows.more), tables
     if not names:
         return Source(rows.name, "an empty file", ()), {}
     known = [each.name for each in SHAPES]

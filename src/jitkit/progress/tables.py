@@ -103,6 +103,7 @@ class Source(NamedTuple):
     file: str
     taken_for: str
     gives: tuple[str, ...]
+    more: bool = False  # whether it names a next page
 
 
 class Remark(NamedTuple):
