@@ -229,6 +229,15 @@ def test_a_group_that_lags_is_told_with_its_reason() -> None:
     assert "listener" in found.next_step
 
 
+def test_blocked_accounts_are_no_group_that_lags() -> None:
+    tables = migration(14)
+    users = tables.users.assign(status=np.where(np.arange(3000) < 300, "Disabled", "open"))
+    users.loc[users["status"] == "Disabled", ["migrated_at", "path"]] = [pd.NaT, None]
+    assert not [found for found in findings(Tables(users=users, as_of=tables.as_of)) if found.kind == "lagging"]
+    found = one(Tables(users=users.rename(columns={"status": "office"}), as_of=tables.as_of), "lagging")
+    assert "By office, “Disabled”" in found.words
+
+
 def test_an_attack_is_told_with_its_hours() -> None:
     tables = migration(15)
     times = [START + 12 * DAY + number * pd.Timedelta(minutes=1) for number in range(300)]

@@ -18,7 +18,7 @@ from jitkit.progress.hazard import fit_hazard
 from jitkit.progress.outages import OUTAGE, health, interruptions
 from jitkit.progress.silence import days_since, spells, times_of
 from jitkit.progress.states import REASONS, UNSEEN, explain, reasons
-from jitkit.progress.tables import DAY, TEXTS, Tables, micros, moments, once, records
+from jitkit.progress.tables import COLUMNS, DAY, TEXTS, Tables, micros, moments, once, records
 from jitkit.progress.wording import day, say
 from jitkit.protocol import RETRY, TIMEOUT_MS
 
@@ -145,8 +145,7 @@ def do_next(tables: Tables) -> pd.DataFrame:
     causes = causes.groupby(["action", "owner", "reason"])[["people"]].sum().reset_index()
     causes = causes.sort_values(["people", "reason"], ascending=[False, True])
     # The most frequent cause first, each with its people where an action has several.
-    several = causes.duplicated(["action", "owner"], keep=False)
-    rows = zip(several, causes["people"], causes["reason"], strict=True)
+    rows = zip(causes.duplicated(["action", "owner"], keep=False), causes["people"], causes["reason"], strict=True)
     causes["because"] = [f"{people:,} {reason}" if more else reason for more, people, reason in rows]
     by_step = causes.groupby(["action", "owner"], as_index=False)
     found = by_step.agg(because=("because", "; ".join), people=("people", "sum"))
@@ -224,8 +223,7 @@ def _wrong_passwords(tables: Tables) -> np.ndarray:
     if tables.asked.any():
         since = moved.reindex(people).array  # missing for those who wait, and for who is not in scope
         people = people[tables.asked[wrong] | (log["time"].array[wrong] >= since)]
-    counts = [np.bincount(found[found >= 0], minlength=len(moved)) for found in (callers, people)]
-    return np.maximum(*counts)
+    return np.maximum(*(np.bincount(found[found >= 0], minlength=len(moved)) for found in (callers, people)))
 
 
 @once
@@ -288,7 +286,10 @@ def _lagging(tables: Tables, columns: list[str]) -> Iterator[Finding]:
     found: list[dict[str, Any]] = []
     for by in columns:
         table = cohorts(tables, by)
-        found += records(table[table["lagging"] & (table["fair_share"] <= _LAG * table["others"])].assign(by=by))
+        # What blocks an account says the bar; a reminder does not help there.
+        blocked = (by == "status") & table["cohort"].str.lower().isin(COLUMNS["straggler"]["blocked"])
+        late = table["lagging"] & (table["fair_share"] <= _LAG * table["others"]) & ~blocked
+        found += records(table[late].assign(by=by))
     told = [(row, *_why(tables, row["by"], row["cohort"])) for row in sorted(found, key=lambda each: -each["behind"])]
     # Those about whom more can be done than to remind them come first.
     for row, why, step in sorted(told[:_MOST], key=lambda each: each[2] == _REMIND):

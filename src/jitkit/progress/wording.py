@@ -69,8 +69,7 @@ def template(name: str) -> jinja2.Template:
 
 def headings_of(frame: pd.DataFrame) -> list[str]:
     """Write a table's columns as people read them: `Answered in` for `answered_in`."""
-    names = [str(name).replace("_", " ") for name in frame.columns]
-    return [name[:1].upper() + name[1:] for name in names]
+    return [name[:1].upper() + name[1:] for name in frame.columns.astype("str").str.replace("_", " ")]
 
 
 def rows_of(frame: pd.DataFrame) -> list[list[str]]:
