@@ -143,6 +143,7 @@ def test_dates_and_words_are_read_as_days_of_silence() -> None:
         ["01.03.2026", "20.2.2026", "02.03.2025 23:59"],
         ["3/1/2026", "2/20/2026", "3/2/2025"],
         ["20260301", "20260220", "20250302"],
+        ["01-Mar-2026", "20-FEB-2026", "March 2, 2025"],
     ],
 )
 def test_dates_are_read_in_every_spelling_that_shows_what_is_the_month(written: list[str]) -> None:

@@ -326,6 +326,10 @@ USERS: dict[str, Callable[[Path], Any]] = {
         "Our users,,,,\n,,,,\n" + own_users().to_csv(index=False) + ",,,,\n"
     ),
     "a title above in a workbook": lambda path: workbook(path / "u.xlsx", {"people": titled(dated(own_users()))}),
+    "months by their names": lambda path: own_users(
+        flagged_at="Mon, 02 Nov 2026 09:00:00 GMT",
+        migrated_at=users()["migrated_at"].str.slice(11, 19).radd("02-Nov-2026 "),
+    ).to_csv(path / "u.csv", index=False),
     "milliseconds since 1970": lambda path: own_users(
         flagged_at=users()["flagged_at"].map(ticks).str.extract(r"(\d+)")[0],
         migrated_at=users()["migrated_at"].dropna().map(ticks).str.extract(r"(\d+)")[0],

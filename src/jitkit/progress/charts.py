@@ -124,8 +124,7 @@ class Chart:
         drawn = io.BytesIO()
         # In a page, no two pictures share a name.
         with rc_context(_LOOKS["style"] | {"svg.hashsalt": self.title + self.note}):
-            picture = self.picture(wide=form == "png")
-            picture.savefig(drawn, format=form, metadata=dict.fromkeys(unsaid), **options)
+            self.picture(wide=form == "png").savefig(drawn, format=form, metadata=dict.fromkeys(unsaid), **options)
         return drawn.getvalue()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from jitkit.progress.tables import DAY, SPELLED, times
+from jitkit.progress.tables import DAY, NAMED, SPELLED, times
 
 Floats = npt.NDArray[np.float64]
 
@@ -72,8 +72,7 @@ def _set_off(flagged: Floats, moved: Floats) -> Floats:
     The first to come are as far from the beginning as they are from each other.
     """
     hours = np.floor(flagged * 24).astype(int)
-    hours = hours if len(pd.unique(hours)) <= _MOST_HOURS else hours // 24
-    wave_of, _ = pd.factorize(hours, sort=True)
+    wave_of, _ = pd.factorize(hours if len(pd.unique(hours)) <= _MOST_HOURS else hours // 24, sort=True)
     first = pd.DataFrame({"wave": wave_of, "moved": moved}).dropna().sort_values("moved").groupby("wave").head(_FIRST)
     came = first.groupby("wave")["moved"].agg(["first", "last", "count"]).query(f"count >= {_FEW}")
     begin = np.full(wave_of.max() + 1, -np.inf)
@@ -93,7 +92,8 @@ def days_silent(users: pd.DataFrame, flagged: Floats, origin: pd.Timestamp) -> t
         return None
     codes, texts = pd.factorize(users[COLUMN].astype("str").fillna(""))
     words = pd.Series(texts)
-    dates, spelled = pd.to_datetime(words, errors="coerce", utc=True, format="ISO8601"), words.str.fullmatch(SPELLED)
+    dates = pd.to_datetime(words, errors="coerce", utc=True, format="ISO8601")
+    spelled = words.str.fullmatch(SPELLED) | words.str.match(NAMED)
     if dates.isna().all():
         with suppress(ValueError):  # no row shows which number is the month
             dates = times(words.where(spelled))

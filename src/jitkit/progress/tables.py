@@ -58,6 +58,7 @@ _ROUND: Final = 10_000  # portals and tools stop an export at a multiple of this
 _LARGEST: Final = 2**31 - 1
 _PIECE: Final = 250_000  # rows of texts that are sorted at a time
 SPELLED: Final = r"^(\d\d?)([./])(\d\d?)[./](\d{4})(?:,?\s+(\d\d?:\d\d(?::\d\d(?:\.\d+)?)?(?:\s?[AaPp][Mm])?))?$"
+NAMED: Final = r"(?:[A-Za-z]{3}, ?)?(?:\d\d?[- ][A-Za-z]{3,9}|[A-Za-z]{3,9} \d\d?,?)[- ]\d{4}\b"  # with a month's name
 _ISO: Final = r"\d{4}[-/]\d{1,2}[-/]\d|\d{8}"
 _TICKS: Final = r"^(?:\\?/Date\(|(?=\d{13}$))(-?\d{1,15})(?:(?:[+-]\d{4})?\)\\?/)?$"  # alone, or of PowerShell 5
 _NO_DAY: Final = "^0000-00-00.*$"  # of MySQL
@@ -67,7 +68,7 @@ AHEAD: Final = pd.Timedelta(days=5 * 365)
 # What would act instead of being read: escapes of a terminal, marks that turn a text's direction, no XML at all.
 _CONTROL: Final = "[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufffe\uffff]"
 _ADDRESS: Final = r"\S@\S+\.\S"
-_ZONED: Final = r"(?:[Zz]|[T:].*[+-]\d{2}(?::?\d{2})?)$"
+_ZONED: Final = r"(?:[Zz]|GMT|UTC|[T:].*[+-]\d{2}(?::?\d{2})?)$"
 _SHOWN: Final = 40  # characters of a cell that an error shows
 # A further column of users with more different texts than this, and one for every two users, names them.
 _GROUPS: Final = 10
@@ -329,17 +330,17 @@ def times(column: pd.Series, spelling: Spelling = AS_WRITTEN) -> pd.Series:
     # pandas would take `now` for a time, and a year for its first day.
     read = _placed(texts.where(texts.str.match(_ISO)), spelling.zone)
     if (left := texts.notna() & read.isna()).any():
-        ticks = pd.to_numeric(texts.where(left).str.extract(_TICKS)[0], errors="coerce")
-        numbers = (ticks.astype("Int64") * 1000).to_numpy("int64", na_value=NEVER)
-        read = read.fillna(moments(numbers).set_axis(read.index))
+        ticks = pd.to_numeric(texts.where(left).str.extract(_TICKS)[0], errors="coerce").astype("Int64")
+        read = read.fillna(pd.to_datetime(ticks, unit="ms", utc=True).dt.as_unit("us"))
+        read = read.fillna(_placed(texts.where(left & texts.str.match(NAMED)), spelling.zone, "mixed"))
     if (left := texts.notna() & read.isna()).any():
         read[left] = _spelled(texts, left, spelling)
     return read
 
 
-def _placed(texts: pd.Series, zone: str) -> pd.Series:
-    """Read times in ISO 8601; those that name no zone are in this one. What cannot be read is missing."""
-    read = pd.to_datetime(texts, utc=True, format="ISO8601", errors="coerce").dt.as_unit("us")
+def _placed(texts: pd.Series, zone: str, written: str = "ISO8601") -> pd.Series:
+    """Read times; those that name no zone are in this one. What cannot be read is missing."""
+    read = pd.to_datetime(texts, utc=True, format=written, errors="coerce").dt.as_unit("us")
     if zone == "UTC" or not len(texts):
         return pd.Series(read)
     bare = read.notna()
