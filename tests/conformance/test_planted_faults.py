@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from jitkit.conformance import plugin
 from jitkit.conformance.catalogue import CASES
 from jitkit.conformance.check import started
 from jitkit.conformance.launcher import own_settings
@@ -226,9 +227,15 @@ def _check_process(fault: str, only: list[str], folder: Path) -> list[Outcome]:
 
 @pytest.mark.parametrize(("fault", "meant"), _rows(FAULTS))
 def test_a_planted_fault_is_found_by_the_case_meant_for_it(fault: str, meant: list[str], tmp_path: Path) -> None:
-    outcomes = run_cases(with_fault(fault, tmp_path), [*meant, *(_NEEDS_TRAFFIC if meant[0][0] == "P" else ())])
-    if any(map(too_busy, outcomes)):
-        pytest.skip("this machine is too busy to judge time")
+    for _ in range(3):
+        outcomes = run_cases(with_fault(fault, tmp_path), [*meant, *(_NEEDS_TRAFFIC if meant[0][0] == "P" else ())])
+        # Where other work takes the processors, it hides 30 ms.
+        hidden = [(each.case.id, each.result) for each in outcomes] == [("O4", "pass")]
+        busy = hidden and plugin._share_of_two_processors() < plugin._QUIET
+        if busy or any(map(too_busy, outcomes)):
+            pytest.skip("this machine is too busy to judge time")
+        if not hidden:
+            break
     found = {outcome.case.id: outcome.reason for outcome in outcomes if outcome.result == "fail"}
     assert set(found) >= set(meant), [(outcome.case.id, outcome.result) for outcome in outcomes]
     assert not [reason for reason in found.values() if "could not be read" in reason]

@@ -24,6 +24,7 @@ from jitkit.errors import BadTable
 from jitkit.progress import states
 from jitkit.progress.command import read, report
 from jitkit.progress.figures import coverage, quality
+from jitkit.progress.report import Figures
 from jitkit.progress.table_files import gather
 from jitkit.progress.tables import Tables
 
@@ -454,10 +455,12 @@ def test_a_list_of_users_alone_says_who_was_moved_and_that_nothing_says_when(tmp
         "people moved, and no file shows when: they count as moved at the last moment in the files": 3,
         "users migrated, and no log shows how": 3,
     }
+    assert Figures(tables).answers["How fast?"] == "Not known: of 3 of the 3 people who moved, no table says when."
     graph_pages(tmp_path, graph_sign_ins(), "auditLogs/signIns")
     tables = read(tmp_path)
     # From sign-ins: ann and bob when they first came in, cem as well.
     assert tables.users["migrated_at"].dropna().dt.strftime("%H:%M:%S").tolist() == ["09:00:59", "09:01:59", "09:02:50"]
+    assert not tables.undated
 
 
 def later_audit(user: str, activity: str, *values: str, minute: int = 0, **more: Any) -> Row:

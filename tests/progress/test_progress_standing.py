@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 from story import told
 
+from jitkit.progress.cohorts import cohorts
 from jitkit.progress.findings import do_next, findings, is_over, standing, waiting
 from jitkit.progress.forecast import forecast
 from jitkit.progress.report import Figures
@@ -227,3 +229,18 @@ def test_what_is_true_now_comes_before_what_is_over(figures: Figures) -> None:
     then = Tables(tables.users, tables.sign_ins).until(since + DAY)
     (outage,) = (each for each in findings(then) if each.kind == "interruption")
     assert not is_over(outage, then.as_of) and not outage.next_step.startswith("It is over.")
+
+
+def test_moves_that_no_table_dates_are_counted_and_give_no_pace_no_forecast_and_no_laggards() -> None:
+    """A list of users says who is moved, and audits of the last days say when of a few alone."""
+    users, read_at = migration().users, START + DAYS * DAY + pd.Timedelta(hours=10)
+    users["migrated_at"] = users["migrated_at"].mask(users["migrated_at"] < read_at - 5 * DAY, read_at)
+    figures = Figures(Tables(users=users, no_time=int((users["migrated_at"] == read_at).sum())))
+    moved = users["migrated_at"].notna().sum()
+    assert figures.counts["migrated"] == moved > 1000
+    said = rf"of [\d,]+ of the {moved:,} people who moved, no table says when"
+    for question in ("How fast?", "Who never comes back?", "When may the old system be switched off?"):
+        assert re.search(said, figures.answers[question]), figures.answers[question]
+    assert figures.pace().data.empty
+    assert cohorts(figures.tables, "country")["fair_share"].isna().all()
+    assert "half of them" not in figures.curve().title

@@ -86,7 +86,8 @@ def from_files(found: Found, flag: str = "") -> Tables:
         tables = assemble(people, seen_at=seen_at, **logs, audits=audits, dimensions=known)
         dated = audits["user_id"][audits["event"] == "flag_false"]
         undated = (tables.users["migrated_at"] == seen_at) & ~tables.users["user_id"].isin(dated)
-        tables.remarks = (*tables.remarks, remark("undated", int(undated.sum())))
+        tables.no_time = int(undated.sum())
+        tables.remarks = (*tables.remarks, remark("undated", tables.no_time))
     # The files keep what no line of the ledger has: of a long log that is most of its memory.
     ids, known = tables.sign_ins["correlation_id"], pd.Index(tables.ledger["correlation_id"].dropna().unique())
     tables.sign_ins["correlation_id"] = numbered(index_in(ids, known), known)

@@ -167,7 +167,7 @@ def curve_chart(tables: Tables) -> Chart:
         _write_waiting(ax, wide, along, curve["in_scope"] - curve["migrated"])
 
     half = tables.users["migrated_at"].clip(upper=last["time"]).quantile(0.5, interpolation="lower")
-    by = day(half) if half - first["time"] > DAY else moment(half)
+    by = "" if tables.undated else day(half) if half - first["time"] > DAY else moment(half)
     by_path = [(PATH_WORDS[path], last[path]) for path in paths]
     numbers = curve.rename(columns={"time": "time (UTC)"} | {name: line["label"] for name, line in _LINES.items()})
     return _chart("curve_chart", numbers, draw, first=first, last=last, paths=by_path, half=by, as_of=tables.as_of)

@@ -113,7 +113,7 @@ def _fair(tables: Tables, codes: np.ndarray, groups: int, moved: np.ndarray) -> 
     names = ["days", "fair_share", "fair_low", "fair_high", "others"]
     flagged, as_of = tables.users["flagged_at"], tables.as_of
     known = int(flagged.notna().sum())
-    if not known or as_of is None:
+    if not known or as_of is None or tables.undated:
         return pd.DataFrame(np.nan, index=range(groups), columns=names)
     watched: np.ndarray = -days_since(as_of, flagged)
     days: np.ndarray = np.maximum(days_since(flagged, tables.users["migrated_at"].fillna(as_of)), 0)

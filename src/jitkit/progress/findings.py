@@ -164,7 +164,7 @@ def pace(tables: Tables) -> pd.DataFrame:
     is odd when chance and these explain its count too badly (`hazard`, which the forecast rests on).
     `usual` is NaN for a day like the others. The last day may not be over.
     """
-    times = None if tables.as_of is None else times_of(tables.users, tables.as_of)
+    times = None if tables.as_of is None or tables.undated else times_of(tables.users, tables.as_of)
     if times is None:
         return pd.DataFrame({"day": pd.to_datetime([], utc=True), "moved": np.zeros(0, int), "usual": np.zeros(0)})
     # Users of whom no table says when they were flagged may have moved before the others were.

@@ -171,7 +171,8 @@ def forecast(
     as_of, in_scope, later = tables.as_of, len(users), np.zeros(len(tables.planned), dtype=bool)
     here = np.ones(in_scope, dtype=bool) if outside is None or outside.all() else ~np.append(outside, later)
     times = None if as_of is None else times_of(users[here], as_of)
-    reason, now = _too_early(times, in_scope), 0 if as_of is None else int((users["migrated_at"] <= as_of).sum())
+    now = 0 if as_of is None else int((users["migrated_at"] <= as_of).sum())
+    reason = say("when_unknown", undated=tables.undated, moved=now) or _too_early(times, in_scope)
     if times is None or as_of is None or reason:
         return Forecast(as_of, in_scope, now, too_early=reason)
 

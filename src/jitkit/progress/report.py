@@ -243,7 +243,7 @@ class Figures:
         never = reasons.loc[reasons["reason"] == states.NEVER_TRIED, "users"].sum()
         return {
             "How many moved?": say("how_many_moved", counts=counts, counted=counted, blind=tables.blind),
-            "How fast?": say("how_fast", days=len(pace(tables)), whole=whole, unmoved=not counts["migrated"]),
+            "How fast?": say("how_fast", days=len(pace(tables)), whole=whole, counts=counts, undated=tables.undated),
             "Who is stuck, and why?": say("who_is_left", counts=counts, tried=tried, never=never, counted=counted),
             "Who never comes back?": say("who_never_comes", forecast=made, whole=self.everybody, blind=tables.blind),
             "When may the old system be switched off?": say("when_to_switch_off", forecast=made, choice=self._choice),

@@ -95,8 +95,10 @@ class Found:
     def table(self, kind: str) -> pd.DataFrame:
         """Return all rows of a kind; without a column where no file holds any."""
         whole = united(parts := self.parts.get(kind, []))
-        # Graph writes whole seconds: only so is a sign-in of two exports one.
-        return whole.assign(time=whole["time"].dt.floor("s")) if kind == "sign_ins" and len(parts) > 1 else whole
+        if kind == "sign_ins" and len({bool(part["time"].dropna().dt.microsecond.any()) for part in parts}) > 1:
+            # Graph writes whole seconds: only so is a sign-in of two exports one.
+            return whole.assign(time=whole["time"].dt.floor("s"))
+        return whole
 
 
 def read_table(path: Path | str, kind: str) -> pd.DataFrame:

@@ -53,6 +53,7 @@ _COUNTED: Final = ("zeros", "untimed")  # what is counted while a table is read,
 DAY: Final = pd.Timedelta(days=1)
 QUIET: Final = 2 * DAY
 """How long a log may be silent at its ends before it counts as one that begins late or ends early."""
+_MANY: Final = 0.1  # share of the moves
 _ROUND: Final = 10_000  # portals and tools stop an export at a multiple of this many rows
 
 _LARGEST: Final = 2**31 - 1
@@ -145,6 +146,7 @@ class Tables:
         extents: from when to when each log was read; by default from its first row to its last one.
         sources: the files that were read.
         planned: users who are not in scope yet: their flag is set after `as_of`.
+        no_time: how many of those who moved count as moved at the last moment, because nothing says when.
     """
 
     users: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
@@ -156,6 +158,7 @@ class Tables:
     extents: dict[str, Extent] = field(default_factory=dict)
     sources: tuple[Source, ...] = ()
     planned: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
+    no_time: int = 0
     kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)  # what `once` has computed
 
     def __post_init__(self) -> None:
@@ -183,6 +186,11 @@ class Tables:
         known = [each.max() for each in (past if any(map(len, past)) else columns[1:]) if each.notna().any()]
         return max(known, default=None)
 
+    @property
+    def undated(self) -> int:
+        """How many moves nothing dates, if they are so many that no figure may rest on when people moved."""
+        return self.no_time if self.no_time > _MANY * self.users["migrated_at"].count() else 0
+
     def until(self, as_of: pd.Timestamp) -> Tables:
         """Return the tables as they were at a moment (UTC if it names no zone): without what came later."""
         moment = in_utc(as_of)
@@ -195,7 +203,7 @@ class Tables:
 
     def part(self, as_of: pd.Timestamp | None, planned: pd.DataFrame, **tables: pd.DataFrame) -> Tables:
         """Return some rows of all three tables. They are tidy: nothing is sorted or compared once more."""
-        same = {name: getattr(self, name) for name in ("remarks", "unread", "extents", "sources")}
+        same = {name: getattr(self, name) for name in ("remarks", "unread", "extents", "sources", "no_time")}
         made = Tables(as_of=as_of, planned=planned, **same)
         for kind, rows in tables.items():
             setattr(made, kind, rows.reset_index(drop=True))
