@@ -95,7 +95,8 @@ class Found:
     def table(self, kind: str) -> pd.DataFrame:
         """Return all rows of a kind; without a column where no file holds any."""
         whole = united(parts := self.parts.get(kind, []))
-        if kind == "sign_ins" and len({bool(part["time"].dropna().dt.microsecond.any()) for part in parts}) > 1:
+        several = parts if kind == "sign_ins" and len(parts) > 1 else []  # of one file, no time need be looked at
+        if len({bool(part["time"].dropna().dt.microsecond.any()) for part in several}) > 1:
             # Graph writes whole seconds: only so is a sign-in of two exports one.
             return whole.assign(time=whole["time"].dt.floor("s"))
         return whole
@@ -155,11 +156,8 @@ def gather(
             try:
                 _read(database, path, kind, spelling, found)
             except BadTable as problem:
-                if path in records:  # many have this name
-                    raise BadTable(
-                        problem.happened, next_step=f"{problem.next_step} It lies in {path.parent}."
-                    ) from None
-                raise
+                where = f" It lies in {path.parent}." if path in records else ""  # many have this name
+                raise BadTable(problem.happened, next_step=f"{problem.next_step}{where}") from None
     ended = {each.taken_for for each in found.sources if not each.more}
     if further := [each for each in found.sources if each.more and not {each.taken_for, "an empty file"} & ended]:
         raise refusal("further_page", file=further[0].file, taken_for=further[0].taken_for)
@@ -522,7 +520,8 @@ def _as_texts(rows: _Rows) -> pd.DataFrame:
     further = ["place", "problem"] if rows.translated else []
     # By numbers: to DuckDB, names that differ in their case alone are one.
     held = enumerate(rows.cells.items())
-    chosen = [f"{'as_text' * (name in _OWN)}({cell})::VARCHAR AS c{place}" for place, (name, cell) in held]
+    texts = ((place, f"as_text({cell})" if name in _OWN else cell) for place, (name, cell) in held)
+    chosen = [f"{cell}::VARCHAR AS c{place}" for place, cell in texts]
     frame: pd.DataFrame = rows.relation.project(", ".join([*chosen, *further])).to_arrow_table().to_pandas()
     frame.columns = pd.Index([*rows.cells, *further])
     frame.attrs |= {"file": rows.name} | _untimed(rows, frame)

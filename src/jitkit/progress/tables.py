@@ -261,7 +261,8 @@ def _extent(log: pd.DataFrame, rows: int, absent: bool, latest: pd.Timestamp) ->
     if not len(log):
         return Extent(0, None, None, "absent" if absent else "empty")
     time = log["time"]
-    ends = time.iloc[0], time.iloc[(int(time.searchsorted(latest, side="right")) or len(time)) - 1]
+    past = int(time.searchsorted(latest, side="right"))
+    ends = time.iloc[0], time.iloc[(past or len(time)) - 1]
     return Extent(len(log), *ends) if rows % _ROUND else Extent(rows, *ends, "cut")
 
 
